@@ -1,0 +1,155 @@
+"""Everything that can go wrong, one class by meaning.
+
+ProviderError
+├── ConfigurationError         a setting or an argument that cannot work
+├── InvalidRequestError        refused before sending, or by the server (HTTP 400, 413, 422)
+├── ServerUnavailableError     nobody answered
+├── RequestTimeoutError        ``timeout`` or ``deadline`` ran out
+├── StreamInterruptedError     the stream broke, or stopped before its end
+├── ProtocolError              the reply is not what the API promises
+├── ProviderClosedError        the provider was used after ``close()``
+├── ToolArgumentsError         a tool call's arguments are no JSON object
+└── StatusError                any other error that the server answered with
+    ├── AuthenticationError
+    ├── ModelNotFoundError
+    ├── NoModelLoadedError
+    ├── ContextLengthError
+    ├── RateLimitError
+    ├── EndpointNotFoundError
+    └── ServerError
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+if TYPE_CHECKING:
+    from ._types import Completion
+
+
+class ProviderError(Exception):
+    """The base of every error of this package; ``str()`` says what happened, where, and what to do next."""
+
+    #: What happened.
+    message: str
+    #: What to do next, as a sentence; empty where there is nothing to say.
+    hint: str = ""
+    #: The ``id`` of the provider, such as "lm-studio".
+    provider: str | None = None
+    #: The HTTP method and the URL of the call, without userinfo; None where no call was under way.
+    method: str | None = None
+    url: str | None = None
+    #: Whether any byte of the request went out. False means that asking again cannot generate twice.
+    sent: bool = False
+    #: The reply as far as it came, where the error ended a stream.
+    partial: Completion | None = None
+
+    def __init__(self, message: str, **data: Any) -> None:
+        # One positional argument, all else in __dict__: so pickle can rebuild it in a process pool.
+        super().__init__(message)
+        self.message = message
+        self.__dict__.update(data)
+
+    def __str__(self) -> str:
+        where = f"{self.method} {urlsplit(self.url).path}: " if self.method and self.url else ""
+        return f"{where}{self.message}. {self.hint}" if self.hint else f"{where}{self.message}"
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({str(self)!r})"
+
+
+class ConfigurationError(ProviderError):
+    """A setting or an argument that cannot work; the message names it, its source and, unless secret, its value."""
+
+
+class ServerUnavailableError(ProviderError):
+    """No server there: refused, unreachable, no such host, or it hung up before it answered."""
+
+    #: Whether the connection was refused, so that asking again at once is no use.
+    refused: bool = False
+
+
+class RequestTimeoutError(ProviderError):
+    """The server was silent for longer than ``timeout``, or the whole call took longer than ``deadline``."""
+
+    #: Which limit it was: "connect", "first_byte", "idle" or "deadline".
+    limit: str = ""
+    #: How long was waited, in seconds.
+    waited_s: float = 0.0
+
+
+class StreamInterruptedError(ProviderError):
+    """The stream broke, or ended without its end; ``partial`` is the reply as far as it came."""
+
+    partial: Completion
+
+
+class ProtocolError(ProviderError):
+    """The reply is not what the API promises: no JSON, a redirect, an empty stream, over a limit."""
+
+
+class ProviderClosedError(ProviderError):
+    """The provider was closed before, or during, this call."""
+
+
+class ToolArgumentsError(ProviderError):
+    """The arguments of a tool call are no JSON object."""
+
+    #: The arguments as the model wrote them.
+    raw_arguments: str = ""
+
+
+class _Answered(ProviderError):
+    #: The HTTP status, which may be 200: a server can report an error in a stream, or under 200.
+    status: int | None = None
+    #: The server's own code and the parameter that it complains of, where it named them.
+    code: str | None = None
+    param: str | None = None
+    #: The body of the answer, or of the stream's error event, with secrets cut out.
+    body: str | None = None
+    #: What the server asked to wait before trying again, in seconds.
+    retry_after_s: float | None = None
+
+
+class InvalidRequestError(_Answered):
+    """The request cannot work: refused before sending (``status`` is None), or by the server."""
+
+
+class StatusError(_Answered):
+    """The server answered with an error."""
+
+
+class AuthenticationError(StatusError):
+    """The API token is missing, wrong, or lacks a permission."""
+
+
+class ModelNotFoundError(StatusError):
+    """The server does not know the model that was asked for."""
+
+    #: The model that was asked for.
+    model: str | None = None
+
+
+class NoModelLoadedError(StatusError):
+    """The server has no model loaded, and does not load one by itself."""
+
+
+class ContextLengthError(StatusError):
+    """The prompt, or the prompt and the reply, do not fit into the model's context."""
+
+    #: Tokens of the prompt, and tokens that the context can hold, where the server told them.
+    prompt_tokens: int | None = None
+    context_length: int | None = None
+
+
+class RateLimitError(StatusError):
+    """Too many requests."""
+
+
+class EndpointNotFoundError(StatusError):
+    """The server does not know this method and path."""
+
+
+class ServerError(StatusError):
+    """The server failed: the model could not be loaded, crashed, or was unloaded, or any HTTP 5xx."""

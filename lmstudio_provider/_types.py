@@ -1,0 +1,234 @@
+"""What comes back from a provider, and the small values that go into one."""
+
+from __future__ import annotations
+
+import enum
+import json
+import math
+from dataclasses import dataclass, field
+from typing import Any, Mapping, NamedTuple, Union
+
+from ._exceptions import ConfigurationError, ProviderError, ToolArgumentsError
+
+
+class Unset(enum.Enum):
+    """The type of UNSET, which stands for "not given" where None has a meaning of its own."""
+
+    UNSET = "UNSET"
+
+    def __repr__(self) -> str:
+        return self.name
+
+
+UNSET = Unset.UNSET
+
+
+def check_seconds(name: str, value: object) -> None:
+    """Raise ConfigurationError unless ``value`` is a positive, finite number of seconds, or None."""
+    if value is None:
+        return
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not (value > 0 and math.isfinite(value)):
+        raise ConfigurationError(f"{name}={value!r} is no positive number of seconds", hint="None means no limit")
+
+
+@dataclass(frozen=True)
+class Timeouts:
+    """The longest silences to put up with, in seconds; None is no limit."""
+
+    #: Until a connection is open.
+    connect: float | None = 30.0
+    #: From then until the first byte of the reply's body: a model that loads or reads its prompt is silent.
+    first_byte: float | None = 600.0
+    #: Between bytes after that.
+    idle: float | None = 30.0
+
+    def __post_init__(self) -> None:
+        for name, value in vars(self).items():
+            check_seconds(f"Timeouts.{name}", value)
+
+
+#: What ``timeout=`` takes: seconds for all three limits, the three apart, or None for no limit.
+Timeout = Union[float, Timeouts, None]
+
+
+@dataclass(frozen=True)
+class Limits:
+    """How much a server may send before it is taken for broken; all three are generous."""
+
+    #: The longest line of a stream.
+    max_line_bytes: int = 64 * 1024 * 1024
+    #: The largest reply that is read whole, after decompression.
+    max_reply_bytes: int = 256 * 1024 * 1024
+    #: Lines of a stream in a row (comments, blank lines) that carry no data.
+    max_events_without_data: int = 100_000
+
+    def __post_init__(self) -> None:
+        for name, value in vars(self).items():
+            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+                raise ConfigurationError(f"Limits.{name}={value!r} is no positive whole number")
+
+
+@dataclass(frozen=True)
+class Call:
+    """An HTTP call: method, path below the base URL, and the body's bytes."""
+
+    method: str
+    path: str
+    body: bytes | None = None
+    #: The model's name as it was sent.
+    model: str = ""
+
+
+@dataclass(frozen=True, init=False)
+class ToolCall:
+    """A function that the model wants called.
+
+    ``raw_arguments`` is the text that the model wrote, and ``arguments`` what it says. Text that is no JSON object
+    raises ToolArgumentsError, but only where ``arguments`` is read. To make a call by hand give one of the two.
+    """
+
+    id: str
+    name: str
+    raw_arguments: str
+
+    def __init__(
+        self, id: str, name: str, arguments: Mapping[str, Any] | None = None, raw_arguments: str | None = None
+    ) -> None:
+        if raw_arguments is None:
+            raw_arguments = "" if arguments is None else json.dumps(dict(arguments), ensure_ascii=False)
+        object.__setattr__(self, "id", id)
+        object.__setattr__(self, "name", name)
+        object.__setattr__(self, "raw_arguments", raw_arguments)
+
+    @property
+    def arguments(self) -> dict[str, Any]:
+        """The arguments as a dict, empty for a call without; raises ToolArgumentsError."""
+        if not self.raw_arguments.strip():
+            return {}
+        try:
+            value = json.loads(self.raw_arguments)
+        except (ValueError, RecursionError) as error:
+            raise self._bad_arguments(f"no JSON ({error})") from error
+        if not isinstance(value, dict):
+            raise self._bad_arguments(f"a JSON {type(value).__name__}, no object")
+        return value
+
+    def _bad_arguments(self, what: str) -> ToolArgumentsError:
+        return ToolArgumentsError(
+            f"what the model gave as arguments of {self.name!r} is {what}: {self.raw_arguments[:200]!r}",
+            hint="Answer the call with that error so that the model can try again, or read raw_arguments",
+            raw_arguments=self.raw_arguments,
+        )
+
+
+@dataclass(frozen=True)
+class Usage:
+    """Tokens, as the server counted them; None is unknown, never 0."""
+
+    prompt_tokens: int | None = None
+    completion_tokens: int | None = None
+    total_tokens: int | None = None
+    #: Those of ``completion_tokens`` that went into reasoning.
+    reasoning_tokens: int | None = None
+
+
+@dataclass(frozen=True)
+class Stats:
+    """How fast a reply was: the server's own figures where it gives them, else measured here.
+
+    Measured here, ``generation_time_s`` runs from the first text (of a reply that came in one piece: from sending the
+    request) to the end, and ``tokens_per_second`` divides ``completion_tokens`` by it.
+    """
+
+    tokens_per_second: float | None = None
+    time_to_first_token_s: float | None = None
+    generation_time_s: float | None = None
+    #: Why the engine stopped, such as "eosFound" (LM Studio docs: developer/rest/endpoints).
+    stop_reason: str | None = None
+    #: Speculative decoding, where a ``draft_model`` took part.
+    draft_model: str | None = None
+    total_draft_tokens_count: int | None = None
+    accepted_draft_tokens_count: int | None = None
+    rejected_draft_tokens_count: int | None = None
+    ignored_draft_tokens_count: int | None = None
+
+
+@dataclass(frozen=True)
+class Completion:
+    """A whole reply, or as much of it as came."""
+
+    #: The answer, without reasoning and tool calls; may be "".
+    text: str
+    #: The model that answered, as the server names it; what was asked for where the server names none.
+    model: str
+    requested_model: str
+    #: "stop", "length", "tool_calls", or any other of the server's words; "cancelled" after ``Stream.close()``;
+    #: None where the reply has no end.
+    finish_reason: str | None = None
+    #: What the model thought before it answered: ``reasoning_content``, ``reasoning`` or ``<think>``; may be "".
+    reasoning: str = ""
+    tool_calls: tuple[ToolCall, ...] = ()
+    #: None where the server told nothing.
+    usage: Usage | None = None
+    stats: Stats = field(default_factory=Stats)
+    #: The answer as an instance of what ``response_format`` asked for; None where it asked for none.
+    parsed: Any = None
+    #: The server's id of this reply.
+    id: str | None = None
+    #: The reply as the server sent it; None for a stream.
+    raw: Mapping[str, Any] | None = field(default=None, repr=False, compare=False)
+
+
+class Chunk(NamedTuple):
+    """One piece of a stream; the last one has ``done`` and, with it, all that is known at the end."""
+
+    #: Text to append to the answer; may be "".
+    delta: str = ""
+    done: bool = False
+    #: Text to append to the reasoning; may be "".
+    reasoning: str = ""
+    #: The tool calls, whole; in the last piece only.
+    tool_calls: tuple[ToolCall, ...] = ()
+    finish_reason: str | None = None
+    usage: Usage | None = None
+
+
+@dataclass(frozen=True)
+class ModelInfo:
+    """A model that the server knows; None where it does not say."""
+
+    id: str
+    #: "llm", "vlm" or "embedding".
+    type: str = "llm"
+    loaded: bool | None = None
+    #: Tokens that the loaded model can hold at once.
+    context_length: int | None = None
+    quantization: str | None = None
+    size_bytes: int | None = None
+    vision: bool | None = None
+    tool_use: bool | None = None
+
+    @property
+    def can_chat(self) -> bool:
+        """Whether it generates text: every model but an embedding model."""
+        return self.type != "embedding"
+
+
+@dataclass(frozen=True)
+class Capabilities:
+    """What a provider can do; ``models`` are the ids in its cache, ``vision`` is None where nothing is known."""
+
+    streaming: bool
+    tool_calling: bool
+    vision: bool | None
+    models: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Health:
+    """How a server is: ``error`` says why ``ok`` is False, ``latency_s`` is the time of one round trip."""
+
+    ok: bool
+    latency_s: float | None = None
+    models: tuple[str, ...] = ()
+    error: ProviderError | None = None

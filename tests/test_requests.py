@@ -1,0 +1,145 @@
+import base64
+import math
+
+import pytest
+
+from lmstudio_provider import ChatRequest, CompletionRequest, InvalidRequestError, Message, Tool, ToolCall
+from lmstudio_provider._requests import override, to_json
+
+PNG = b"\x89PNG\r\n\x1a\n" + bytes(8)
+JPEG = b"\xff\xd8\xff\xe0" + bytes(8)
+
+
+@pytest.mark.parametrize(
+    ("field", "bad"),
+    [
+        ("temperature", -0.1),
+        ("temperature", math.nan),
+        ("temperature", math.inf),
+        ("temperature", "0.7"),
+        ("temperature", True),
+        ("top_p", 1.1),
+        ("min_p", -1),
+        ("top_k", 1.5),
+        ("max_tokens", -2),
+        ("max_tokens", 2.0),
+        ("repeat_penalty", -1),
+        ("presence_penalty", 3),
+        ("frequency_penalty", -3),
+        ("seed", "1"),
+        ("ttl", 0),
+        ("model", ""),
+        ("model", 7),
+        ("tier", " "),
+        ("draft_model", ""),
+        ("stop", [1]),
+        ("stop", 5),
+    ],
+)
+def test_an_option_that_cannot_work_is_refused_by_name(field, bad):
+    with pytest.raises(InvalidRequestError, match=rf"^{field}="):
+        CompletionRequest("Hi", **{field: bad})
+
+
+@pytest.mark.parametrize("name", ["stream", "stream_options"])
+def test_extra_cannot_change_how_the_reply_is_read(name):
+    with pytest.raises(InvalidRequestError, match=name):
+        CompletionRequest("Hi", extra={name: True})
+
+
+@pytest.mark.parametrize("bad", [None, 7, b"bytes"])
+def test_a_completion_wants_text(bad):
+    with pytest.raises(InvalidRequestError, match="user_message"):
+        CompletionRequest(bad)
+
+
+@pytest.mark.parametrize("bad", ["Hi", b"Hi", {"role": "user"}, None, [], ["Hi"], [{"content": "Hi"}]])
+def test_a_chat_wants_messages(bad):
+    with pytest.raises(InvalidRequestError, match="messages"):
+        ChatRequest(bad)
+
+
+def test_tools_and_response_format_are_checked():
+    with pytest.raises(InvalidRequestError, match=r"tools\[0\]"):
+        ChatRequest([Message.user("Hi")], tools=[print])
+    with pytest.raises(InvalidRequestError, match="response_format"):
+        ChatRequest([Message.user("Hi")], response_format="json_object")
+
+
+def test_an_unknown_field_is_refused_with_the_nearest_name():
+    with pytest.raises(InvalidRequestError, match="'temprature'") as caught:
+        override(CompletionRequest("Hi"), temprature=1)
+    assert caught.value.hint == "Did you mean 'temperature'?"
+    with pytest.raises(InvalidRequestError) as caught:
+        override(CompletionRequest("Hi"), mirostat=1)
+    assert "extra=" in caught.value.hint
+
+
+def test_an_overridden_field_is_checked_too():
+    with pytest.raises(InvalidRequestError, match="temperature"):
+        override(CompletionRequest("Hi"), temperature=-1)
+
+
+def test_what_is_no_json_is_refused_by_name():
+    with pytest.raises(InvalidRequestError, match="the request cannot be written"):
+        to_json({"a": object()}, "the request")
+
+
+def test_the_text_comes_first_and_the_defaults_are_those_of_the_contract():
+    request = CompletionRequest("Hi", "Be brief")
+    assert (request.user_message, request.system_prompt) == ("Hi", "Be brief")
+    assert (request.max_tokens, request.temperature) == (4096, 0.7)
+    assert {request.model, request.tier, request.top_p, request.stop, request.seed} == {None}
+
+
+def test_messages_have_a_constructor_for_each_role():
+    call = ToolCall("7", "now")
+    assert Message.system("Be brief") == Message("system", "Be brief")
+    assert Message.user("Hi") == Message("user", "Hi")
+    assert Message.assistant(None, [call]) == Message("assistant", None, tool_calls=(call,))
+    assert Message.tool(call, "noon") == Message("tool", "noon", tool_call_id="7")
+    assert Message.tool("7", {"hour": 12}) == Message("tool", '{"hour":12}', tool_call_id="7")
+
+
+def test_a_result_that_is_no_json_is_refused():
+    with pytest.raises(InvalidRequestError, match="the tool's result"):
+        Message.tool("7", object())
+
+
+def test_a_tool_without_parameters_takes_none():
+    assert Tool("now").parameters == {"type": "object", "properties": {}}
+
+
+@pytest.mark.parametrize(
+    ("image", "why"),
+    [
+        ("http://example.org/a.png", "http URL"),
+        ("HTTPS://example.org/a.png", "http URL"),
+        ("data:image/png,raw", "not base64"),
+        ("data:image/png;base64,%%%", "no base64"),
+        (b"RIFF\0\0\0\0WEBP", "webp"),
+        (b"GIF89a", "gif"),
+        (b"hello", "no image"),
+        (b"", "no image"),
+        ("no/such/file.png", "cannot read"),
+        (7, "int"),
+    ],
+)
+def test_an_image_that_the_server_refuses_is_refused_before(image, why):
+    with pytest.raises(InvalidRequestError, match=why):
+        Message.user("What is this?", images=[image])
+
+
+def test_images_become_data_urls_of_the_kind_that_their_bytes_tell(tmp_path):
+    path = tmp_path / "photo.png"  # the name is wrong, the bytes decide
+    path.write_bytes(JPEG)
+    png_url = "data:image/png;base64," + base64.b64encode(PNG).decode()
+    jpeg_url = "data:image/jpeg;base64," + base64.b64encode(JPEG).decode()
+    message = Message.user("What is this?", images=[PNG, path, str(path), png_url])
+    assert message.content[0] == {"type": "text", "text": "What is this?"}
+    urls = [part["image_url"]["url"] for part in message.content[1:]]
+    assert urls == [png_url, jpeg_url, jpeg_url, png_url]
+
+
+def test_one_image_need_not_be_in_a_list():
+    assert Message.user("What is this?", images=PNG) == Message.user("What is this?", images=[PNG])
