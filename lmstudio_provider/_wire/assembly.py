@@ -1,0 +1,127 @@
+"""What puts a reply together again: reasoning out of the text, and tool calls out of their pieces."""
+
+from __future__ import annotations
+
+import json
+import uuid
+from dataclasses import dataclass, field
+from typing import Any
+
+from .._types import ToolCall
+
+_OPEN, _CLOSE = "<think>", "</think>"
+_MAX_BLANKS = 1000
+
+
+class ThinkSplitter:
+    """Parts inline ``<think>…</think>`` from the answer, also where the tags come in pieces.
+
+    A tag counts only before the answer has begun, so that an answer may speak of tags.
+    """
+
+    def __init__(self) -> None:
+        self._held = ""
+        self._thinking = False
+        self._answering = False
+        #: Whether there was any.
+        self.thought = False
+
+    def feed(self, text: str, end: bool = False) -> tuple[str, str]:
+        """Return what ``text`` adds to the answer, and what it adds to the reasoning; ``end`` holds nothing back."""
+        if self._answering:
+            return text, ""
+        held = self._held + text
+        reasoning = ""
+        while True:
+            if self._thinking:
+                thoughts, tag, rest = held.partition(_CLOSE)
+                if not tag:
+                    cut = len(held) - (0 if end else _overlap(held, _CLOSE))
+                    self._held = held[cut:]
+                    return "", reasoning + held[:cut]
+                reasoning += thoughts
+                self._thinking, held = False, rest
+            start = held.lstrip()
+            if start.startswith(_OPEN):
+                self._thinking, self.thought, held = True, True, start[len(_OPEN) :]
+            elif not end and _OPEN.startswith(start) and len(held) < _MAX_BLANKS:
+                self._held = held  # blanks, or the beginning of a tag: not known yet
+                return "", reasoning
+            else:
+                self._answering = True
+                # The blank lines between reasoning and answer belong to neither.
+                return (start if self.thought else held), reasoning
+
+
+def _overlap(text: str, tag: str) -> int:
+    """How many characters at the end of ``text`` could be the beginning of ``tag``."""
+    return next((n for n in range(min(len(text), len(tag) - 1), 0, -1) if tag.startswith(text[-n:])), 0)
+
+
+def split_unopened(text: str) -> tuple[str, str]:
+    """Part a whole answer at a ``</think>`` that was never opened, into the answer and the reasoning.
+
+    Some templates put the opening tag into the prompt (LM Studio bug-tracker 803, 2147). Only a closing tag at the
+    end of a line is one: an answer may speak of tags.
+    """
+    thoughts, tag, answer = text.partition(_CLOSE)
+    if tag and (not answer or answer[0] in "\r\n"):
+        return answer.lstrip(), thoughts
+    return text, ""
+
+
+@dataclass
+class _Slot:
+    index: object = None
+    id: str = ""
+    name: str = ""
+    arguments: list[str] = field(default_factory=list)
+
+
+class ToolCallAssembly:
+    """Joins the pieces of tool calls: by id, else by index, else by position, else to the last one.
+
+    A call's id and name come once; later pieces leave them out, or send them empty. A new id under an index that is
+    taken is another call (some servers count every call as 0).
+    """
+
+    def __init__(self) -> None:
+        self._slots: list[_Slot] = []
+
+    def add(self, pieces: object, whole: bool = False) -> None:
+        """Take the value of ``tool_calls``: pieces, or the ``whole`` calls of a reply that is no stream."""
+        pieces = pieces if isinstance(pieces, list) else []
+        for position, piece in enumerate(pieces):
+            if isinstance(piece, dict):
+                index = piece.get("index")
+                if index is None and (whole or len(pieces) > 1):
+                    index = f"position {position}"  # entries that stand beside each other are different calls
+                self._add(piece, index)
+
+    def _add(self, piece: dict[str, Any], index: object) -> None:
+        function = piece.get("function")
+        function = function if isinstance(function, dict) else {}
+        id_, name, arguments = piece.get("id"), function.get("name"), function.get("arguments")
+        slot = self._slot(str(id_) if id_ else "", index)
+        slot.name = slot.name or (name if isinstance(name, str) else "")
+        if isinstance(arguments, str):
+            slot.arguments.append(arguments)
+        elif arguments is not None:
+            slot.arguments.append(json.dumps(arguments, ensure_ascii=False))
+
+    def _slot(self, id_: str, index: object) -> _Slot:
+        for slot in reversed(self._slots):
+            if id_ and slot.id == id_:
+                return slot
+            same_index = slot.index == index if index is not None else not id_
+            if same_index and not (id_ and slot.id):
+                slot.id = slot.id or id_
+                return slot
+        self._slots.append(_Slot(index, id_))
+        return self._slots[-1]
+
+    def calls(self) -> tuple[ToolCall, ...]:
+        """The calls so far; an id that the server left out is made up, because it refuses to be sent an empty one."""
+        for slot in self._slots:
+            slot.id = slot.id or f"call_{uuid.uuid4().hex[:12]}"
+        return tuple(ToolCall(slot.id, slot.name, raw_arguments="".join(slot.arguments)) for slot in self._slots)

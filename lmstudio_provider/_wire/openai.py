@@ -1,0 +1,184 @@
+"""The OpenAI-compatible endpoints, ``/v1/models`` and ``/v1/chat/completions``, as LM Studio speaks them."""
+
+from __future__ import annotations
+
+from typing import Any, Mapping
+
+from .._exceptions import InvalidRequestError, ProtocolError
+from .._requests import ChatRequest, CompletionRequest, Message, Tool, to_json
+from .._types import Call, Completion, ModelInfo, Stats, ToolCall, Usage
+from .assembly import ThinkSplitter, ToolCallAssembly, split_unopened
+from .json_text import member
+
+#: Fields of a request that go into the body under their own name, where they are set.
+_FIELDS = (
+    "max_tokens", "temperature", "top_p", "top_k", "min_p", "repeat_penalty", "presence_penalty",
+    "frequency_penalty", "stop", "seed", "logit_bias", "ttl", "draft_model",
+)  # fmt: skip
+
+
+def models_call() -> Call:
+    """Ask which models there are."""
+    return Call("GET", "/v1/models")
+
+
+def models_reply(value: Any) -> list[ModelInfo]:
+    """The models of a reply to ``models_call``; raises ProtocolError."""
+    entries = member(value, "data", list, "the list of models")
+    ids = [member(entry, "id", str, "a model in the list") for entry in entries]
+    # Nothing but the id tells what a model is: LM Studio names embedding models so (LM Studio docs, openai-compat).
+    return [ModelInfo(id_, "embedding" if id_.startswith("text-embedding-") else "llm") for id_ in ids]
+
+
+def as_chat(request: CompletionRequest) -> ChatRequest:
+    """The chat of one or two messages that a completion is."""
+    options = {name: value for name, value in vars(request).items() if name not in ("user_message", "system_prompt")}
+    system = [] if request.system_prompt is None else [Message.system(request.system_prompt)]
+    return ChatRequest([*system, Message.user(request.user_message)], **options)
+
+
+def chat_call(request: ChatRequest, model: str, stream: bool) -> Call:
+    """Ask for the next message. Raises InvalidRequestError for what cannot be written as JSON."""
+    body: dict[str, Any] = {"model": model, "messages": [_message(message) for message in request.messages]}
+    body.update((name, value) for name in _FIELDS if (value := getattr(request, name)) is not None)
+    tools = [_tool(tool) for tool in request.tools]
+    if request.tool_choice not in (None, "auto", "none", "required"):
+        # LM Studio refuses the object that names one function: offering it alone says the same.
+        tools = [tool for tool in tools if tool.get("function", {}).get("name") == request.tool_choice]
+        if not tools:
+            raise InvalidRequestError(
+                f"tool_choice={request.tool_choice!r} names no tool of the request",
+                hint="Give 'auto', 'none', 'required', or the name of one of the tools",
+            )
+        body["tool_choice"] = "required"
+    elif request.tool_choice is not None:
+        body["tool_choice"] = request.tool_choice
+    if tools:
+        body["tools"] = tools
+    if request.response_format is not None:
+        body["response_format"] = request.response_format
+    body["stream"] = stream
+    if stream:
+        body["stream_options"] = {"include_usage": True}
+    body.update(request.extra)
+    return Call("POST", "/v1/chat/completions", to_json(body, "the request").encode("ascii"), model)
+
+
+def _message(message: Message | Mapping[str, Any]) -> dict[str, Any]:
+    if not isinstance(message, Message):
+        # Every message needs content, one with tool calls too: null, or none at all, is refused.
+        return {**message, "content": "" if message.get("content") is None else message["content"]}
+    wire: dict[str, Any] = {"role": message.role, "content": "" if message.content is None else message.content}
+    if message.name is not None:
+        wire["name"] = message.name
+    if message.tool_calls:
+        wire["tool_calls"] = [
+            {"id": call.id, "type": "function", "function": _called(call)} for call in message.tool_calls
+        ]
+    if message.tool_call_id is not None:
+        wire["tool_call_id"] = message.tool_call_id
+    return wire
+
+
+def _called(call: ToolCall) -> dict[str, str]:
+    return {"name": call.name, "arguments": call.raw_arguments or "{}"}
+
+
+def _tool(tool: Tool | Mapping[str, Any]) -> dict[str, Any]:
+    if not isinstance(tool, Tool):
+        return dict(tool)
+    function = {"name": tool.name, "description": tool.description, "parameters": tool.parameters}
+    return {"type": "function", "function": function}
+
+
+def chat_reply(value: Any, requested_model: str, duration_s: float) -> Completion:
+    """The completion of a whole reply; raises ProtocolError."""
+    what = "the reply"
+    choices = member(value, "choices", list, what)
+    if not choices:
+        raise ProtocolError("the reply has no choices: the list is empty", sent=True)
+    message = member(choices[0], "message", dict, "the reply's first choice")
+    text, thought = _split(content_text(message.get("content")))
+    tools = ToolCallAssembly()
+    tools.add(message.get("tool_calls"), whole=True)
+    usage = read_usage(value.get("usage"))
+    return Completion(
+        text=text,
+        model=text_or_none(value.get("model")) or requested_model,
+        requested_model=requested_model,
+        finish_reason=text_or_none(choices[0].get("finish_reason")),
+        reasoning=reasoning_text(message) + thought,
+        tool_calls=tools.calls(),
+        usage=usage,
+        stats=read_stats(value.get("stats"), usage, None, duration_s),
+        id=text_or_none(value.get("id")),
+        raw=value,
+    )
+
+
+def _split(content: str) -> tuple[str, str]:
+    """The answer and the reasoning of a whole text."""
+    splitter = ThinkSplitter()
+    text, thought = splitter.feed(content, end=True)
+    return (text, thought) if splitter.thought else split_unopened(text)
+
+
+def content_text(content: object) -> str:
+    """The text of a ``content``, which may be null or absent; raises ProtocolError for anything but text."""
+    if content is None or isinstance(content, str):
+        return content or ""
+    raise ProtocolError(f"the reply's content is {type(content).__name__}, not text", sent=True)
+
+
+def reasoning_text(message: Mapping[str, Any]) -> str:
+    """The reasoning beside the content, under either of its names."""
+    # reasoning_content is a setting of 0.3.9, reasoning came with gpt-oss in 0.3.23; never both.
+    return content_text(message.get("reasoning_content") or message.get("reasoning"))
+
+
+def text_or_none(value: object) -> str | None:
+    """``value`` where it is text, and not empty."""
+    return value if isinstance(value, str) and value else None
+
+
+def _number(value: object) -> Any:
+    return value if isinstance(value, (int, float)) and not isinstance(value, bool) else None
+
+
+def _count(value: object) -> int | None:
+    number = _number(value)
+    return number if isinstance(number, int) else None
+
+
+def read_usage(value: object) -> Usage | None:
+    """The tokens that a reply reports, or None where it reports none."""
+    if not isinstance(value, dict):
+        return None
+    details = value.get("completion_tokens_details")
+    usage = Usage(
+        _count(value.get("prompt_tokens")),
+        _count(value.get("completion_tokens")),
+        _count(value.get("total_tokens")),
+        _count(details.get("reasoning_tokens")) if isinstance(details, dict) else None,
+    )
+    return None if usage == Usage() else usage
+
+
+_DRAFT_COUNTS = ("total", "accepted", "rejected", "ignored")
+
+
+def read_stats(value: object, usage: Usage | None, first_s: float | None, duration_s: float) -> Stats:
+    """The server's stats, completed by what was measured here: seconds until the first text, and altogether."""
+    given: Mapping[str, Any] = value if isinstance(value, dict) else {}
+    generation = duration_s - (first_s or 0.0)
+    measured = usage.completion_tokens / generation if usage and usage.completion_tokens and generation > 0 else None
+    names = ("tokens_per_second", "time_to_first_token", "generation_time")
+    speed, first, time_s = (_number(given.get(name)) for name in names)
+    return Stats(
+        tokens_per_second=measured if speed is None else speed,
+        time_to_first_token_s=first_s if first is None else first,
+        generation_time_s=generation if time_s is None else time_s,
+        stop_reason=text_or_none(given.get("stop_reason")),
+        draft_model=text_or_none(given.get("draft_model")),
+        **{f"{kind}_draft_tokens_count": _count(given.get(f"{kind}_draft_tokens_count")) for kind in _DRAFT_COUNTS},
+    )

@@ -1,0 +1,126 @@
+"""A streamed chat completion: events go in, chunks come out, and the whole reply is there at the end."""
+
+from __future__ import annotations
+
+import io
+import time
+from typing import Any, Mapping
+
+from .._exceptions import ProtocolError, StreamInterruptedError
+from .._readers import Event
+from .._types import Chunk, Completion, Usage
+from .assembly import ThinkSplitter, ToolCallAssembly, split_unopened
+from .errors import Asked, Fault, fault_error, find_fault
+from .json_text import member, parse
+from .openai import content_text, read_stats, read_usage, reasoning_text, text_or_none
+
+
+class ChatStream:
+    """Makes chunks of the events of one reply, and keeps what they add up to."""
+
+    def __init__(self, requested_model: str, asked: Asked, started: float) -> None:
+        self._requested_model = requested_model
+        self._asked = asked
+        self._started = started  # time.monotonic() when the request was sent
+        self._first: float | None = None
+        self._ended: float | None = None
+        # Two growing texts, not lists of pieces: a long reply has a million of them.
+        self._text = io.StringIO()
+        self._reasoning = io.StringIO()
+        self._think = ThinkSplitter()
+        self._tools = ToolCallAssembly()
+        self._id: str | None = None
+        self._model: str | None = None
+        self._usage: Usage | None = None
+        self._stats: object = None
+        self._finish_reason: str | None = None
+        #: Whether the server said that it is over.
+        self.done = False
+
+    def feed(self, event: Event) -> Chunk | None:
+        """The chunk that ``event`` makes, if any; raises ProtocolError, or the error that the event reports."""
+        if event.data == "[DONE]":
+            self.done = True
+            return None
+        value = parse(event.data, "an event of the stream")
+        fault = find_fault(value)
+        if event.event == "error" and fault is None:
+            said = value.get("message") if isinstance(value, dict) else None
+            fault = Fault(said if isinstance(said, str) else event.data)
+        if fault is not None:
+            raise fault_error(fault, 200, {}, event.data, self._asked)
+        if not isinstance(value, dict):
+            raise ProtocolError(f"an event of the stream is {type(value).__name__}, not an object", sent=True)
+        self._id = self._id or text_or_none(value.get("id"))
+        self._model = self._model or text_or_none(value.get("model"))
+        self._usage = read_usage(value.get("usage")) or self._usage
+        self._stats = value.get("stats") or self._stats
+        # The event that carries the usage has no choices, or an empty list of them.
+        if value.get("choices") in (None, []):
+            return None
+        choice = member(value, "choices", list, "an event of the stream")[0]
+        if not isinstance(choice, dict):
+            raise ProtocolError(f"a choice in the stream is {type(choice).__name__}, not an object", sent=True)
+        self._finish_reason = text_or_none(choice.get("finish_reason")) or self._finish_reason
+        if choice.get("delta") is None:
+            return None
+        return self._delta(member(choice, "delta", dict, "a choice in the stream"))
+
+    def _delta(self, delta: Mapping[str, Any]) -> Chunk | None:
+        if delta.get("tool_calls"):
+            self._tools.add(delta["tool_calls"])
+        text, thought = self._think.feed(content_text(delta.get("content")))
+        return self._chunk(text, reasoning_text(delta) + thought)
+
+    def _chunk(self, text: str, reasoning: str) -> Chunk | None:
+        if not text and not reasoning:
+            return None
+        if self._first is None:
+            self._first = time.monotonic()
+        self._text.write(text)
+        self._reasoning.write(reasoning)
+        return Chunk(text, reasoning=reasoning)
+
+    def finish(self) -> list[Chunk]:
+        """The last chunks, when the body has ended as it should, or ``done`` is set.
+
+        Raises StreamInterruptedError where the reply has no end, and ProtocolError where there is nothing in it.
+        """
+        held = self._chunk(*self._think.feed("", end=True))
+        self._ended = time.monotonic()
+        calls = self._tools.calls()
+        if not (self.done or self._finish_reason) and (self._first is not None or calls):
+            raise StreamInterruptedError(
+                "the stream ended before the reply did: neither a finish_reason nor [DONE] came",
+                hint=".partial holds what came; ask again for the whole reply",
+                sent=True,
+            )
+        if not self._finish_reason and self._first is None and not calls:
+            raise ProtocolError(
+                "the stream ended with nothing in it",
+                hint="Most often the prompt does not fit into the model's context: send less, or load it with more",
+                sent=True,
+            )
+        last = Chunk("", True, "", calls, self._finish_reason, self._usage)
+        return [last] if held is None else [held, last]
+
+    def completion(self, finish_reason: str | None = None) -> Completion:
+        """The reply as far as it came; ``finish_reason`` stands in where the server gave none."""
+        self._chunk(*self._think.feed("", end=True))  # what was held back when the stream broke
+        duration = (self._ended or time.monotonic()) - self._started
+        first = None if self._first is None else self._first - self._started
+        text, reasoning = self._text.getvalue(), self._reasoning.getvalue()
+        if not self._think.thought:
+            text, unopened = split_unopened(text)
+            reasoning += unopened
+        return Completion(
+            text=text,
+            model=self._model or self._requested_model,
+            requested_model=self._requested_model,
+            finish_reason=self._finish_reason or finish_reason,
+            reasoning=reasoning,
+            tool_calls=self._tools.calls(),
+            usage=self._usage,
+            stats=read_stats(self._stats, self._usage, first, duration),
+            id=self._id,
+        )

@@ -1,0 +1,116 @@
+import itertools
+
+import pytest
+
+from lmstudio_provider._wire.assembly import ThinkSplitter, ToolCallAssembly, split_unopened
+
+
+def split(*pieces):
+    splitter = ThinkSplitter()
+    parts = [splitter.feed(piece) for piece in pieces] + [splitter.feed("", end=True)]
+    return "".join(text for text, _ in parts), "".join(thought for _, thought in parts)
+
+
+CASES = [
+    ("<think>17×20 + 51</think>\n\n391", ("391", "17×20 + 51")),
+    ("\n <think>a</think><think>b</think>c", ("c", "ab")),
+    ("<think>never closed", ("", "never closed")),
+    ("<think>a < b </thin", ("", "a < b </thin")),
+    ("plain <think>quoted</think>", ("plain <think>quoted</think>", "")),
+    ("<thin ice", ("<thin ice", "")),
+    ("<thi", ("<thi", "")),
+    ("  blanks stay", ("  blanks stay", "")),
+    ("\n\n", ("\n\n", "")),
+    ("", ("", "")),
+]
+
+
+@pytest.mark.parametrize(("text", "expected"), CASES)
+def test_thinking_is_parted_from_the_answer_however_it_is_cut(text, expected):
+    assert split(text) == split(*text) == expected
+    for cut in range(len(text)):
+        assert split(text[:cut], text[cut:]) == expected
+
+
+def test_an_answer_is_handed_out_at_once_when_nothing_can_be_held_back():
+    splitter = ThinkSplitter()
+    assert splitter.feed("Hello") == ("Hello", "")
+    assert splitter.feed(" <think>") == (" <think>", "")
+
+
+def test_endless_blanks_are_not_held_back_for_ever():
+    splitter = ThinkSplitter()
+    assert sum(len(splitter.feed("\n" * 100)[0]) for _ in range(20)) == 2000
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("17×20 + 51\n</think>\n\n391", ("391", "17×20 + 51\n")),
+        ("only thoughts</think>", ("", "only thoughts")),
+        ("the tag </think> in a sentence", ("the tag </think> in a sentence", "")),
+        ("no tag", ("no tag", "")),
+    ],
+)
+def test_a_closing_tag_that_was_never_opened_ends_the_reasoning(text, expected):
+    assert split_unopened(text) == expected
+
+
+def assembled(*deltas, whole=False):
+    assembly = ToolCallAssembly()
+    for delta in deltas:
+        assembly.add(delta, whole=whole)
+    return [(call.id, call.name, call.raw_arguments) for call in assembly.calls()]
+
+
+def piece(arguments=None, name=None, **fields):
+    return {**fields, "function": {"name": name, "arguments": arguments}}
+
+
+def test_pieces_are_joined_by_index():
+    deltas = [[piece("{", "f", index=0, id="1")], [piece("[", "g", index=1, id="2")], [piece("}", index=0, id="")]]
+    assert assembled(*deltas, [piece("]", index=1, id=None)]) == [("1", "f", "{}"), ("2", "g", "[]")]
+
+
+def test_pieces_without_index_are_joined_by_id_or_to_the_last_call():
+    deltas = [[piece("{", "f", id="1")], [piece("}")], [piece("[", "g", id="2")], [piece("]")], [piece(" ", id="1")]]
+    assert assembled(*deltas) == [("1", "f", "{} "), ("2", "g", "[]")]
+
+
+def test_a_new_id_under_an_index_that_is_taken_is_another_call():
+    assert assembled(
+        [piece("{}", "f", index=0, id="1")], [piece("{}", "f", index=0, id="2")], [piece(" ", index=0)]
+    ) == [
+        ("1", "f", "{}"),
+        ("2", "f", "{} "),
+    ]
+
+
+def test_calls_that_stand_beside_each_other_are_different_calls():
+    (first, *_), (second, *_) = assembled([piece("{}", "f"), piece("[]", "f")])
+    assert first != second
+    assert len(assembled([piece("{}", "f")], whole=True)) == 1
+
+
+def test_a_missing_id_is_made_up_and_stays():
+    assembly = ToolCallAssembly()
+    assembly.add([piece("{}", "f", index=0)])
+    (first,), (second,) = assembly.calls(), assembly.calls()
+    assert first.id
+    assert first == second
+
+
+def test_a_repeated_name_is_not_appended_and_an_object_is_kept_as_json():
+    assert assembled([piece(None, "f", index=0, id="1")], [piece({"a": 1}, "f", index=0)]) == [("1", "f", '{"a": 1}')]
+
+
+@pytest.mark.parametrize("junk", [None, {}, "x", [None], [7], [{}], [{"function": 7}], [{"function": {"name": 7}}]])
+def test_junk_in_the_place_of_calls_does_no_harm(junk):
+    assert all(name == "" for _, name, _ in assembled(junk))
+
+
+def test_the_order_of_interleaved_pieces_does_not_matter_between_calls():
+    first, second = [piece("a", "f", index=0, id="1"), piece("b", index=0)], [piece("c", "g", index=1, id="2")]
+    for place in range(3):
+        deltas = [[each] for each in itertools.chain(first[:place], second, first[place:])]
+        assert sorted(assembled(*deltas)) == [("1", "f", "ab"), ("2", "g", "c")]

@@ -1,0 +1,173 @@
+import json
+import re
+
+import pytest
+
+from lmstudio_provider import (
+    AuthenticationError,
+    ContextLengthError,
+    EndpointNotFoundError,
+    InvalidRequestError,
+    ModelNotFoundError,
+    NoModelLoadedError,
+    ProtocolError,
+    RateLimitError,
+    ServerError,
+    StatusError,
+)
+from lmstudio_provider._wire.errors import Asked, find_error, redact, retry_after
+
+TOKEN = "sk-lm-AbCd1234:0123456789abcdefghij"
+ASKED = Asked("qwen3-99b", "the argument api_token", (TOKEN,))
+
+
+def error_of(value, status=400, asked=ASKED, headers=()):
+    body = value if isinstance(value, bytes) else json.dumps(value).encode()
+    try:
+        parsed = json.loads(body)
+    except ValueError:
+        parsed = None
+    return find_error(status, dict(headers), body, parsed, asked)
+
+
+@pytest.mark.parametrize("status", [200, 400, 404, 500])
+@pytest.mark.parametrize(
+    ("name", "kind", "says"),
+    [
+        ("unexpected_endpoint", EndpointNotFoundError, "does not know this endpoint"),
+        ("no_models_loaded", NoModelLoadedError, "lms load"),
+        ("model_not_found", ModelNotFoundError, "'qwen3-99b'.*qwen/qwen3-8b.*lms get"),
+        ("model_load_failed", ServerError, "could not load the model 'qwen3-99b'.*insufficient system resources"),
+        ("api_key_missing", AuthenticationError, "api_token.*LM_API_TOKEN"),
+        ("api_key_malformed", AuthenticationError, "api_token.*LM_API_TOKEN"),
+        ("context_overflow_keep", ContextLengthError, "9214 tokens.*4096"),
+        ("context_overflow_nkeep", ContextLengthError, "13055 tokens.*4096"),
+        ("context_overflow_engine", ContextLengthError, "9025 tokens.*8192"),
+        ("context_size_exceeded", ContextLengthError, "Context size has been exceeded"),
+        ("model_crashed", ServerError, "crashed"),
+        ("model_unloaded", ServerError, "unloaded"),
+        ("grammar", InvalidRequestError, "grammar"),
+    ],
+)
+def test_an_error_has_its_class_by_meaning_whatever_the_status(sample, name, kind, says, status):
+    error = error_of(sample(f"errors/{name}.json"), status)
+    assert type(error) is kind
+    assert error.status == status
+    assert error.sent
+    assert re.search(says, str(error))
+
+
+@pytest.mark.parametrize("name", ["response_format", "tool_choice", "message_content", "image_url"])
+def test_a_request_that_the_server_refuses_is_told_in_its_words(sample, name):
+    body = sample(f"errors/{name}.json")
+    error = error_of(body)
+    assert type(error) is InvalidRequestError
+    assert repr(json.loads(body)["error"])[1:-1] in str(error)
+
+
+def test_the_numbers_of_an_overflow_are_data():
+    error = error_of({"error": "Input length 9000 exceeds context length 2048"})
+    assert (error.prompt_tokens, error.context_length) == (9000, 2048)
+    error = error_of({"error": {"message": "no numbers", "code": "context_length_exceeded"}})
+    assert (error.prompt_tokens, error.context_length) == (None, None)
+
+
+@pytest.mark.parametrize(
+    ("status", "kind"),
+    [
+        (400, InvalidRequestError),
+        (401, AuthenticationError),
+        (403, AuthenticationError),
+        (404, EndpointNotFoundError),
+        (405, EndpointNotFoundError),
+        (408, StatusError),
+        (409, StatusError),
+        (413, InvalidRequestError),
+        (418, StatusError),
+        (422, InvalidRequestError),
+        (429, RateLimitError),
+        (500, ServerError),
+        (502, ServerError),
+        (503, ServerError),
+        (504, ServerError),
+    ],
+)
+@pytest.mark.parametrize("body", [b'{"error": {"message": "hm"}}', b'{"error": "hm"}', b"<html>hm</html>", b"", b"[]"])
+def test_without_a_meaning_the_status_decides(status, kind, body):
+    error = error_of(body, status)
+    assert type(error) is kind
+    assert error.status == status
+    assert error.body == body.decode()
+
+
+def test_an_error_of_unknown_meaning_under_200_is_never_a_success():
+    assert type(error_of({"error": "hm"}, 200)) is ServerError
+    assert type(error_of({"error": {"message": "hm", "type": "invalid_request_error"}}, 200)) is InvalidRequestError
+
+
+@pytest.mark.parametrize("error", [None, "", {}, False])
+def test_a_falsy_error_under_200_is_none(error):
+    assert error_of({"error": error}, 200) is None
+
+
+@pytest.mark.parametrize("error", [["a"], 7, {"a": 1}, True])
+def test_an_error_of_any_other_shape_is_one_still(error):
+    assert type(error_of({"error": error}, 200)) is ServerError
+
+
+@pytest.mark.parametrize("wrapped", ["Engine protocol {", 'Engine protocol {"error": 7}', "Engine protocol [] {}"])
+def test_what_only_looks_like_an_engine_error_is_told_as_it_is(wrapped):
+    assert wrapped[:15] in str(error_of({"error": wrapped}))
+
+
+def test_a_redirect_is_a_protocol_error():
+    error = error_of(b"", 307)
+    assert type(error) is ProtocolError
+    assert "307" in str(error)
+
+
+def test_names_of_models_do_not_change_the_meaning():
+    text = 'Invalid model identifier "x". Please specify (e.g., jinja-7b, context-length-crash).'
+    assert type(error_of({"error": text})) is ModelNotFoundError
+
+
+def test_code_param_and_the_body_are_data(sample):
+    error = error_of(sample("errors/model_not_found.json"))
+    assert (error.code, error.param, error.model) == ("model_not_found", "model", "qwen3-99b")
+    assert "Invalid model identifier" in error.body
+
+
+def test_a_token_is_nowhere_whole_or_in_part(sample):
+    for body in (
+        json.dumps({"error": f"Malformed LM Studio API token provided: {TOKEN[:10]}**************. Ensure"}).encode(),
+        json.dumps({"error": f"what is {TOKEN}?"}).encode(),
+        f"<html>{TOKEN}</html>".encode(),
+    ):
+        error = error_of(body, 400)
+        assert TOKEN[:10] not in str(error) + repr(error) + repr(vars(error))
+
+
+def test_a_server_that_wants_a_token_says_where_it_would_come_from():
+    error = error_of({"error": {"code": "invalid_api_key", "message": "no"}}, 401, Asked("m"))
+    assert "none was given" in str(error)
+    assert "Developer > Server Settings" in error.hint
+
+
+def test_the_detail_of_fastapi_is_shown():
+    assert "Not Found" in str(error_of({"detail": "Not Found"}, 404))
+
+
+def test_long_texts_are_cut():
+    assert len(str(error_of({"error": "x" * 100_000}))) < 1000
+
+
+@pytest.mark.parametrize(
+    ("value", "seconds"),
+    [("5", 5.0), ("", None), ("soon", None), ("-1", None), ("9" * 20, None), ("Thu, 01 Jan 1970 00:00:00 GMT", 0.0)],
+)
+def test_retry_after_is_read_as_seconds_or_date(value, seconds):
+    assert retry_after({"Retry-After": value}) == seconds
+
+
+def test_redact_leaves_other_texts_alone():
+    assert redact("**bold** text", (TOKEN,)) == "**bold** text"

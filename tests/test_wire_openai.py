@@ -1,0 +1,413 @@
+import json
+
+import pytest
+
+from lmstudio_provider import (
+    ChatRequest,
+    Chunk,
+    CompletionRequest,
+    ContextLengthError,
+    InvalidRequestError,
+    Limits,
+    Message,
+    ProtocolError,
+    ServerError,
+    StreamInterruptedError,
+    Tool,
+    ToolCall,
+    Usage,
+)
+from lmstudio_provider._readers import Event, SSEReader
+from lmstudio_provider._wire.errors import Asked
+from lmstudio_provider._wire.openai import as_chat, chat_call, chat_reply, models_reply
+from lmstudio_provider._wire.openai_stream import ChatStream
+
+
+def reply_of(value):
+    return chat_reply(value, "asked", 2.0)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        None,
+        [],
+        "text",
+        7,
+        {},
+        {"choices": None},
+        {"choices": []},
+        {"choices": {}},
+        {"choices": [None]},
+        {"choices": [{}]},
+        {"choices": [{"message": None}]},
+        {"choices": [{"message": []}]},
+        {"choices": [{"message": {"content": 7}}]},
+        {"choices": [{"message": {"content": ["a"]}}]},
+        {"choices": [{"message": {"reasoning_content": 7}}]},
+    ],
+)
+def test_a_reply_of_the_wrong_shape_is_a_protocol_error(value):
+    with pytest.raises(ProtocolError):
+        reply_of(value)
+
+
+@pytest.mark.parametrize("value", [None, [], {}, {"data": None}, {"data": {}}, {"data": [None]}, {"data": [{}]}])
+def test_a_list_of_models_of_the_wrong_shape_is_a_protocol_error(value):
+    with pytest.raises(ProtocolError):
+        models_reply(value)
+
+
+def test_models_are_told_apart_by_their_ids(sample):
+    models = models_reply(json.loads(sample("models_openai.json")))
+    assert [(model.id, model.type) for model in models] == [
+        ("qwen/qwen3-8b", "llm"),
+        ("qwen/qwen3-8b:2", "llm"),
+        ("gemma-3-4b-it@q4_k_m", "llm"),
+        ("text-embedding-nomic-embed-text-v1.5", "embedding"),
+    ]
+    assert models_reply({"data": []}) == []
+
+
+def test_a_plain_reply(sample):
+    completion = reply_of(json.loads(sample("chat_completion.json")))
+    assert completion.text == "Grüße! Rayleigh scattering makes the sky blue."
+    assert (completion.model, completion.requested_model) == ("qwen/qwen3-8b", "asked")
+    assert completion.finish_reason == "stop"
+    assert completion.usage == Usage(21, 11, 32, None)
+    assert completion.id == "chatcmpl-4xk2m9qv7wd0c5t1n8rbz"
+    assert completion.raw["object"] == "chat.completion"
+    assert (completion.reasoning, completion.tool_calls) == ("", ())
+
+
+def test_the_speed_is_measured_where_the_server_does_not_tell_it(sample):
+    stats = reply_of(json.loads(sample("chat_completion.json"))).stats
+    assert (stats.tokens_per_second, stats.generation_time_s, stats.time_to_first_token_s) == (5.5, 2.0, None)
+
+
+def test_the_servers_own_stats_win(sample):
+    stats = reply_of(json.loads(sample("chat_completion_v0.json"))).stats
+    assert (stats.tokens_per_second, stats.time_to_first_token_s, stats.generation_time_s) == (51.43, 0.111, 0.954)
+    assert stats.stop_reason == "eosFound"
+    draft = reply_of(json.loads(sample("chat_completion_v0_draft.json"))).stats
+    assert (draft.draft_model, draft.total_draft_tokens_count) == ("qwen3-0.6b", 40)
+    assert (draft.accepted_draft_tokens_count, draft.rejected_draft_tokens_count) == (31, 7)
+    assert draft.ignored_draft_tokens_count == 2
+
+
+@pytest.mark.parametrize(
+    ("name", "reasoning", "tokens"),
+    [
+        ("chat_completion_reasoning.json", "17 times 23 is 17 times 20 plus 17 times 3.", 22),
+        ("chat_completion_reasoning_alt.json", "340 plus 51.", 8),
+    ],
+)
+def test_reasoning_is_read_under_both_of_its_names(sample, name, reasoning, tokens):
+    completion = reply_of(json.loads(sample(name)))
+    assert (completion.text, completion.reasoning) == ("391", reasoning)
+    assert completion.usage.reasoning_tokens == tokens
+
+
+@pytest.mark.parametrize("content", ["<think>I see.</think>\n\nYes.", "I see.</think>\n\nYes."])
+def test_reasoning_inside_the_text_is_parted_from_it(content):
+    completion = reply_of({"choices": [{"message": {"content": content}}]})
+    assert (completion.text, completion.reasoning) == ("Yes.", "I see.")
+
+
+def test_tool_calls_come_without_content(sample):
+    completion = reply_of(json.loads(sample("chat_completion_tool_calls.json")))
+    assert completion.text == ""
+    assert completion.finish_reason == "tool_calls"
+    assert [(call.id, call.name, call.arguments) for call in completion.tool_calls] == [
+        ("365174485", "get_weather", {"city": "Oslo", "unit": "celsius"}),
+        ("802331947", "get_time", {}),
+    ]
+
+
+def test_whole_calls_without_ids_stay_apart():
+    calls = [{"function": {"name": "f", "arguments": "{}"}}, {"function": {"name": "g", "arguments": {"a": 1}}}]
+    completion = reply_of({"choices": [{"message": {"tool_calls": calls}}]})
+    assert [(call.name, call.arguments) for call in completion.tool_calls] == [("f", {}), ("g", {"a": 1})]
+    assert len({call.id for call in completion.tool_calls} - {""}) == 2
+
+
+@pytest.mark.parametrize("usage", [None, {}, [], {"prompt_tokens": None}, {"total_tokens": "7"}])
+def test_usage_that_is_not_told_is_none_and_never_zero(usage):
+    completion = reply_of({"choices": [{"message": {"content": "Hi"}}], "usage": usage})
+    assert completion.usage is None
+    assert completion.stats.tokens_per_second is None
+    assert completion.model == "asked"
+
+
+def test_only_what_is_set_is_sent():
+    call = chat_call(as_chat(CompletionRequest("Hi")), "m", stream=False)
+    assert (call.method, call.path, call.model) == ("POST", "/v1/chat/completions", "m")
+    assert json.loads(call.body) == {
+        "model": "m",
+        "messages": [{"role": "user", "content": "Hi"}],
+        "max_tokens": 4096,
+        "temperature": 0.7,
+        "stream": False,
+    }
+
+
+def test_every_option_goes_under_its_own_name():
+    options = {
+        "max_tokens": 5,
+        "temperature": 0,
+        "top_p": 0.5,
+        "top_k": 40,
+        "min_p": 0.05,
+        "repeat_penalty": 1.1,
+        "presence_penalty": 0.5,
+        "frequency_penalty": -0.5,
+        "stop": ["\n"],
+        "seed": 7,
+        "logit_bias": {"15": -100},
+        "ttl": 60,
+        "draft_model": "small",
+    }
+    request = CompletionRequest(
+        "Hi", "Be brief", model="ignored", tier="x", extra={"reasoning_effort": "low"}, **options
+    )
+    body = json.loads(chat_call(as_chat(request), "m", stream=True).body)
+    assert body == {
+        **options,
+        "model": "m",
+        "messages": [{"role": "system", "content": "Be brief"}, {"role": "user", "content": "Hi"}],
+        "stream": True,
+        "stream_options": {"include_usage": True},
+        "reasoning_effort": "low",
+    }
+
+
+def test_every_message_is_sent_with_content():
+    call = ToolCall("7", "now")
+    messages = [
+        Message.user("When?"),
+        Message("assistant", None, tool_calls=[call]),
+        Message.tool(call, "noon"),
+        {"role": "assistant", "content": None},
+        {"role": "assistant", "tool_calls": []},
+        Message("user", [{"type": "text", "text": "And now?"}], name="ann"),
+    ]
+    sent = json.loads(chat_call(ChatRequest(messages), "m", stream=False).body)["messages"]
+    function = {"name": "now", "arguments": "{}"}
+    assert sent == [
+        {"role": "user", "content": "When?"},
+        {"role": "assistant", "content": "", "tool_calls": [{"id": "7", "type": "function", "function": function}]},
+        {"role": "tool", "content": "noon", "tool_call_id": "7"},
+        {"role": "assistant", "content": ""},
+        {"role": "assistant", "content": "", "tool_calls": []},
+        {"role": "user", "content": [{"type": "text", "text": "And now?"}], "name": "ann"},
+    ]
+
+
+def body_of(**fields):
+    return json.loads(chat_call(ChatRequest([Message.user("Hi")], **fields), "m", stream=False).body)
+
+
+def test_tools_are_sent_in_openai_form():
+    tool = Tool("now", "The time", {"type": "object", "properties": {}})
+    as_dict = {"type": "function", "function": {"name": "then"}}
+    function = {"name": "now", "description": "The time", "parameters": {"type": "object", "properties": {}}}
+    assert body_of(tools=[tool, as_dict])["tools"] == [{"type": "function", "function": function}, as_dict]
+
+
+@pytest.mark.parametrize("choice", ["auto", "none", "required"])
+def test_a_choice_of_tools_is_sent_as_it_is(choice):
+    assert body_of(tools=[Tool("now")], tool_choice=choice)["tool_choice"] == choice
+
+
+def test_the_choice_of_one_tool_offers_it_alone_because_the_object_is_refused():
+    body = body_of(tools=[Tool("now"), Tool("then")], tool_choice="then")
+    assert body["tool_choice"] == "required"
+    assert [tool["function"]["name"] for tool in body["tools"]] == ["then"]
+
+
+def test_the_choice_of_no_tool_of_the_request_is_refused():
+    with pytest.raises(InvalidRequestError, match="'never'"):
+        body_of(tools=[Tool("now")], tool_choice="never")
+
+
+def test_a_response_format_is_sent_as_it_is():
+    assert body_of(response_format={"type": "text"})["response_format"] == {"type": "text"}
+
+
+@pytest.mark.parametrize("extra", [{"a": object()}, {"a": float("nan")}])
+def test_what_is_no_json_is_refused(extra):
+    with pytest.raises(InvalidRequestError, match="JSON"):
+        body_of(extra=extra)
+
+
+def test_a_lone_surrogate_does_not_stop_a_request():
+    assert json.loads(chat_call(as_chat(CompletionRequest("\ud800")), "m", stream=False).body)
+
+
+def streamed(data, *, cut=None):
+    """The chunks and the completion of the bytes of a body."""
+    reader, stream = SSEReader(Limits()), ChatStream("asked", Asked("asked"), 0.0)
+    pieces = [data] if cut is None else [data[i : i + cut] for i in range(0, len(data), cut)]
+    chunks = []
+    for piece in pieces:
+        chunks += [chunk for event in reader.feed(piece) if (chunk := stream.feed(event))]
+        if stream.done:
+            break
+    return chunks + stream.finish(), stream.completion()
+
+
+PLAIN = [
+    ("chat_stream.sse", "Grüße! 🌍", "stop"),
+    ("chat_stream_usage.sse", "Four.", "stop"),
+    ("chat_stream_unicode.sse", 'line\u2028separator \x85next a\\b "q" \t data: [DONE]\n\nnot the end', "stop"),
+]
+
+
+@pytest.mark.parametrize("cut", [None, 1, 7])
+@pytest.mark.parametrize(("name", "text", "finish_reason"), PLAIN)
+def test_a_stream_gives_its_text_whatever_the_cuts(sample, name, text, finish_reason, cut):
+    chunks, completion = streamed(sample(name), cut=cut)
+    assert "".join(chunk.delta for chunk in chunks) == completion.text == text
+    assert [chunk.done for chunk in chunks] == [False] * (len(chunks) - 1) + [True]
+    assert chunks[-1].finish_reason == completion.finish_reason == finish_reason
+    assert completion.model in ("qwen/qwen3-8b", "asked")
+
+
+def test_a_piece_that_carries_nothing_makes_no_chunk(sample):
+    chunks, _ = streamed(sample("chat_stream.sse"))
+    assert [chunk.delta for chunk in chunks] == ["Grü", "ße", "!", " 🌍", ""]
+
+
+def test_usage_comes_with_the_last_chunk_or_not_at_all(sample):
+    chunks, completion = streamed(sample("chat_stream_usage.sse"))
+    assert chunks[-1].usage == completion.usage == Usage(24, 3, 27)
+    _, completion = streamed(sample("chat_stream.sse"))
+    assert completion.usage is None
+
+
+@pytest.mark.parametrize(
+    ("name", "reasoning"),
+    [
+        ("chat_stream_reasoning.sse", "17×20 + 17×3"),
+        ("chat_stream_reasoning_alt.sse", "340 + 51"),
+        ("chat_stream_think_tags.sse", "17×20 + 51"),
+    ],
+)
+def test_reasoning_is_streamed_beside_the_answer(sample, name, reasoning):
+    chunks, completion = streamed(sample(name))
+    assert "".join(chunk.reasoning for chunk in chunks) == completion.reasoning == reasoning
+    assert "".join(chunk.delta for chunk in chunks) == completion.text == "391"
+
+
+def test_reasoning_that_was_never_opened_is_parted_at_the_end():
+    events = [{"content": "I see."}, {"content": "</think>\n\nYes."}]
+    data = b"".join(b"data: " + json.dumps({"choices": [{"delta": each}]}).encode() + b"\n\n" for each in events)
+    _, completion = streamed(data + b"data: [DONE]\n\n")
+    assert (completion.text, completion.reasoning) == ("Yes.", "I see.")
+
+
+@pytest.mark.parametrize(
+    ("name", "calls"),
+    [
+        ("chat_stream_tool_calls.sse", [("365174485", "get_weather", {"city": "Oslo"})]),
+        ("chat_stream_tool_calls_empty_ids.sse", [("365174485", "get_weather", {"city": "Oslo"})]),
+        ("chat_stream_tool_calls_whole.sse", [("365174485", "get_time", {"tz": "Europe/Oslo"})]),
+        (
+            "chat_stream_tool_calls_parallel.sse",
+            [("365174485", "get_weather", {"city": "Oslo"}), ("802331947", "get_weather", {"city": "Bergen"})],
+        ),
+    ],
+)
+def test_tool_calls_are_joined_and_come_with_the_last_chunk(sample, name, calls):
+    chunks, completion = streamed(sample(name))
+    assert [(call.id, call.name, call.arguments) for call in completion.tool_calls] == calls
+    assert chunks[-1].tool_calls == completion.tool_calls
+    assert chunks[-1].finish_reason == "tool_calls"
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "text"),
+    [
+        ("chat_stream_error_first.sse", ContextLengthError, ""),
+        ("chat_stream_error_mid.sse", ServerError, "Once upon a time"),
+        ("chat_stream_error_string.sse", ServerError, ""),
+        ("chat_stream_error_typed.sse", ServerError, "Once"),
+    ],
+)
+def test_an_error_in_a_stream_has_its_class_by_meaning(sample, name, kind, text):
+    stream = ChatStream("asked", Asked("asked"), 0.0)
+    with pytest.raises(kind) as caught:
+        for event in SSEReader(Limits()).feed(sample(name)):
+            stream.feed(event)
+    assert caught.value.status == 200
+    assert stream.completion().text == text
+
+
+@pytest.mark.parametrize("data", ['{"message": "boom"}', '"boom"', '{"error": "boom"}'])
+def test_an_event_named_error_is_one_whatever_its_data(data):
+    with pytest.raises(ServerError, match="boom"):
+        ChatStream("asked", Asked("asked"), 0.0).feed(Event("error", data))
+
+
+@pytest.mark.parametrize("data", [b"", b"data: [DONE]\n\n", b": nothing\n\n"])
+def test_a_stream_with_nothing_in_it_is_no_empty_answer(data):
+    with pytest.raises(ProtocolError, match="nothing in it") as caught:
+        streamed(data)
+    assert "context" in caught.value.hint
+
+
+def test_an_answer_without_text_is_one_where_the_model_says_that_it_stopped():
+    chunks, completion = streamed(b'data: {"choices": [{"delta": {}, "finish_reason": "stop"}]}\n\ndata: [DONE]\n\n')
+    assert (len(chunks), completion.text, completion.finish_reason) == (1, "", "stop")
+
+
+def test_a_stream_that_ends_without_its_end_is_interrupted(sample):
+    stream = ChatStream("asked", Asked("asked"), 0.0)
+    for event in SSEReader(Limits()).feed(sample("chat_stream_cut.sse")):
+        stream.feed(event)
+    with pytest.raises(StreamInterruptedError):
+        stream.finish()
+    assert stream.completion().text == "Once upon a time"
+    assert stream.completion().finish_reason is None
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        "not json",
+        "[" * 100_000,
+        "7",
+        "null",
+        "[]",
+        '{"choices": 7}',
+        '{"choices": {}}',
+        '{"choices": [7]}',
+        '{"choices": [{"delta": 7}]}',
+        '{"choices": [{"delta": {"content": 7}}]}',
+    ],
+)
+def test_an_event_of_the_wrong_shape_is_a_protocol_error(data):
+    with pytest.raises(ProtocolError):
+        ChatStream("asked", Asked("asked"), 0.0).feed(Event("message", data))
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        "{}",
+        '{"choices": null}',
+        '{"choices": []}',
+        '{"choices": [{}]}',
+        '{"choices": [{"delta": null}]}',
+        '{"choices": [{"delta": {"content": null, "tool_calls": null}}]}',
+        '{"usage": null, "error": null}',
+    ],
+)
+def test_an_event_that_says_nothing_is_passed_over(data):
+    assert ChatStream("asked", Asked("asked"), 0.0).feed(Event("message", data)) is None
+
+
+def test_a_chunk_is_made_of_what_a_delta_adds():
+    feed = ChatStream("asked", Asked("asked"), 0.0).feed
+    delta = {"content": "Hi", "reasoning_content": "hm"}
+    assert feed(Event("message", json.dumps({"choices": [{"delta": delta}]}))) == Chunk("Hi", reasoning="hm")
