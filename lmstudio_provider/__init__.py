@@ -21,7 +21,10 @@ from ._exceptions import (
     StreamInterruptedError,
     ToolArgumentsError,
 )
+from ._lmstudio import LMStudioProvider
+from ._provider import Provider
 from ._requests import ChatRequest, CompletionRequest, Message, Tool
+from ._stream import Stream
 from ._types import (
     Capabilities,
     Chunk,
@@ -34,6 +37,7 @@ from ._types import (
     ToolCall,
     Usage,
 )
+from ._usage import MemoryUsage, UsageRecord, UsageRecorder
 
 __version__ = "0.1.0"
 
@@ -49,12 +53,15 @@ __all__ = [
     "EndpointNotFoundError",
     "Health",
     "InvalidRequestError",
+    "LMStudioProvider",
     "Limits",
+    "MemoryUsage",
     "Message",
     "ModelInfo",
     "ModelNotFoundError",
     "NoModelLoadedError",
     "ProtocolError",
+    "Provider",
     "ProviderClosedError",
     "ProviderError",
     "RateLimitError",
@@ -63,12 +70,15 @@ __all__ = [
     "ServerUnavailableError",
     "Stats",
     "StatusError",
+    "Stream",
     "StreamInterruptedError",
     "Timeouts",
     "Tool",
     "ToolArgumentsError",
     "ToolCall",
     "Usage",
+    "UsageRecord",
+    "UsageRecorder",
 ]
 
 # Without it, Python would print the library's warnings where an application has not set up logging.

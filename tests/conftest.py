@@ -1,13 +1,92 @@
 from __future__ import annotations
 
+import os
+import socket
 from pathlib import Path
-from typing import Callable
+from typing import Callable, Iterator
 
 import pytest
+from raw import RawServer
+
+from lmstudio_provider import LMStudioProvider
+from lmstudio_provider.simulator import SimulatedLMStudio
 
 SAMPLES = Path(__file__).parent / "samples"
+
+
+@pytest.fixture(autouse=True)
+def no_settings_of_this_machine(monkeypatch, tmp_path):
+    for name in list(os.environ):
+        if name.startswith(("LM_", "LMSTUDIO_", "OLLAMA_")):
+            monkeypatch.delenv(name)
+    for name in ("XDG_CONFIG_HOME", "APPDATA", "HOME"):
+        monkeypatch.setenv(name, str(tmp_path))
 
 
 @pytest.fixture
 def sample() -> Callable[[str], bytes]:
     return lambda name: (SAMPLES / name).read_bytes()
+
+
+@pytest.fixture
+def simulator() -> Iterator[SimulatedLMStudio]:
+    with SimulatedLMStudio() as server:
+        yield server
+
+
+@pytest.fixture
+def provider(httpserver) -> Iterator[LMStudioProvider]:
+    """A provider for the server that the test scripts; it discovers nothing by itself."""
+    with LMStudioProvider(httpserver.url_for(""), refresh=False) as lm:
+        yield lm
+
+
+@pytest.fixture
+def raw_server() -> Iterator[Callable[..., RawServer]]:
+    """Makes servers that answer every request with the given bytes, then close (or, ``keep_open``, go on)."""
+    servers: list[RawServer] = []
+
+    def make(*parts: bytes | Callable[[socket.socket], None], keep_open: bool = False) -> RawServer:
+        servers.append(RawServer(parts, keep_open))
+        return servers[-1]
+
+    yield make
+    for server in servers:
+        server.stop()
+
+
+@pytest.fixture
+def silent_server(raw_server) -> RawServer:
+    """A server that reads requests and never answers."""
+    return raw_server(lambda connection: connection.recv(1) and None)
+
+
+@pytest.fixture
+def closed_port() -> int:
+    """A port on which nothing listens: another socket is bound to it, and does not listen."""
+    with socket.socket() as bound:
+        bound.bind(("127.0.0.1", 0))
+        yield bound.getsockname()[1]
+
+
+@pytest.fixture
+def hanging_url() -> Iterator[str]:
+    """A URL to which no connection can be opened, because the backlog of its listener is full."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen(0)
+        port = listener.getsockname()[1]
+        fillers = []
+        while len(fillers) < 64:
+            filler = socket.socket()
+            fillers.append(filler)
+            filler.settimeout(0.2)
+            try:
+                filler.connect(("127.0.0.1", port))
+            except socket.timeout:
+                break
+        else:
+            pytest.skip("this system's backlog takes 64 connections and is not full yet")
+        yield f"http://127.0.0.1:{port}"
+        for filler in fillers:
+            filler.close()

@@ -1,0 +1,37 @@
+"""LM Studio."""
+
+from __future__ import annotations
+
+from ._http_provider import HTTPProvider
+from ._settings import Names
+from ._wire import lmstudio
+
+
+class LMStudioProvider(HTTPProvider):
+    """LM Studio's local server, over its OpenAI-compatible endpoints.
+
+    Without arguments it is the server at ``$LM_STUDIO_URL``, else at ``http://localhost:1234``.
+    """
+
+    id = "lm-studio"
+    display_name = "LM Studio (Local)"
+
+    _dialect = lmstudio
+    _names = Names(
+        prefix="lmstudio",
+        variables={
+            "base_url": ("LM_STUDIO_URL",),
+            "model": ("LM_STUDIO_MODEL",),
+            "timeout": ("LM_STUDIO_TIMEOUT",),
+            # The documentation names the first, one version of the Python SDK reads the second.
+            "api_token": ("LM_API_TOKEN", "LMSTUDIO_API_TOKEN"),
+        },
+        default_url="http://localhost:1234",
+        default_port=1234,
+    )
+    _start_hint = (
+        "Start LM Studio's server with 'lms server start', or on its Developer tab; "
+        "name a server elsewhere with base_url= or LM_STUDIO_URL"
+    )
+    _api_key_hash = "lmstudio-local"
+    _default_model = "local-model"

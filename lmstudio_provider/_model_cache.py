@@ -1,0 +1,86 @@
+"""The models that a server has, asked for in the background."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from typing import Callable
+
+from ._exceptions import ProviderError
+from ._types import ModelInfo
+
+logger = logging.getLogger("lmstudio_provider")
+
+#: How long a discovery may take, in seconds.
+DISCOVERY_S = 3.0
+# How often to ask, at most, a server that has not told of any model while somebody only looks.
+_RETRY_S = 1.0
+
+
+class ModelCache:
+    """Holds the models; where they are missing or old, ``ensure`` has a thread ask for them. Shared by threads."""
+
+    def __init__(self, ttl: float, background: bool) -> None:
+        self._ttl = ttl
+        self._background = background
+        self._lock = threading.Lock()
+        self._thread: threading.Thread | None = None
+        self._done = threading.Event()  # set while no discovery is under way
+        self._done.set()
+        self._closed = False
+        self._filled_at: float | None = None
+        self._tried_at = float("-inf")
+        self._models: tuple[ModelInfo, ...] = ()
+
+    @property
+    def models(self) -> tuple[ModelInfo, ...]:
+        """What is known, at once."""
+        return self._models
+
+    def fill(self, models: list[ModelInfo]) -> None:
+        """Note what the server has just told."""
+        self._models = tuple(models)
+        self._filled_at = time.monotonic()
+
+    def ensure(self, fetch: Callable[[], object], eager: bool) -> None:
+        """Have a thread call ``fetch``, which fills the cache, unless it is filled and fresh; never waits.
+
+        Where the last one found nothing, ``eager`` begins another at once, not at most once a second.
+        """
+        with self._lock:
+            now = time.monotonic()
+            fresh = self._models and self._filled_at is not None and now - self._filled_at < self._ttl
+            waiting = not eager and now - self._tried_at < _RETRY_S
+            if fresh or waiting or self._closed or not self._background or not self._done.is_set():
+                return
+            self._done.clear()
+            self._tried_at = now
+            thread = threading.Thread(target=self._discover, args=[fetch], name="lmstudio-models", daemon=True)
+            try:
+                thread.start()
+            except RuntimeError as error:  # no more threads, or the interpreter is shutting down
+                logger.debug("the models are not discovered: %s", error)
+                self._done.set()
+            else:
+                self._thread = thread
+
+    def _discover(self, fetch: Callable[[], object]) -> None:
+        try:
+            fetch()
+        except ProviderError as error:
+            logger.debug("the models could not be discovered: %s", error)
+        finally:
+            self._done.set()
+
+    def wait(self, timeout: float | None) -> None:
+        """Wait for the discovery that is under way, if one is."""
+        self._done.wait(timeout)
+
+    def close(self) -> None:
+        """Begin no more discoveries, and wait for the one whose connection was closed just now."""
+        with self._lock:
+            self._closed = True
+            thread = self._thread
+        if thread is not None and thread is not threading.current_thread():
+            thread.join(DISCOVERY_S)

@@ -1,0 +1,120 @@
+"""What every provider can do."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from types import TracebackType
+from typing import TYPE_CHECKING, Callable, TypeVar, overload
+
+from ._requests import ChatInput, CompletionInput, Overrides
+from ._stream import Stream
+from ._types import UNSET, Capabilities, Chunk, Completion, Health, ModelInfo, Timeout, Unset
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack  # known to every type checker; nothing to install
+
+_Self = TypeVar("_Self", bound="Provider")
+
+
+class Provider(ABC):
+    """A server with models. Shared freely between threads, and a context manager that closes itself.
+
+    Every call raises ProviderError: ServerUnavailableError, RequestTimeoutError, ProtocolError or a StatusError for
+    what happened on the way, InvalidRequestError and ConfigurationError for what cannot work, and
+    ProviderClosedError after ``close()``.
+
+    Keyword arguments of a call are any fields of its request, plus ``timeout`` (the longest silence, in seconds or
+    as Timeouts) and ``deadline`` (for the whole call, in seconds); they hold for this call alone.
+    """
+
+    #: What the provider is called in code, such as "lm-studio", and to people.
+    id: str
+    display_name: str
+
+    @property
+    @abstractmethod
+    def base_url(self) -> str:
+        """The origin in use, with the prefix of a reverse proxy, without ``/v1`` and a slash at its end."""
+
+    @property
+    @abstractmethod
+    def capabilities(self) -> Capabilities:
+        """What can be done, and the ids of the models in the cache."""
+
+    @abstractmethod
+    def refresh_models(self, timeout: float | None = 3.0) -> bool:
+        """Ask the server for its models now, in ``timeout`` seconds; False where they could not be had."""
+
+    @abstractmethod
+    def list_models(self, timeout: Timeout | Unset = UNSET) -> list[ModelInfo]:
+        """Ask the server for its models now; waits 3 s where no timeout is set, here or for the provider."""
+
+    @abstractmethod
+    def is_configured(self) -> bool:
+        """Whether the cache holds at least one model; never waits."""
+
+    @abstractmethod
+    def wait_until_configured(self, timeout: float | None = 3.0) -> bool:
+        """Wait for the discovery that is under way, then tell ``is_configured()``."""
+
+    @abstractmethod
+    def resolve_model(self, tier: str | None = None) -> str:
+        """The model that a call without ``model`` asks for."""
+
+    @abstractmethod
+    def reset_client(self) -> None:
+        """Forget the models and close the idle connections; the next use starts afresh."""
+
+    @abstractmethod
+    def health_check(self, timeout: float | None = 3.0) -> Health:
+        """How the server is; what other calls would raise is in ``error``."""
+
+    @abstractmethod
+    def complete(self, request: CompletionInput, **overrides: Unpack[Overrides]) -> Completion:
+        """Answer one text."""
+
+    @abstractmethod
+    def chat(self, request: ChatInput, **overrides: Unpack[Overrides]) -> Completion:
+        """Answer a conversation."""
+
+    @overload
+    def stream(
+        self, request: CompletionInput | ChatInput, on_chunk: None = None, **overrides: Unpack[Overrides]
+    ) -> Stream: ...
+
+    @overload
+    def stream(
+        self,
+        request: CompletionInput | ChatInput,
+        on_chunk: Callable[[Chunk], object],
+        **overrides: Unpack[Overrides],
+    ) -> Completion: ...
+
+    @abstractmethod
+    def stream(
+        self,
+        request: CompletionInput | ChatInput,
+        on_chunk: Callable[[Chunk], object] | None = None,
+        **overrides: Unpack[Overrides],
+    ) -> Stream | Completion:
+        """Answer piece by piece. The request is sent when this returns.
+
+        With ``on_chunk``, that is called for every piece, the last with ``done=True``, and the whole reply returned.
+        What ``on_chunk`` raises is logged and warned of, it is not called again, and the reply is read to its end.
+        """
+
+    @abstractmethod
+    def complete_with_tools(self, request: ChatInput, **overrides: Unpack[Overrides]) -> Completion:
+        """Answer a conversation in which tools are offered; ``tool_calls`` is what the model wants called."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Release the sockets and join the thread; calls under way end. Again is fine, using the provider is not."""
+
+    def __enter__(self: _Self) -> _Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()

@@ -1,0 +1,190 @@
+"""One server as it is set now: its connections, its models, and how its replies and failures are told."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from dataclasses import dataclass, field
+from typing import Any, Callable, Iterator, Mapping, NamedTuple, Protocol
+
+from ._connection import CancelledCall
+from ._exceptions import ProtocolError, ProviderClosedError, ProviderError, ServerUnavailableError
+from ._model_cache import ModelCache
+from ._readers import SSEReader
+from ._requests import ChatRequest, CompletionRequest
+from ._settings import Config
+from ._stream import Assembly, Stream
+from ._transport import Reply, Transport
+from ._types import Call, Completion, Limits, ModelInfo, Timeouts
+from ._wire.errors import Asked
+from ._wire.json_text import parse, shown
+
+
+class Dialect(Protocol):
+    """What a server speaks: a module of ``_wire``."""
+
+    def models_call(self) -> Call:
+        """Ask which models there are."""
+
+    def models_reply(self, value: Any) -> list[ModelInfo]:
+        """The models of that reply."""
+
+    def as_chat(self, request: CompletionRequest) -> ChatRequest:
+        """The chat that a completion is."""
+
+    def chat_call(self, request: ChatRequest, model: str, stream: bool) -> Call:
+        """Ask for the next message."""
+
+    def chat_reply(self, value: Any, requested_model: str, duration_s: float) -> Completion:
+        """The completion of that reply, where it is no stream."""
+
+    def find_error(
+        self, status: int, headers: Mapping[str, str], body: bytes, value: object, asked: Asked
+    ) -> ProviderError | None:
+        """The error that a whole reply is; ``value`` is its JSON, None where it is none."""
+
+    @property
+    def Reader(self) -> Callable[[Limits], SSEReader]:
+        """Makes events of a stream's bytes."""
+
+    @property
+    def Assembly(self) -> Callable[[str, Asked, float], Assembly]:
+        """Makes chunks of a stream's events."""
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What is the same for all sessions of a provider."""
+
+    provider_id: str
+    dialect: Dialect
+    #: What to do where no server answers.
+    start_hint: str
+    #: Headers that the user wants sent.
+    headers: Mapping[str, str] = field(repr=False)
+
+
+class Plan(NamedTuple):
+    """How a call is to be made."""
+
+    config: Config
+    timeouts: Timeouts
+    deadline: float | None
+
+
+class Session:
+    """Makes calls to one base URL. Shared by threads, used in the process that made it."""
+
+    def __init__(self, facts: Facts, base_url: str, transport: Transport, cache: ModelCache) -> None:
+        self.base_url = base_url
+        self.pid = os.getpid()
+        self.cache = cache
+        self._facts = facts
+        self._transport = transport
+
+    def ask(self, call: Call, plan: Plan) -> Any:
+        """Send ``call`` and return the JSON of its reply; raises ProviderError."""
+        with self.telling(call, plan):
+            reply = self._send(call, plan, "application/json")
+            return self._value(reply, call, plan)
+
+    def stream(self, call: Call, plan: Plan, over: Callable[[Completion, BaseException | None], None]) -> Stream:
+        """Send ``call`` and return its stream when the headers are in; ``over`` is called once, at its end."""
+        with self.telling(call, plan):
+            reply = self._send(call, plan, "text/event-stream")
+            kind = (reply.headers.get("Content-Type") or "").lower()
+            # An error comes as JSON, also under 200; a proxy's page as HTML. Anything else is taken for a stream.
+            if not 200 <= reply.status < 300 or "json" in kind.replace("x-ndjson", "") or "html" in kind:
+                self._value(reply, call, plan)
+                raise ProtocolError(
+                    f"a stream was asked for, and {kind!r} came",
+                    hint="Check that the base URL is that of a server that can stream",
+                    sent=True,
+                )
+            dialect, limits = self._facts.dialect, self._transport.limits
+            assembly = dialect.Assembly(call.model, self._asked(call, plan), reply.exchange.started)
+            return Stream(reply, dialect.Reader(limits), assembly, over, lambda error: self._tell(error, call, plan))
+
+    def list_models(self, plan: Plan) -> list[ModelInfo]:
+        """Ask for the models, and keep them in the cache."""
+        call = self._facts.dialect.models_call()
+        value = self.ask(call, plan)
+        with self.telling(call, plan):
+            models = self._facts.dialect.models_reply(value)
+        self.cache.fill(models)
+        return models
+
+    def retire(self) -> None:
+        """Close what is idle; calls under way go on."""
+        self._transport.retire()
+
+    def close(self) -> None:
+        """End all calls, and the discovery."""
+        self._transport.close()
+        self.cache.close()
+
+    def _send(self, call: Call, plan: Plan, accept: str) -> Reply:
+        headers = {"Accept": accept, "Accept-Encoding": "identity", "User-Agent": "lmstudio-provider"}
+        if call.body is not None:
+            headers["Content-Type"] = "application/json"
+        authorization = _authorization(plan.config)
+        if authorization:
+            headers["Authorization"] = authorization
+        own = {name.lower() for name in self._facts.headers}
+        headers = {name: value for name, value in headers.items() if name.lower() not in own}
+        return self._transport.send(call, {**headers, **self._facts.headers}, plan.timeouts, plan.deadline)
+
+    def _value(self, reply: Reply, call: Call, plan: Plan) -> Any:
+        body = reply.read_all()
+        value = None
+        with contextlib.suppress(ProtocolError):
+            value = parse(body, "the reply")
+        asked = self._asked(call, plan)
+        error = self._facts.dialect.find_error(reply.status, reply.headers, body, value, asked)
+        if error is not None:
+            raise error
+        if value is None:
+            kind = reply.headers.get("Content-Type") or "no content type"
+            raise ProtocolError(
+                f"the reply (HTTP {reply.status}, {kind}) is no JSON: {shown(body)}",
+                hint="Check that the base URL is that of LM Studio, and not of another program on that port",
+                sent=True,
+            )
+        return value
+
+    def _asked(self, call: Call, plan: Plan) -> Asked:
+        authorization = _authorization(plan.config) or ""
+        secrets = [authorization.partition(" ")[2], *self._facts.headers.values()]
+        # A value as short as "1" is no secret, and cannot be cut out of a text without destroying it.
+        return Asked(call.model, plan.config.api_token_source, tuple(each for each in secrets if len(each) >= 6))
+
+    @contextlib.contextmanager
+    def telling(self, call: Call, plan: Plan) -> Iterator[None]:
+        """Add to the errors of the block what was called, and where."""
+        try:
+            yield
+        except CancelledCall:
+            raise self._tell(closed_error("while the call was under way"), call, plan) from None
+        except ProviderError as error:
+            self._tell(error, call, plan)
+            raise
+
+    def _tell(self, error: ProviderError, call: Call, plan: Plan) -> ProviderError:
+        """Add to ``error`` what was called, and where; said once, however deep the error came from."""
+        if error.url is None:
+            error.provider, error.method = self._facts.provider_id, call.method
+            error.url = plan.config.base_url.text + call.path
+            if isinstance(error, ServerUnavailableError) and not error.sent:
+                where = f"{plan.config.base_url.text} (from {plan.config.base_url_source})"
+                error.message = f"no server answers at {where}: {error.message}"
+                error.hint = error.hint or self._facts.start_hint
+        return error
+
+
+def closed_error(when: str) -> ProviderClosedError:
+    """The error for using a provider that is closed, or being closed."""
+    return ProviderClosedError(f"the provider was closed {when}", hint="Make a new one")
+
+
+def _authorization(config: Config) -> str | None:
+    return f"Bearer {config.api_token}" if config.api_token else config.base_url.authorization

@@ -1,0 +1,191 @@
+"""Settings: argument, then mapping, then environment, then INI file, then default; each knows where it came from."""
+
+from __future__ import annotations
+
+import configparser
+import os
+import re
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Mapping, NamedTuple
+
+from ._exceptions import ConfigurationError
+from ._types import UNSET, Timeouts, check_seconds
+from ._urls import BaseURL, parse_base_url
+
+_INI_VARIABLE = "LM_STUDIO_CONFIG"
+_INI_NAME = "lmstudio-provider.ini"
+
+
+@dataclass(frozen=True)
+class Names:
+    """What the settings of one kind of server are called."""
+
+    #: Before the name of a setting, and the section of the INI file.
+    prefix: str
+    #: The environment variables of each setting, first one first.
+    variables: Mapping[str, tuple[str, ...]]
+    default_url: str
+    default_port: int
+
+
+class Setting(NamedTuple):
+    """A value and, for messages, where it came from."""
+
+    value: Any
+    source: str
+
+
+@dataclass(frozen=True)
+class Config:
+    """The settings of one call."""
+
+    base_url: BaseURL
+    base_url_source: str
+    #: None where nobody has set any.
+    timeouts: Timeouts | None
+    api_token: str | None = field(repr=False)
+    api_token_source: str | None
+
+
+class Settings:
+    """Looks settings up, anew at each use, so that a change takes effect."""
+
+    def __init__(self, names: Names, arguments: Mapping[str, object], mapping: Any) -> None:
+        if mapping is not None and not callable(getattr(mapping, "get", None)):
+            raise ConfigurationError(f"settings={type(mapping).__name__} has no get(name)", hint="Give a mapping")
+        self._names = names
+        self._arguments = dict(arguments)
+        self._mapping = mapping
+        self._ini: tuple[object, dict[str, str]] = (None, {})
+
+    def config(self) -> Config:
+        """All that a call needs but the model; raises ConfigurationError."""
+        url = self.find("base_url") or Setting(self._names.default_url, "the default")
+        token = self.find("api_token")
+        return Config(
+            base_url=parse_base_url(_text(url, "base_url"), url.source, self._names.default_port),
+            base_url_source=url.source,
+            timeouts=self._timeouts(),
+            api_token=None if token is None else _token(token),
+            api_token_source=None if token is None else token.source,
+        )
+
+    def model(self, tier: str | None) -> str | None:
+        """The model that is set for ``tier``, else for all, else None."""
+        if tier is not None and not re.fullmatch(r"[A-Za-z0-9_-]+", tier):
+            raise ConfigurationError(f"tier={tier!r} is no name of letters, digits, - and _")
+        setting = (self.find(f"model_{tier}") if tier else None) or self.find("model")
+        return None if setting is None else _text(setting, "model").strip()
+
+    def find(self, name: str) -> Setting | None:
+        """The setting ``name``, such as "base_url"; blank text counts as not set."""
+        for value, source in self._candidates(name):
+            if value is not None and value is not UNSET and not (isinstance(value, str) and not value.strip()):
+                return Setting(value, source)
+        return None
+
+    def _candidates(self, name: str) -> Any:
+        yield self._arguments.get(name), f"the argument {name}"
+        full_name = f"{self._names.prefix}_{name}"
+        if self._mapping is not None:
+            try:
+                value = self._mapping.get(full_name)
+            except Exception as error:
+                raise ConfigurationError(f"settings.get({full_name!r}) raised {type(error).__name__}") from error
+            yield value, f"the setting {full_name}"
+        for variable in self._variables(name):
+            yield os.environ.get(variable), f"the environment variable {variable}"
+        path, required = _ini_path()
+        if path is not None:
+            source = f"{name} in [{self._names.prefix}] of {path}"
+            yield self._read_ini(path, required).get(name.lower()), source
+
+    def _variables(self, name: str) -> tuple[str, ...]:
+        if name.startswith("model_"):  # of a tier
+            return (f"{self._names.variables['model'][0]}_{name[6:].upper().replace('-', '_')}",)
+        return self._names.variables.get(name, ())
+
+    def _timeouts(self) -> Timeouts | None:
+        argument = self._arguments.get("timeout", UNSET)
+        if argument is not UNSET:
+            return as_timeouts(argument)
+        setting = self.find("timeout")
+        if setting is None:
+            return None
+        try:
+            seconds = float("nan" if isinstance(setting.value, bool) else setting.value) / 1000
+            check_seconds("timeout", seconds)
+        except (TypeError, ValueError, OverflowError, ConfigurationError) as error:
+            raise ConfigurationError(
+                f"timeout={setting.value!r}, from {setting.source}, is no positive number of milliseconds"
+            ) from error
+        return as_timeouts(seconds)
+
+    def _read_ini(self, path: Path, required: bool) -> dict[str, str]:
+        """The section of the INI file, read again when the file has changed."""
+        try:
+            stat = path.stat()
+            state = (path, stat.st_mtime_ns, stat.st_size)
+            if self._ini[0] != state:
+                self._ini = (state, self._parse_ini(path))
+        except FileNotFoundError as error:
+            if required:
+                raise ConfigurationError(f"{path}, named by {_INI_VARIABLE}, does not exist") from error
+            return {}
+        except (OSError, UnicodeDecodeError) as error:
+            raise ConfigurationError(f"cannot read the settings in {path}: {type(error).__name__}") from error
+        return self._ini[1]
+
+    def _parse_ini(self, path: Path) -> dict[str, str]:
+        parser = configparser.ConfigParser(interpolation=None)  # a "%" in a token is no reference
+        try:
+            parser.read_string(path.read_text(encoding="utf-8-sig"))
+        except configparser.Error as error:
+            lines = getattr(error, "errors", None) or [(getattr(error, "lineno", None), "")]
+            where = f", line {lines[0][0]}" if lines[0][0] else ""
+            # "from None": the cause quotes the line, which may hold a token.
+            what = f"the settings in {path}{where} are no INI file ({type(error).__name__})"
+            raise ConfigurationError(what) from None
+        return dict(parser[self._names.prefix]) if parser.has_section(self._names.prefix) else {}
+
+
+def _ini_path() -> tuple[Path | None, bool]:
+    """Where the INI file is, and whether it has to be there."""
+    named = os.environ.get(_INI_VARIABLE)
+    if named:
+        return Path(named), True
+    if sys.platform == "win32":
+        folder = os.environ.get("APPDATA")
+    elif sys.platform == "darwin":
+        folder = "~/Library/Application Support"
+    else:
+        folder = os.environ.get("XDG_CONFIG_HOME") or "~/.config"
+    folder = os.path.expanduser(folder or "~")  # noqa: PTH111 (Path.expanduser raises where there is no home)
+    return (Path(folder, _INI_NAME), False) if not folder.startswith("~") else (None, False)
+
+
+def as_timeouts(value: object) -> Timeouts:
+    """The three limits that ``timeout=value`` sets; raises ConfigurationError."""
+    if isinstance(value, Timeouts):
+        return value
+    check_seconds("timeout", value)
+    return Timeouts(value, value, value)  # type: ignore[arg-type]
+
+
+def _text(setting: Setting, name: str) -> str:
+    if not isinstance(setting.value, str):
+        raise ConfigurationError(f"{name}={setting.value!r}, from {setting.source}, is not text")
+    return setting.value
+
+
+def _token(setting: Setting) -> str:
+    # Anything else would break the header, or smuggle one in; the value stays out of the message.
+    token = setting.value.strip() if isinstance(setting.value, str) else ""
+    if not re.fullmatch(r"[\x21-\x7e]+", token):
+        raise ConfigurationError(
+            f"the API token from {setting.source} is no line of printable ASCII without blanks",
+            hint="LM Studio's tokens look like sk-lm-AbCd1234:0123456789abcdefghij",
+        )
+    return token

@@ -1,0 +1,175 @@
+"""A reply that comes piece by piece."""
+
+from __future__ import annotations
+
+import collections
+import contextlib
+import threading
+from types import TracebackType
+from typing import Callable, Iterator, Protocol
+
+from ._connection import CancelledCall
+from ._exceptions import ProtocolError, ProviderError, ServerUnavailableError, StreamInterruptedError
+from ._readers import Event, SSEReader
+from ._transport import Reply
+from ._types import Chunk, Completion
+
+
+class Assembly(Protocol):
+    """What makes chunks of events; each wire format has its own."""
+
+    done: bool
+
+    def feed(self, event: Event) -> Chunk | None:
+        """The chunk that an event makes, if any."""
+
+    def finish(self) -> list[Chunk]:
+        """The last chunks."""
+
+    def completion(self, finish_reason: str | None = None) -> Completion:
+        """The reply as far as it came."""
+
+
+class Stream(Iterator[Chunk]):
+    """Iterates over the chunks of a reply, as they come; the last one has ``done``.
+
+    ``completion`` is the whole reply once it is over. Leaving a ``with`` block, ``close()`` from any thread, and
+    dropping the stream close the socket, which makes LM Studio stop generating. While it is iterated it raises
+    StreamInterruptedError, RequestTimeoutError, ProtocolError or StatusError; their ``partial`` is what came so far.
+    """
+
+    def __init__(
+        self,
+        reply: Reply,
+        reader: SSEReader,
+        assembly: Assembly,
+        over: Callable[[Completion, BaseException | None], None],
+        tell: Callable[[ProviderError], ProviderError],
+    ) -> None:
+        self._reply = reply
+        self._reader = reader
+        self._assembly = assembly
+        self._on_over = over
+        self._tell = tell
+        self._ready: collections.deque[Chunk] = collections.deque()
+        self._completion: Completion | None = None
+        self._error: ProviderError | None = None
+        # Held while the socket is read, so that close() knows whether somebody else will clean up. No RLock: a signal
+        # handler that closes the stream must leave that to the reader that it interrupted, too.
+        self._reading = threading.Lock()
+
+    def __iter__(self) -> Stream:
+        return self
+
+    def __next__(self) -> Chunk:
+        with self._reading:
+            while not self._ready:
+                if self._error is not None:
+                    error, self._error = self._error, None
+                    raise error
+                if self._completion is not None:
+                    raise StopIteration
+                self._read()
+            return self._ready.popleft()
+
+    def text(self) -> Iterator[str]:
+        """Iterate over the texts of the answer alone."""
+        for chunk in self:
+            if chunk.delta:
+                yield chunk.delta
+
+    @property
+    def completion(self) -> Completion:
+        """The whole reply; after ``close()`` or an error, as much of it as came.
+
+        Raises ProviderError while the stream is not over.
+        """
+        if self._completion is None:
+            raise ProviderError(
+                "the stream is not over, so there is no whole reply yet", hint="Iterate to its end, or close() it"
+            )
+        return self._completion
+
+    def close(self) -> None:
+        """Stop: a thread that is reading sees the stream end, with "cancelled" as its ``finish_reason``."""
+        self._reply.exchange.cancel()
+        if self._reading.acquire(blocking=False):
+            try:
+                self._cancelled()
+            finally:
+                self._reading.release()
+
+    def __enter__(self) -> Stream:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __del__(self) -> None:
+        if getattr(self, "_completion", self) is None:
+            self.close()
+
+    def _read(self) -> None:
+        """Read one piece and make chunks of it; an error waits until the chunks before it are taken."""
+        try:
+            data = self._reply.read_piece()
+            if data:
+                self._take(self._reader.feed(data))
+            else:
+                # The last event may lack its end; where it is broken, too, the stream was cut.
+                with contextlib.suppress(ProtocolError):
+                    self._take(self._reader.finish())
+            if self._assembly.done or not data:
+                self._finish()
+        except CancelledCall:
+            self._cancelled()
+        except ServerUnavailableError as error:
+            self._broke_off(error)
+        except ProviderError as error:
+            self._fail(error)
+        except BaseException as error:
+            self._reply.drop()
+            self._over("cancelled", error)
+            raise
+
+    def _take(self, events: list[Event]) -> None:
+        for event in events:
+            chunk = self._assembly.feed(event)
+            if chunk is not None:
+                self._ready.append(chunk)
+            if self._assembly.done:
+                return
+
+    def _finish(self) -> None:
+        self._ready.extend(self._assembly.finish())
+        self._reply.finish()
+        self._over(None, None)
+
+    def _broke_off(self, cause: ServerUnavailableError) -> None:
+        if self._assembly.completion().finish_reason is not None:
+            self._finish()  # all of the reply is there, but for the formalities
+            return
+        error = StreamInterruptedError(
+            f"the stream broke off: {cause.message}",
+            hint=".partial holds what came; ask again for the whole reply",
+        )
+        error.__cause__ = cause.__cause__
+        self._fail(error)
+
+    def _fail(self, error: ProviderError) -> None:
+        self._reply.drop()
+        error.sent, error.partial = True, self._assembly.completion()
+        self._error = self._tell(error)
+        self._over(None, error)
+
+    def _cancelled(self) -> None:
+        if self._completion is None:
+            self._reply.drop()
+            self._ready.clear()
+            self._over("cancelled", None)
+
+    def _over(self, finish_reason: str | None, error: BaseException | None) -> None:
+        self._completion = self._assembly.completion(finish_reason)
+        self._on_over(self._completion, error)

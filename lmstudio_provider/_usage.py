@@ -1,0 +1,65 @@
+"""What calls cost: one record each, for whoever wants to count."""
+
+from __future__ import annotations
+
+import collections
+from dataclasses import dataclass
+from typing import Protocol
+
+from ._types import Usage
+
+
+@dataclass(frozen=True)
+class UsageRecord:
+    """One call that reached a server; tokens and times are None where they are not known."""
+
+    provider_id: str
+    #: The model that answered; the one that was asked for where none did.
+    model: str
+    #: The method that was called: "complete", "chat", "stream" or "complete_with_tools".
+    operation: str
+    prompt_tokens: int | None
+    completion_tokens: int | None
+    total_tokens: int | None
+    #: From the call to its end, in seconds.
+    duration_s: float
+    #: From the call to the first text of a stream, in seconds.
+    time_to_first_token_s: float | None
+    #: "ok"; "cancelled", for a stream that was closed early; "timeout"; "interrupted"; or "error".
+    status: str
+    #: Whose key was used, never the key: "lmstudio-local".
+    api_key_hash: str
+    #: Unix time of the end of the call, in seconds.
+    created_at: float
+
+
+class UsageRecorder(Protocol):
+    """What ``usage=`` takes. ``record`` may be called by several threads at once."""
+
+    def record(self, record: UsageRecord, /) -> None:
+        """Keep ``record``; what this raises is logged, and harms no call."""
+
+
+class MemoryUsage:
+    """Keeps the last ``max_records`` records in memory. Shared by threads."""
+
+    def __init__(self, max_records: int = 10_000) -> None:
+        self._records: collections.deque[UsageRecord] = collections.deque(maxlen=max_records)
+
+    def record(self, record: UsageRecord, /) -> None:
+        """Keep ``record``, and forget the oldest where there are too many."""
+        self._records.append(record)  # atomic: no lock that a fork could leave locked
+
+    @property
+    def records(self) -> tuple[UsageRecord, ...]:
+        """The records, oldest first."""
+        return tuple(self._records)
+
+    def total(self) -> Usage:
+        """The sums over all records, of the counts that are known."""
+        records = self.records
+        return Usage(
+            sum(each.prompt_tokens or 0 for each in records),
+            sum(each.completion_tokens or 0 for each in records),
+            sum(each.total_tokens or 0 for each in records),
+        )

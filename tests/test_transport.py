@@ -1,0 +1,528 @@
+"""What happens between the socket and the reply: time, retries, connections."""
+
+import socket
+import threading
+import time
+import zlib
+
+import pytest
+import urllib3
+from raw import stream_of
+
+from lmstudio_provider import (
+    LMStudioProvider,
+    MemoryUsage,
+    Message,
+    ProtocolError,
+    ProviderClosedError,
+    ProviderError,
+    RequestTimeoutError,
+    ServerUnavailableError,
+    StreamInterruptedError,
+    Timeouts,
+)
+from lmstudio_provider._transport import backoff
+from lmstudio_provider._types import Limits
+
+HI = b'data: {"choices": [{"delta": {"content": "Hi"}}]}\n\n'
+STOP = b'data: {"choices": [{"delta": {}, "finish_reason": "stop"}]}\n\n'
+DONE = b"data: [DONE]\n\n"
+BODY = b'{"choices": [{"message": {"content": "Hello"}, "finish_reason": "stop"}]}'
+
+
+def ok(body=BODY, *headers):
+    head = [b"HTTP/1.1 200 OK", b"Content-Type: application/json", b"Content-Length: %d" % len(body), *headers]
+    return b"\r\n".join(head) + b"\r\n\r\n" + body
+
+
+def status(code, *headers):
+    return b"\r\n".join([b"HTTP/1.1 %d X" % code, b"Content-Length: 2", *headers]) + b"\r\n\r\n{}"
+
+
+def chunked(*pieces, end=True):
+    head = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
+    return head + b"".join(b"%x\r\n%b\r\n" % (len(piece), piece) for piece in pieces) + (b"0\r\n\r\n" if end else b"")
+
+
+def reset(connection):
+    """Close so that the client sees a reset."""
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+    connection.close()
+
+
+@pytest.fixture
+def provider_of():
+    """Makes providers for a raw server, and closes them."""
+    made = []
+
+    def make(server, **arguments):
+        url = server if isinstance(server, str) else server.url
+        made.append(LMStudioProvider(url, **{"refresh": False, **arguments}))
+        return made[-1]
+
+    yield make
+    for lm in made:
+        lm.close()
+
+
+# Time
+
+
+@pytest.mark.parametrize(
+    ("arguments", "limit"),
+    [
+        ({"timeout": 0.1}, "first_byte"),
+        ({"timeout": Timeouts(first_byte=0.1)}, "first_byte"),
+        ({"deadline": 0.1}, "deadline"),
+        ({"timeout": 5, "deadline": 0.1}, "deadline"),
+    ],
+)
+@pytest.mark.parametrize("method", ["complete", "stream"])
+def test_a_server_that_never_answers_runs_into_its_limit(silent_server, provider_of, method, arguments, limit):
+    usage = MemoryUsage()
+    with pytest.raises(RequestTimeoutError) as caught:
+        getattr(provider_of(silent_server, usage=usage), method)("Hi", **arguments)
+    error = caught.value
+    assert error.limit == limit
+    assert 0.05 < error.waited_s < 5
+    assert error.sent
+    assert limit in str(error)
+    assert "Raise" in error.hint
+    assert len(silent_server.requests) == 1
+    assert [record.status for record in usage.records] == ["timeout"]
+
+
+def test_the_timeout_of_the_provider_holds_and_that_of_the_call_wins(silent_server, provider_of):
+    lm = provider_of(silent_server, timeout=60)
+    with pytest.raises(RequestTimeoutError, match=r"timeout is 0\.1 s"):
+        lm.complete("Hi", timeout=0.1)
+    with pytest.raises(RequestTimeoutError, match=r"timeout is 0\.1 s"):
+        provider_of(silent_server, timeout=0.1).list_models()
+
+
+def test_a_connection_that_hangs_runs_into_the_limit_to_connect(hanging_url, provider_of):
+    usage = MemoryUsage()
+    lm = provider_of(hanging_url, usage=usage)
+    with pytest.raises(RequestTimeoutError, match="a connection did not come") as caught:
+        lm.complete("Hi", timeout=Timeouts(connect=0.1))
+    assert (caught.value.limit, caught.value.sent) == ("connect", False)
+    with pytest.raises(RequestTimeoutError) as caught:
+        lm.complete("Hi", deadline=0.1)
+    assert caught.value.limit == "deadline"
+    assert usage.records == ()
+
+
+def test_a_stream_that_stalls_keeps_the_text_that_came(raw_server, provider_of):
+    server = raw_server(stream_of(HI), lambda connection: connection.recv(1) and None)
+    stream = provider_of(server).stream("Hi", timeout=Timeouts(idle=0.1))
+    assert next(stream).delta == "Hi"
+    with pytest.raises(RequestTimeoutError) as caught:
+        next(stream)
+    assert caught.value.limit == "idle"
+    assert caught.value.partial.text == stream.completion.text == "Hi"
+    assert server.client_left.wait(5)
+
+
+def test_headers_do_not_end_the_wait_for_the_first_byte_of_the_reply(raw_server, provider_of):
+    proceed = threading.Event()
+    server = raw_server(stream_of(), lambda _: proceed.wait(5) and None, HI, STOP, DONE)
+    stream = provider_of(server).stream("Hi", timeout=Timeouts(first_byte=5, idle=0.1))
+    threading.Timer(0.4, proceed.set).start()
+    assert "".join(stream.text()) == "Hi"
+
+
+def test_a_server_that_trickles_cannot_outlive_the_deadline(raw_server, provider_of):
+    def trickle(connection):
+        for byte in b"HTTP/1.1 200 OK\r\n" + b"X-Slow: 1\r\n" * 1000:
+            connection.sendall(bytes([byte]))
+            time.sleep(0.02)
+
+    with pytest.raises(RequestTimeoutError) as caught:
+        provider_of(raw_server(trickle)).complete("Hi", deadline=0.3)
+    assert caught.value.limit == "deadline"
+    assert caught.value.waited_s < 2
+
+
+def test_no_limit_is_no_limit(raw_server, provider_of):
+    server = raw_server(ok())
+    assert provider_of(server, timeout=None).complete("Hi").text == "Hello"
+
+
+# Never twice
+
+
+@pytest.mark.parametrize(
+    "part",
+    [
+        b"",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n{",
+        status(500),
+        status(429),
+        status(503, b"Retry-After: 11"),
+    ],
+)
+@pytest.mark.parametrize("method", ["complete", "stream"])
+def test_a_generation_that_was_sent_is_not_sent_again(raw_server, provider_of, part, method):
+    server = raw_server(part)
+    with pytest.raises(ProviderError) as caught:
+        list(getattr(provider_of(server), method)("Hi"))
+    assert caught.value.sent
+    assert len(server.requests) == 1
+
+
+@pytest.mark.parametrize("part", [b"", b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n{"])
+def test_a_server_that_hangs_up_before_its_reply_is_whole_is_unavailable(raw_server, provider_of, part):
+    server = raw_server(part)
+    with pytest.raises(ServerUnavailableError) as caught:
+        provider_of(server).complete("Hi")
+    assert caught.value.sent
+    assert "before it answered" in str(caught.value) or "in the middle" in str(caught.value)
+
+
+def test_a_get_is_sent_again_at_most_as_often_as_allowed(raw_server, provider_of):
+    server = raw_server(b"")
+    with pytest.raises(ServerUnavailableError):
+        provider_of(server, max_retries=1).list_models()
+    assert len(server.requests) == 2
+    with pytest.raises(ServerUnavailableError):
+        provider_of(server, max_retries=0).list_models()
+    assert len(server.requests) == 3
+
+
+@pytest.mark.parametrize("code", [429, 503])
+def test_a_server_that_says_when_to_come_back_is_asked_again(httpserver, provider, code):
+    path = "/v1/chat/completions"
+    httpserver.expect_ordered_request(path).respond_with_data("{}", code, {"Retry-After": "0"})
+    httpserver.expect_ordered_request(path).respond_with_data(BODY)
+    assert provider.complete("Hi").text == "Hello"
+    assert len(httpserver.log) == 2
+
+
+def test_a_retry_after_that_passes_the_deadline_is_not_waited_for(raw_server, provider_of):
+    server = raw_server(status(429, b"Retry-After: 9"))
+    with pytest.raises(ProviderError) as caught:
+        provider_of(server).complete("Hi", deadline=2)
+    assert caught.value.retry_after_s == 9
+    assert len(server.requests) == 1
+
+
+def test_the_waits_between_tries_grow():
+    first, second, third = backoff(3)
+    assert 0.05 < first < second < third < 1
+    assert list(backoff(0)) == []
+
+
+def test_a_kept_alive_connection_that_the_server_closed_is_replaced_once(raw_server, provider_of):
+    """The second request meets a connection that the server resets before one byte of an answer."""
+    replies = iter([ok(), None, ok()])
+
+    def answer(connection):
+        reply = next(replies)
+        connection.sendall(reply) if reply else reset(connection)
+
+    server = raw_server(answer, keep_open=True)
+    lm = provider_of(server)
+    assert lm.complete("one").text == "Hello"
+    assert lm.complete("two").text == "Hello"
+    assert len(server.requests) == 3
+
+
+def test_a_connection_is_used_again_after_a_reply_and_after_a_stream(raw_server, provider_of):
+    replies = iter([ok(), chunked(HI, STOP, DONE), ok(), chunked(HI, STOP, DONE), ok()])
+    accepted = set()
+
+    def answer(connection):
+        accepted.add(id(connection))
+        connection.sendall(next(replies))
+
+    lm = provider_of(raw_server(answer, keep_open=True))
+    for _ in range(2):
+        lm.complete("Hi")
+        with lm.stream("Hi") as stream:
+            list(stream)
+    stream.close()  # of a stream that is over: its connection belongs to others now
+    lm.complete("Hi")
+    assert len(accepted) == 1
+
+
+# How a stream can end
+
+
+def test_a_piece_is_handed_over_when_it_arrives(raw_server, provider_of):
+    taken = threading.Event()
+    server = raw_server(chunked(HI, end=False), lambda _: taken.wait(5) and None, b"%x\r\n%b\r\n" % (len(STOP), STOP))
+    stream = provider_of(server).stream("Hi")
+    assert next(stream).delta == "Hi"
+    assert not taken.is_set()
+    taken.set()
+    assert next(stream).done
+
+
+@pytest.mark.parametrize(
+    "parts",
+    [
+        [stream_of(HI)],
+        [chunked(HI)],
+        [chunked(HI, end=False)],
+        [stream_of(HI, b'data: {"choices": [{"del')],
+        [chunked(HI, end=False) + b"ff\r\ndata: {"],
+        [chunked(HI, end=False), lambda connection: time.sleep(0.1), reset],
+        [stream_of(HI, b'data: {"choices": [{"delta": {"content": "Gr\xc3')],
+    ],
+)
+def test_a_stream_that_stops_before_its_end_keeps_the_text_that_came(raw_server, provider_of, parts):
+    stream = provider_of(raw_server(*parts)).stream("Say hello")
+    with pytest.raises(StreamInterruptedError) as caught:
+        list(stream)
+    assert caught.value.partial.text == stream.completion.text == "Hi"
+    assert caught.value.partial.finish_reason is None
+    assert caught.value.sent
+    assert "/v1/chat/completions" in caught.value.url
+    assert list(stream) == []
+
+
+@pytest.mark.parametrize(
+    "parts",
+    [
+        [stream_of(HI, STOP)],
+        [stream_of(HI, STOP, DONE)],
+        [stream_of(HI, STOP, b"data: [DONE]")],
+        [stream_of(HI, STOP[:-2])],
+        [stream_of(HI, STOP[:-1])],
+        [chunked(HI, STOP, end=False)],
+        [chunked(HI, STOP, end=False), reset],
+        [chunked(HI, STOP, DONE, end=False)],
+        [stream_of(HI, STOP, b'data: {"choi')],
+    ],
+)
+def test_a_stream_is_complete_when_its_finish_reason_has_come(raw_server, provider_of, parts):
+    stream = provider_of(raw_server(*parts)).stream("Say hello")
+    assert [chunk.delta for chunk in stream] == ["Hi", ""]
+    assert stream.completion.finish_reason == "stop"
+
+
+def test_what_came_before_an_error_is_handed_over_first(raw_server, provider_of):
+    server = raw_server(stream_of(HI, b'event: error\ndata: {"error": "Model unloaded."}\n\n'))
+    stream = provider_of(server).stream("Hi")
+    assert next(stream).delta == "Hi"
+    with pytest.raises(ProviderError, match="unloaded") as caught:
+        next(stream)
+    assert caught.value.partial.text == "Hi"
+    assert caught.value.method == "POST"
+
+
+def test_the_completion_of_a_stream_that_is_not_over_is_an_error(raw_server, provider_of):
+    server = raw_server(stream_of(HI), lambda connection: connection.recv(1) and None)
+    with provider_of(server).stream("Hi") as stream:
+        next(stream)
+        with pytest.raises(ProviderError, match="not over"):
+            _ = stream.completion
+
+
+# Cancelling
+
+
+def endless(connection):
+    while True:
+        connection.sendall(HI)
+        time.sleep(0.01)
+
+
+def test_closing_a_stream_wakes_the_thread_that_reads(raw_server, provider_of):
+    server = raw_server(stream_of(HI), lambda connection: connection.recv(1) and None)
+    stream = provider_of(server).stream("Hi")
+    first = threading.Event()
+    seen = []
+
+    def read():
+        for chunk in stream:
+            seen.append(chunk.delta)
+            first.set()
+
+    reader = threading.Thread(target=read)
+    reader.start()
+    assert first.wait(5)
+    stream.close()
+    reader.join(5)
+    assert not reader.is_alive()
+    assert seen == ["Hi"]
+    assert (stream.completion.text, stream.completion.finish_reason) == ("Hi", "cancelled")
+    assert server.client_left.wait(5)
+
+
+def leave_the_loop(lm):
+    for _ in lm.stream("Hi"):
+        break
+
+
+def leave_the_with_block(lm):
+    with lm.stream("Hi") as stream:
+        next(stream)
+
+
+def raise_in_the_loop(lm):
+    try:
+        for _ in lm.stream("Hi"):
+            raise KeyError
+    except KeyError:
+        pass
+
+
+@pytest.mark.parametrize("leave", [leave_the_loop, leave_the_with_block, raise_in_the_loop])
+def test_leaving_a_stream_early_closes_the_socket(raw_server, provider_of, leave):
+    server = raw_server(stream_of(), endless)
+    leave(provider_of(server))
+    assert server.client_left.wait(5)
+
+
+def test_a_stream_outlives_the_name_of_its_provider(raw_server):
+    server = raw_server(stream_of(HI, STOP, DONE))
+    assert [chunk.delta for chunk in LMStudioProvider(server.url, refresh=False).stream("Hi")] == ["Hi", ""]
+
+
+def test_closing_the_provider_ends_what_is_under_way(raw_server, silent_server, provider_of):
+    streaming = provider_of(raw_server(stream_of(HI), lambda connection: connection.recv(1) and None))
+    stream = streaming.stream("Hi")
+    next(stream)
+    streaming.close()
+    assert list(stream) == []
+    assert stream.completion.finish_reason == "cancelled"
+
+    waiting = provider_of(silent_server)
+    raised = []
+
+    def ask():
+        with pytest.raises(ProviderClosedError) as caught:
+            waiting.complete("Hi")
+        raised.append(caught.value)
+
+    asking = threading.Thread(target=ask)
+    asking.start()
+    while not silent_server.requests:
+        time.sleep(0.01)
+    waiting.close()
+    asking.join(5)
+    assert "under way" in str(raised[0])
+
+
+def test_resetting_lets_what_is_under_way_go_on(raw_server, provider_of):
+    proceed = threading.Event()
+    server = raw_server(stream_of(HI), lambda _: proceed.wait(5) and None, STOP, DONE)
+    lm = provider_of(server)
+    stream = lm.stream("Hi")
+    next(stream)
+    lm.reset_client()
+    proceed.set()
+    assert next(stream).done
+
+
+# What else a server may send
+
+
+@pytest.mark.parametrize("wbits", [zlib.MAX_WBITS | 16, zlib.MAX_WBITS])
+def test_a_compressed_reply_is_read_although_none_was_asked_for(raw_server, provider_of, wbits):
+    packer = zlib.compressobj(wbits=wbits)
+    packed = packer.compress(BODY) + packer.flush()
+    encoding = b"Content-Encoding: gzip" if wbits > zlib.MAX_WBITS else b"Content-Encoding: deflate"
+    assert provider_of(raw_server(ok(packed, encoding))).complete("Hi").text == "Hello"
+
+
+@pytest.mark.parametrize("encoding", [b"gzip", b"br"])
+def test_a_compression_that_cannot_be_undone_is_a_protocol_error(raw_server, provider_of, encoding):
+    with pytest.raises(ProtocolError, match="compress"):
+        provider_of(raw_server(ok(BODY, b"Content-Encoding: " + encoding))).complete("Hi")
+
+
+def test_a_reply_over_the_limit_is_a_protocol_error(raw_server, provider_of):
+    with pytest.raises(ProtocolError, match="larger than 10 bytes") as caught:
+        provider_of(raw_server(ok()), limits=Limits(max_reply_bytes=10)).complete("Hi")
+    assert "max_reply_bytes" in caught.value.hint
+
+
+def test_what_does_not_speak_http_is_a_protocol_error(raw_server, provider_of):
+    with pytest.raises(ProtocolError, match="does not speak HTTP"):
+        provider_of(raw_server(b"SSH-2.0-OpenSSH_9.2\r\n")).complete("Hi")
+
+
+def test_tls_to_a_plain_port_says_so(httpserver, provider_of):
+    with pytest.raises(ServerUnavailableError, match="TLS") as caught:
+        provider_of(httpserver.url_for("").replace("http:", "https:"), max_retries=0).complete("Hi")
+    assert "http://" in caught.value.hint
+
+
+def test_localhost_is_found_on_ipv4_and_on_ipv6(raw_server, provider_of):
+    server = raw_server(ok())
+    assert provider_of(server.url.replace("127.0.0.1", "localhost")).complete("Hi").text == "Hello"
+    try:
+        listener = socket.create_server(("::1", 0), family=socket.AF_INET6)
+    except OSError:
+        pytest.skip("this machine has no IPv6 loopback")
+    with listener:
+        lm = provider_of(f"localhost:{listener.getsockname()[1]}")
+
+        def serve():
+            for _ in range(2):
+                connection, _ = listener.accept()
+                with connection:
+                    connection.recv(65536)
+                    connection.sendall(ok(BODY, b"Connection: close"))
+
+        serving = threading.Thread(target=serve)
+        serving.start()
+        assert lm.complete("Hi").text == "Hello"
+        assert lm.complete("Hi").text == "Hello"
+        serving.join(5)
+
+
+# A manager of the user's
+
+
+def test_a_proxy_manager_of_the_users_is_used_and_left_as_it_was(httpserver):
+    httpserver.expect_request("/v1/chat/completions").respond_with_data(BODY)
+    proxy = urllib3.ProxyManager(httpserver.url_for(""), proxy_headers={"X-Proxy": "yes"})
+    classes = dict(proxy.pool_classes_by_scheme)
+    with LMStudioProvider("http://lmstudio.invalid:1234", http=proxy, refresh=False) as lm:
+        assert lm.complete("Hi").text == "Hello"
+    request = httpserver.log[0][0]
+    assert request.headers["Host"] == "lmstudio.invalid:1234"
+    assert request.headers["X-Proxy"] == "yes"
+    assert proxy.pool_classes_by_scheme == classes
+    assert len(proxy.pools) == 0
+
+
+def test_the_headers_of_a_manager_of_the_users_are_sent(httpserver):
+    httpserver.expect_request("/v1/chat/completions").respond_with_data(BODY)
+    manager = urllib3.PoolManager(headers={"X-Team": "blue"})
+    with LMStudioProvider(httpserver.url_for(""), http=manager, refresh=False) as lm:
+        lm.complete("Hi")
+    assert httpserver.log[0][0].headers["X-Team"] == "blue"
+
+
+def test_the_limits_hold_with_a_manager_of_the_users_too(silent_server, provider_of):
+    with pytest.raises(RequestTimeoutError) as caught:
+        provider_of(silent_server, http=urllib3.PoolManager()).complete("Hi", deadline=0.1)
+    assert caught.value.limit == "deadline"
+
+
+def test_proxies_of_the_environment_are_not_read(httpserver, monkeypatch, closed_port):
+    monkeypatch.setenv("http_proxy", f"http://127.0.0.1:{closed_port}")
+    httpserver.expect_request("/v1/chat/completions").respond_with_data(BODY)
+    with LMStudioProvider(httpserver.url_for(""), refresh=False) as lm:
+        assert lm.complete("Hi").text == "Hello"
+
+
+def test_many_threads_share_one_provider(simulator):
+    with LMStudioProvider(simulator.url) as lm:
+        texts = []
+
+        def ask(number):
+            texts.append("".join(lm.stream([Message.user(f"number {number}")]).text()))
+
+        threads = [threading.Thread(target=ask, args=[number]) for number in range(32)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(30)
+    assert sorted(texts) == sorted(
+        f"This is a simulated reply, no model wrote it. You said: number {number}" for number in range(32)
+    )
