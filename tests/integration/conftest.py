@@ -1,0 +1,70 @@
+"""A real engine: llama.cpp behind ``python -m llama_cpp.server``, on loopback, with a model that the tests write."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import socket
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import Iterator
+
+import pytest
+import tiny_model
+
+from lmstudio_provider import LMStudioProvider
+
+MISSING = [name for name in ("llama_cpp", "gguf", "uvicorn") if importlib.util.find_spec(name) is None]
+STARTED_IN_S = 120.0
+
+
+def pytest_collection_modifyitems(items):
+    if MISSING and os.environ.get("INTEGRATION") != "required":
+        reason = f"not installed: {', '.join(MISSING)}; 'make integration' installs the integration extra"
+        for item in items:
+            if Path(__file__).parent in item.path.parents:
+                item.add_marker(pytest.mark.skip(reason=reason))
+
+
+def free_port() -> int:
+    with socket.socket() as bound:
+        bound.bind(("127.0.0.1", 0))
+        return bound.getsockname()[1]
+
+
+@pytest.fixture(scope="session")
+def llama_cpp(tmp_path_factory) -> Iterator[str]:
+    """The URL of the server; what it prints is shown when it does not come up."""
+    folder = tmp_path_factory.mktemp("llama_cpp")
+    model = folder / "tiny.gguf"
+    tiny_model.write(model)
+    assert model.stat().st_size < 1_000_000
+    port = free_port()
+    command = [sys.executable, "-m", "llama_cpp.server", "--model", str(model), "--model_alias", "tiny"]
+    command += ["--host", "127.0.0.1", "--port", str(port), "--n_ctx", str(tiny_model.CONTEXT), "--n_threads", "1"]
+    log = folder / "server.log"
+    with log.open("wb") as output, subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT) as server:
+        try:
+            with LMStudioProvider(f"127.0.0.1:{port}", refresh=False) as lm:
+                deadline = time.monotonic() + STARTED_IN_S
+                pause = threading.Event()
+                while not lm.health_check().ok:
+                    if server.poll() is not None or time.monotonic() > deadline:
+                        pytest.fail(f"llama_cpp.server did not start:\n{log.read_text(errors='replace')}")
+                    pause.wait(0.2)
+            yield f"http://127.0.0.1:{port}"
+        finally:
+            server.terminate()
+            try:
+                server.wait(10)
+            except subprocess.TimeoutExpired:
+                server.kill()
+
+
+@pytest.fixture
+def lm(llama_cpp) -> Iterator[LMStudioProvider]:
+    with LMStudioProvider(llama_cpp) as provider:
+        yield provider

@@ -1,0 +1,120 @@
+"""The engine that LM Studio runs, too. The model says one sentence, whatever it is asked."""
+
+import threading
+
+import pytest
+import tiny_model
+
+from lmstudio_provider import (
+    ContextLengthError,
+    EndpointNotFoundError,
+    LMStudioProvider,
+    MemoryUsage,
+    Message,
+    ProtocolError,
+    Usage,
+)
+
+SENTENCE = "".join(tiny_model.SENTENCE)
+
+
+def test_a_wrong_path_is_an_endpoint_that_is_not_known(llama_cpp):
+    with LMStudioProvider(f"{llama_cpp}/wrong", refresh=False) as lm:
+        for call in (lm.list_models, lambda: lm.complete("Hi"), lambda: lm.stream("Hi")):
+            with pytest.raises(EndpointNotFoundError) as caught:
+                call()
+            assert caught.value.status == 404
+            assert "/wrong/v1/" in caught.value.url
+
+
+def test_a_prompt_longer_than_the_context_is_told_with_its_numbers(lm):
+    with pytest.raises(ContextLengthError, match="256") as caught:
+        lm.complete("too-long-" * 200)
+    assert caught.value.context_length == tiny_model.CONTEXT == 256
+    assert caught.value.prompt_tokens == 2 + len("too-long-" * 200)
+    assert lm.complete("Hi").text == SENTENCE
+
+
+def test_a_stream_in_which_the_server_swallows_the_overflow_is_no_empty_answer(lm):
+    """Asked for a stream, this server answers 200 and nothing, as LM Studio was seen to do (bug-tracker 2339)."""
+    with pytest.raises(ProtocolError, match="nothing in it") as caught:
+        list(lm.stream("too-long-" * 200))
+    assert "context" in caught.value.hint
+
+
+def test_the_model_is_listed_found_and_healthy(lm):
+    assert [(model.id, model.type) for model in lm.list_models()] == [("tiny", "llm")]
+    assert lm.wait_until_configured()
+    assert lm.resolve_model() == "tiny"
+    health = lm.health_check()
+    assert (health.ok, health.models) == (True, ("tiny",))
+    assert 0 < health.latency_s < 3
+
+
+def test_complete_gives_the_sentence_and_counts_its_tokens(lm):
+    completion = lm.complete("Hello?")
+    assert completion.text == SENTENCE
+    assert (completion.model, completion.requested_model, completion.finish_reason) == ("tiny", "tiny", "stop")
+    prompt = len("Hello?") + 2  # a token for each byte, and one for each of two roles
+    assert completion.usage == Usage(prompt, len(tiny_model.SENTENCE), prompt + len(tiny_model.SENTENCE))
+    assert completion.stats.tokens_per_second > 0
+
+
+def test_chat_reads_every_message(lm):
+    short = lm.chat([Message.user("Hi")])
+    long = lm.chat([Message.system("Be kind"), Message.user("Hi"), Message.assistant("Hello"), Message.user("Hi")])
+    assert short.text == long.text == SENTENCE
+    assert long.usage.prompt_tokens > short.usage.prompt_tokens
+
+
+def test_max_tokens_ends_the_reply_with_length(lm):
+    for completion in (lm.complete("Hi", max_tokens=2), lm.stream("Hi", lambda chunk: None, max_tokens=2)):
+        assert completion.text == "Hello from"
+        assert completion.finish_reason == "length"
+
+
+def test_a_stop_text_ends_the_reply(lm):
+    assert lm.complete("Hi", stop=" local").text == "Hello from a tiny"
+
+
+def test_a_stream_gives_the_sentence_piece_by_piece(lm):
+    stream = lm.stream("Hi")
+    chunks = list(stream)
+    texts = [chunk.delta for chunk in chunks if chunk.delta]
+    assert len(texts) > 1
+    assert "".join(texts) == stream.completion.text == SENTENCE
+    assert [chunk.done for chunk in chunks] == [False] * (len(chunks) - 1) + [True]
+    assert chunks[-1].finish_reason == "stop"
+    assert stream.completion.stats.time_to_first_token_s > 0
+
+
+def test_the_callback_sees_what_the_stream_sees(lm):
+    chunks = []
+    completion = lm.stream([Message.user("Hi")], chunks.append)
+    assert "".join(chunk.delta for chunk in chunks) == completion.text == SENTENCE
+
+
+def test_a_stream_that_is_left_early_leaves_the_server_answering(lm):
+    for _ in range(5):
+        for chunk in lm.stream("Hi", max_tokens=200):
+            assert not chunk.done
+            break
+    with lm.stream("Hi") as stream:
+        next(stream)
+        closer = threading.Thread(target=stream.close)
+        closer.start()
+        closer.join(5)
+    assert SENTENCE.startswith(stream.completion.text)
+    assert lm.complete("Hi").text == SENTENCE
+
+
+def test_usage_is_recorded_as_the_engine_counted(llama_cpp):
+    usage = MemoryUsage()
+    with LMStudioProvider(llama_cpp, usage=usage) as lm:
+        lm.complete("Hi")
+        list(lm.stream("Hi"))
+    complete, stream = usage.records
+    assert (complete.operation, complete.model, complete.status) == ("complete", "tiny", "ok")
+    assert complete.completion_tokens == len(tiny_model.SENTENCE)
+    # This server tells no usage in a stream: unknown, not 0.
+    assert (stream.operation, stream.status, stream.completion_tokens) == ("stream", "ok", None)
