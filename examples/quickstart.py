@@ -1,0 +1,62 @@
+"""What lmstudio_provider does, in one go: with your LM Studio where it answers, else with a stand-in."""
+
+from __future__ import annotations
+
+import contextlib
+
+from lmstudio_provider import LMStudioProvider, Message, Tool
+from lmstudio_provider.simulator import SimulatedLMStudio
+
+WEATHER = Tool(
+    "get_weather",
+    "Tells how the weather is in a city, now.",
+    {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]},
+)
+
+
+def main() -> None:
+    with contextlib.ExitStack() as stack:
+        lm = stack.enter_context(LMStudioProvider())
+        if not lm.health_check().ok:
+            print(f"No LM Studio answers at {lm.base_url}: a stand-in takes its place, and no model is at work.\n")
+            stand_in = stack.enter_context(SimulatedLMStudio(delay_s=0.03))
+            lm = stack.enter_context(LMStudioProvider(stand_in.url))
+        show(lm)
+
+
+def show(lm: LMStudioProvider) -> None:
+    print("Models:", ", ".join(model.id for model in lm.list_models()) or "none")
+
+    print("\nOne answer to one text:")
+    print(" ", lm.complete("Why is the sky blue? Answer in one sentence.").text)
+
+    print("\nA conversation:")
+    messages = [Message.system("You are a poet."), Message.user("Say hello in five words.")]
+    print(" ", lm.chat(messages, temperature=1.0).text)
+
+    print("\nToken by token:")
+    print("  ", end="")
+    stream = lm.stream("Tell a story in two sentences.")
+    for text in stream.text():
+        print(text, end="", flush=True)
+    print()
+
+    print("\nA tool:")
+    messages = [Message.user("How is the weather in Oslo?")]
+    asked = lm.complete_with_tools(messages, tools=[WEATHER])
+    for call in asked.tool_calls:
+        print(f"  the model calls {call.name}({call.arguments})")
+    if asked.tool_calls:
+        messages.append(Message.assistant(asked.text, asked.tool_calls))
+        messages += [Message.tool(call, {"sky": "clear", "celsius": 21}) for call in asked.tool_calls]
+        print(" ", lm.chat(messages, tools=[WEATHER]).text)
+    else:
+        print("  the model called no tool:", asked.text)
+
+    usage, stats = stream.completion.usage, stream.completion.stats
+    if usage is not None and stats.tokens_per_second is not None:
+        print(f"\nThe story took {usage.completion_tokens} tokens, at {stats.tokens_per_second:.1f} a second.")
+
+
+if __name__ == "__main__":
+    main()

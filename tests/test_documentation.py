@@ -1,0 +1,61 @@
+"""The programs of the README and of examples/ run as they stand."""
+
+import os
+import re
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import pytest
+
+from lmstudio_provider.simulator import SimulatedLMStudio
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.rst").read_text(encoding="utf-8")
+PROGRAMS = [textwrap.dedent(text) for text in re.findall(r"\.\. code-block:: python\n\n((?:    .*\n|\n)+)", README)]
+EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
+
+
+def run(*arguments, url):
+    environment = {**os.environ, "LM_STUDIO_URL": url, "PYTHONPATH": str(ROOT), "PYTHONIOENCODING": "utf-8"}
+    command = [sys.executable, "-X", "dev", "-W", "error", *map(str, arguments)]
+    result = subprocess.run(command, capture_output=True, text=True, timeout=60, env=environment, check=False)
+    assert (result.returncode, result.stderr) == (0, "")
+    return result.stdout
+
+
+@pytest.mark.parametrize("program", PROGRAMS, ids=lambda program: program.splitlines()[-1].strip()[:40])
+def test_a_program_of_the_readme_runs_as_it_stands(simulator, program):
+    assert run("-c", program, url=simulator.url).strip()
+
+
+def test_the_readme_has_its_programs():
+    assert len(PROGRAMS) >= 7
+    assert len(PROGRAMS[0].strip().splitlines()) <= 10
+
+
+@pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.name)
+def test_an_example_runs_as_it_stands(simulator, path):
+    assert run(path, url=simulator.url).strip()
+
+
+def test_the_quickstart_shows_everything_and_uses_the_server_that_answers():
+    with SimulatedLMStudio(models=["a-model", "text-embedding-x"]) as server:
+        shown = run(ROOT / "examples" / "quickstart.py", url=server.url)
+    assert "stand-in" not in shown
+    assert "Models: a-model, text-embedding-x" in shown
+    assert "You said: Say hello in five words." in shown
+    assert "the model calls get_weather({'city': 'simulated'})" in shown
+    assert re.search(r"took \d+ tokens, at \d+\.\d a second", shown)
+
+
+def test_the_quickstart_takes_the_stand_in_where_nobody_answers(closed_port):
+    shown = run(ROOT / "examples" / "quickstart.py", url=f"http://127.0.0.1:{closed_port}")
+    assert f"No LM Studio answers at http://127.0.0.1:{closed_port}" in shown.splitlines()[0]
+    assert "simulated-model" in shown
+
+
+def test_the_message_of_the_readme_says_how_to_start_the_server(simulator):
+    program = next(program for program in PROGRAMS if '"localhost:1"' in program)
+    assert "lms server start" in run("-c", program, url=simulator.url)
