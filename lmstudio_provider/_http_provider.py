@@ -127,8 +127,7 @@ class HTTPProvider(Provider):
             self._list_models(timeout)
         except (ConfigurationError, ProviderClosedError):
             raise
-        except ProviderError as error:
-            logger.debug("the models were not refreshed: %s", error)
+        except ProviderError:
             return False
         return True
 

@@ -31,7 +31,7 @@ class LMStudioProvider(HTTPProvider):
     )
     _start_hint = (
         "Start LM Studio's server with 'lms server start', or on its Developer tab; "
-        "name a server elsewhere with base_url= or LM_STUDIO_URL"
+        "{url} came from {source}, and base_url= or LM_STUDIO_URL names another server"
     )
     _api_key_hash = "lmstudio-local"
     _default_model = "local-model"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import threading
 import time
@@ -67,9 +68,9 @@ class ModelCache:
 
     def _discover(self, fetch: Callable[[], object]) -> None:
         try:
-            fetch()
-        except ProviderError as error:
-            logger.debug("the models could not be discovered: %s", error)
+            # A server that is not running is no error here; the call itself has been logged.
+            with contextlib.suppress(ProviderError):
+                fetch()
         finally:
             self._done.set()
 

@@ -175,9 +175,9 @@ class Session:
             error.provider, error.method = self._facts.provider_id, call.method
             error.url = plan.config.base_url.text + call.path
             if isinstance(error, ServerUnavailableError) and not error.sent:
-                where = f"{plan.config.base_url.text} (from {plan.config.base_url_source})"
-                error.message = f"no server answers at {where}: {error.message}"
-                error.hint = error.hint or self._facts.start_hint
+                url = plan.config.base_url.text
+                error.message = f"no server answers at {url}: {error.message}"
+                error.hint = error.hint or self._facts.start_hint.format(url=url, source=plan.config.base_url_source)
         return error
 
 

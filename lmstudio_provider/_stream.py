@@ -63,6 +63,8 @@ class Stream(Iterator[Chunk]):
 
     def __next__(self) -> Chunk:
         with self._reading:
+            if self._reply.exchange.cancelled.is_set():
+                self._cancelled()  # also where more has come already, and need not be waited for
             while not self._ready:
                 if self._error is not None:
                     error, self._error = self._error, None

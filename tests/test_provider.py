@@ -48,7 +48,8 @@ def test_a_server_that_is_not_running_is_told_with_url_source_and_how_to_start_i
     assert (error.refused, error.sent) == (True, False)
     assert (error.provider, error.method) == ("lm-studio", "POST")
     assert error.url == f"http://localhost:{closed_port}{CHAT}"
-    assert f"http://localhost:{closed_port} (from the argument base_url)" in error.message
+    assert f"no server answers at http://localhost:{closed_port}" in error.message
+    assert f"http://localhost:{closed_port} came from the argument base_url" in error.hint
     assert "lms server start" in error.hint
     assert "Developer tab" in error.hint
     assert isinstance(error.__cause__, OSError)
@@ -455,7 +456,7 @@ def test_a_changed_setting_holds_from_the_next_call_on(httpserver, sample, close
     httpserver.expect_request(CHAT).respond_with_data(sample("chat_completion.json"))
     mapping = {"lmstudio_base_url": f"127.0.0.1:{closed_port}", "lmstudio_model": "one", "lmstudio_api_token": "first"}
     with LMStudioProvider(settings=mapping, refresh=False) as lm:
-        with pytest.raises(ServerUnavailableError, match=f"{closed_port} \\(from the setting lmstudio_base_url"):
+        with pytest.raises(ServerUnavailableError, match=f"{closed_port} came from the setting lmstudio_base_url"):
             lm.complete("Hi")
         mapping.update(lmstudio_base_url=httpserver.url_for(""), lmstudio_model="two", lmstudio_api_token="second")
         lm.complete("Hi")

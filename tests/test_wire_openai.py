@@ -349,10 +349,10 @@ def test_an_event_named_error_is_one_whatever_its_data(data):
         ChatStream("asked", Asked("asked"), 0.0).feed(Event("error", data))
 
 
-@pytest.mark.parametrize("data", [b"", b"data: [DONE]\n\n", b": nothing\n\n"])
-def test_a_stream_with_nothing_in_it_is_no_empty_answer(data):
+@pytest.mark.parametrize("data", [b"", b": nothing\n\n", None])
+def test_a_stream_with_nothing_in_it_is_no_empty_answer(sample, data):
     with pytest.raises(ProtocolError, match="nothing in it") as caught:
-        streamed(data)
+        streamed(sample("chat_stream_empty.sse") if data is None else data)
     assert "context" in caught.value.hint
 
 
