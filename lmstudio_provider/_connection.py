@@ -26,6 +26,8 @@ _SLICE_S = 0.05
 # A longer wait than any call needs; poll() counts milliseconds in an int.
 _LONGEST_WAIT_S = 1_000_000.0
 _BUFFER_BYTES = 16 * 1024
+_MAX_INTERIM_REPLIES = 100
+_MAX_TRAILERS = 100
 _UNDER_WAY = (errno.EINPROGRESS, errno.EWOULDBLOCK, getattr(errno, "WSAEWOULDBLOCK", errno.EWOULDBLOCK))
 
 _WAITED_FOR = {
@@ -55,6 +57,9 @@ class Exchange:
         #: Whether a byte of the request went out, and how many of the reply came in.
         self.sent = False
         self.received = 0
+        #: Whether the headers of a reply are still to come, and whether the server has closed its side.
+        self.in_headers = False
+        self.ended = False
         #: The host that answered to "localhost" last time.
         self.localhost: str | None = None
         # Guards the socket: once it is back in the pool, cancelling this call must not touch it.
@@ -99,6 +104,7 @@ class Exchange:
             connection.close()
         self.reused = connection.sock is not None
         self.sent, self.received, self.limit = False, 0, "first_byte"
+        self.in_headers, self.ended = True, False
         connection.exchange = self
         connection.response_class = functools.partial(_Response, self)
 
@@ -129,7 +135,11 @@ class Exchange:
         if count:
             self.received += count
             self.limit = "idle"
-        return count
+            return count
+        self.ended = True
+        if self.in_headers:  # http.client would take the end of the bytes for the end of the headers
+            raise http.client.RemoteDisconnected("no reply, or not all of its headers")
+        return 0
 
     def forget_timeout(self) -> None:
         """Set the socket's timeout anew at the next wait."""
@@ -247,6 +257,23 @@ class _Response(http.client.HTTPResponse):
     def makefile(self, mode: str) -> io.BufferedReader:
         """What http.client asks a socket for."""
         return io.BufferedReader(_TimedFile(self._socket, self._exchange), _BUFFER_BYTES)
+
+    def begin(self) -> None:
+        super().begin()
+        for _ in range(_MAX_INTERIM_REPLIES):
+            if not 100 <= self.status < 200 or self.status == http.HTTPStatus.SWITCHING_PROTOCOLS:
+                break
+            # RFC 9110, 15.2: a client has to be ready for any of them. http.client knows 100 alone.
+            self.headers = self.msg = None  # type: ignore[assignment]
+            super().begin()
+        self._exchange.in_headers = False
+
+    def _read_and_discard_trailer(self) -> None:
+        for _ in range(_MAX_TRAILERS):
+            line = self.fp.readline(_BUFFER_BYTES)
+            if line in (b"\r\n", b"\n", b""):
+                return
+        raise http.client.HTTPException(f"got more than {_MAX_TRAILERS} trailers")
 
 
 class _Connection:

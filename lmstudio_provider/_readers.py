@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+import json
+import zlib
+from typing import Any, Iterable, Iterator, NamedTuple
 
 from ._exceptions import ProtocolError
 from ._types import Limits
@@ -39,10 +41,7 @@ class LineReader:
             self._unfinished.clear()
         self._unfinished += rest
         if max(len(self._unfinished), *map(len, lines), 0) > self._max_line_bytes:
-            raise ProtocolError(
-                f"a line of the stream is longer than {self._max_line_bytes} bytes",
-                hint="If that is expected, raise Limits.max_line_bytes",
-            )
+            raise _too_long("a line", self._max_line_bytes)
         return [line.rstrip(b"\r\n") for line in lines]
 
     def finish(self) -> bytes:
@@ -50,6 +49,61 @@ class LineReader:
         rest = bytes(self._unfinished)
         self._unfinished.clear()
         return rest
+
+
+class NDJSONReader:
+    """JSON values, one a line; LF and CRLF end a line, and the last one needs no end. A lone CR is a blank of JSON."""
+
+    def __init__(self, limits: Limits) -> None:
+        self._max_line_bytes = limits.max_line_bytes
+        self._max_blank_lines = limits.max_events_without_data
+        self._blank_lines = 0
+        self._number = 0
+        self._unfinished = bytearray()
+
+    def feed(self, data: bytes) -> list[Any]:
+        """Return the values that ``data`` completes; raises ProtocolError."""
+        *lines, rest = data.split(b"\n")
+        if lines:
+            lines[0] = bytes(self._unfinished) + lines[0]
+            self._unfinished.clear()
+        self._unfinished += rest
+        if max(len(self._unfinished), *map(len, lines), 0) > self._max_line_bytes:
+            raise _too_long("a line", self._max_line_bytes)
+        return [value for line in lines for value in self._values(line)]
+
+    def finish(self) -> list[Any]:
+        """Return the value of the last line, where it has no end."""
+        line, self._unfinished = bytes(self._unfinished), bytearray()
+        return self._values(line) if line else []
+
+    def _values(self, line: bytes) -> list[Any]:
+        self._number += 1
+        if not line.strip():
+            self._blank_lines += 1
+            if self._blank_lines > self._max_blank_lines:
+                raise _no_data(self._blank_lines)
+            return []
+        self._blank_lines = 0
+        try:
+            return [json.loads(line.decode("utf-8"))]
+        except (ValueError, RecursionError):
+            # "from None": the cause would carry the whole line.
+            begin = line[:800].decode("utf-8", "replace")[:200]
+            raise ProtocolError(f"line {self._number} of the stream is no JSON: {begin!r}") from None
+
+
+def _too_long(what: str, most: int) -> ProtocolError:
+    return ProtocolError(
+        f"{what} of the stream is longer than {most} bytes", hint="If that is expected, raise Limits.max_line_bytes"
+    )
+
+
+def _no_data(count: int) -> ProtocolError:
+    return ProtocolError(
+        f"{count} lines of the stream in a row carried no data",
+        hint="If that is expected, raise Limits.max_events_without_data",
+    )
 
 
 class SSEReader:
@@ -102,20 +156,14 @@ class SSEReader:
             return
         self._without_data += 0 if raw.startswith(b"data") else 1
         if self._without_data > self._max_without_data:
-            raise ProtocolError(
-                f"{self._without_data} lines of the stream in a row carried no data",
-                hint="If that is expected, raise Limits.max_events_without_data",
-            )
+            raise _no_data(self._without_data)
 
     def _field(self, name: str, value: str) -> None:
         if name == "data":
             self._data.append(value)
             self._event_bytes += len(value)
             if self._event_bytes > self._max_event_bytes:
-                raise ProtocolError(
-                    f"an event of the stream is longer than {self._max_event_bytes} bytes",
-                    hint="If that is expected, raise Limits.max_line_bytes",
-                )
+                raise _too_long("an event", self._max_event_bytes)
         elif name == "event":
             self._event = value
         elif name == "id" and "\0" not in value:
@@ -129,3 +177,38 @@ class SSEReader:
         self._event = ""
         self._data = []
         self._event_bytes = 0
+
+
+_INFLATED_BYTES = 64 * 1024
+
+
+def inflated(pieces: Iterable[bytes], encoding: str) -> Iterator[bytes]:
+    """The pieces of a body that is compressed as ``Content-Encoding`` says, none larger than 64 KiB; none is empty.
+
+    None was asked for, but a proxy may compress unasked. Raises ProtocolError, and EOFError where the end is missing.
+    """
+    if encoding not in ("gzip", "x-gzip", "deflate"):
+        raise ProtocolError(f"the reply is compressed with {encoding!r}, which was not asked for")
+    inflater = _inflater()
+    for data in pieces:
+        rest, full = data, True
+        while rest or full:
+            if inflater.eof:
+                if not rest:
+                    break
+                inflater = _inflater()  # RFC 1952, 2.2: there may be several members
+            try:
+                piece = inflater.decompress(rest, _INFLATED_BYTES)
+            except zlib.error as error:
+                raise ProtocolError(f"the reply's compression is broken ({error})") from error
+            # What a single byte stands for may be gigabytes: a full piece may have more behind it.
+            full = len(piece) == _INFLATED_BYTES
+            rest = inflater.unconsumed_tail or inflater.unused_data
+            if piece:
+                yield piece
+    if not inflater.eof:
+        raise EOFError("the compressed reply ended early")
+
+
+def _inflater() -> Any:
+    return zlib.decompressobj(zlib.MAX_WBITS | 32)  # finds out by itself whether it is gzip or zlib

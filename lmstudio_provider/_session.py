@@ -11,10 +11,11 @@ from ._connection import CancelledCall
 from ._exceptions import ProtocolError, ProviderClosedError, ProviderError, ServerUnavailableError
 from ._model_cache import ModelCache
 from ._readers import SSEReader
+from ._reply import Reply
 from ._requests import ChatRequest, CompletionRequest
 from ._settings import Config
 from ._stream import Assembly, Stream
-from ._transport import Reply, Transport
+from ._transport import Transport
 from ._types import Call, Completion, Limits, ModelInfo, Timeouts
 from ._wire.errors import Asked
 from ._wire.json_text import parse, shown

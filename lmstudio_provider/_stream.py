@@ -11,7 +11,7 @@ from typing import Callable, Iterator, Protocol
 from ._connection import CancelledCall
 from ._exceptions import ProtocolError, ProviderError, ServerUnavailableError, StreamInterruptedError
 from ._readers import Event, SSEReader
-from ._transport import Reply
+from ._reply import Reply
 from ._types import Chunk, Completion
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import functools
 import http.client
 import logging
 import random
@@ -10,27 +11,24 @@ import socket
 import ssl
 import threading
 import time
-import zlib
-from typing import Any, Iterator, Mapping
+from typing import Iterator, Mapping
 
 import urllib3
 from urllib3.exceptions import HTTPError
 from urllib3.exceptions import SSLError as PoolSSLError
 
 from ._connection import CancelledCall, Exchange, timed_pool_class, urlopen
-from ._exceptions import ProtocolError, ProviderError, RequestTimeoutError, ServerUnavailableError
+from ._exceptions import ProtocolError, ProviderError, ServerUnavailableError
+from ._reply import HUNG_UP, Reply, reason
 from ._types import Call, Limits, Timeouts
 from ._wire.errors import retry_after
 
 logger = logging.getLogger("lmstudio_provider")
 
-_PIECE_BYTES = 64 * 1024
 #: A longer ``Retry-After`` than this is the caller's business.
 _MAX_RETRY_AFTER_S = 10.0
 #: Connections to keep for one server; beyond them urllib3 would log a warning for each that it drops.
 _POOL_SIZE = 128
-#: How long to wait for the end of a body whose content is complete, so that its connection can be used again.
-_DRAIN_S = 0.1
 
 
 def backoff(count: int) -> Iterator[float]:
@@ -65,8 +63,7 @@ class Transport:
         try:
             return self._send(call, headers, exchange)
         except BaseException as error:
-            self.forget(exchange)
-            self._log(call, exchange, type(error).__name__)
+            self._over(call, exchange, type(error).__name__)
             raise
 
     def _send(self, call: Call, headers: Mapping[str, str], exchange: Exchange) -> Reply:
@@ -121,19 +118,11 @@ class Transport:
         finally:
             self._localhost = exchange.localhost
         exchange.limit = "first_byte"  # of the body
-        return Reply(self, call, response, exchange)
+        return Reply(response, exchange, self.limits, functools.partial(self._over, call))
 
-    def forget(self, exchange: Exchange) -> None:
-        """Note that a call is over."""
+    def _over(self, call: Call, exchange: Exchange, outcome: object) -> None:
         with self._lock:
             self._live.discard(exchange)
-
-    def finished(self, call: Call, exchange: Exchange, status: int) -> None:
-        """Note and log that a call is over."""
-        self.forget(exchange)
-        self._log(call, exchange, str(status))
-
-    def _log(self, call: Call, exchange: Exchange, outcome: str) -> None:
         milliseconds = (time.monotonic() - exchange.started) * 1000
         logger.debug("%s %s %s %.0f ms %d bytes", call.method, call.path, outcome, milliseconds, exchange.received)
 
@@ -156,116 +145,6 @@ class Transport:
         self.retire()
 
 
-class Reply:
-    """The reply to a call: status and headers are in, the body is read by one thread at a time."""
-
-    def __init__(self, transport: Transport, call: Call, response: Any, exchange: Exchange) -> None:
-        self.status: int = response.status
-        self.headers: Mapping[str, str] = response.headers
-        self.exchange = exchange
-        self._transport = transport
-        self._call = call
-        self._response = response
-        # http.client's own: its read1 returns what has arrived, under every framing; urllib3 1.26 has no such thing.
-        self._body = response._fp
-        self._inflate = _decoder(response.headers.get("Content-Encoding"))
-        self._over = False
-
-    def read_piece(self) -> bytes:
-        """The next bytes, as soon as some are there; b"" at the end of the body.
-
-        Raises ServerUnavailableError where the body breaks off, RequestTimeoutError, ProtocolError, CancelledCall.
-        """
-        while not self._over:
-            data = self._read()
-            if not data:
-                self._end(reusable=True)
-                break
-            self.exchange.limit = "idle"
-            if self._inflate is not None:
-                data = self._inflated(data)
-            if data:
-                return data
-        return b""
-
-    def _read(self) -> bytes:
-        try:
-            data = bytes(self._body.read1(_PIECE_BYTES))
-            if not data and self._body.length:  # read1 does not tell a short body from a whole one
-                raise http.client.IncompleteRead(b"", self._body.length)
-        except (http.client.HTTPException, OSError, ValueError) as error:
-            self.drop()
-            if self.exchange.cancelled.is_set():
-                raise CancelledCall from error
-            raise ServerUnavailableError(
-                f"the server hung up in the middle of its reply ({_why(error)})", hint=_HUNG_UP, sent=True
-            ) from error
-        except BaseException:
-            self.drop()
-            raise
-        return data
-
-    def _inflated(self, data: bytes) -> bytes:
-        try:
-            return bytes(self._inflate.decompress(data))
-        except zlib.error as error:
-            self.drop()
-            raise ProtocolError(f"the reply's compression is broken ({error})", sent=True) from error
-
-    def read_all(self) -> bytes:
-        """The whole body; raises as ``read_piece`` does, and ProtocolError over ``max_reply_bytes``."""
-        most = self._transport.limits.max_reply_bytes
-        body = bytearray()
-        while piece := self.read_piece():
-            body += piece
-            if len(body) > most:
-                self.drop()
-                raise ProtocolError(
-                    f"the reply is larger than {most} bytes",
-                    hint="If that is expected, raise Limits.max_reply_bytes",
-                    sent=True,
-                )
-        return bytes(body)
-
-    def finish(self) -> None:
-        """The content is complete: read on to the end of the body, if it is there, and give the connection back."""
-        if self._over:
-            return
-        self.exchange.deadline = time.monotonic() - self.exchange.started + _DRAIN_S
-        try:
-            while self._body.read1(_PIECE_BYTES):
-                pass
-        except (http.client.HTTPException, OSError, ValueError, RequestTimeoutError, CancelledCall):
-            self.drop()  # the reply is whole all the same
-        else:
-            self._end(reusable=True)
-
-    def drop(self) -> None:
-        """Close the connection, which makes the server stop generating."""
-        self._end(reusable=False)
-
-    def discard(self) -> None:
-        """Close the connection, of a call that goes on with another reply."""
-        self._over = True
-        self._response.close()
-        self._response.release_conn()
-
-    def _end(self, reusable: bool) -> None:
-        if self._over:
-            return
-        if reusable:
-            self._over = True
-            self.exchange.release()
-            self._body.close()
-            self._response.release_conn()
-        else:
-            self.discard()
-        self._transport.finished(self._call, self.exchange, self.status)
-
-
-_HUNG_UP = "Ask again; if it happens each time, see the server's log: 'lms log stream', or LM Studio's Developer page"
-
-
 def _timed(http: urllib3.PoolManager | None) -> urllib3.PoolManager:
     """A manager whose connections obey the limits: a new one, or a copy of ``http``, which itself stays untouched."""
     manager = urllib3.PoolManager(maxsize=_POOL_SIZE) if http is None else copy.copy(http)
@@ -273,20 +152,6 @@ def _timed(http: urllib3.PoolManager | None) -> urllib3.PoolManager:
     classes = manager.pool_classes_by_scheme
     manager.pool_classes_by_scheme = {scheme: timed_pool_class(each) for scheme, each in classes.items()}
     return manager
-
-
-def _decoder(encoding: str | None) -> Any:
-    """What undoes ``Content-Encoding``; none was asked for, but a proxy may compress unasked."""
-    encoding = (encoding or "identity").strip().lower()
-    if encoding == "identity":
-        return None
-    if encoding in ("gzip", "x-gzip", "deflate"):
-        return zlib.decompressobj(zlib.MAX_WBITS | 32)  # finds out whether it is gzip or zlib
-    raise ProtocolError(f"the reply is compressed with {encoding!r}, which was not asked for", sent=True)
-
-
-def _why(error: BaseException) -> str:
-    return getattr(error, "strerror", None) or type(error).__name__
 
 
 def _translated(error: Exception, exchange: Exchange) -> Exception:
@@ -304,11 +169,13 @@ def _translated(error: Exception, exchange: Exchange) -> Exception:
     if isinstance(cause, (socket.timeout, urllib3.exceptions.TimeoutError)):
         return exchange.timeout("first_byte" if sent else "connect", time.monotonic() - exchange.started)
     if not sent:
-        return ServerUnavailableError(_why(cause), refused=isinstance(cause, ConnectionRefusedError))
-    if exchange.received:
+        return ServerUnavailableError(reason(cause), refused=isinstance(cause, ConnectionRefusedError))
+    if exchange.received and not isinstance(cause, ConnectionError):
         return ProtocolError(
-            f"what answered does not speak HTTP ({_why(cause)})", hint="Check host and port of the base URL", sent=True
+            f"what answered does not speak HTTP as it should ({reason(cause)})",
+            hint="Check scheme, host and port of the base URL",
+            sent=True,
         )
     return ServerUnavailableError(
-        f"the server closed the connection before it answered ({_why(cause)})", hint=_HUNG_UP, sent=True
+        f"the server closed the connection before it answered ({reason(cause)})", hint=HUNG_UP, sent=True
     )

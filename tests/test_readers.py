@@ -1,9 +1,13 @@
+import json
+import tracemalloc
+import zlib
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from lmstudio_provider import Limits, ProtocolError
-from lmstudio_provider._readers import Event, SSEReader
+from lmstudio_provider._readers import Event, NDJSONReader, SSEReader, inflated
 
 LIMITS = Limits()
 TRICKY = (
@@ -93,3 +97,146 @@ def test_id_and_retry_are_kept_where_they_are_valid():
     reader = SSEReader(Limits())
     reader.feed(b"id: 7\nretry: 250\n\nid: bad\0id\nretry: soon\nretry: 99999999999\n\n")
     assert (reader.last_event_id, reader.retry_ms) == ("7", 250)
+
+
+# NDJSON
+
+LINES = b'{"a": "Gr\xc3\xbc\xc3\x9fe \xe2\x80\xa8 \xc2\x85"}\n\r\n  \n[1,\r2]\r\nnull\n"last"'
+VALUES = [{"a": "Grüße \u2028 \x85"}, [1, 2], None, "last"]
+
+
+def values(*pieces, limits=LIMITS):
+    reader = NDJSONReader(limits)
+    return [value for piece in pieces for value in reader.feed(piece)] + reader.finish()
+
+
+@pytest.mark.parametrize("bad", [b"oops", b"{", b"\xff", b"[" * 100_000, b"\xef\xbb\xbf{}", b"{} {}", "ü".encode()[:1]])
+def test_a_line_that_is_no_json_is_refused_with_its_number_and_beginning(bad):
+    for end in (b"\n", b""):
+        with pytest.raises(ProtocolError, match="line 3 of the stream") as caught:
+            values(b"{}\n\n" + bad + end)
+        assert caught.value.__suppress_context__
+        assert len(str(caught.value)) < 1000
+
+
+def test_the_beginning_of_a_bad_line_is_its_first_200_characters():
+    with pytest.raises(ProtocolError) as caught:
+        values(b"x" * 200 + b"y")
+    assert str(caught.value).endswith(repr("x" * 200))
+
+
+def test_a_line_of_json_over_the_limit_is_refused_however_it_comes():
+    limits = Limits(max_line_bytes=10)
+    for pieces in ([b"[1, 2, 3, 4]\n"], [b"[1, 2, ", b"3, 4"], [b"1"] * 11):
+        with pytest.raises(ProtocolError, match="10 bytes"):
+            values(*pieces, limits=limits)
+
+
+def test_endless_blank_lines_are_refused():
+    with pytest.raises(ProtocolError, match="no data"):
+        values(*[b"\r\n"] * 101, limits=Limits(max_events_without_data=100))
+
+
+def test_values_do_not_depend_on_how_the_network_cut_the_bytes():
+    assert values(LINES) == VALUES
+    assert values(*[LINES[i : i + 1] for i in range(len(LINES))]) == VALUES
+    for cut in range(len(LINES)):
+        assert values(LINES[:cut], LINES[cut:]) == VALUES
+
+
+@given(st.lists(st.integers(0, len(LINES)), max_size=8))
+def test_values_do_not_depend_on_random_cuts(cuts):
+    edges = [0, *sorted(cuts), len(LINES)]
+    assert values(*[LINES[a:b] for a, b in zip(edges, edges[1:])]) == VALUES
+
+
+@given(st.lists(st.binary(max_size=50) | st.sampled_from([b"\n", b"\r\n", b"{}", b"1", b'"'])))
+def test_any_bytes_give_values_or_a_protocol_error(pieces):
+    def outcome(*given):
+        try:
+            return repr(values(*given))  # NaN is a value, and not equal to itself
+        except ProtocolError as error:
+            return str(error)
+
+    assert outcome(*pieces) == outcome(b"".join(pieces))
+
+
+@given(st.recursive(st.none() | st.booleans() | st.integers() | st.text(), lambda inner: st.lists(inner, max_size=3)))
+def test_whatever_json_can_say_is_read(value):
+    assert values(json.dumps(value, ensure_ascii=False).encode("utf-8", "surrogatepass") + b"\n") == [value]
+
+
+# Time and memory
+
+
+@pytest.mark.parametrize("make", [SSEReader, NDJSONReader])
+@pytest.mark.parametrize("size", [1, 65536])
+def test_a_long_line_costs_memory_in_proportion_to_its_length(make, size):
+    """A reader that copied what it has at each piece would take hours for a megabyte in pieces of one byte."""
+    length = 1_000_000 if size == 1 else 8_000_000
+    reader = make(Limits())
+    line = b'data: "' + b"x" * length + b'"\n\n'
+    line = line if make is SSEReader else line[6:]
+    found = [each for start in range(0, len(line), size) for each in reader.feed(line[start : start + size])]
+    assert len(found) == 1
+
+
+# Compression
+
+
+def packed(data, wbits=zlib.MAX_WBITS | 16):
+    packer = zlib.compressobj(9, zlib.DEFLATED, wbits)
+    return packer.compress(data) + packer.flush()
+
+
+@pytest.mark.parametrize("encoding", ["gzip", "x-gzip", "deflate"])
+@pytest.mark.parametrize("size", [1, 7, 1000, 65536, 65537, 300_000])
+def test_what_was_compressed_comes_out_in_bounded_pieces(encoding, size):
+    data = bytes(range(256)) * (size // 256 + 1)
+    whole = packed(data, zlib.MAX_WBITS if encoding == "deflate" else zlib.MAX_WBITS | 16)
+    for pieces in ([whole], [whole[i : i + 1] for i in range(len(whole))], [whole[:9], b"", whole[9:]]):
+        out = list(inflated(iter(pieces), encoding))
+        assert b"".join(out) == data
+        assert all(0 < len(piece) <= 65536 for piece in out)
+
+
+def test_what_was_flushed_is_there_at_once():
+    packer = zlib.compressobj(wbits=zlib.MAX_WBITS | 16)
+    first = packer.compress(b"data: 1\n\n") + packer.flush(zlib.Z_SYNC_FLUSH)
+
+    def arriving():
+        yield first
+        raise AssertionError("the second piece was asked for before the first was handed out")
+
+    assert next(inflated(arriving(), "gzip")) == b"data: 1\n\n"
+
+
+def test_several_members_are_one_body():
+    assert b"".join(inflated([packed(b"one") + packed(b"two")[:5], packed(b"two")[5:]], "gzip")) == b"onetwo"
+
+
+@pytest.mark.parametrize("data", [b"no gzip", packed(b"x" * 1000)[:-9] + b"garbage!!"])
+def test_what_is_not_compressed_is_a_protocol_error(data):
+    with pytest.raises(ProtocolError, match="compression"):
+        list(inflated([data], "gzip"))
+
+
+def test_an_encoding_that_nobody_asked_for_is_a_protocol_error():
+    with pytest.raises(ProtocolError, match="'br'"):
+        list(inflated([b""], "br"))
+
+
+def test_an_end_that_is_missing_is_noticed():
+    with pytest.raises(EOFError):
+        list(inflated([packed(b"x" * 1000)[:-1]], "gzip"))
+
+
+def test_a_bomb_is_never_whole_in_memory():
+    bomb = packed(bytes(200_000_000))
+    tracemalloc.start()
+    try:
+        assert sum(len(piece) for piece in inflated([bomb], "gzip")) == 200_000_000
+        _, most = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert most < 4_000_000

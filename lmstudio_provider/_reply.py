@@ -1,0 +1,131 @@
+"""The reply to a call: its body is handed on piece by piece, as it arrives."""
+
+from __future__ import annotations
+
+import http.client
+import time
+from typing import Any, Callable, Iterator, Mapping
+
+from ._connection import CancelledCall, Exchange
+from ._exceptions import ProtocolError, RequestTimeoutError, ServerUnavailableError
+from ._readers import inflated
+from ._types import Limits
+
+_PIECE_BYTES = 64 * 1024
+#: How long to wait for the end of a body whose content is complete, so that its connection can be used again.
+_DRAIN_S = 0.1
+#: What to do about a server that hangs up.
+HUNG_UP = "Ask again; if it happens each time, see the server's log: 'lms log stream', or LM Studio's Developer page"
+
+
+def reason(error: BaseException) -> str:
+    """What an error of the socket or of http.client says, in a few words."""
+    return getattr(error, "strerror", None) or str(error)[:100] or type(error).__name__
+
+
+class Reply:
+    """The reply to a call: status and headers are in, the body is read by one thread at a time."""
+
+    def __init__(
+        self, response: Any, exchange: Exchange, limits: Limits, on_over: Callable[[Exchange, object], None]
+    ) -> None:
+        self.status: int = response.status
+        self.headers: Mapping[str, str] = response.headers
+        self.exchange = exchange
+        self._limits = limits
+        self._on_over = on_over
+        self._response = response
+        # http.client's own: its read1 returns what has arrived, under every framing; urllib3 1.26 has no such thing.
+        self._body = response._fp
+        self._pieces: Iterator[bytes] | None = None
+        self._over = False
+
+    def read_piece(self) -> bytes:
+        """The next bytes, as soon as some are there; b"" at the end of the body.
+
+        Raises ServerUnavailableError where the body breaks off, RequestTimeoutError, ProtocolError, CancelledCall.
+        """
+        if self._over:
+            return b""
+        try:
+            if self._pieces is None:
+                encoding = (self.headers.get("Content-Encoding") or "identity").strip().lower()
+                self._pieces = self._raw() if encoding == "identity" else inflated(self._raw(), encoding)
+            piece = next(self._pieces, b"")
+        except (http.client.HTTPException, OSError, EOFError, ValueError) as error:
+            self.drop()
+            raise self._broken(error) from error
+        except BaseException:
+            self.drop()
+            raise
+        if not piece:
+            self._end(reusable=True)
+        return piece
+
+    def _raw(self) -> Iterator[bytes]:
+        while True:
+            data: bytes = self._body.read1(_PIECE_BYTES)
+            if not data:
+                if self._body.length:  # read1 does not tell a short body from a whole one
+                    raise http.client.IncompleteRead(b"", self._body.length)
+                return
+            self.exchange.limit = "idle"
+            yield data
+
+    def _broken(self, error: Exception) -> Exception:
+        if self.exchange.cancelled.is_set():
+            return CancelledCall()
+        if self.exchange.ended or isinstance(error, (OSError, EOFError)):
+            message = f"the server hung up in the middle of its reply ({reason(error)})"
+            return ServerUnavailableError(message, hint=HUNG_UP, sent=True)
+        return ProtocolError(f"the reply is no HTTP as it should be ({reason(error)})", hint=HUNG_UP, sent=True)
+
+    def read_all(self) -> bytes:
+        """The whole body; raises as ``read_piece`` does, and ProtocolError over ``max_reply_bytes``."""
+        most = self._limits.max_reply_bytes
+        body = bytearray()
+        while piece := self.read_piece():
+            body += piece
+            if len(body) > most:
+                self.drop()
+                raise ProtocolError(
+                    f"the reply is larger than {most} bytes",
+                    hint="If that is expected, raise Limits.max_reply_bytes",
+                    sent=True,
+                )
+        return bytes(body)
+
+    def finish(self) -> None:
+        """The content is complete: read on to the end of the body, if it is there, and give the connection back."""
+        if self._over:
+            return
+        self.exchange.deadline = time.monotonic() - self.exchange.started + _DRAIN_S
+        try:
+            while self._body.read1(_PIECE_BYTES):
+                pass
+        except (http.client.HTTPException, OSError, ValueError, RequestTimeoutError, CancelledCall):
+            self.drop()  # the reply is whole all the same
+        else:
+            self._end(reusable=True)
+
+    def drop(self) -> None:
+        """Close the connection, which makes the server stop generating."""
+        self._end(reusable=False)
+
+    def discard(self) -> None:
+        """Close the connection, of a call that goes on with another reply."""
+        self._over = True
+        self._response.close()
+        self._response.release_conn()
+
+    def _end(self, reusable: bool) -> None:
+        if self._over:
+            return
+        if reusable:
+            self._over = True
+            self.exchange.release()
+            self._body.close()
+            self._response.release_conn()
+        else:
+            self.discard()
+        self._on_over(self.exchange, self.status)
