@@ -260,10 +260,12 @@ class _Response(http.client.HTTPResponse):
 
     def begin(self) -> None:
         super().begin()
-        for _ in range(_MAX_INTERIM_REPLIES):
-            if not 100 <= self.status < 200 or self.status == http.HTTPStatus.SWITCHING_PROTOCOLS:
-                break
-            # RFC 9110, 15.2: a client has to be ready for any of them. http.client knows 100 alone.
+        interim = 0
+        # RFC 9110, 15.2: a client has to be ready for any of them. http.client knows 100 alone.
+        while 100 <= self.status < 200:
+            interim += 1
+            if interim > _MAX_INTERIM_REPLIES:
+                raise http.client.HTTPException(f"got more than {_MAX_INTERIM_REPLIES} interim replies")
             self.headers = self.msg = None  # type: ignore[assignment]
             super().begin()
         self._exchange.in_headers = False

@@ -7,7 +7,7 @@ import time
 from typing import Any, Callable, Iterator, Mapping
 
 from ._connection import CancelledCall, Exchange
-from ._exceptions import ProtocolError, RequestTimeoutError, ServerUnavailableError
+from ._exceptions import ProtocolError, ProviderError, RequestTimeoutError, ServerUnavailableError
 from ._readers import inflated
 from ._types import Limits
 
@@ -55,8 +55,10 @@ class Reply:
         except (http.client.HTTPException, OSError, EOFError, ValueError) as error:
             self.drop()
             raise self._broken(error) from error
-        except BaseException:
+        except BaseException as error:
             self.drop()
+            if isinstance(error, ProviderError):
+                error.sent = True
             raise
         if not piece:
             self._end(reusable=True)

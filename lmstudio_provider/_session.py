@@ -17,7 +17,7 @@ from ._settings import Config
 from ._stream import Assembly, Stream
 from ._transport import Transport
 from ._types import Call, Completion, Limits, ModelInfo, Timeouts
-from ._wire.errors import Asked
+from ._wire.errors import Asked, redact
 from ._wire.json_text import parse, shown
 
 
@@ -173,6 +173,9 @@ class Session:
     def _tell(self, error: ProviderError, call: Call, plan: Plan) -> ProviderError:
         """Add to ``error`` what was called, and where; said once, however deep the error came from."""
         if error.url is None:
+            # Whatever the message quotes: a server may repeat what it was sent.
+            error.message = redact(error.message, self._asked(call, plan).secrets)
+            error.args = (error.message,)
             error.provider, error.method = self._facts.provider_id, call.method
             error.url = plan.config.base_url.text + call.path
             if isinstance(error, ServerUnavailableError) and not error.sent:

@@ -122,6 +122,7 @@ class ToolCallAssembly:
 
     def calls(self) -> tuple[ToolCall, ...]:
         """The calls so far; an id that the server left out is made up, because it refuses to be sent an empty one."""
-        for slot in self._slots:
+        slots = [slot for slot in self._slots if slot.name or slot.arguments]
+        for slot in slots:
             slot.id = slot.id or f"call_{uuid.uuid4().hex[:12]}"
-        return tuple(ToolCall(slot.id, slot.name, raw_arguments="".join(slot.arguments)) for slot in self._slots)
+        return tuple(ToolCall(slot.id, slot.name, raw_arguments="".join(slot.arguments)) for slot in slots)
