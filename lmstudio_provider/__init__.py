@@ -82,4 +82,4 @@ __all__ = [
 ]
 
 # Without it, Python would print the library's warnings where an application has not set up logging.
-logging.getLogger(__name__).addHandler(logging.NullHandler())
+logging.getLogger("lmstudio_provider").addHandler(logging.NullHandler())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import functools
 import http.client
@@ -10,10 +11,10 @@ import os
 import socket
 import threading
 import time
-from typing import Any, Callable
+from typing import Any, Callable, NamedTuple
 
 import urllib3
-from urllib3.connection import HTTPConnection
+from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.util import wait_for_write
 
 from ._exceptions import RequestTimeoutError, ServerUnavailableError
@@ -23,9 +24,8 @@ from ._types import Timeouts
 MAX_IDLE_S = 4.0
 # How long a connection that is being opened may go on after it was cancelled.
 _SLICE_S = 0.05
-# A longer wait than any call needs; poll() counts milliseconds in an int.
-_LONGEST_WAIT_S = 1_000_000.0
 _BUFFER_BYTES = 16 * 1024
+_SENT_BYTES = 256 * 1024
 _MAX_INTERIM_REPLIES = 100
 _MAX_TRAILERS = 100
 _UNDER_WAY = (errno.EINPROGRESS, errno.EWOULDBLOCK, getattr(errno, "WSAEWOULDBLOCK", errno.EWOULDBLOCK))
@@ -40,44 +40,64 @@ _WAITED_FOR = {
 class CancelledCall(Exception):  # no ...Error: it never leaves the package
     """The call was cancelled from outside."""
 
+    #: Whether any of the request had gone out.
+    sent = False
+
+
+class Deadline(NamedTuple):
+    """For how many seconds a call may go on, and when (``time.monotonic()``) it began."""
+
+    seconds: float
+    started: float
+
+    def left(self) -> float:
+        """Seconds until then, negative after it."""
+        return self.started + self.seconds - time.monotonic()
+
 
 class Exchange:
     """One call on the wire: its limits, how far it is, and the socket by which another thread can end it."""
 
-    def __init__(self, timeouts: Timeouts, deadline: float | None) -> None:
+    def __init__(self, timeouts: Timeouts, deadline: Deadline | None) -> None:
         self.timeouts = timeouts
         self.started = time.monotonic()
         self.deadline = deadline
         self.cancelled = threading.Event()
+        #: Whether it was cancelled because the provider was closed.
+        self.closed = False
         #: Which silence is being waited out now.
         self.limit = "connect"
         #: Whether a kept-alive connection is used, and whether none may be.
         self.reused = False
         self.fresh = False
-        #: Whether a byte of the request went out, and how many of the reply came in.
+        #: Whether a byte of the request went out, in any attempt.
         self.sent = False
+        #: When that was in this attempt, and how many bytes of the reply came in.
+        self.sent_at: float | None = None
         self.received = 0
+        #: Whether what goes out now is for a proxy, and no part of the request.
+        self.tunnelling = False
         #: Whether the headers of a reply are still to come, and whether the server has closed its side.
         self.in_headers = False
         self.ended = False
         #: The host that answered to "localhost" last time.
         self.localhost: str | None = None
-        # Guards the socket: once it is back in the pool, cancelling this call must not touch it.
-        self._lock = threading.Lock()
+        # Guards the socket: once it is back in the pool, cancelling this call must not touch it. A signal handler that
+        # cancels may interrupt a thread that holds the lock, so it can be taken twice.
+        self._lock = threading.RLock()
         self._pid = os.getpid()
-        self._socket: socket.socket | None = None
+        self._socket: Any = None
+        self._dialled: socket.socket | None = None
+        #: Which limit the socket's timeout stands for while a TLS handshake is under way.
+        self.handshake_limit = "connect"
         self._socket_timeout: float | None = -1.0
-
-    def left(self) -> float | None:
-        """Seconds until the deadline."""
-        return None if self.deadline is None else self.started + self.deadline - time.monotonic()
 
     def allowed(self, limit: str) -> tuple[float | None, str]:
         """How long to wait now, and the name of the limit that says so; raises where the deadline has passed."""
         if self.cancelled.is_set():
             raise CancelledCall
         seconds: float | None = getattr(self.timeouts, limit)
-        left = self.left()
+        left = None if self.deadline is None else self.deadline.left()
         if left is None or (seconds is not None and seconds <= left):
             return seconds, limit
         if left <= 0:
@@ -86,9 +106,9 @@ class Exchange:
 
     def timeout(self, limit: str, waited_s: float) -> RequestTimeoutError:
         """The error for a limit that was reached after waiting for ``waited_s``."""
-        if limit == "deadline":
-            waited_s = time.monotonic() - self.started
-            message = f"the call was not over after {waited_s:.1f} s, and deadline={self.deadline:g}"
+        if limit == "deadline" and self.deadline is not None:
+            waited_s = time.monotonic() - self.deadline.started
+            message = f"the call was not over after {waited_s:.1f} s, and deadline is {self.deadline.seconds:g} s"
             hint = "Raise deadline= (seconds for the whole call), or give None for no limit"
         else:
             seconds = getattr(self.timeouts, limit)
@@ -103,23 +123,31 @@ class Exchange:
         if connection.sock is not None and (self.fresh or time.monotonic() - connection.idle_since > MAX_IDLE_S):
             connection.close()
         self.reused = connection.sock is not None
-        self.sent, self.received, self.limit = False, 0, "first_byte"
-        self.in_headers, self.ended = True, False
+        self.sent_at = None
+        self.begin_reply()
         connection.exchange = self
         connection.response_class = functools.partial(_Response, self)
 
-    def send(self, sock: socket.socket, send: Callable[[Any], None], data: Any) -> None:
-        """Note the socket, and send; a server that does not read runs into the same limit as one that is silent."""
-        self._socket = sock
+    def begin_reply(self) -> None:
+        """A reply is to be read, from its first byte."""
+        self.received, self.limit = 0, "first_byte"
+        self.in_headers, self.ended = True, False
+
+    def send(self, sock: Any, send: Callable[[Any], None], data: bytes) -> None:
+        """Send; a server that stops reading runs into the same limit as one that is silent."""
+        self._hold(sock)
         self.forget_timeout()
-        seconds, limit = self.allowed("first_byte")
-        self._set_timeout(seconds)
-        self.sent = True
-        started = time.monotonic()
-        try:
-            send(data)
-        except socket.timeout as error:
-            raise self.timeout(limit, time.monotonic() - started) from error
+        # In pieces, so that a long upload that makes progress is no silence: sendall has one timeout for all of it.
+        for start in range(0, len(data), _SENT_BYTES):
+            seconds, limit = self.allowed("first_byte")
+            self._set_timeout(seconds)
+            if not self.tunnelling:
+                self.sent, self.sent_at = True, self.sent_at or time.monotonic()
+            started = time.monotonic()
+            try:
+                send(memoryview(data)[start : start + _SENT_BYTES])
+            except socket.timeout as error:
+                raise self.timeout(limit, time.monotonic() - started) from error
 
     def receive(self, read: Callable[[Any], int | None], buffer: Any) -> int:
         """Read what is there, or wait for it as long as the limits say; 0 is the end."""
@@ -149,27 +177,42 @@ class Exchange:
         # Each call of settimeout is a system call; without a deadline the value never changes.
         if self._socket is not None and seconds != self._socket_timeout:
             self._socket_timeout = seconds
-            self._socket.settimeout(None if seconds is None else min(seconds, _LONGEST_WAIT_S))
+            self._socket.settimeout(seconds)
 
-    def cancel(self) -> None:
+    def cancel(self, closed: bool = False) -> None:
         """End the call from any thread: the one that waits for the server wakes up with CancelledCall."""
+        self.closed = self.closed or closed
         self.cancelled.set()
         with self._lock:
-            if self._socket is None or self._pid != os.getpid():
-                return  # in a forked child the socket is the parent's
-            try:
-                # Not close(): the descriptor could be taken by another file while the other thread still reads.
-                self._socket.shutdown(socket.SHUT_RDWR)
-            except OSError:
-                return  # closed already: nobody is waiting
+            if self._socket is None or self.is_foreign():
+                return
+            # TLS inside TLS, by way of a proxy, is no socket: it has one.
+            sock = self._socket if hasattr(self._socket, "shutdown") else self._socket.socket
+            # Not close(): the descriptor could be taken by another file while the other thread still reads. An error
+            # means that it is closed already, so that nobody is waiting.
+            with contextlib.suppress(OSError):
+                sock.shutdown(socket.SHUT_RDWR)
+
+    def is_foreign(self) -> bool:
+        """Whether this is a forked child's copy of a call whose socket is the parent's."""
+        return self._pid != os.getpid()
 
     def release(self) -> None:
         """Let go of the socket, which another call may use from now on."""
-        with self._lock:
-            self._socket = None
+        self._hold(None)
 
-    def dial(self, host: str, port: int, options: Any, source_address: Any) -> socket.socket:
-        """Open a TCP connection; raises ServerUnavailableError, RequestTimeoutError or CancelledCall."""
+    def _hold(self, sock: Any) -> None:
+        with self._lock:
+            if self._dialled is not None:
+                self._dialled.close()
+                self._dialled = None
+            self._socket = sock
+
+    def dial(self, host: str, port: int, options: Any, source_address: Any, tls: bool) -> socket.socket:
+        """Open a TCP connection, over which ``tls`` may come.
+
+        Raises ServerUnavailableError, RequestTimeoutError and CancelledCall.
+        """
         started = time.monotonic()
         first: OSError | None = None
         try:
@@ -192,13 +235,16 @@ class Exchange:
                     raise
                 else:
                     self.localhost = address[0] if host == "localhost" else self.localhost
+                    if tls:  # which empties the socket that it wraps: this one is for cancelling meanwhile
+                        self._hold(None)
+                        self._socket = self._dialled = sock.dup()
                     return sock
         except (OSError, UnicodeError) as error:  # of getaddrinfo; UnicodeError for a host that is no domain name
             why = getattr(error, "strerror", None) or str(error)
             raise ServerUnavailableError(f"the host {host!r} was not found ({why})") from error
         assert first is not None  # noqa: S101 (getaddrinfo never returns an empty list)
         raise ServerUnavailableError(
-            first.strerror or str(first), refused=isinstance(first, ConnectionRefusedError)
+            f"{first.strerror or first} ({host} port {port})", refused=isinstance(first, ConnectionRefusedError)
         ) from first
 
     def _addresses(self, host: str, port: int) -> list[Any]:
@@ -225,8 +271,10 @@ class Exchange:
                 code = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
                 break
         if code:
-            raise OSError(code, os.strerror(code))
-        sock.settimeout(self.allowed("connect")[0])  # a TLS handshake may follow
+            # On Windows strerror does not know the codes of sockets, and errorTab does.
+            raise OSError(code, getattr(socket, "errorTab", {}).get(code) or os.strerror(code))
+        seconds, self.handshake_limit = self.allowed("connect")
+        sock.settimeout(seconds)
 
 
 class _TimedFile(io.RawIOBase):
@@ -290,11 +338,20 @@ class _Connection:
             self.connect()  # type: ignore[attr-defined]  # as http.client does; here, to know the socket first
         self.exchange.send(self.sock, super().send, data)  # type: ignore[misc]
 
+    def _tunnel(self) -> None:
+        self.exchange.tunnelling = True
+        try:
+            super()._tunnel()  # type: ignore[misc]
+        finally:
+            self.exchange.tunnelling = False
+        self.exchange.begin_reply()
+
 
 class _DiallingConnection(_Connection):
     def _new_conn(self) -> socket.socket:
         me: Any = self
-        return self.exchange.dial(me.host, me.port, me.socket_options, me.source_address)
+        tls = isinstance(me, HTTPSConnection)
+        return self.exchange.dial(me.host, me.port, me.socket_options, me.source_address, tls)
 
 
 class _Pool:

@@ -92,6 +92,19 @@ class ProtocolError(ProviderError):
 class ProviderClosedError(ProviderError):
     """The provider was closed before, or during, this call."""
 
+    @classmethod
+    def during_call(cls) -> ProviderClosedError:
+        """The error of a call that was under way."""
+        return cls("the provider was closed while the call was under way", hint=_KEEP_OPEN, sent=True)
+
+    @classmethod
+    def before_call(cls) -> ProviderClosedError:
+        """The error of a call that came too late."""
+        return cls("the provider was closed before this call", hint=_KEEP_OPEN)
+
+
+_KEEP_OPEN = "Read streams to their end before close(), or before the with block of the provider ends"
+
 
 class ToolArgumentsError(ProviderError):
     """The arguments of a tool call are no JSON object."""

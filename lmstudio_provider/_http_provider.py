@@ -6,12 +6,15 @@ import contextlib
 import functools
 import logging
 import os
-import re
 import threading
 import time
+import traceback
 import warnings
+import weakref
+from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any, Callable, Iterator, Mapping, overload
 
+from ._connection import Deadline
 from ._exceptions import (
     ConfigurationError,
     InvalidRequestError,
@@ -22,9 +25,18 @@ from ._exceptions import (
 )
 from ._model_cache import DISCOVERY_S, ModelCache
 from ._provider import Provider
-from ._requests import ChatInput, ChatRequest, CompletionInput, CompletionRequest, Overrides, override
-from ._session import Dialect, Facts, Plan, Session, closed_error
-from ._settings import Config, Names, Settings, as_timeouts
+from ._requests import (
+    ChatInput,
+    ChatOverrides,
+    ChatRequest,
+    CompletionInput,
+    CompletionOverrides,
+    CompletionRequest,
+    StreamOverrides,
+    override,
+)
+from ._session import Dialect, Facts, Plan, Session
+from ._settings import Config, Names, Settings, as_timeouts, check_arguments
 from ._stream import Stream
 from ._transport import Transport
 from ._types import (
@@ -57,6 +69,7 @@ class HTTPProvider(Provider):
     _dialect: Dialect
     _names: Names
     _start_hint: str
+    _url_hint: str
     _api_key_hash: str
     _default_model: str
 
@@ -88,17 +101,20 @@ class HTTPProvider(Provider):
         discovered but by ``refresh_models`` and ``list_models``. Raises ConfigurationError.
         """
         self._arguments = {name: value for name, value in locals().items() if name not in ("self", "__class__")}
-        _check_arguments(headers, http, usage, max_retries, models_ttl, limits)
+        check_arguments(headers, http, usage, max_retries, models_ttl, refresh, limits)
         check_seconds("deadline", deadline)
         arguments = {"base_url": base_url, "model": model, "api_token": api_token, "timeout": timeout}
         self._settings = Settings(self._names, arguments, settings)
-        self._facts = Facts(self.id, self._dialect, self._start_hint, dict(headers or {}))
+        self._facts = Facts(self.id, self._dialect, self._start_hint, self._url_hint, dict(headers or {}))
         self._deadline = deadline
         self._usage = usage
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._pid = os.getpid()
         self._current: Session | None = None
+        # Sessions before it, as long as calls or a discovery are under way there.
+        self._retired: weakref.WeakSet[Session] = weakref.WeakSet()
         self._closed = False
+        self._settings.model(None)  # a bad one is told now
         self._cache(eager=True)
 
     def __repr__(self) -> str:
@@ -134,14 +150,22 @@ class HTTPProvider(Provider):
     def list_models(self, timeout: Timeout | Unset = UNSET) -> list[ModelInfo]:
         return self._list_models(timeout)
 
-    def _list_models(self, timeout: Timeout | Unset, session: Session | None = None) -> list[ModelInfo]:
-        config = self._settings.config()
+    def _list_models(
+        self, timeout: Timeout | Unset, session: Session | None = None, config: Config | None = None
+    ) -> list[ModelInfo]:
+        config = config or self._settings.config()
         if timeout is UNSET:
             timeout = DISCOVERY_S if config.timeouts is None else config.timeouts
         # A number bounds the whole, too: a discovery that trickles in is of no more use than none.
-        deadline = timeout if isinstance(timeout, (int, float)) else self._deadline
-        plan = Plan(config, as_timeouts(timeout), deadline)
-        return (session or self._session(config)).list_models(plan)
+        seconds = timeout if isinstance(timeout, (int, float)) else self._deadline
+        timeouts = as_timeouts(timeout)
+        deadline = None if seconds is None else Deadline(seconds, time.monotonic())
+        try:
+            return (session or self._session(config)).list_models(Plan(config, timeouts, deadline))
+        except RequestTimeoutError as error:
+            if seconds == timeout:
+                error.hint = "Raise timeout= (seconds), or give None for no limit"
+            raise
 
     def is_configured(self) -> bool:
         if self._closed:
@@ -168,11 +192,9 @@ class HTTPProvider(Provider):
         return next((model.id for model in cache.models if model.can_chat), self._default_model)
 
     def reset_client(self) -> None:
-        self._check_open()
-        with self._lock:
-            session, self._current = self._current, None
-        if session is not None:
-            session.retire()
+        with self._own_lock():
+            self._check_open()
+            self._retire()
 
     def health_check(self, timeout: float | None = 3.0) -> Health:
         started = time.monotonic()
@@ -184,21 +206,21 @@ class HTTPProvider(Provider):
             return Health(False, time.monotonic() - started if error.sent else None, error=error)
         return Health(True, time.monotonic() - started, tuple(model.id for model in models))
 
-    def complete(self, request: CompletionInput, **overrides: Unpack[Overrides]) -> Completion:
+    def complete(self, request: CompletionInput, **overrides: Unpack[CompletionOverrides]) -> Completion:
         return self._generate("complete", _completion_request(request), dict(overrides))
 
-    def chat(self, request: ChatInput, **overrides: Unpack[Overrides]) -> Completion:
+    def chat(self, request: ChatInput, **overrides: Unpack[ChatOverrides]) -> Completion:
         return self._generate("chat", _chat_request(request), dict(overrides))
 
-    def complete_with_tools(self, request: ChatInput, **overrides: Unpack[Overrides]) -> Completion:
+    def complete_with_tools(self, request: ChatInput, **overrides: Unpack[ChatOverrides]) -> Completion:
         request = _chat_request(request)
-        if not (overrides.get("tools") or request.tools):
+        if not request.tools and not overrides.get("tools"):
             raise InvalidRequestError("complete_with_tools got no tools", hint="Give tools=[Tool(...)], or call chat()")
         return self._generate("complete_with_tools", request, dict(overrides))
 
     @overload
     def stream(
-        self, request: CompletionInput | ChatInput, on_chunk: None = None, **overrides: Unpack[Overrides]
+        self, request: CompletionInput | ChatInput, on_chunk: None = None, **overrides: Unpack[StreamOverrides]
     ) -> Stream: ...
 
     @overload
@@ -206,17 +228,19 @@ class HTTPProvider(Provider):
         self,
         request: CompletionInput | ChatInput,
         on_chunk: Callable[[Chunk], object],
-        **overrides: Unpack[Overrides],
+        **overrides: Unpack[StreamOverrides],
     ) -> Completion: ...
 
     def stream(
         self,
         request: CompletionInput | ChatInput,
         on_chunk: Callable[[Chunk], object] | None = None,
-        **overrides: Unpack[Overrides],
+        **overrides: Unpack[StreamOverrides],
     ) -> Stream | Completion:
         is_text = isinstance(request, (CompletionRequest, str))
         typed = _completion_request(request) if is_text else _chat_request(request)
+        if on_chunk is not None and not callable(on_chunk):
+            raise InvalidRequestError(f"on_chunk={on_chunk!r} cannot be called", hint="Options go by name: model=...")
         session, call, plan = self._plan(typed, dict(overrides), stream=True)
         started = time.monotonic()
 
@@ -229,21 +253,24 @@ class HTTPProvider(Provider):
         if on_chunk is None:
             return stream
         wanted: Callable[[Chunk], object] | None = on_chunk
+        failure = ""
         with stream:
             for chunk in stream:
                 if wanted is not None:
                     try:
                         wanted(chunk)
-                    except Exception as error:
-                        wanted = None
-                        logger.exception("on_chunk failed and is not called again; the reply is read to its end")
-                        warnings.warn(f"on_chunk failed and is not called again: {error!r}", RuntimeWarning, 2)
+                    except Exception:
+                        wanted, failure = None, traceback.format_exc()
+        if failure:
+            warnings.warn(f"on_chunk failed, and was not called again:\n{failure}", RuntimeWarning, stacklevel=2)
         return stream.completion
 
     def close(self) -> None:
-        self._closed = True
-        session, self._current = self._current, None
-        if session is not None and session.pid == os.getpid():
+        with self._own_lock():
+            self._closed = True
+            self._retire()
+            retired = list(self._retired)
+        for session in retired:
             session.close()
 
     def _generate(
@@ -274,40 +301,48 @@ class HTTPProvider(Provider):
         model = request.model or self._resolve_model(request.tier, wait_s)
         chat = self._dialect.as_chat(request) if isinstance(request, CompletionRequest) else request
         call = self._dialect.chat_call(chat, model, stream)
-        left = None if deadline is None else deadline - (time.monotonic() - started)
-        return session, call, Plan(config, timeouts, left)
+        return session, call, Plan(config, timeouts, None if deadline is None else Deadline(deadline, started))
 
     def _cache(self, eager: bool) -> ModelCache:
         """The models of the server as it is set now; where they are missing, their discovery is under way."""
-        session = self._session(self._settings.config())
-        session.cache.ensure(functools.partial(self._list_models, DISCOVERY_S, session), eager)
+        config = self._settings.config()
+        session = self._session(config)
+        # With the settings of now: a token that is set later may be for another server.
+        session.cache.ensure(functools.partial(self._list_models, DISCOVERY_S, session, config), eager)
         return session.cache
 
     def _session(self, config: Config) -> Session:
         """The session with the server as it is set now: another URL, or another process, has another."""
-        self._check_open()
-        if self._pid != os.getpid():
-            # Forked: the locks may be held by threads that are not here, and the sockets are the parent's. They are
-            # kept, because letting go of them would close what the parent is using.
-            self._inherited = self._current
-            self._pid, self._lock, self._current = os.getpid(), threading.Lock(), None
-        session = self._current
-        if session is not None and session.base_url == config.base_url.text:
-            return session
-        with self._lock:
+        with self._own_lock():
+            self._check_open()
             session = self._current
             if session is None or session.base_url != config.base_url.text:
-                if session is not None:
-                    session.retire()
+                self._retire()
                 url, arguments = config.base_url.text, self._arguments
                 transport = Transport(url, arguments["http"], arguments["limits"], arguments["max_retries"])
                 cache = ModelCache(arguments["models_ttl"], arguments["refresh"])
                 session = self._current = Session(self._facts, url, transport, cache)
             return session
 
+    def _own_lock(self) -> AbstractContextManager[bool]:
+        """The lock of this process."""
+        if self._pid != os.getpid():
+            # Forked: the lock may be held by a thread that is not here, and the sockets are the parent's. The sessions
+            # are kept, because letting go of them would close what the parent is using.
+            self._inherited = [self._current, *self._retired]
+            self._retired = weakref.WeakSet()
+            self._pid, self._lock, self._current = os.getpid(), threading.RLock(), None
+        return self._lock
+
+    def _retire(self) -> None:
+        if self._current is not None:
+            self._current.retire()
+            self._retired.add(self._current)
+            self._current = None
+
     def _check_open(self) -> None:
         if self._closed:
-            raise closed_error("before this call")
+            raise ProviderClosedError.before_call()
 
     @contextlib.contextmanager
     def _recording_failure(self, operation: str, call: Call, started: float) -> Iterator[None]:
@@ -364,29 +399,3 @@ def _completion_request(request: object) -> CompletionRequest:
 
 def _chat_request(request: Any) -> ChatRequest:
     return request if isinstance(request, ChatRequest) else ChatRequest(request)
-
-
-_HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # a token of RFC 9110, 5.6.2
-_HEADER_VALUE = re.compile(r"[\t\x20-\x7e\xa0-\xff]*")
-
-
-def _check_arguments(
-    headers: object, http: object, usage: object, max_retries: object, models_ttl: object, limits: object
-) -> None:
-    if not isinstance(headers, (Mapping, type(None))):
-        raise ConfigurationError(f"headers is {type(headers).__name__}, not a mapping")
-    for name, value in (headers or {}).items():
-        if not isinstance(name, str) or not _HEADER_NAME.fullmatch(name):
-            raise ConfigurationError(f"headers: {name!r} is no name of a header")
-        if not isinstance(value, str) or not _HEADER_VALUE.fullmatch(value):
-            raise ConfigurationError(f"headers: the value of {name!r} is no single line of Latin-1 text")
-    if http is not None and not hasattr(http, "pool_classes_by_scheme"):
-        raise ConfigurationError(f"http={type(http).__name__} is no urllib3 PoolManager or ProxyManager")
-    if usage is not None and not callable(getattr(usage, "record", None)):
-        raise ConfigurationError(f"usage={type(usage).__name__} has no record(UsageRecord)")
-    if isinstance(max_retries, bool) or not isinstance(max_retries, int) or max_retries < 0:
-        raise ConfigurationError(f"max_retries={max_retries!r} is no whole number of at least 0")
-    if isinstance(models_ttl, bool) or not isinstance(models_ttl, (int, float)) or not models_ttl >= 0:
-        raise ConfigurationError(f"models_ttl={models_ttl!r} is no number of seconds")
-    if not isinstance(limits, Limits):
-        raise ConfigurationError(f"limits={limits!r} is no Limits")

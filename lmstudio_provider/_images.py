@@ -29,7 +29,7 @@ def data_url(image: Image) -> str:
         name = "the data: URL"
     elif isinstance(image, str) and image.lower().startswith(("http://", "https://")):
         raise InvalidRequestError(
-            f"images: LM Studio fetches no http URL: {image!r}", hint="Download it and give its path or bytes"
+            "images: an http URL, which LM Studio does not fetch", hint="Download it and give its path or bytes"
         )
     elif isinstance(image, (bytes, bytearray, memoryview)):
         content, name = bytes(image), "the bytes given"

@@ -29,9 +29,7 @@ class LMStudioProvider(HTTPProvider):
         default_url="http://localhost:1234",
         default_port=1234,
     )
-    _start_hint = (
-        "Start LM Studio's server with 'lms server start', or on its Developer tab; "
-        "{url} came from {source}, and base_url= or LM_STUDIO_URL names another server"
-    )
+    _start_hint = "Start LM Studio's server with 'lms server start', or on its Developer tab"
+    _url_hint = "and base_url= or LM_STUDIO_URL names another server"
     _api_key_hash = "lmstudio-local"
     _default_model = "local-model"

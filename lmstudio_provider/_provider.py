@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from types import TracebackType
 from typing import TYPE_CHECKING, Callable, TypeVar, overload
 
-from ._requests import ChatInput, CompletionInput, Overrides
+from ._requests import ChatInput, ChatOverrides, CompletionInput, CompletionOverrides, StreamOverrides
 from ._stream import Stream
 from ._types import UNSET, Capabilities, Chunk, Completion, Health, ModelInfo, Timeout, Unset
 
@@ -70,16 +70,16 @@ class Provider(ABC):
         """How the server is; what other calls would raise is in ``error``."""
 
     @abstractmethod
-    def complete(self, request: CompletionInput, **overrides: Unpack[Overrides]) -> Completion:
+    def complete(self, request: CompletionInput, **overrides: Unpack[CompletionOverrides]) -> Completion:
         """Answer one text."""
 
     @abstractmethod
-    def chat(self, request: ChatInput, **overrides: Unpack[Overrides]) -> Completion:
+    def chat(self, request: ChatInput, **overrides: Unpack[ChatOverrides]) -> Completion:
         """Answer a conversation."""
 
     @overload
     def stream(
-        self, request: CompletionInput | ChatInput, on_chunk: None = None, **overrides: Unpack[Overrides]
+        self, request: CompletionInput | ChatInput, on_chunk: None = None, **overrides: Unpack[StreamOverrides]
     ) -> Stream: ...
 
     @overload
@@ -87,7 +87,7 @@ class Provider(ABC):
         self,
         request: CompletionInput | ChatInput,
         on_chunk: Callable[[Chunk], object],
-        **overrides: Unpack[Overrides],
+        **overrides: Unpack[StreamOverrides],
     ) -> Completion: ...
 
     @abstractmethod
@@ -95,16 +95,16 @@ class Provider(ABC):
         self,
         request: CompletionInput | ChatInput,
         on_chunk: Callable[[Chunk], object] | None = None,
-        **overrides: Unpack[Overrides],
+        **overrides: Unpack[StreamOverrides],
     ) -> Stream | Completion:
         """Answer piece by piece. The request is sent when this returns.
 
         With ``on_chunk``, that is called for every piece, the last with ``done=True``, and the whole reply returned.
-        What ``on_chunk`` raises is logged and warned of, it is not called again, and the reply is read to its end.
+        What ``on_chunk`` raises becomes a RuntimeWarning; it is not called again, and the reply is read to its end.
         """
 
     @abstractmethod
-    def complete_with_tools(self, request: ChatInput, **overrides: Unpack[Overrides]) -> Completion:
+    def complete_with_tools(self, request: ChatInput, **overrides: Unpack[ChatOverrides]) -> Completion:
         """Answer a conversation in which tools are offered; ``tool_calls`` is what the model wants called."""
 
     @abstractmethod

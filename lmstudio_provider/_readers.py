@@ -88,9 +88,9 @@ class NDJSONReader:
         try:
             return [json.loads(line.decode("utf-8"))]
         except (ValueError, RecursionError):
-            # "from None": the cause would carry the whole line.
             begin = line[:800].decode("utf-8", "replace")[:200]
-            raise ProtocolError(f"line {self._number} of the stream is no JSON: {begin!r}") from None
+        # Out here the error has no context, which would carry the whole line.
+        raise ProtocolError(f"line {self._number} of the stream is no JSON: {begin!r}")
 
 
 def _too_long(what: str, most: int) -> ProtocolError:
@@ -154,14 +154,14 @@ class SSEReader:
         if events:
             self._without_data = 0
             return
-        self._without_data += 0 if raw.startswith(b"data") else 1
+        self._without_data += 0 if raw.startswith(b"data:") and len(raw) > len(b"data: ") else 1
         if self._without_data > self._max_without_data:
             raise _no_data(self._without_data)
 
     def _field(self, name: str, value: str) -> None:
         if name == "data":
             self._data.append(value)
-            self._event_bytes += len(value)
+            self._event_bytes += len(value) + 1
             if self._event_bytes > self._max_event_bytes:
                 raise _too_long("an event", self._max_event_bytes)
         elif name == "event":

@@ -6,7 +6,7 @@ import http.client
 import time
 from typing import Any, Callable, Iterator, Mapping
 
-from ._connection import CancelledCall, Exchange
+from ._connection import CancelledCall, Deadline, Exchange
 from ._exceptions import ProtocolError, ProviderError, RequestTimeoutError, ServerUnavailableError
 from ._readers import inflated
 from ._types import Limits
@@ -19,8 +19,15 @@ HUNG_UP = "Ask again; if it happens each time, see the server's log: 'lms log st
 
 
 def reason(error: BaseException) -> str:
-    """What an error of the socket or of http.client says, in a few words."""
-    return getattr(error, "strerror", None) or str(error)[:100] or type(error).__name__
+    """What an error of the socket or of http.client says, in a few words, and without control characters."""
+    text = getattr(error, "strerror", None) or str(error)[:100].encode("unicode_escape").decode("ascii")
+    return text.strip() or type(error).__name__
+
+
+def short(error: BaseException) -> BaseException:
+    """``error`` as a cause: what it says, without the frames of urllib3 and http.client and what led to it."""
+    error.__traceback__ = error.__context__ = error.__cause__ = None
+    return error
 
 
 class Reply:
@@ -54,7 +61,7 @@ class Reply:
             piece = next(self._pieces, b"")
         except (http.client.HTTPException, OSError, EOFError, ValueError) as error:
             self.drop()
-            raise self._broken(error) from error
+            raise self._broken(error) from short(error)
         except BaseException as error:
             self.drop()
             if isinstance(error, ProviderError):
@@ -101,7 +108,7 @@ class Reply:
         """The content is complete: read on to the end of the body, if it is there, and give the connection back."""
         if self._over:
             return
-        self.exchange.deadline = time.monotonic() - self.exchange.started + _DRAIN_S
+        self.exchange.deadline = Deadline(_DRAIN_S, time.monotonic())
         try:
             while self._body.read1(_PIECE_BYTES):
                 pass

@@ -6,8 +6,10 @@ import dataclasses
 import difflib
 import json
 import math
+import os
+import re
 from dataclasses import dataclass, field
-from typing import Any, Mapping, Sequence, TypedDict, TypeVar, Union
+from typing import Any, Iterable, Mapping, Sequence, TypedDict, TypeVar, Union
 
 from ._exceptions import InvalidRequestError
 from ._images import Image, data_url
@@ -27,18 +29,26 @@ class Message:
     #: Which call a message of role "tool" answers.
     tool_call_id: str | None = None
 
+    def __post_init__(self) -> None:
+        if self.role not in ("system", "user", "assistant", "tool"):
+            hint = "There are 'system', 'user', 'assistant' and 'tool'; a dict may have any other"
+            raise InvalidRequestError(f"Message: role={self.role!r} is unknown", hint=hint)
+        if self.content is not None and not isinstance(self.content, str):
+            _all_of("Message: content", self.content, Mapping)
+        object.__setattr__(self, "tool_calls", _all_of("Message: tool_calls", self.tool_calls, ToolCall))
+
     @classmethod
     def system(cls, text: str) -> Message:
         """Instructions for the whole conversation."""
         return cls("system", text)
 
     @classmethod
-    def user(cls, text: str, images: Sequence[Image] = ()) -> Message:
+    def user(cls, text: str, images: Image | Sequence[Image] = ()) -> Message:
         """What the user says, with images: paths, bytes or ``data:`` URLs of PNG or JPEG.
 
         Raises InvalidRequestError for an image that LM Studio is known to refuse (http URLs, WebP).
         """
-        if isinstance(images, (str, bytes)):
+        if isinstance(images, (str, bytes, os.PathLike)):
             images = [images]
         if not images:
             return cls("user", text)
@@ -49,7 +59,7 @@ class Message:
     @classmethod
     def assistant(cls, text: str | None = "", tool_calls: Sequence[ToolCall] = ()) -> Message:
         """What the model said, and what it wanted called."""
-        return cls("assistant", text, tool_calls=tuple(tool_calls))
+        return cls("assistant", text, tool_calls=tool_calls)
 
     @classmethod
     def tool(cls, call: ToolCall | str, result: object) -> Message:
@@ -69,6 +79,15 @@ class Tool:
     name: str
     description: str = ""
     parameters: Mapping[str, Any] = field(default_factory=lambda: {"type": "object", "properties": {}})
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.name, str) or not re.fullmatch(r"[\w.-]+", self.name):
+            raise InvalidRequestError(f"Tool: name={self.name!r} is no name of letters, digits, '_', '-' and '.'")
+        if not isinstance(self.description, str):
+            raise InvalidRequestError(f"Tool {self.name}: description is {type(self.description).__name__}, not text")
+        if not isinstance(self.parameters, Mapping):
+            kind = type(self.parameters).__name__
+            raise InvalidRequestError(f"Tool {self.name}: parameters is {kind}, not a JSON schema as a mapping")
 
 
 #: The least and the most of each number, and whether it has to be whole. LM Studio docs: openai-compat.
@@ -134,6 +153,12 @@ class _Options:
         texts = [self.stop or ""] if isinstance(self.stop, (str, type(None))) else self.stop
         if not isinstance(texts, Sequence) or not all(isinstance(text, str) for text in texts):
             raise InvalidRequestError(f"stop={self.stop!r} is neither text nor a sequence of texts")
+        if self.logit_bias is not None and not isinstance(self.logit_bias, Mapping):
+            raise InvalidRequestError(f"logit_bias={self.logit_bias!r} is no mapping of token ids to numbers")
+        if self.extra is None:
+            object.__setattr__(self, "extra", {})
+        if not isinstance(self.extra, Mapping):
+            raise InvalidRequestError(f"extra={self.extra!r} is no mapping")
         # These two decide how the reply is read, which is settled by the method that was called.
         for name in ("stream", "stream_options"):
             if name in self.extra:
@@ -188,14 +213,27 @@ class ChatRequest(_Options, _Messages):
         for position, message in enumerate(self.messages):
             if not isinstance(message, Message) and not (isinstance(message, Mapping) and "role" in message):
                 raise InvalidRequestError(f"messages[{position}] is neither a Message nor a dict with a role")
-        for position, tool in enumerate(self.tools):
-            if not isinstance(tool, (Tool, Mapping)):
-                raise InvalidRequestError(f"tools[{position}] is {type(tool).__name__}, not a Tool")
+        object.__setattr__(self, "tools", _all_of("tools", self.tools, (Tool, Mapping)))
+        if self.tool_choice == "required" and not self.tools:
+            raise InvalidRequestError("tool_choice='required' without tools", hint="Give tools=[...], too")
         if self.response_format is not None and not isinstance(self.response_format, Mapping):
             raise InvalidRequestError(
                 f"response_format={self.response_format!r} is no dict",
                 hint='Give {"type": "json_schema", "json_schema": {"name": ..., "schema": {...}}}',
             )
+
+
+def _all_of(what: str, values: Any, kinds: Any) -> tuple[Any, ...]:
+    """``values`` as a tuple, of which each is of one of ``kinds``; raises InvalidRequestError."""
+    if values is None:
+        return ()
+    if isinstance(values, (str, bytes, Mapping)) or not isinstance(values, Iterable):
+        raise InvalidRequestError(f"{what} is {type(values).__name__}, not a sequence")
+    found: tuple[Any, ...] = tuple(values)
+    for position, value in enumerate(found):
+        if not isinstance(value, kinds):
+            raise InvalidRequestError(f"{what}[{position}] is a {type(value).__name__}, which cannot be there")
+    return found
 
 
 #: What ``complete`` takes, and what ``chat`` takes.
@@ -204,14 +242,10 @@ ChatInput = Union[ChatRequest, Sequence[Union[Message, Mapping[str, Any]]]]
 
 
 class Overrides(TypedDict, total=False):
-    """Keyword arguments of the calls: any field of the request, plus ``timeout`` and ``deadline``."""
+    """Keyword arguments of all calls: the options of the request, plus ``timeout`` and ``deadline``."""
 
     timeout: Timeout
     deadline: float | None
-    system_prompt: str | None
-    tools: Sequence[Tool | Mapping[str, Any]]
-    tool_choice: str | None
-    response_format: Mapping[str, Any] | None
     model: str | None
     tier: str | None
     max_tokens: int | None
@@ -230,6 +264,29 @@ class Overrides(TypedDict, total=False):
     extra: Mapping[str, Any]
 
 
+class CompletionOverrides(Overrides, total=False):
+    """Keyword arguments of ``complete``."""
+
+    system_prompt: str | None
+
+
+class ChatOverrides(Overrides, total=False):
+    """Keyword arguments of ``chat`` and ``complete_with_tools``."""
+
+    tools: Iterable[Tool | Mapping[str, Any]] | None
+    tool_choice: str | None
+    response_format: Mapping[str, Any] | None
+
+
+class StreamOverrides(CompletionOverrides, ChatOverrides, total=False):
+    """Keyword arguments of ``stream``: which of them fit depends on the request."""
+
+
+_ELSEWHERE = {
+    **dict.fromkeys(("tools", "tool_choice", "response_format"), "chat([Message.user(...)]) takes it"),
+    "system_prompt": "In a chat it is the first message: Message.system(...)",
+    "stream": "Call stream()",
+}
 _Request = TypeVar("_Request", bound=_Options)
 
 
@@ -239,7 +296,11 @@ def override(request: _Request, **overrides: Any) -> _Request:
     for name in overrides:
         if name not in names:
             near = difflib.get_close_matches(name, [*names, "timeout", "deadline"], n=1)
-            hint = f"Did you mean {near[0]!r}?" if near else "Fields that only the server knows go into extra={...}"
+            hint = "Fields that only the server knows go into extra={...}"
+            if name in _ELSEWHERE:
+                hint = _ELSEWHERE[name]
+            elif near:
+                hint = f"Did you mean {near[0]!r}?"
             raise InvalidRequestError(f"{type(request).__name__} has no field {name!r}", hint=hint)
     return dataclasses.replace(request, **overrides) if overrides else request
 

@@ -7,8 +7,14 @@ import os
 from dataclasses import dataclass, field
 from typing import Any, Callable, Iterator, Mapping, NamedTuple, Protocol
 
-from ._connection import CancelledCall
-from ._exceptions import ProtocolError, ProviderClosedError, ProviderError, ServerUnavailableError
+from ._connection import CancelledCall, Deadline
+from ._exceptions import (
+    ProtocolError,
+    ProviderClosedError,
+    ProviderError,
+    RequestTimeoutError,
+    ServerUnavailableError,
+)
 from ._model_cache import ModelCache
 from ._readers import SSEReader
 from ._reply import Reply
@@ -61,6 +67,8 @@ class Facts:
     dialect: Dialect
     #: What to do where no server answers.
     start_hint: str
+    #: How to name another server.
+    url_hint: str
     #: Headers that the user wants sent.
     headers: Mapping[str, str] = field(repr=False)
 
@@ -70,7 +78,7 @@ class Plan(NamedTuple):
 
     config: Config
     timeouts: Timeouts
-    deadline: float | None
+    deadline: Deadline | None
 
 
 class Session:
@@ -154,18 +162,23 @@ class Session:
         return value
 
     def _asked(self, call: Call, plan: Plan) -> Asked:
-        authorization = _authorization(plan.config) or ""
+        config = plan.config
+        authorization = _authorization(config) or ""
         secrets = [authorization.partition(" ")[2], *self._facts.headers.values()]
+        source = config.api_token_source or ("the base URL" if config.base_url.authorization else None)
+        if "authorization" in {name.lower() for name in self._facts.headers}:
+            source = "the argument headers"
         # A value as short as "1" is no secret, and cannot be cut out of a text without destroying it.
-        return Asked(call.model, plan.config.api_token_source, tuple(each for each in secrets if len(each) >= 6))
+        return Asked(call.model, source, tuple(each for each in secrets if len(each) >= 6))
 
     @contextlib.contextmanager
     def telling(self, call: Call, plan: Plan) -> Iterator[None]:
         """Add to the errors of the block what was called, and where."""
         try:
             yield
-        except CancelledCall:
-            raise self._tell(closed_error("while the call was under way"), call, plan) from None
+        except CancelledCall as cancelled:
+            closed = ProviderClosedError.during_call() if cancelled.sent else ProviderClosedError.before_call()
+            raise self._tell(closed, call, plan) from None
         except ProviderError as error:
             self._tell(error, call, plan)
             raise
@@ -174,20 +187,28 @@ class Session:
         """Add to ``error`` what was called, and where; said once, however deep the error came from."""
         if error.url is None:
             # Whatever the message quotes: a server may repeat what it was sent.
-            error.message = redact(error.message, self._asked(call, plan).secrets)
+            secrets = self._asked(call, plan).secrets
+            for name in ("message", "code", "param", "body"):
+                text = getattr(error, name, None)
+                if isinstance(text, str):
+                    setattr(error, name, redact(text, secrets))
             error.args = (error.message,)
             error.provider, error.method = self._facts.provider_id, call.method
             error.url = plan.config.base_url.text + call.path
-            if isinstance(error, ServerUnavailableError) and not error.sent:
+            if isinstance(error, ServerUnavailableError) and (error.refused or not error.sent):
                 url = plan.config.base_url.text
                 error.message = f"no server answers at {url}: {error.message}"
-                error.hint = error.hint or self._facts.start_hint.format(url=url, source=plan.config.base_url_source)
+                hint = error.hint or self._facts.start_hint
+                error.hint = f"{hint}; {url} came from {plan.config.base_url_source}, {self._facts.url_hint}"
+            source = plan.config.timeouts_source
+            if (
+                isinstance(error, RequestTimeoutError)
+                and error.limit != "deadline"
+                and plan.timeouts == plan.config.timeouts
+                and source
+            ):
+                error.hint += f"; it came from {source}"
         return error
-
-
-def closed_error(when: str) -> ProviderClosedError:
-    """The error for using a provider that is closed, or being closed."""
-    return ProviderClosedError(f"the provider was closed {when}", hint="Make a new one")
 
 
 def _authorization(config: Config) -> str | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import configparser
+import difflib
 import os
 import re
 import sys
@@ -11,7 +12,7 @@ from pathlib import Path
 from typing import Any, Mapping, NamedTuple
 
 from ._exceptions import ConfigurationError
-from ._types import UNSET, Timeouts, check_seconds
+from ._types import UNSET, Limits, Timeouts, check_seconds
 from ._urls import BaseURL, parse_base_url
 
 _INI_VARIABLE = "LM_STUDIO_CONFIG"
@@ -45,6 +46,8 @@ class Config:
     base_url_source: str
     #: None where nobody has set any.
     timeouts: Timeouts | None
+    #: Where they came from, where that was a setting, which counts milliseconds.
+    timeouts_source: str | None
     api_token: str | None = field(repr=False)
     api_token_source: str | None
 
@@ -64,17 +67,19 @@ class Settings:
         """All that a call needs but the model; raises ConfigurationError."""
         url = self.find("base_url") or Setting(self._names.default_url, "the default")
         token = self.find("api_token")
+        timeouts, timeouts_source = self._timeouts()
         return Config(
             base_url=parse_base_url(_text(url, "base_url"), url.source, self._names.default_port),
             base_url_source=url.source,
-            timeouts=self._timeouts(),
+            timeouts=timeouts,
+            timeouts_source=timeouts_source,
             api_token=None if token is None else _token(token),
             api_token_source=None if token is None else token.source,
         )
 
     def model(self, tier: str | None) -> str | None:
         """The model that is set for ``tier``, else for all, else None."""
-        if tier is not None and not re.fullmatch(r"[A-Za-z0-9_-]+", tier):
+        if tier is not None and not (isinstance(tier, str) and re.fullmatch(r"[A-Za-z0-9_-]+", tier)):
             raise ConfigurationError(f"tier={tier!r} is no name of letters, digits, - and _")
         setting = (self.find(f"model_{tier}") if tier else None) or self.find("model")
         return None if setting is None else _text(setting, "model").strip()
@@ -107,13 +112,13 @@ class Settings:
             return (f"{self._names.variables['model'][0]}_{name[6:].upper().replace('-', '_')}",)
         return self._names.variables.get(name, ())
 
-    def _timeouts(self) -> Timeouts | None:
+    def _timeouts(self) -> tuple[Timeouts | None, str | None]:
         argument = self._arguments.get("timeout", UNSET)
         if argument is not UNSET:
-            return as_timeouts(argument)
+            return as_timeouts(argument), None
         setting = self.find("timeout")
         if setting is None:
-            return None
+            return None, None
         try:
             seconds = float("nan" if isinstance(setting.value, bool) else setting.value) / 1000
             check_seconds("timeout", seconds)
@@ -121,7 +126,7 @@ class Settings:
             raise ConfigurationError(
                 f"timeout={setting.value!r}, from {setting.source}, is no positive number of milliseconds"
             ) from error
-        return as_timeouts(seconds)
+        return as_timeouts(seconds), f"{setting.source}, in milliseconds"
 
     def _read_ini(self, path: Path, required: bool) -> dict[str, str]:
         """The section of the INI file, read again when the file has changed."""
@@ -130,12 +135,13 @@ class Settings:
             state = (path, stat.st_mtime_ns, stat.st_size)
             if self._ini[0] != state:
                 self._ini = (state, self._parse_ini(path))
-        except FileNotFoundError as error:
+        except OSError as error:
             if required:
-                raise ConfigurationError(f"{path}, named by {_INI_VARIABLE}, does not exist") from error
-            return {}
-        except (OSError, UnicodeDecodeError) as error:
-            raise ConfigurationError(f"cannot read the settings in {path}: {type(error).__name__}") from error
+                why = error.strerror or type(error).__name__
+                raise ConfigurationError(f"cannot read {path}, named by {_INI_VARIABLE}: {why}") from error
+            return {}  # nobody said that it was there, and not every account has a home
+        except UnicodeDecodeError as error:
+            raise ConfigurationError(f"the settings in {path} are no UTF-8") from error
         return self._ini[1]
 
     def _parse_ini(self, path: Path) -> dict[str, str]:
@@ -145,10 +151,25 @@ class Settings:
         except configparser.Error as error:
             lines = getattr(error, "errors", None) or [(getattr(error, "lineno", None), "")]
             where = f", line {lines[0][0]}" if lines[0][0] else ""
-            # "from None": the cause quotes the line, which may hold a token.
-            what = f"the settings in {path}{where} are no INI file ({type(error).__name__})"
-            raise ConfigurationError(what) from None
-        return dict(parser[self._names.prefix]) if parser.has_section(self._names.prefix) else {}
+            wrong = f"the settings in {path}{where} are no INI file ({type(error).__name__})"
+        else:
+            return self._section(parser, path)
+        # Out here the error has no context, which would quote the line: it may hold a token.
+        raise ConfigurationError(wrong)
+
+    def _section(self, parser: configparser.ConfigParser, path: Path) -> dict[str, str]:
+        prefix = self._names.prefix
+        for name in parser.sections():
+            if name != prefix and re.sub(r"\W|_", "", name).lower() == prefix:
+                raise ConfigurationError(f"the section [{name}] of {path} is never read", hint=f"Write [{prefix}]")
+        values = dict(parser[prefix]) if parser.has_section(prefix) else {}
+        known = [*self._names.variables]
+        for key in values:
+            if key not in known and not key.startswith("model_"):
+                near = difflib.get_close_matches(key, known, n=1)
+                hint = f"Did you mean {near[0]!r}?" if near else f"There are {', '.join(known)}, and model_TIER"
+                raise ConfigurationError(f"{key!r} in [{prefix}] of {path} is no setting", hint=hint)
+        return values
 
 
 def _ini_path() -> tuple[Path | None, bool]:
@@ -176,7 +197,9 @@ def as_timeouts(value: object) -> Timeouts:
 
 def _text(setting: Setting, name: str) -> str:
     if not isinstance(setting.value, str):
-        raise ConfigurationError(f"{name}={setting.value!r}, from {setting.source}, is not text")
+        # A URL of another type may have a password inside.
+        shown = name if name == "base_url" else f"{name}={setting.value!r}"
+        raise ConfigurationError(f"{shown}, from {setting.source}, is {type(setting.value).__name__}, not text")
     return setting.value
 
 
@@ -189,3 +212,40 @@ def _token(setting: Setting) -> str:
             hint="LM Studio's tokens look like sk-lm-AbCd1234:0123456789abcdefghij",
         )
     return token
+
+
+_HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # a token of RFC 9110, 5.6.2
+_HEADER_VALUE = re.compile(r"[\t\x20-\x7e\xa0-\xff]*")
+
+
+def check_arguments(
+    headers: object,
+    http: object,
+    usage: object,
+    max_retries: object,
+    models_ttl: object,
+    refresh: object,
+    limits: object,
+) -> None:
+    """Raise ConfigurationError for an argument of a provider that cannot work."""
+    if not isinstance(headers, (Mapping, type(None))):
+        raise ConfigurationError(f"headers is {type(headers).__name__}, not a mapping")
+    for name, value in (headers or {}).items():
+        if not isinstance(name, str) or not _HEADER_NAME.fullmatch(name):
+            raise ConfigurationError(f"headers: {name!r} is no name of a header")
+        if not isinstance(value, str) or not _HEADER_VALUE.fullmatch(value):
+            raise ConfigurationError(f"headers: the value of {name!r} is no single line of Latin-1 text")
+    if http is not None and not hasattr(http, "pool_classes_by_scheme"):
+        raise ConfigurationError(f"http={type(http).__name__} is no urllib3 PoolManager or ProxyManager")
+    if isinstance(usage, type):
+        raise ConfigurationError(f"usage={usage.__name__} is a class", hint=f"Give an instance: {usage.__name__}()")
+    if usage is not None and not callable(getattr(usage, "record", None)):
+        raise ConfigurationError(f"usage={type(usage).__name__} has no record(UsageRecord)")
+    if isinstance(max_retries, bool) or not isinstance(max_retries, int) or max_retries < 0:
+        raise ConfigurationError(f"max_retries={max_retries!r} is no whole number of at least 0")
+    if isinstance(models_ttl, bool) or not isinstance(models_ttl, (int, float)) or not models_ttl >= 0:
+        raise ConfigurationError(f"models_ttl={models_ttl!r} is no number of seconds")
+    if not isinstance(refresh, bool):
+        raise ConfigurationError(f"refresh={refresh!r} is neither True nor False")
+    if not isinstance(limits, Limits):
+        raise ConfigurationError(f"limits={limits!r} is no Limits")

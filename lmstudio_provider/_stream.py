@@ -9,7 +9,13 @@ from types import TracebackType
 from typing import Callable, Iterator, Protocol
 
 from ._connection import CancelledCall
-from ._exceptions import ProtocolError, ProviderError, ServerUnavailableError, StreamInterruptedError
+from ._exceptions import (
+    ProtocolError,
+    ProviderClosedError,
+    ProviderError,
+    ServerUnavailableError,
+    StreamInterruptedError,
+)
 from ._readers import Event, SSEReader
 from ._reply import Reply
 from ._types import Chunk, Completion
@@ -19,6 +25,10 @@ class Assembly(Protocol):
     """What makes chunks of events; each wire format has its own."""
 
     done: bool
+
+    @property
+    def ended(self) -> bool:
+        """Whether all of the reply has come, although the stream may go on."""
 
     def feed(self, event: Event) -> Chunk | None:
         """The chunk that an event makes, if any."""
@@ -58,21 +68,38 @@ class Stream(Iterator[Chunk]):
         # handler that closes the stream must leave that to the reader that it interrupted, too.
         self._reading = threading.Lock()
 
-    def __iter__(self) -> Stream:
-        return self
+    def __iter__(self) -> Iterator[Chunk]:
+        # A generator, because it notices when the loop is left.
+        try:
+            while True:
+                try:
+                    chunk = next(self)
+                except StopIteration:
+                    return
+                yield chunk
+        finally:
+            self.close()
 
     def __next__(self) -> Chunk:
-        with self._reading:
+        try:
+            with self._reading:
+                return self._next()
+        finally:
+            # A close() that came while the lock was held left the rest to this thread.
             if self._reply.exchange.cancelled.is_set():
-                self._cancelled()  # also where more has come already, and need not be waited for
-            while not self._ready:
-                if self._error is not None:
-                    error, self._error = self._error, None
-                    raise error
-                if self._completion is not None:
-                    raise StopIteration
-                self._read()
-            return self._ready.popleft()
+                self._settle()
+
+    def _next(self) -> Chunk:
+        while not self._ready:
+            if self._error is not None:
+                try:
+                    raise self._error
+                finally:
+                    self._error = None  # no cycle of error, traceback, frame and stream keeps them alive
+            if self._completion is not None:
+                raise StopIteration
+            self._read()
+        return self._ready.popleft()
 
     def text(self) -> Iterator[str]:
         """Iterate over the texts of the answer alone."""
@@ -94,10 +121,15 @@ class Stream(Iterator[Chunk]):
 
     def close(self) -> None:
         """Stop: a thread that is reading sees the stream end, with "cancelled" as its ``finish_reason``."""
-        self._reply.exchange.cancel()
-        if self._reading.acquire(blocking=False):
+        if not self._reply.exchange.is_foreign():
+            self._reply.exchange.cancel()
+            self._settle()
+
+    def _settle(self) -> None:
+        """End a stream that was closed, unless another thread is reading, which will do so."""
+        if self._completion is None and self._reading.acquire(blocking=False):
             try:
-                self._cancelled()
+                self._stopped()
             finally:
                 self._reading.release()
 
@@ -115,6 +147,12 @@ class Stream(Iterator[Chunk]):
 
     def _read(self) -> None:
         """Read one piece and make chunks of it; an error waits until the chunks before it are taken."""
+        exchange = self._reply.exchange
+        if exchange.is_foreign():
+            raise ProviderError("the stream belongs to the process that opened it, and this is a fork of that")
+        if exchange.cancelled.is_set():
+            self._stopped()  # also where more has come already, and need not be waited for
+            return
         try:
             data = self._reply.read_piece()
             if data:
@@ -126,14 +164,14 @@ class Stream(Iterator[Chunk]):
             if self._assembly.done or not data:
                 self._finish()
         except CancelledCall:
-            self._cancelled()
+            self._stopped()
         except ServerUnavailableError as error:
             self._broke_off(error)
         except ProviderError as error:
             self._fail(error)
         except BaseException as error:
             self._reply.drop()
-            self._over("cancelled", error)
+            self._over(self._assembly.completion("cancelled"), error)
             raise
 
     def _take(self, events: list[Event]) -> None:
@@ -147,31 +185,35 @@ class Stream(Iterator[Chunk]):
     def _finish(self) -> None:
         self._ready.extend(self._assembly.finish())
         self._reply.finish()
-        self._over(None, None)
+        self._over(self._assembly.completion(), None)
 
     def _broke_off(self, cause: ServerUnavailableError) -> None:
-        if self._assembly.completion().finish_reason is not None:
+        if self._assembly.ended:
             self._finish()  # all of the reply is there, but for the formalities
             return
         error = StreamInterruptedError(
-            f"the stream broke off: {cause.message}",
-            hint=".partial holds what came; ask again for the whole reply",
+            f"the stream broke off: {cause.message}", hint=".partial holds what came; ask again for the whole reply"
         )
         error.__cause__ = cause.__cause__
         self._fail(error)
 
-    def _fail(self, error: ProviderError) -> None:
-        self._reply.drop()
-        error.sent, error.partial = True, self._assembly.completion()
-        self._error = self._tell(error)
-        self._over(None, error)
-
-    def _cancelled(self) -> None:
-        if self._completion is None:
+    def _stopped(self) -> None:
+        """End a stream that was closed; where it was the provider that was closed, that is an error."""
+        if self._completion is not None:
+            return
+        if self._reply.exchange.closed:
+            self._fail(ProviderClosedError.during_call(), "cancelled")
+        else:
             self._reply.drop()
             self._ready.clear()
-            self._over("cancelled", None)
+            self._over(self._assembly.completion("cancelled"), None)
 
-    def _over(self, finish_reason: str | None, error: BaseException | None) -> None:
-        self._completion = self._assembly.completion(finish_reason)
-        self._on_over(self._completion, error)
+    def _fail(self, error: ProviderError, finish_reason: str | None = None) -> None:
+        self._reply.drop()
+        error.sent, error.partial = True, self._assembly.completion(finish_reason)
+        self._error = self._tell(error.with_traceback(None))
+        self._over(error.partial, error)
+
+    def _over(self, completion: Completion, error: BaseException | None) -> None:
+        self._completion = completion
+        self._on_over(completion, error)

@@ -17,9 +17,9 @@ import urllib3
 from urllib3.exceptions import HTTPError
 from urllib3.exceptions import SSLError as PoolSSLError
 
-from ._connection import CancelledCall, Exchange, timed_pool_class, urlopen
+from ._connection import CancelledCall, Deadline, Exchange, timed_pool_class, urlopen
 from ._exceptions import ProtocolError, ProviderError, ServerUnavailableError
-from ._reply import HUNG_UP, Reply, reason
+from ._reply import HUNG_UP, Reply, reason, short
 from ._types import Call, Limits, Timeouts
 from ._wire.errors import retry_after
 
@@ -29,6 +29,9 @@ logger = logging.getLogger("lmstudio_provider")
 _MAX_RETRY_AFTER_S = 10.0
 #: Connections to keep for one server; beyond them urllib3 would log a warning for each that it drops.
 _POOL_SIZE = 128
+#: A kept-alive connection that the server closed while it was idle dies at once when it is used. One that dies later
+#: may have carried the request to a server that was at work on it.
+_STALE_S = 1.0
 
 
 def backoff(count: int) -> Iterator[float]:
@@ -45,12 +48,12 @@ class Transport:
         self.limits = limits
         self._max_retries = max_retries
         self._manager = _timed(http)
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # a signal handler, or a collected stream, may come in between
         self._live: set[Exchange] = set()
         self._closed = False
         self._localhost: str | None = None
 
-    def send(self, call: Call, headers: Mapping[str, str], timeouts: Timeouts, deadline: float | None) -> Reply:
+    def send(self, call: Call, headers: Mapping[str, str], timeouts: Timeouts, deadline: Deadline | None) -> Reply:
         """Send ``call``; return when the headers of the reply are in, whatever its status.
 
         Raises ServerUnavailableError, RequestTimeoutError, ProtocolError, and CancelledCall after ``close``.
@@ -63,6 +66,8 @@ class Transport:
         try:
             return self._send(call, headers, exchange)
         except BaseException as error:
+            if isinstance(error, (ProviderError, CancelledCall)):
+                error.sent = error.sent or exchange.sent
             self._over(call, exchange, type(error).__name__)
             raise
 
@@ -76,23 +81,24 @@ class Transport:
                 reply = self._attempt(call, headers, exchange)
             except ServerUnavailableError as error:
                 failure = error
-                if exchange.reused and exchange.sent and not exchange.received and not exchange.fresh:
-                    # The server had closed the kept-alive connection, so it never saw the request. (RFC 9112, 9.3.1,
-                    # lets a client send again only where it knows that; hence not one byte of an answer, and once.)
+                if exchange.reused and not exchange.fresh and _died_idle(exchange):
+                    # So the server never saw the request (RFC 9112, 9.3.1, lets a client send again where it knows).
                     exchange.fresh = True
                     continue
                 # A call that was sent may be running: a second copy of a generation would only compete with it.
-                if not error.refused and (not error.sent or call.method == "GET"):
+                if not error.refused and (not exchange.sent or call.method == "GET"):
                     wait = next(waits, None)
             else:
                 if reply.status in (429, 503):
                     wait = retry_after(reply.headers)
                     if wait is not None and (wait > _MAX_RETRY_AFTER_S or next(waits, None) is None):
                         wait = None
-            left = exchange.left()
-            if wait is None or (left is not None and left <= wait):
+            if wait is None or (exchange.deadline is not None and exchange.deadline.left() <= wait):
                 if failure is not None:
-                    raise failure
+                    try:
+                        raise failure
+                    finally:
+                        del failure  # from the frame that its traceback holds: no cycle keeps the request's body
                 assert reply is not None  # noqa: S101 (one of the two it is)
                 return reply
             if reply is not None:
@@ -102,6 +108,7 @@ class Transport:
 
     def _attempt(self, call: Call, headers: Mapping[str, str], exchange: Exchange) -> Reply:
         exchange.localhost = self._localhost
+        own = {name.lower() for name in headers}
         try:
             response = urlopen(
                 self._manager,
@@ -109,16 +116,26 @@ class Transport:
                 call.method,
                 self.base_url + call.path,
                 body=call.body,
-                headers={**self._manager.headers, **headers},
-                timeout=urllib3.Timeout(connect=exchange.timeouts.connect, read=exchange.timeouts.first_byte),
+                headers={**{k: v for k, v in self._manager.headers.items() if k.lower() not in own}, **headers},
+                timeout=urllib3.Timeout(connect=None, read=None),  # the exchange sees to it
                 decode_content=False,
             )
+        except (ProviderError, CancelledCall) as error:
+            failure: Exception = error
         except (HTTPError, http.client.HTTPException, OSError, ValueError) as error:
-            raise _translated(error, exchange) from error
+            failure = _translated(error, exchange)
+        else:
+            exchange.limit = "first_byte"  # of the body
+            return Reply(response, exchange, self.limits, functools.partial(self._over, call))
         finally:
             self._localhost = exchange.localhost
-        exchange.limit = "first_byte"  # of the body
-        return Reply(response, exchange, self.limits, functools.partial(self._over, call))
+        exchange.release()
+        if failure.__cause__ is not None:
+            short(failure.__cause__)
+        try:
+            raise failure.with_traceback(None)
+        finally:
+            del failure
 
     def _over(self, call: Call, exchange: Exchange, outcome: object) -> None:
         with self._lock:
@@ -141,7 +158,7 @@ class Transport:
             self._closed = True
             live = list(self._live)
         for exchange in live:
-            exchange.cancel()
+            exchange.cancel(closed=True)
         self.retire()
 
 
@@ -149,33 +166,49 @@ def _timed(http: urllib3.PoolManager | None) -> urllib3.PoolManager:
     """A manager whose connections obey the limits: a new one, or a copy of ``http``, which itself stays untouched."""
     manager = urllib3.PoolManager(maxsize=_POOL_SIZE) if http is None else copy.copy(http)
     manager.pools = type(manager.pools)(10, dispose_func=lambda pool: pool.close())
+    # A pool that blocks would make a call wait for a connection beyond all its limits.
+    manager.connection_pool_kw = {**manager.connection_pool_kw, "block": False}
     classes = manager.pool_classes_by_scheme
     manager.pool_classes_by_scheme = {scheme: timed_pool_class(each) for scheme, each in classes.items()}
     return manager
 
 
+def _died_idle(exchange: Exchange) -> bool:
+    """Whether a connection broke as one does that the server closed before it was used again."""
+    at = exchange.sent_at
+    return at is not None and not exchange.received and time.monotonic() - at < _STALE_S
+
+
 def _translated(error: Exception, exchange: Exchange) -> Exception:
-    """What a failure before the end of the headers means."""
-    if exchange.cancelled.is_set():
-        return CancelledCall()
-    sent = exchange.sent
+    """What a failure before the end of the headers means; its cause is what lies under urllib3's wrapping."""
     cause: BaseException = error
     while isinstance(cause, HTTPError) and cause.args and isinstance(cause.args[-1], Exception):
         cause = cause.args[-1]
-    if isinstance(error, PoolSSLError) or isinstance(cause, ssl.SSLError):
-        return ServerUnavailableError(
-            f"TLS failed ({cause})", hint="LM Studio itself speaks plain HTTP: write http://", sent=sent
-        )
+    failure = _meaning(error, cause, exchange)
+    failure.__cause__ = cause
+    return failure
+
+
+def _meaning(error: Exception, cause: BaseException, exchange: Exchange) -> Exception:
+    why = reason(cause)
+    if exchange.cancelled.is_set():
+        return CancelledCall()
     if isinstance(cause, (socket.timeout, urllib3.exceptions.TimeoutError)):
-        return exchange.timeout("first_byte" if sent else "connect", time.monotonic() - exchange.started)
-    if not sent:
-        return ServerUnavailableError(reason(cause), refused=isinstance(cause, ConnectionRefusedError))
+        limit = "first_byte" if exchange.sent_at else exchange.handshake_limit
+        return exchange.timeout(limit, time.monotonic() - exchange.started)
+    if isinstance(cause, ssl.SSLCertVerificationError):
+        hint = "Give http=urllib3.PoolManager(ca_certs=...) with the certificate that signed the server's"
+        return ServerUnavailableError(f"the server's certificate is not trusted ({why})", hint=hint)
+    if isinstance(error, PoolSSLError) or isinstance(cause, ssl.SSLError):
+        return ServerUnavailableError(f"TLS failed ({why})", hint="LM Studio itself speaks plain HTTP: write http://")
+    if exchange.sent_at is None:
+        return ServerUnavailableError(why, refused=isinstance(cause, ConnectionRefusedError))
     if exchange.received and not isinstance(cause, ConnectionError):
         return ProtocolError(
-            f"what answered does not speak HTTP as it should ({reason(cause)})",
+            f"what answered does not speak HTTP as it should ({why})",
             hint="Check scheme, host and port of the base URL",
             sent=True,
         )
     return ServerUnavailableError(
-        f"the server closed the connection before it answered ({reason(cause)})", hint=HUNG_UP, sent=True
+        f"the server closed the connection before it answered ({why})", hint=HUNG_UP, sent=True
     )

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import enum
 import json
-import math
 from dataclasses import dataclass, field
 from typing import Any, Mapping, NamedTuple, Union
 
-from ._exceptions import ConfigurationError, ProviderError, ToolArgumentsError
+from ._exceptions import ConfigurationError, InvalidRequestError, ProviderError, ToolArgumentsError
 
 
 class Unset(enum.Enum):
@@ -23,12 +22,19 @@ class Unset(enum.Enum):
 UNSET = Unset.UNSET
 
 
+# More than threads and sockets can wait for, on any system.
+_MOST_SECONDS = 1e6
+
+
 def check_seconds(name: str, value: object) -> None:
     """Raise ConfigurationError unless ``value`` is a positive, finite number of seconds, or None."""
     if value is None:
         return
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not (value > 0 and math.isfinite(value)):
-        raise ConfigurationError(f"{name}={value!r} is no positive number of seconds", hint="None means no limit")
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value <= _MOST_SECONDS:
+        shown = repr(value) if not isinstance(value, int) or abs(value) < _MOST_SECONDS else "a huge number"
+        raise ConfigurationError(
+            f"{name}={shown} is no number of seconds above 0 and up to {_MOST_SECONDS:g}", hint="None means no limit"
+        )
 
 
 @dataclass(frozen=True)
@@ -95,7 +101,10 @@ class ToolCall:
         self, id: str, name: str, arguments: Mapping[str, Any] | None = None, raw_arguments: str | None = None
     ) -> None:
         if raw_arguments is None:
-            raw_arguments = "" if arguments is None else json.dumps(dict(arguments), ensure_ascii=False)
+            raw_arguments = "" if arguments is None else _as_json(arguments)
+        for what, value in (("id", id), ("name", name), ("raw_arguments", raw_arguments)):
+            if not isinstance(value, str):
+                raise InvalidRequestError(f"ToolCall: {what} is {type(value).__name__}, not text")
         object.__setattr__(self, "id", id)
         object.__setattr__(self, "name", name)
         object.__setattr__(self, "raw_arguments", raw_arguments)
@@ -110,7 +119,7 @@ class ToolCall:
         except (ValueError, RecursionError) as error:
             raise self._bad_arguments(f"no JSON ({error})") from error
         if not isinstance(value, dict):
-            raise self._bad_arguments(f"a JSON {type(value).__name__}, no object")
+            raise self._bad_arguments("no JSON object")
         return value
 
     def _bad_arguments(self, what: str) -> ToolArgumentsError:
@@ -119,6 +128,17 @@ class ToolCall:
             hint="Answer the call with that error so that the model can try again, or read raw_arguments",
             raw_arguments=self.raw_arguments,
         )
+
+
+def _as_json(arguments: object) -> str:
+    if not isinstance(arguments, Mapping):
+        raise InvalidRequestError(
+            f"ToolCall: arguments is {type(arguments).__name__}, not a mapping", hint="Text goes into raw_arguments="
+        )
+    try:
+        return json.dumps(dict(arguments), ensure_ascii=False)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise InvalidRequestError(f"ToolCall: arguments cannot be written as JSON: {error}") from error
 
 
 @dataclass(frozen=True)

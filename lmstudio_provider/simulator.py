@@ -11,8 +11,10 @@ import json
 import re
 import socket
 import socketserver
+import sys
 import threading
 import time
+import traceback
 from http.server import BaseHTTPRequestHandler
 from types import TracebackType
 from typing import Any, Callable, Iterable, Iterator, Mapping, Union
@@ -28,8 +30,9 @@ class SimulatedLMStudio:
 
     ``models`` are the ids to list; those that begin with ``text-embedding-`` do not chat. ``replies`` are given in
     turn, over and over, or made by a function of the request's body; without them, a reply says what it was asked,
-    and where tools are offered the first one is called. ``delay_s`` is the pause before each piece of a stream.
-    ``requests`` holds the method, path, headers and body of each request so far.
+    and where tools are offered the first one is called. ``delay_s`` is the pause before each piece of a stream, and
+    ``port`` 0 takes any that is free. ``requests`` holds the method, path, headers and body of each request so far.
+    What a function of ``replies`` raises is answered as HTTP 500, with its traceback.
     """
 
     def __init__(
@@ -37,10 +40,14 @@ class SimulatedLMStudio:
         models: Iterable[str] = ("simulated-model", "text-embedding-simulated"),
         replies: Iterable[Reply] | Callable[[Mapping[str, Any]], Reply] | None = None,
         delay_s: float = 0.0,
+        port: int = 0,
     ) -> None:
-        self.models = list(models)
+        self.models = [models] if isinstance(models, str) else list(models)
         self.delay_s = delay_s
+        self.port = port
         self.requests: list[dict[str, Any]] = []
+        if isinstance(replies, (str, Mapping)):
+            replies = [replies]
         self._make_reply = replies if callable(replies) else _in_turn(replies) if replies else _echo
         self._ids = itertools.count(1)
         self._server: _Server | None = None
@@ -67,7 +74,11 @@ class SimulatedLMStudio:
     def reply(self, body: Mapping[str, Any]) -> dict[str, Any]:
         """What to answer to a chat: a dict with the keys of Reply."""
         reply = self._make_reply(body)
-        return {"content": reply} if isinstance(reply, str) else dict(reply)
+        if isinstance(reply, str):
+            return {"content": reply}
+        if not isinstance(reply, Mapping) or not set(reply) <= {"content", "reasoning_content", "tool_calls"}:
+            raise TypeError(f"replies: {reply!r} is neither text nor a dict of content, reasoning_content, tool_calls")
+        return dict(reply)
 
     def next_id(self) -> str:
         """The id of the next reply."""
@@ -119,7 +130,7 @@ class _Server(socketserver.ThreadingTCPServer):
         self.stopping = threading.Event()
         self._open: set[socket.socket] = set()
         self._changed = threading.Condition()
-        super().__init__(("127.0.0.1", 0), _Handler)
+        super().__init__(("127.0.0.1", simulator.port), _Handler)
 
     def process_request(self, request: Any, client_address: Any) -> None:
         with self._changed:
@@ -133,7 +144,9 @@ class _Server(socketserver.ThreadingTCPServer):
             self._changed.notify_all()
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """Print nothing where a client went away; its side of the story is what matters."""
+        """Print nothing where a client went away, which is nobody's fault."""
+        if not isinstance(sys.exc_info()[1], (ConnectionError, TimeoutError)):
+            super().handle_error(request, client_address)
 
     def stop(self) -> None:
         """Close the port and all connections, and wait for their threads."""
@@ -202,7 +215,13 @@ class _Handler(BaseHTTPRequestHandler):
                 self._send_model_not_found(model, chatting)
                 return
             model = chatting[0]  # with one model loaded, the name is ignored
-        reply = self.server.simulator.reply(body)
+        try:
+            reply = self.server.simulator.reply(body)
+            json.dumps([*_tool_calls(reply), _generate(body, reply), _usage(body, [])])
+        except Exception:
+            # A test that is wrong has to be told so, and there is nobody else to tell it.
+            self._send_error_text(500, f"the simulator could not reply:\n{traceback.format_exc()}")
+            return
         if body.get("stream"):
             self._stream(body, model, reply)
         else:
@@ -315,7 +334,9 @@ def _usage(body: Mapping[str, Any], pieces: list[str]) -> dict[str, int]:
 
 def _tool_calls(reply: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     for number, call in enumerate(reply.get("tool_calls") or ()):
-        function = {"name": call["name"], "arguments": json.dumps(call["arguments"])}
+        arguments = call.get("arguments", {})
+        text = arguments if isinstance(arguments, str) else json.dumps(arguments)
+        function = {"name": call["name"], "arguments": text}
         yield {"type": "function", "id": str(100000001 + number), "function": function}
 
 

@@ -24,6 +24,7 @@ class RawServer:
         self._threads: list[threading.Thread] = []
         self._connections: list[socket.socket] = []
         self.requests: list[bytes] = []
+        self.accepted = 0
         #: Set when a client has closed its connection.
         self.client_left = threading.Event()
         self.url = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
@@ -40,6 +41,7 @@ class RawServer:
                 connection, _ = self._listener.accept()
             except OSError:
                 return
+            self.accepted += 1
             self._connections.append(connection)
             self._spawn(self._serve, connection)
 
@@ -70,6 +72,13 @@ class RawServer:
             body += connection.recv(65536)
         self.requests.append(head + b"\r\n\r\n" + body)
         return True
+
+    def refuse(self) -> None:
+        """Accept no further connection; those that are open go on."""
+        self._stopping.set()
+        with contextlib.suppress(OSError):
+            self._listener.shutdown(socket.SHUT_RDWR)
+        self._listener.close()
 
     def stop(self) -> None:
         self._stopping.set()

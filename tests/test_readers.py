@@ -115,7 +115,7 @@ def test_a_line_that_is_no_json_is_refused_with_its_number_and_beginning(bad):
     for end in (b"\n", b""):
         with pytest.raises(ProtocolError, match="line 3 of the stream") as caught:
             values(b"{}\n\n" + bad + end)
-        assert caught.value.__suppress_context__
+        assert caught.value.__context__ is None
         assert len(str(caught.value)) < 1000
 
 

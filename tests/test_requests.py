@@ -60,8 +60,11 @@ def test_a_chat_wants_messages(bad):
 
 
 def test_tools_and_response_format_are_checked():
-    with pytest.raises(InvalidRequestError, match=r"tools\[0\]"):
-        ChatRequest([Message.user("Hi")], tools=[print])
+    for bad in ([print], Tool("now"), "now", {"name": "now"}, 7):
+        with pytest.raises(InvalidRequestError, match=r"^tools"):
+            ChatRequest([Message.user("Hi")], tools=bad)
+    with pytest.raises(InvalidRequestError, match="without tools"):
+        ChatRequest([Message.user("Hi")], tool_choice="required")
     with pytest.raises(InvalidRequestError, match="response_format"):
         ChatRequest([Message.user("Hi")], response_format="json_object")
 
@@ -135,6 +138,7 @@ def test_images_become_data_urls_of_the_kind_that_their_bytes_tell(tmp_path):
     path.write_bytes(JPEG)
     png_url = "data:image/png;base64," + base64.b64encode(PNG).decode()
     jpeg_url = "data:image/jpeg;base64," + base64.b64encode(JPEG).decode()
+    assert Message.user("What is this?", images=path) == Message.user("What is this?", images=[path])
     message = Message.user("What is this?", images=[PNG, path, str(path), png_url])
     assert message.content[0] == {"type": "text", "text": "What is this?"}
     urls = [part["image_url"]["url"] for part in message.content[1:]]
@@ -143,3 +147,51 @@ def test_images_become_data_urls_of_the_kind_that_their_bytes_tell(tmp_path):
 
 def test_one_image_need_not_be_in_a_list():
     assert Message.user("What is this?", images=PNG) == Message.user("What is this?", images=[PNG])
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: Message("usr", "Hi"),
+        lambda: Message.user(5),
+        lambda: Message("user", [5]),
+        lambda: Message.assistant("Hi", "abc"),
+        lambda: Message.assistant("Hi", [{"id": "7"}]),
+        lambda: Tool(""),
+        lambda: Tool("two words"),
+        lambda: Tool(None),
+        lambda: Tool("now", None),
+        lambda: Tool("now", "The time", []),
+        lambda: ToolCall("7", "now", "{}"),
+        lambda: ToolCall("7", "now", [1]),
+        lambda: ToolCall("7", "now", {"a": object()}),
+        lambda: ToolCall("7", "now", raw_arguments=5),
+        lambda: ToolCall(7, "now"),
+        lambda: CompletionRequest("Hi", extra=[1]),
+        lambda: CompletionRequest("Hi", logit_bias=[1]),
+    ],
+)
+def test_what_cannot_be_sent_is_refused_where_it_is_made(make):
+    with pytest.raises(InvalidRequestError):
+        make()
+
+
+def test_tools_may_come_from_a_generator_and_none_is_none():
+    request = ChatRequest([Message.user("Hi")], tools=(Tool(name) for name in ("now", "then")))
+    assert [tool.name for tool in request.tools] == ["now", "then"]
+    assert ChatRequest([Message.user("Hi")], tools=None).tools == ()
+    assert CompletionRequest("Hi", extra=None).extra == {}
+
+
+@pytest.mark.parametrize(
+    ("request_", "name", "hint"),
+    [
+        (CompletionRequest("Hi"), "tools", "chat("),
+        (CompletionRequest("Hi"), "stream", "stream()"),
+        (ChatRequest([Message.user("Hi")]), "system_prompt", "Message.system"),
+    ],
+)
+def test_a_field_that_belongs_elsewhere_is_refused_with_the_place(request_, name, hint):
+    with pytest.raises(InvalidRequestError) as caught:
+        override(request_, **{name: "x"})
+    assert hint in caught.value.hint

@@ -181,3 +181,42 @@ def test_it_imports_nothing_of_ours_and_nothing_that_is_not_in_python():
         a.name for n in ast.walk(tree) if isinstance(n, ast.Import) for a in n.names
     }
     assert not [name for name in names if name.startswith(("lmstudio_provider", "urllib3"))]
+
+
+@pytest.mark.parametrize(
+    ("replies", "says"),
+    [
+        (lambda body: 1 / 0, "ZeroDivisionError"),
+        (lambda body: None, "neither text nor a dict"),
+        ([5], "neither text nor a dict"),
+        ([{"text": "x"}], "neither text nor a dict"),
+        ([{"tool_calls": [{}]}], "KeyError"),
+        ([{"content": 5}], "TypeError"),
+    ],
+)
+@pytest.mark.parametrize("stream", [False, True])
+def test_replies_that_cannot_be_are_told_as_an_error_of_the_server(replies, says, stream):
+    with SimulatedLMStudio(replies=replies) as server:
+        status, _, data = ask(server, "POST", CHAT, {"messages": HI, "stream": stream})
+    assert status == 500
+    assert says in json.loads(data)["error"]
+
+
+def test_one_reply_and_one_model_need_not_be_in_a_list():
+    with SimulatedLMStudio(models="m", replies="Hello") as server:
+        value = json.loads(ask(server, "POST", CHAT, {"messages": HI})[2])
+    assert (value["model"], value["choices"][0]["message"]["content"]) == ("m", "Hello")
+
+
+def test_arguments_as_text_are_sent_as_they_are():
+    with SimulatedLMStudio(replies={"tool_calls": [{"name": "f", "arguments": "{oops"}]}) as server:
+        message = json.loads(ask(server, "POST", CHAT, {"messages": HI})[2])["choices"][0]["message"]
+    assert message["tool_calls"][0]["function"] == {"name": "f", "arguments": "{oops"}
+
+
+def test_the_port_can_be_chosen():
+    with SimulatedLMStudio() as first:
+        port = urlsplit(first.url).port
+    with SimulatedLMStudio(port=port) as server:
+        assert server.url == f"http://127.0.0.1:{port}"
+        assert ask(server, "GET", "/v1/models")[0] == 200

@@ -98,6 +98,23 @@ def test_the_timeout_of_the_provider_holds_and_that_of_the_call_wins(silent_serv
         lm.complete("Hi", timeout=0.1)
     with pytest.raises(RequestTimeoutError, match=r"timeout is 0\.1 s"):
         provider_of(silent_server, timeout=0.1).list_models()
+    with pytest.raises(RequestTimeoutError) as caught:
+        lm.list_models(timeout=0.1)
+    assert "Raise timeout=" in caught.value.hint
+
+
+def test_a_timeout_that_came_from_a_setting_is_named_in_its_unit(silent_server, provider_of, monkeypatch):
+    monkeypatch.setenv("LM_STUDIO_TIMEOUT", "100")
+    with pytest.raises(RequestTimeoutError) as caught:
+        provider_of(silent_server).complete("Hi")
+    assert "it came from the environment variable LM_STUDIO_TIMEOUT, in milliseconds" in caught.value.hint
+
+
+def test_the_deadline_that_is_told_is_the_one_that_was_given(silent_server):
+    with LMStudioProvider(silent_server.url) as lm:  # whose models are waited for at first
+        with pytest.raises(RequestTimeoutError, match=r"deadline is 0\.3 s") as caught:
+            lm.complete("Hi", deadline=0.3)
+    assert 0.3 <= caught.value.waited_s < 3
 
 
 def test_a_connection_that_hangs_runs_into_the_limit_to_connect(hanging_url, provider_of):
@@ -204,6 +221,69 @@ def test_a_retry_after_that_passes_the_deadline_is_not_waited_for(raw_server, pr
         provider_of(server).complete("Hi", deadline=2)
     assert caught.value.retry_after_s == 9
     assert len(server.requests) == 1
+
+
+def test_a_connection_that_dies_long_after_it_was_used_again_is_not_replaced(raw_server, provider_of):
+    """The server may have been at work on the request, so it is not sent again."""
+    replies = iter([ok(), None])
+
+    def answer(connection):
+        reply = next(replies)
+        if reply is None:
+            time.sleep(1.2)  # longer than a connection that was closed while idle takes to tell so
+            reset(connection)
+        else:
+            connection.sendall(reply)
+
+    server = raw_server(answer, keep_open=True)
+    lm = provider_of(server)
+    lm.complete("one")
+    with pytest.raises(ServerUnavailableError):
+        lm.complete("two")
+    assert len(server.requests) == 2
+
+
+def test_a_connection_that_was_idle_for_too_long_is_not_used_again(raw_server, provider_of):
+    """LM Studio closes a connection that was idle for 5 s: after 4 s a new one is opened."""
+    accepted = set()
+
+    def answer(connection):
+        accepted.add(id(connection))
+        connection.sendall(ok())
+
+    lm = provider_of(raw_server(answer, keep_open=True))
+    for _ in range(2):
+        lm.complete("Hi")
+    assert len(accepted) == 1
+    time.sleep(4.1)
+    lm.complete("Hi")
+    assert len(accepted) == 2
+
+
+def test_sent_is_true_where_an_earlier_try_went_out(raw_server, provider_of):
+    usage = MemoryUsage()
+    server = raw_server(status(503, b"Retry-After: 0"), lambda _: server.refuse())
+    with pytest.raises(ServerUnavailableError) as caught:
+        provider_of(server, usage=usage).complete("Hi")
+    assert caught.value.refused
+    assert caught.value.sent
+    assert [record.status for record in usage.records] == ["error"]
+
+
+def test_a_long_upload_that_makes_progress_is_no_silence(raw_server, provider_of):
+    def serve(listener):
+        connection, _ = listener.accept()
+        with connection:
+            while not connection.recv(1 << 20).endswith(b"false}"):
+                time.sleep(0.01)
+            connection.sendall(ok())
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        serving = threading.Thread(target=serve, args=[listener])
+        serving.start()
+        lm = provider_of(f"http://127.0.0.1:{listener.getsockname()[1]}")
+        assert lm.complete("x" * 30_000_000, timeout=0.25).text == "Hello"
+        serving.join(5)
 
 
 def test_the_waits_between_tries_grow():
@@ -375,6 +455,80 @@ def test_leaving_a_stream_early_closes_the_socket(raw_server, provider_of, leave
     assert server.client_left.wait(5)
 
 
+def leave_a_stream_that_has_a_name(lm):
+    stream = lm.stream("Hi")
+    for _ in stream:
+        break
+    assert stream.completion.finish_reason == "cancelled"
+    return stream
+
+
+def leave_its_texts(lm):
+    stream = lm.stream("Hi")
+    for _ in stream.text():
+        break
+    return stream
+
+
+@pytest.mark.parametrize("leave", [leave_a_stream_that_has_a_name, leave_its_texts])
+def test_leaving_a_stream_that_is_still_held_closes_the_socket_too(raw_server, provider_of, leave):
+    server = raw_server(stream_of(), endless)
+    held = leave(provider_of(server))
+    assert server.client_left.wait(5)
+    assert list(held) == []
+
+
+def test_a_stream_that_is_closed_between_two_reads_is_settled(raw_server, provider_of):
+    """Whoever comes second, the reader that leaves or the thread that closes, the stream is over then."""
+    lm = provider_of(raw_server(chunked(*[HI] * 50, end=False), lambda connection: connection.recv(1) and None))
+    for _ in range(50):
+        stream = lm.stream("Hi")
+        stop = threading.Event()
+
+        def read(stream=stream, stop=stop):
+            while not stop.is_set():
+                next(stream, None)
+
+        reader = threading.Thread(target=read)
+        reader.start()
+        stop.set()
+        stream.close()
+        reader.join(5)
+        assert stream.completion.finish_reason == "cancelled"
+
+
+def test_closing_the_provider_ends_what_began_before_a_reset(raw_server, silent_server, provider_of):
+    lm = provider_of(raw_server(stream_of(HI), lambda connection: connection.recv(1) and None))
+    stream = lm.stream("Hi")
+    next(stream)
+    lm.reset_client()
+    lm.close()
+    with pytest.raises(ProviderClosedError):
+        next(stream)
+
+
+def test_closing_the_provider_ends_a_discovery_that_began_before_a_reset(silent_server):
+    lm = LMStudioProvider(silent_server.url)
+    lm.reset_client()
+    lm.close()
+    assert not [thread for thread in threading.enumerate() if thread.name == "lmstudio-models"]
+
+
+def test_a_discovery_takes_no_token_to_another_server(raw_server):
+    """The settings change while the first server is being asked: it must not see what is for the second."""
+    asked = threading.Event()
+    first = raw_server(lambda _: asked.set(), ok(b'{"data": []}'))
+    second = raw_server(ok(b'{"data": []}'))
+    mapping = {"lmstudio_base_url": first.url, "lmstudio_api_token": "token-of-first"}
+    with LMStudioProvider(settings=mapping) as lm:
+        mapping.update(lmstudio_base_url=second.url, lmstudio_api_token="token-of-second")
+        lm.refresh_models()
+        assert asked.wait(5)
+        lm.wait_until_configured()
+    assert not any(b"token-of-second" in request for request in first.requests)
+    assert all(b"token-of-second" in request for request in second.requests)
+
+
 def test_a_stream_outlives_the_name_of_its_provider(raw_server):
     server = raw_server(stream_of(HI, STOP, DONE))
     assert [chunk.delta for chunk in LMStudioProvider(server.url, refresh=False).stream("Hi")] == ["Hi", ""]
@@ -385,8 +539,10 @@ def test_closing_the_provider_ends_what_is_under_way(raw_server, silent_server, 
     stream = streaming.stream("Hi")
     next(stream)
     streaming.close()
-    assert list(stream) == []
-    assert stream.completion.finish_reason == "cancelled"
+    with pytest.raises(ProviderClosedError, match="under way") as caught:
+        next(stream)
+    assert caught.value.partial == stream.completion
+    assert (stream.completion.text, stream.completion.finish_reason) == ("Hi", "cancelled")
 
     waiting = provider_of(silent_server)
     raised = []
@@ -403,6 +559,13 @@ def test_closing_the_provider_ends_what_is_under_way(raw_server, silent_server, 
     waiting.close()
     asking.join(5)
     assert "under way" in str(raised[0])
+
+
+def test_a_stream_that_outlives_its_provider_is_no_short_reply(simulator):
+    with LMStudioProvider(simulator.url) as lm:
+        texts = lm.stream("Tell me a story").text()
+    with pytest.raises(ProviderClosedError, match="to their end before close"):
+        "".join(texts)
 
 
 def test_resetting_lets_what_is_under_way_go_on(raw_server, provider_of):
@@ -496,6 +659,50 @@ def test_the_headers_of_a_manager_of_the_users_are_sent(httpserver):
     with LMStudioProvider(httpserver.url_for(""), http=manager, refresh=False) as lm:
         lm.complete("Hi")
     assert httpserver.log[0][0].headers["X-Team"] == "blue"
+
+
+def test_a_pool_that_would_block_makes_no_call_wait(raw_server, provider_of):
+    server = raw_server(stream_of(HI), lambda connection: connection.recv(1) and None)
+    lm = provider_of(server, http=urllib3.PoolManager(maxsize=1, block=True))
+    first, second = lm.stream("Hi"), lm.stream("Hi")
+    assert next(first).delta == next(second).delta == "Hi"
+
+
+def test_a_header_of_the_manager_is_not_sent_beside_ours(httpserver):
+    httpserver.expect_request("/v1/chat/completions").respond_with_data(BODY)
+    manager = urllib3.PoolManager(headers={"authorization": "Bearer theirs"})
+    with LMStudioProvider(httpserver.url_for(""), http=manager, api_token="ours-123", refresh=False) as lm:
+        lm.complete("Hi")
+    assert httpserver.log[0][0].headers["Authorization"] == "Bearer ours-123"
+
+
+@pytest.mark.parametrize("arguments", [{"timeout": 0.2}, {"timeout": None, "deadline": 0.2}])
+def test_a_tls_handshake_that_hangs_runs_into_its_limit(raw_server, provider_of, arguments):
+    server = raw_server()
+    with pytest.raises(RequestTimeoutError) as caught:
+        provider_of(server.url.replace("http:", "https:"), max_retries=0).complete("Hi", **arguments)
+    assert caught.value.limit == ("deadline" if "deadline" in arguments else "connect")
+    assert caught.value.sent is False
+
+
+def test_closing_the_provider_ends_a_tls_handshake(raw_server, provider_of):
+    server = raw_server()
+    lm = provider_of(server.url.replace("http:", "https:"), max_retries=0)
+    raised = []
+
+    def ask():
+        with pytest.raises(ProviderClosedError) as caught:
+            lm.complete("Hi")
+        raised.append(caught.value)
+
+    asking = threading.Thread(target=ask)
+    asking.start()
+    while not server.accepted:
+        time.sleep(0.01)
+    time.sleep(0.1)  # the handshake begins just after the connection is there
+    lm.close()
+    asking.join(5)
+    assert raised
 
 
 def test_the_limits_hold_with_a_manager_of_the_users_too(silent_server, provider_of):

@@ -65,7 +65,7 @@ def split_unopened(text: str) -> tuple[str, str]:
     end of a line is one: an answer may speak of tags.
     """
     thoughts, tag, answer = text.partition(_CLOSE)
-    if tag and (not answer or answer[0] in "\r\n"):
+    if tag and _OPEN not in thoughts and (not answer or answer[0] in "\r\n"):
         return answer.lstrip(), thoughts
     return text, ""
 
@@ -111,7 +111,7 @@ class ToolCallAssembly:
 
     def _slot(self, id_: str, index: object) -> _Slot:
         for slot in reversed(self._slots):
-            if id_ and slot.id == id_:
+            if id_ and slot.id == id_ and (index is None or slot.index in (None, index)):
                 return slot
             same_index = slot.index == index if index is not None else not id_
             if same_index and not (id_ and slot.id):

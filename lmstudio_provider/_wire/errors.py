@@ -198,8 +198,8 @@ def fault_error(fault: Fault, status: int, headers: Mapping[str, str], body: str
     what, hint = meaning.what.format(model=asked.model), meaning.hint
     data: dict[str, Any] = {}
     if meaning.error is AuthenticationError:
-        # The server's own text repeats the beginning of a malformed token, so it is not shown.
-        said = ""
+        if fault.code in meaning.codes:
+            said = ""  # it repeats the beginning of a malformed token
         if asked.token_source:
             what += f" that came from {asked.token_source}"
         else:
@@ -210,6 +210,8 @@ def fault_error(fault: Fault, status: int, headers: Mapping[str, str], body: str
             what, said = f"the prompt has {prompt} tokens and the model's context holds {context}", ""
     elif meaning.error is ModelNotFoundError:
         data["model"] = asked.model
+    if "html" in (headers.get("Content-Type") or "").lower():
+        hint = "That is a web page: another program, or a proxy, answers at that address; check host and port"
     return meaning.error(
         f"{what}: {_excerpt(said)}" if said else what,
         hint=hint,
@@ -256,7 +258,7 @@ def find_error(
     text = body.decode("utf-8", "replace")
     if fault is None:
         kind = headers.get("Content-Type") or "no content type"
-        said = _excerpt(redact(text, asked.secrets)) if text else "an empty body"
+        said = text[:300] or "an empty body"
         if 300 <= status < 400:
             return ProtocolError(
                 f"the server answered with a redirect (HTTP {status}), which is not followed",
@@ -264,7 +266,7 @@ def find_error(
                 sent=True,
             )
         if isinstance(value, dict) and value.get("detail"):
-            said = _excerpt(json.dumps(value["detail"]))  # FastAPI's form, as llama-cpp-python's server sends it
+            said = json.dumps(value["detail"])  # FastAPI's form, as llama-cpp-python's server sends it
         fault = Fault(f"HTTP {status}, {kind}: {said}")
     return fault_error(fault, status, headers, text, asked)
 

@@ -13,9 +13,9 @@ def parse(text: bytes | str, what: str) -> Any:
     try:
         return json.loads(text.decode("utf-8") if isinstance(text, bytes) else text)
     except (ValueError, RecursionError) as error:
-        # "from None": the cause would carry the whole text, which may be large and may repeat a secret.
         why = "nested too deeply" if isinstance(error, RecursionError) else str(error)
-        raise ProtocolError(f"{what} is no JSON ({why}): {shown(text)}", sent=True) from None
+    # Out here the error has no context, which would carry the whole text: it may be large, and repeat a secret.
+    raise ProtocolError(f"{what} is no JSON ({why}): {shown(text)}", sent=True)
 
 
 def member(value: Any, name: str, kind: type, what: str) -> Any:

@@ -98,7 +98,8 @@ def chat_reply(value: Any, requested_model: str, duration_s: float) -> Completio
     if not choices:
         raise ProtocolError("the reply has no choices: the list is empty", sent=True)
     message = member(choices[0], "message", dict, "the reply's first choice")
-    text, thought = _split(content_text(message.get("content")))
+    reasoning = reasoning_text(message)
+    text, thought = _split(content_text(message.get("content")), unopened=not reasoning)
     tools = ToolCallAssembly()
     tools.add(message.get("tool_calls"), whole=True)
     usage = read_usage(value.get("usage"))
@@ -107,7 +108,7 @@ def chat_reply(value: Any, requested_model: str, duration_s: float) -> Completio
         model=text_or_none(value.get("model")) or requested_model,
         requested_model=requested_model,
         finish_reason=text_or_none(choices[0].get("finish_reason")),
-        reasoning=reasoning_text(message) + thought,
+        reasoning=reasoning + thought,
         tool_calls=tools.calls(),
         usage=usage,
         stats=read_stats(value.get("stats"), usage, None, duration_s),
@@ -116,11 +117,11 @@ def chat_reply(value: Any, requested_model: str, duration_s: float) -> Completio
     )
 
 
-def _split(content: str) -> tuple[str, str]:
+def _split(content: str, unopened: bool) -> tuple[str, str]:
     """The answer and the reasoning of a whole text."""
     splitter = ThinkSplitter()
     text, thought = splitter.feed(content, end=True)
-    return (text, thought) if splitter.thought else split_unopened(text)
+    return split_unopened(text) if unopened and not splitter.thought else (text, thought)
 
 
 def content_text(content: object) -> str:
@@ -147,7 +148,7 @@ def _number(value: object) -> Any:
 
 def _count(value: object) -> int | None:
     number = _number(value)
-    return number if isinstance(number, int) else None
+    return number if isinstance(number, int) and abs(number) < 2**53 else None
 
 
 def read_usage(value: object) -> Usage | None:

@@ -37,6 +37,11 @@ class ChatStream:
         #: Whether the server said that it is over.
         self.done = False
 
+    @property
+    def ended(self) -> bool:
+        """Whether all of the reply has come, although the stream may go on."""
+        return self._finish_reason is not None
+
     def feed(self, event: Event) -> Chunk | None:
         """The chunk that ``event`` makes, if any; raises ProtocolError, or the error that the event reports."""
         if event.data == "[DONE]":
@@ -110,7 +115,7 @@ class ChatStream:
         duration = (self._ended or time.monotonic()) - self._started
         first = None if self._first is None else self._first - self._started
         text, reasoning = self._text.getvalue(), self._reasoning.getvalue()
-        if not self._think.thought:
+        if not self._think.thought and not reasoning:
             text, unopened = split_unopened(text)
             reasoning += unopened
         return Completion(

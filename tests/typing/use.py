@@ -43,6 +43,7 @@ def calls(lm: LMStudioProvider) -> None:
 def mistakes(lm: LMStudioProvider) -> None:
     lm.complete("Hi", temprature=0.2)  # type: ignore[call-arg]
     lm.complete("Hi", temperature="hot")  # type: ignore[arg-type]
+    lm.complete("Hi", tools=[])  # type: ignore[call-arg]
     lm.stream("Hi").txt()  # type: ignore[attr-defined]
 
 
