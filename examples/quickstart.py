@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import sys
 
-from lmstudio_provider import LMStudioProvider, Message, Tool
+from lmstudio_provider import LMStudioProvider, Message, ProviderError, Tool
 from lmstudio_provider.simulator import SimulatedLMStudio
 
 WEATHER = Tool(
@@ -17,7 +18,10 @@ WEATHER = Tool(
 def main() -> None:
     with contextlib.ExitStack() as stack:
         lm = stack.enter_context(LMStudioProvider())
-        if not lm.health_check().ok:
+        error = lm.health_check().error
+        if error is not None and error.sent:
+            sys.exit(f"What answers at {lm.base_url} cannot be used: {error}")
+        if error is not None:
             print(f"No LM Studio answers at {lm.base_url}: a stand-in takes its place, and no model is at work.\n")
             stand_in = stack.enter_context(SimulatedLMStudio(delay_s=0.03))
             lm = stack.enter_context(LMStudioProvider(stand_in.url))
@@ -59,4 +63,7 @@ def show(lm: LMStudioProvider) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except ProviderError as error:
+        sys.exit(str(error))
