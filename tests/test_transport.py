@@ -613,27 +613,35 @@ def test_tls_to_a_plain_port_says_so(httpserver, provider_of):
     assert "http://" in caught.value.hint
 
 
-def test_localhost_is_found_on_ipv4_and_on_ipv6(raw_server, provider_of):
+def test_localhost_is_tried_as_127_0_0_1_first(raw_server, provider_of):
     server = raw_server(ok())
     assert provider_of(server.url.replace("127.0.0.1", "localhost")).complete("Hi").text == "Hello"
+
+
+def test_localhost_is_then_tried_as_ipv6_and_the_one_that_answered_is_remembered(provider_of):
+    def serve(listener):
+        for _ in range(2):
+            connection, _ = listener.accept()
+            with connection:
+                connection.recv(65536)
+                connection.sendall(ok(BODY, b"Connection: close"))
+
     try:
         listener = socket.create_server(("::1", 0), family=socket.AF_INET6)
     except OSError:
         pytest.skip("this machine has no IPv6 loopback")
     with listener:
-        lm = provider_of(f"localhost:{listener.getsockname()[1]}")
-
-        def serve():
-            for _ in range(2):
-                connection, _ = listener.accept()
-                with connection:
-                    connection.recv(65536)
-                    connection.sendall(ok(BODY, b"Connection: close"))
-
-        serving = threading.Thread(target=serve)
+        port = listener.getsockname()[1]
+        lm = provider_of(f"localhost:{port}")
+        serving = threading.Thread(target=serve, args=[listener])
         serving.start()
         assert lm.complete("Hi").text == "Hello"
-        assert lm.complete("Hi").text == "Hello"
+        # Something else begins to listen on the address that is tried first: it must not be asked any more.
+        with socket.create_server(("127.0.0.1", port)) as other:
+            assert lm.complete("Hi").text == "Hello"
+            other.setblocking(False)
+            with pytest.raises(BlockingIOError):
+                other.accept()
         serving.join(5)
 
 
