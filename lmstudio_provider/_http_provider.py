@@ -21,7 +21,6 @@ from ._exceptions import (
     ProviderClosedError,
     ProviderError,
     RequestTimeoutError,
-    StreamInterruptedError,
 )
 from ._model_cache import DISCOVERY_S, ModelCache
 from ._provider import Provider
@@ -54,7 +53,7 @@ from ._types import (
     Usage,
     check_seconds,
 )
-from ._usage import UsageRecord, UsageRecorder
+from ._usage import UsageRecord, UsageRecorder, status_of
 
 if TYPE_CHECKING:
     import urllib3
@@ -245,7 +244,7 @@ class HTTPProvider(Provider):
         started = time.monotonic()
 
         def over(completion: Completion, error: BaseException | None) -> None:
-            status = "cancelled" if completion.finish_reason == "cancelled" else _status(error)
+            status = "cancelled" if completion.finish_reason == "cancelled" else status_of(error)
             self._record("stream", completion, started, status)
 
         with self._recording_failure("stream", call, started):
@@ -350,7 +349,7 @@ class HTTPProvider(Provider):
             yield
         except BaseException as error:
             if not isinstance(error, ProviderError) or error.sent:
-                self._record(operation, Completion("", call.model, call.model), started, _status(error))
+                self._record(operation, Completion("", call.model, call.model), started, status_of(error))
             raise
 
     def _record(self, operation: str, completion: Completion, started: float, status: str) -> None:
@@ -374,16 +373,6 @@ class HTTPProvider(Provider):
             self._usage.record(record)
         except Exception:
             logger.exception("usage.record() failed; the call itself is not affected")
-
-
-def _status(error: BaseException | None) -> str:
-    if isinstance(error, RequestTimeoutError):
-        return "timeout"
-    if isinstance(error, StreamInterruptedError):
-        return "interrupted"
-    if isinstance(error, ProviderClosedError) or not isinstance(error, (Exception, type(None))):
-        return "cancelled"
-    return "ok" if error is None else "error"
 
 
 def _completion_request(request: object) -> CompletionRequest:

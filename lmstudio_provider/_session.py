@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 from dataclasses import dataclass, field
 from typing import Any, Callable, Iterator, Mapping, NamedTuple, Protocol
 
@@ -86,7 +85,6 @@ class Session:
 
     def __init__(self, facts: Facts, base_url: str, transport: Transport, cache: ModelCache) -> None:
         self.base_url = base_url
-        self.pid = os.getpid()
         self.cache = cache
         self._facts = facts
         self._transport = transport
@@ -200,13 +198,8 @@ class Session:
                 error.message = f"no server answers at {url}: {error.message}"
                 hint = error.hint or self._facts.start_hint
                 error.hint = f"{hint}; {url} came from {plan.config.base_url_source}, {self._facts.url_hint}"
-            source = plan.config.timeouts_source
-            if (
-                isinstance(error, RequestTimeoutError)
-                and error.limit != "deadline"
-                and plan.timeouts == plan.config.timeouts
-                and source
-            ):
+            source = plan.config.timeouts_source if plan.timeouts == plan.config.timeouts else None
+            if isinstance(error, RequestTimeoutError) and error.limit != "deadline" and source:
                 error.hint += f"; it came from {source}"
         return error
 

@@ -6,6 +6,7 @@ import collections
 from dataclasses import dataclass
 from typing import Protocol
 
+from ._exceptions import ProviderClosedError, RequestTimeoutError, StreamInterruptedError
 from ._types import Usage
 
 
@@ -31,6 +32,17 @@ class UsageRecord:
     api_key_hash: str
     #: Unix time of the end of the call, in seconds.
     created_at: float
+
+
+def status_of(error: BaseException | None) -> str:
+    """The ``status`` of a call that ended with ``error``."""
+    if isinstance(error, RequestTimeoutError):
+        return "timeout"
+    if isinstance(error, StreamInterruptedError):
+        return "interrupted"
+    if isinstance(error, ProviderClosedError) or not isinstance(error, (Exception, type(None))):
+        return "cancelled"
+    return "ok" if error is None else "error"
 
 
 class UsageRecorder(Protocol):
