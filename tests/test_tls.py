@@ -1,0 +1,95 @@
+"""HTTPS, as a reverse proxy before LM Studio speaks it; the certificate in tests/tls is for these tests alone."""
+
+import contextlib
+import socket
+import ssl
+import threading
+import time
+from pathlib import Path
+
+import pytest
+import urllib3
+from raw import stream_of
+
+from lmstudio_provider import LMStudioProvider, RequestTimeoutError, ServerUnavailableError, Timeouts
+
+TLS = Path(__file__).parent / "tls"
+BODY = b'{"choices": [{"message": {"content": "Hello"}, "finish_reason": "stop"}]}'
+OK = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(BODY), BODY)
+HI = b'data: {"choices": [{"delta": {"content": "Hi"}}]}\n\n'
+
+
+@pytest.fixture
+def tls_server():
+    """Makes servers that answer every request of a connection with some bytes, and keep it open."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(TLS / "certificate.pem", TLS / "key.pem")
+    with contextlib.ExitStack() as stack:
+
+        def make(data):
+            listener = stack.enter_context(socket.create_server(("127.0.0.1", 0)))
+            left = threading.Event()
+
+            def serve():
+                with contextlib.suppress(OSError):
+                    while True:
+                        connection, _ = listener.accept()
+                        connection.settimeout(10)
+                        with contextlib.suppress(OSError), context.wrap_socket(connection, server_side=True) as secure:
+                            while piece := secure.recv(65536):
+                                if piece.endswith(b"}"):  # the end of a request's body
+                                    secure.sendall(data)
+                        left.set()
+
+            serving = threading.Thread(target=serve, daemon=True)
+            serving.start()
+            stack.callback(serving.join, 5)
+            stack.callback(lambda: listener.shutdown(socket.SHUT_RDWR))
+            return f"https://localhost:{listener.getsockname()[1]}", left
+
+        yield make
+
+
+def trusting(url, **arguments):
+    http = urllib3.PoolManager(ca_certs=str(TLS / "certificate.pem"))
+    return LMStudioProvider(url, http=http, refresh=False, **arguments)
+
+
+def test_a_certificate_that_is_not_trusted_is_told_with_what_to_do(tls_server):
+    url, _ = tls_server(OK)
+    with LMStudioProvider(url, refresh=False, max_retries=0) as lm:
+        with pytest.raises(ServerUnavailableError, match="not trusted") as caught:
+            lm.complete("Hi")
+    assert "ca_certs=" in caught.value.hint
+    assert url in caught.value.hint
+
+
+def test_a_manager_with_the_certificate_is_enough_and_its_connection_is_kept(tls_server):
+    url, left = tls_server(OK)
+    with trusting(url) as lm:
+        assert [lm.complete("Hi").text for _ in range(3)] == ["Hello"] * 3
+        assert not left.is_set()
+    assert left.wait(5)
+
+
+def test_a_silence_runs_into_its_limit(tls_server):
+    url, _ = tls_server(b"")
+    with trusting(url) as lm, pytest.raises(RequestTimeoutError) as caught:
+        lm.complete("Hi", timeout=Timeouts(first_byte=0.2))
+    assert (caught.value.limit, caught.value.sent) == ("first_byte", True)
+
+
+def test_a_stream_is_read_piece_by_piece_and_can_be_closed_by_another_thread(tls_server):
+    url, left = tls_server(stream_of(HI))
+    with trusting(url) as lm:
+        stream = lm.stream("Hi")
+        assert next(stream).delta == "Hi"
+        rest = []
+        reader = threading.Thread(target=lambda: rest.extend(stream))
+        reader.start()
+        time.sleep(0.1)  # so that it waits for the next byte, most likely
+        stream.close()
+        reader.join(5)
+        assert not reader.is_alive()
+        assert (rest, stream.completion.finish_reason) == ([], "cancelled")
+        assert left.wait(5)
