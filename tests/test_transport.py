@@ -262,7 +262,7 @@ def test_a_connection_that_was_idle_for_too_long_is_not_used_again(raw_server, p
 
 def test_sent_is_true_where_an_earlier_try_went_out(raw_server, provider_of):
     usage = MemoryUsage()
-    server = raw_server(status(503, b"Retry-After: 0"), lambda _: server.refuse())
+    server = raw_server(lambda _: server.refuse(), status(503, b"Retry-After: 0"))
     with pytest.raises(ServerUnavailableError) as caught:
         provider_of(server, usage=usage).complete("Hi")
     assert caught.value.refused
