@@ -14,7 +14,6 @@ import weakref
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any, Callable, Iterator, Mapping, overload
 
-from ._connection import Deadline
 from ._exceptions import (
     ConfigurationError,
     InvalidRequestError,
@@ -22,6 +21,7 @@ from ._exceptions import (
     ProviderError,
     RequestTimeoutError,
 )
+from ._exchange import Deadline
 from ._model_cache import DISCOVERY_S, ModelCache
 from ._provider import Provider
 from ._requests import (

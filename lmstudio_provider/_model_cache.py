@@ -25,7 +25,7 @@ class ModelCache:
     def __init__(self, ttl: float, background: bool) -> None:
         self._ttl = ttl
         self._background = background
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # a signal handler may close the provider in the middle
         self._thread: threading.Thread | None = None
         self._done = threading.Event()  # set while no discovery is under way
         self._done.set()

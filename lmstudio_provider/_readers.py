@@ -190,7 +190,9 @@ def inflated(pieces: Iterable[bytes], encoding: str) -> Iterator[bytes]:
     if encoding not in ("gzip", "x-gzip", "deflate"):
         raise ProtocolError(f"the reply is compressed with {encoding!r}, which was not asked for")
     inflater = _inflater()
+    empty = True
     for data in pieces:
+        empty = False
         rest, full = data, True
         while rest or full:
             if inflater.eof:
@@ -206,7 +208,7 @@ def inflated(pieces: Iterable[bytes], encoding: str) -> Iterator[bytes]:
             rest = inflater.unconsumed_tail or inflater.unused_data
             if piece:
                 yield piece
-    if not inflater.eof:
+    if not inflater.eof and not empty:
         raise EOFError("the compressed reply ended early")
 
 

@@ -6,8 +6,8 @@ import http.client
 import time
 from typing import Any, Callable, Iterator, Mapping
 
-from ._connection import CancelledCall, Deadline, Exchange
 from ._exceptions import ProtocolError, ProviderError, RequestTimeoutError, ServerUnavailableError
+from ._exchange import CancelledCall, Deadline, Exchange
 from ._readers import inflated
 from ._types import Limits
 
@@ -64,7 +64,7 @@ class Reply:
             raise self._broken(error) from short(error)
         except BaseException as error:
             self.drop()
-            if isinstance(error, ProviderError):
+            if isinstance(error, (ProviderError, CancelledCall)):
                 error.sent = True
             raise
         if not piece:
@@ -83,7 +83,9 @@ class Reply:
 
     def _broken(self, error: Exception) -> Exception:
         if self.exchange.cancelled.is_set():
-            return CancelledCall()
+            cancelled = CancelledCall()
+            cancelled.sent = True
+            return cancelled
         if self.exchange.ended or isinstance(error, (OSError, EOFError)):
             message = f"the server hung up in the middle of its reply ({reason(error)})"
             return ServerUnavailableError(message, hint=HUNG_UP, sent=True)
@@ -124,8 +126,9 @@ class Reply:
     def discard(self) -> None:
         """Close the connection, of a call that goes on with another reply."""
         self._over = True
+        # Not given back to the pool, whose queue has a lock: this may run in the middle of that, where a stream is
+        # collected or closed by a signal handler. The pool makes another when it needs one.
         self._response.close()
-        self._response.release_conn()
 
     def _end(self, reusable: bool) -> None:
         if self._over:

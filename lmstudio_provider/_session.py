@@ -6,7 +6,6 @@ import contextlib
 from dataclasses import dataclass, field
 from typing import Any, Callable, Iterator, Mapping, NamedTuple, Protocol
 
-from ._connection import CancelledCall, Deadline
 from ._exceptions import (
     ProtocolError,
     ProviderClosedError,
@@ -14,13 +13,14 @@ from ._exceptions import (
     RequestTimeoutError,
     ServerUnavailableError,
 )
+from ._exchange import CancelledCall, Deadline
 from ._model_cache import ModelCache
 from ._readers import SSEReader
 from ._reply import Reply
 from ._requests import ChatRequest, CompletionRequest
 from ._settings import Config
 from ._stream import Assembly, Stream
-from ._transport import Transport
+from ._transport import Transport, secret_values
 from ._types import Call, Completion, Limits, ModelInfo, Timeouts
 from ._wire.errors import Asked, redact
 from ._wire.json_text import parse, shown
@@ -149,7 +149,10 @@ class Session:
         asked = self._asked(call, plan)
         error = self._facts.dialect.find_error(reply.status, reply.headers, body, value, asked)
         if error is not None:
-            raise error
+            try:
+                raise error
+            finally:
+                del error  # no cycle of error, traceback and frame keeps the request's body
         if value is None:
             kind = reply.headers.get("Content-Type") or "no content type"
             raise ProtocolError(
@@ -162,7 +165,8 @@ class Session:
     def _asked(self, call: Call, plan: Plan) -> Asked:
         config = plan.config
         authorization = _authorization(config) or ""
-        secrets = [authorization.partition(" ")[2], *self._facts.headers.values()]
+        secrets = [authorization.partition(" ")[2], config.base_url.password or ""]
+        secrets += [*secret_values(self._facts.headers), *self._transport.secrets()]
         source = config.api_token_source or ("the base URL" if config.base_url.authorization else None)
         if "authorization" in {name.lower() for name in self._facts.headers}:
             source = "the argument headers"

@@ -5,17 +5,19 @@ from __future__ import annotations
 import collections
 import contextlib
 import threading
+import weakref
 from types import TracebackType
 from typing import Callable, Iterator, Protocol
 
-from ._connection import CancelledCall
 from ._exceptions import (
     ProtocolError,
     ProviderClosedError,
     ProviderError,
+    RequestTimeoutError,
     ServerUnavailableError,
     StreamInterruptedError,
 )
+from ._exchange import CancelledCall
 from ._readers import Event, SSEReader
 from ._reply import Reply
 from ._types import Chunk, Completion
@@ -67,6 +69,7 @@ class Stream(Iterator[Chunk]):
         # Held while the socket is read, so that close() knows whether somebody else will clean up. No RLock: a signal
         # handler that closes the stream must leave that to the reader that it interrupted, too.
         self._reading = threading.Lock()
+        reply.exchange.settle = weakref.WeakMethod(self._settle)
 
     def __iter__(self) -> Iterator[Chunk]:
         # A generator, because it notices when the loop is left.
@@ -81,6 +84,8 @@ class Stream(Iterator[Chunk]):
             self.close()
 
     def __next__(self) -> Chunk:
+        if self._reply.exchange.is_foreign():  # and the lock may be held by a thread that is not here
+            raise ProviderError("the stream belongs to the process that opened it, and this is a fork of that")
         try:
             with self._reading:
                 return self._next()
@@ -147,10 +152,7 @@ class Stream(Iterator[Chunk]):
 
     def _read(self) -> None:
         """Read one piece and make chunks of it; an error waits until the chunks before it are taken."""
-        exchange = self._reply.exchange
-        if exchange.is_foreign():
-            raise ProviderError("the stream belongs to the process that opened it, and this is a fork of that")
-        if exchange.cancelled.is_set():
+        if self._reply.exchange.cancelled.is_set():
             self._stopped()  # also where more has come already, and need not be waited for
             return
         try:
@@ -167,6 +169,11 @@ class Stream(Iterator[Chunk]):
             self._stopped()
         except ServerUnavailableError as error:
             self._broke_off(error)
+        except RequestTimeoutError as error:
+            if self._assembly.ended:  # without [DONE], but all of the reply is there
+                self._finish()
+            else:
+                self._fail(error)
         except ProviderError as error:
             self._fail(error)
         except BaseException as error:

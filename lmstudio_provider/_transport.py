@@ -14,11 +14,12 @@ import time
 from typing import Iterator, Mapping
 
 import urllib3
-from urllib3.exceptions import HTTPError
+from urllib3.exceptions import ClosedPoolError, HTTPError
 from urllib3.exceptions import SSLError as PoolSSLError
 
-from ._connection import CancelledCall, Deadline, Exchange, timed_pool_class, urlopen
+from ._connection import timed_pool_class, urlopen
 from ._exceptions import ProtocolError, ProviderError, ServerUnavailableError
+from ._exchange import CancelledCall, Deadline, Exchange
 from ._reply import HUNG_UP, Reply, reason, short
 from ._types import Call, Limits, Timeouts
 from ._wire.errors import retry_after
@@ -120,6 +121,9 @@ class Transport:
                 timeout=urllib3.Timeout(connect=None, read=None),  # the exchange sees to it
                 decode_content=False,
             )
+        except ClosedPoolError:
+            # A reset came just between finding the pool and using it; the manager makes another.
+            return self._attempt(call, headers, exchange)
         except (ProviderError, CancelledCall) as error:
             failure: Exception = error
         except (HTTPError, http.client.HTTPException, OSError, ValueError) as error:
@@ -143,6 +147,11 @@ class Transport:
         milliseconds = (time.monotonic() - exchange.started) * 1000
         logger.debug("%s %s %s %.0f ms %d bytes", call.method, call.path, outcome, milliseconds, exchange.received)
 
+    def secrets(self) -> list[str]:
+        """The values of the headers that a manager of the user's sends."""
+        proxy_headers = getattr(self._manager, "proxy_headers", None) or {}
+        return [*secret_values(self._manager.headers), *secret_values(proxy_headers)]
+
     def retire(self) -> None:
         """Close the idle connections; calls that are under way go on."""
         self._manager.clear()
@@ -159,6 +168,9 @@ class Transport:
             live = list(self._live)
         for exchange in live:
             exchange.cancel(closed=True)
+            settle = exchange.settle()
+            if settle is not None:
+                settle()
         self.retire()
 
 
@@ -173,6 +185,14 @@ def _timed(http: urllib3.PoolManager | None) -> urllib3.PoolManager:
     return manager
 
 
+_NO_SECRETS = {"accept", "accept-encoding", "accept-language", "connection", "content-type", "host", "user-agent"}
+
+
+def secret_values(headers: Mapping[str, str]) -> list[str]:
+    """The values of headers that nobody but the server should see."""
+    return [value for name, value in headers.items() if name.lower() not in _NO_SECRETS]
+
+
 def _died_idle(exchange: Exchange) -> bool:
     """Whether a connection broke as one does that the server closed before it was used again."""
     at = exchange.sent_at
@@ -184,6 +204,10 @@ def _translated(error: Exception, exchange: Exchange) -> Exception:
     cause: BaseException = error
     while isinstance(cause, HTTPError) and cause.args and isinstance(cause.args[-1], Exception):
         cause = cause.args[-1]
+    link: BaseException | None = error
+    while link is not None:  # their frames hold the request's body, and hold them
+        link.__traceback__ = None
+        link = link.__context__
     failure = _meaning(error, cause, exchange)
     failure.__cause__ = cause
     return failure
@@ -193,7 +217,7 @@ def _meaning(error: Exception, cause: BaseException, exchange: Exchange) -> Exce
     why = reason(cause)
     if exchange.cancelled.is_set():
         return CancelledCall()
-    if isinstance(cause, (socket.timeout, urllib3.exceptions.TimeoutError)):
+    if isinstance(cause, urllib3.exceptions.TimeoutError) or (isinstance(cause, socket.timeout) and not cause.errno):
         limit = "first_byte" if exchange.sent_at else exchange.handshake_limit
         return exchange.timeout(limit, time.monotonic() - exchange.started)
     if isinstance(cause, ssl.SSLCertVerificationError):

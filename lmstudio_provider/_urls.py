@@ -25,6 +25,7 @@ class BaseURL:
     text: str
     #: The ``Authorization`` that the userinfo asks for.
     authorization: str | None = field(default=None, repr=False)
+    password: str | None = field(default=None, repr=False)
 
 
 def parse_base_url(value: str, source: str, default_port: int) -> BaseURL:
@@ -60,11 +61,14 @@ def parse_base_url(value: str, source: str, default_port: int) -> BaseURL:
     if port is None and not has_scheme:
         port = default_port
     path = _API_PATH.sub("", parts.path.rstrip("/")).rstrip("/")
-    authorization = None
+    authorization = password = None
     if parts.username is not None:
-        pair = f"{unquote(parts.username)}:{unquote(parts.password or '')}"
+        password = unquote(parts.password or "")
+        pair = f"{unquote(parts.username)}:{password}"
         authorization = "Basic " + base64.b64encode(pair.encode()).decode("ascii")
-    return BaseURL(f"{_SCHEMES[parts.scheme]}://{host}{'' if port is None else f':{port}'}{path}", authorization)
+    return BaseURL(
+        f"{_SCHEMES[parts.scheme]}://{host}{'' if port is None else f':{port}'}{path}", authorization, password
+    )
 
 
 def _split(url: str) -> SplitResult | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import time
 from typing import Any, Mapping
 
@@ -15,6 +14,30 @@ from .json_text import member, parse
 from .openai import content_text, read_stats, read_usage, reasoning_text, text_or_none
 
 
+class _Text:
+    """A growing text: no list of pieces, which takes ten times the memory for a million of them, and no StringIO.
+
+    The garbage collector may close a StringIO before the stream that needs it is told of its own end.
+    """
+
+    def __init__(self) -> None:
+        self._blocks: list[str] = []
+        self._pieces: list[str] = []
+
+    def add(self, piece: str) -> None:
+        if piece:
+            self._pieces.append(piece)
+            if len(self._pieces) == _BLOCK:
+                self._blocks.append("".join(self._pieces))
+                self._pieces.clear()
+
+    def whole(self) -> str:
+        return "".join([*self._blocks, *self._pieces])
+
+
+_BLOCK = 1000
+
+
 class ChatStream:
     """Makes chunks of the events of one reply, and keeps what they add up to."""
 
@@ -24,9 +47,8 @@ class ChatStream:
         self._started = started  # time.monotonic() when the request was sent
         self._first: float | None = None
         self._ended: float | None = None
-        # Two growing texts, not lists of pieces: a long reply has a million of them.
-        self._text = io.StringIO()
-        self._reasoning = io.StringIO()
+        self._text = _Text()
+        self._reasoning = _Text()
         self._think = ThinkSplitter()
         self._tools = ToolCallAssembly()
         self._id: str | None = None
@@ -82,8 +104,8 @@ class ChatStream:
             return None
         if self._first is None:
             self._first = time.monotonic()
-        self._text.write(text)
-        self._reasoning.write(reasoning)
+        self._text.add(text)
+        self._reasoning.add(reasoning)
         return Chunk(text, reasoning=reasoning)
 
     def finish(self) -> list[Chunk]:
@@ -114,7 +136,7 @@ class ChatStream:
         self._chunk(*self._think.feed("", end=True))  # what was held back when the stream broke
         duration = (self._ended or time.monotonic()) - self._started
         first = None if self._first is None else self._first - self._started
-        text, reasoning = self._text.getvalue(), self._reasoning.getvalue()
+        text, reasoning = self._text.whole(), self._reasoning.whole()
         if not self._think.thought and not reasoning:
             text, unopened = split_unopened(text)
             reasoning += unopened

@@ -1,0 +1,314 @@
+"""One call on the wire: how long it may be silent, how far it is, and how it is ended from outside."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import http.client
+import os
+import socket
+import threading
+import time
+from typing import Any, Callable, NamedTuple
+
+from urllib3.util import wait_for_write
+
+from ._exceptions import RequestTimeoutError, ServerUnavailableError
+from ._types import Timeouts
+
+#: LM Studio closes a connection that was idle for 5 s; one that idled for nearly as long is not worth the risk.
+MAX_IDLE_S = 4.0
+# How long a connection that is being opened may go on after it was cancelled.
+_SLICE_S = 0.05
+# Small, because each piece has the whole limit for itself: a slow server that reads is not silent.
+_SENT_BYTES = 16 * 1024
+_UNDER_WAY = (errno.EINPROGRESS, errno.EWOULDBLOCK, getattr(errno, "WSAEWOULDBLOCK", errno.EWOULDBLOCK))
+
+_MISSED = {
+    "connect": "a connection did not come",
+    "first_byte": "the first byte of the reply did not come",
+    "idle": "the next byte of the reply did not come",
+}
+
+
+class CancelledCall(Exception):  # no ...Error: it never leaves the package
+    """The call was cancelled from outside."""
+
+    #: Whether any of the request had gone out.
+    sent = False
+
+
+def _nothing() -> None:
+    return None
+
+
+class Deadline(NamedTuple):
+    """For how many seconds a call may go on, and when (``time.monotonic()``) it began."""
+
+    seconds: float
+    started: float
+
+    def left(self) -> float:
+        """Seconds until then, negative after it."""
+        return self.started + self.seconds - time.monotonic()
+
+
+class Exchange:
+    """One call on the wire: its limits, how far it is, and the socket by which another thread can end it."""
+
+    def __init__(self, timeouts: Timeouts, deadline: Deadline | None) -> None:
+        self.timeouts = timeouts
+        self.started = time.monotonic()
+        self.deadline = deadline
+        self.cancelled = threading.Event()
+        #: Whether it was cancelled because the provider was closed.
+        self.closed = False
+        #: Which silence is being waited out now.
+        self.limit = "connect"
+        #: Whether a kept-alive connection is used, and whether none may be.
+        self.reused = False
+        self.fresh = False
+        #: Whether a byte of the request went out, in any attempt.
+        self.sent = False
+        #: When that was in this attempt, and how many bytes of the reply came in.
+        self.sent_at: float | None = None
+        self.received = 0
+        #: Whether what goes out now is for a proxy, and no part of the request.
+        self.tunnelling = False
+        #: Whether the headers of a reply are still to come, and whether the server has closed its side.
+        self.in_headers = False
+        self.ended = False
+        #: What is to be done when the provider is closed while nobody reads.
+        self.settle: Callable[[], Callable[[], None] | None] = _nothing
+        #: The host that answered to "localhost" last time.
+        self.localhost: str | None = None
+        # Guards the socket: once it is back in the pool, cancelling this call must not touch it. A signal handler that
+        # cancels may interrupt a thread that holds the lock, so it can be taken twice.
+        self._lock = threading.RLock()
+        self._pid = os.getpid()
+        self._socket: Any = None
+        self._dialled: socket.socket | None = None
+        #: Which limit the socket's timeout stands for while a TLS handshake is under way.
+        self.handshake_limit = "connect"
+        self._socket_timeout: float | None = -1.0
+
+    def allowed(self, limit: str) -> tuple[float | None, str]:
+        """How long to wait now, and the name of the limit that says so; raises where the deadline has passed."""
+        if self.cancelled.is_set():
+            raise CancelledCall
+        seconds: float | None = getattr(self.timeouts, limit)
+        left = None if self.deadline is None else self.deadline.left()
+        if left is None or (seconds is not None and seconds <= left):
+            return seconds, limit
+        if left <= 0:
+            raise self.timeout("deadline", 0.0)
+        return left, "deadline"
+
+    def timeout(self, limit: str, waited_s: float, missed: str | None = None) -> RequestTimeoutError:
+        """The error for a limit that was reached after waiting for ``waited_s``, for what was ``missed``."""
+        if limit == "deadline" and self.deadline is not None:
+            waited_s = time.monotonic() - self.deadline.started
+            message = f"the call was not over after {waited_s:.1f} s, and deadline is {self.deadline.seconds:g} s"
+            hint = "Raise deadline= (seconds for the whole call), or give None for no limit"
+        else:
+            seconds = getattr(self.timeouts, limit)
+            message = f"{missed or _MISSED[limit]} for {waited_s:.1f} s, and timeout is {seconds:g} s ({limit})"
+            hint = f"Raise it with timeout=Timeouts({limit}=...) in seconds, or give None for no limit"
+            if limit == "first_byte" and missed is None:
+                hint += "; a model that is being loaded, or reads a long prompt, is silent for minutes"
+        return RequestTimeoutError(message, hint=hint, limit=limit, waited_s=waited_s, sent=self.sent)
+
+    def use(self, connection: Any) -> None:
+        """Begin an attempt on ``connection``, which the pool has chosen."""
+        if connection.sock is not None and (self.fresh or time.monotonic() - connection.idle_since > MAX_IDLE_S):
+            connection.close()
+        self.reused = connection.sock is not None
+        self.sent_at = None
+        self.begin_reply()
+        connection.exchange = self
+
+    def begin_reply(self) -> None:
+        """A reply is to be read, from its first byte."""
+        self.received, self.limit = 0, "connect" if self.tunnelling else "first_byte"
+        self.in_headers, self.ended = True, False
+
+    def send(self, sock: Any, send: Callable[[Any], None], data: bytes) -> None:
+        """Send; a server that stops reading runs into the same limit as one that is silent."""
+        self._hold(sock)
+        self.forget_timeout()
+        # In pieces, so that a long upload that makes progress is no silence: sendall has one timeout for all of it.
+        for start in range(0, len(data), _SENT_BYTES):
+            seconds, limit = self.allowed("connect" if self.tunnelling else "first_byte")
+            self._set_timeout(seconds)
+            if not self.tunnelling:
+                self.sent, self.sent_at = True, self.sent_at or time.monotonic()
+            started = time.monotonic()
+            try:
+                send(memoryview(data)[start : start + _SENT_BYTES])
+            except socket.timeout as error:
+                if error.errno is not None:
+                    raise  # ETIMEDOUT of the system, which Python 3.10 and newer has as the same class
+                missed = "the server did not take the request"
+                raise self.timeout(limit, time.monotonic() - started, missed) from error
+
+    def receive(self, read: Callable[[Any], int | None], buffer: Any) -> int:
+        """Read what is there, or wait for it as long as the limits say; 0 is the end."""
+        seconds, limit = self.allowed(self.limit)
+        self._set_timeout(seconds)
+        started = time.monotonic()
+        try:
+            count = read(buffer) or 0
+        except socket.timeout as error:
+            if error.errno is not None:
+                raise
+            raise self.timeout(limit, time.monotonic() - started) from error
+        if self.cancelled.is_set():
+            raise CancelledCall
+        if count:
+            self.received += count
+            self.limit = "connect" if self.tunnelling else "idle"
+            return count
+        self.ended = True
+        if self.in_headers:  # http.client would take the end of the bytes for the end of the headers
+            raise http.client.RemoteDisconnected("no reply, or not all of its headers")
+        return 0
+
+    def forget_timeout(self) -> None:
+        """Set the socket's timeout anew at the next wait."""
+        self._socket_timeout = -1.0
+
+    def _set_timeout(self, seconds: float | None) -> None:
+        # Each call of settimeout is a system call; without a deadline the value never changes.
+        if self._socket is not None and seconds != self._socket_timeout:
+            self._socket_timeout = seconds
+            self._socket.settimeout(seconds)
+
+    def cancel(self, closed: bool = False) -> None:
+        """End the call from any thread: the one that waits for the server wakes up with CancelledCall."""
+        self.closed = self.closed or closed
+        self.cancelled.set()
+        with self._lock:
+            if self._socket is None or self.is_foreign():
+                return
+            # TLS inside TLS, by way of a proxy, is no socket: it has one.
+            sock = self._socket if isinstance(self._socket, socket.socket) else getattr(self._socket, "socket", None)
+            if sock is not None:
+                # Not close(): the descriptor could be taken by another file while the other thread still reads. Not
+                # SSLSocket's: it would take the encryption away first. An error means that it is closed already.
+                with contextlib.suppress(OSError):
+                    socket.socket.shutdown(sock, socket.SHUT_RDWR)
+
+    def is_foreign(self) -> bool:
+        """Whether this is a forked child's copy of a call whose socket is the parent's."""
+        return self._pid != os.getpid()
+
+    def release(self) -> None:
+        """Let go of the socket, which another call may use from now on."""
+        self._hold(None)
+
+    def _hold(self, sock: Any) -> None:
+        with self._lock:
+            if self._dialled is not None:
+                self._dialled.close()
+                self._dialled = None
+            self._socket = sock
+
+    def dial(self, host: str, port: int, options: Any, source_address: Any, tls: bool) -> socket.socket:
+        """Open a TCP connection, over which ``tls`` may come.
+
+        Raises ServerUnavailableError, RequestTimeoutError and CancelledCall.
+        """
+        started = time.monotonic()
+        first: OSError | None = None
+        try:
+            for family, kind, protocol, _, address in self._addresses(host.strip("[]"), port, started):
+                sock = None
+                try:
+                    sock = socket.socket(family, kind, protocol)
+                    for option in options or ():
+                        sock.setsockopt(*option)
+                    if source_address:
+                        sock.bind(source_address)
+                    self._connect(sock, address, started)
+                    if tls:
+                        self.expect_handshake(sock)
+                except OSError as error:
+                    first = first or error
+                    if sock is not None:
+                        sock.close()
+                except BaseException:
+                    if sock is not None:
+                        sock.close()
+                    raise
+                else:
+                    self.localhost = address[0] if host == "localhost" else self.localhost
+                    return sock
+        except (OSError, UnicodeError) as error:  # of getaddrinfo; UnicodeError for a host that is no domain name
+            why = getattr(error, "strerror", None) or str(error)
+            raise ServerUnavailableError(f"the host {host!r} was not found ({why})") from error
+        assert first is not None  # noqa: S101 (getaddrinfo never returns an empty list)
+        raise ServerUnavailableError(
+            f"{first.strerror or first} ({host} port {port})", refused=isinstance(first, ConnectionRefusedError)
+        ) from first
+
+    def _addresses(self, host: str, port: int, started: float) -> list[Any]:
+        if host != "localhost":
+            try:
+                return socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_NUMERICHOST)
+            except socket.gaierror:
+                return self._resolve(host, port, started)
+        # LM Studio listens on 127.0.0.1. Where "localhost" is ::1 first, Windows takes 2 s to find out.
+        hosts = ["127.0.0.1", "::1"]
+        if self.localhost in hosts:
+            hosts.sort(key=lambda each: each != self.localhost)
+        families = {"127.0.0.1": socket.AF_INET, "::1": socket.AF_INET6}
+        return [(families[each], socket.SOCK_STREAM, 0, "", (each, port)) for each in hosts]
+
+    def _resolve(self, host: str, port: int, started: float) -> list[Any]:
+        """The addresses of a name; asked for in a thread, because nothing interrupts a resolver that is slow."""
+        found: list[Any] = []
+        done = threading.Event()
+
+        def resolve() -> None:
+            try:
+                found.extend(socket.getaddrinfo(host, port, type=socket.SOCK_STREAM))
+            except (OSError, UnicodeError) as error:
+                found.append(error)
+            done.set()
+
+        threading.Thread(target=resolve, name="lmstudio-resolver", daemon=True).start()
+        while not done.wait(self._slice(started)):
+            continue
+        if isinstance(found[0], Exception):
+            raise found[0]
+        return found
+
+    def _slice(self, started: float) -> float:
+        """How long to wait for a connection before looking again whether it is still wanted."""
+        seconds, limit = self.allowed("connect")
+        waited = time.monotonic() - started
+        # The deadline shrinks by itself; the time to connect is counted over all addresses.
+        left = seconds if seconds is None or limit == "deadline" else seconds - waited
+        if left is not None and left <= 0:
+            raise self.timeout(limit, waited)
+        return _SLICE_S if left is None else min(left, _SLICE_S)
+
+    def _connect(self, sock: socket.socket, address: Any, started: float) -> None:
+        sock.setblocking(False)
+        code = sock.connect_ex(address)
+        while code in _UNDER_WAY:
+            if wait_for_write(sock, timeout=self._slice(started)):
+                code = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+                break
+        if code:
+            # On Windows strerror does not know the codes of sockets, and errorTab does.
+            raise OSError(code, getattr(socket, "errorTab", {}).get(code) or os.strerror(code))
+        sock.settimeout(None)
+
+    def expect_handshake(self, sock: socket.socket) -> None:
+        """TLS is about to come over ``sock``, and empties it: a copy is kept for cancelling meanwhile."""
+        self._hold(None)
+        with self._lock:
+            self._socket = self._dialled = sock.dup()
+        seconds, self.handshake_limit = self.allowed("connect")
+        sock.settimeout(seconds)
