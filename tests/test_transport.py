@@ -143,8 +143,8 @@ def test_a_stream_that_stalls_keeps_the_text_that_came(raw_server, provider_of):
 def test_headers_do_not_end_the_wait_for_the_first_byte_of_the_reply(raw_server, provider_of):
     proceed = threading.Event()
     server = raw_server(stream_of(), lambda _: proceed.wait(5) and None, HI, STOP, DONE)
-    stream = provider_of(server).stream("Hi", timeout=Timeouts(first_byte=5, idle=0.1))
-    threading.Timer(0.4, proceed.set).start()
+    stream = provider_of(server).stream("Hi", timeout=Timeouts(first_byte=10, idle=0.5))
+    threading.Timer(1.0, proceed.set).start()
     assert "".join(stream.text()) == "Hi"
 
 
