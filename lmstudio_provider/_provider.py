@@ -71,11 +71,19 @@ class Provider(ABC):
 
     @abstractmethod
     def complete(self, request: CompletionInput, **overrides: Unpack[CompletionOverrides]) -> Completion:
-        """Answer one text."""
+        """Answer one text: ``request`` is the text, or a CompletionRequest, whose fields can be given by name.
+
+        They are ``system_prompt``, ``model`` or ``tier``, ``max_tokens``, ``temperature``, ``top_p``, ``top_k``,
+        ``min_p``, ``repeat_penalty``, ``presence_penalty``, ``frequency_penalty``, ``stop``, ``seed``, ``logit_bias``,
+        ``ttl`` (seconds), ``draft_model`` and ``extra``; ``timeout`` and ``deadline`` are in seconds.
+        """
 
     @abstractmethod
     def chat(self, request: ChatInput, **overrides: Unpack[ChatOverrides]) -> Completion:
-        """Answer a conversation."""
+        """Answer a conversation: ``request`` is its messages (Message, or dicts in OpenAI's form), or a ChatRequest.
+
+        Options go by name as in ``complete``, and ``tools``, ``tool_choice`` and ``response_format`` besides.
+        """
 
     @overload
     def stream(
