@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import os
 import socket
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Callable, Iterator
 
@@ -90,3 +91,25 @@ def hanging_url() -> Iterator[str]:
         yield f"http://127.0.0.1:{port}"
         for filler in fillers:
             filler.close()
+
+
+@pytest.fixture
+def provider_of() -> Iterator[Callable[..., LMStudioProvider]]:
+    """Makes providers for a raw server or a URL, which discover nothing by themselves, and closes them."""
+    made: list[LMStudioProvider] = []
+
+    def make(server: RawServer | str, **arguments: object) -> LMStudioProvider:
+        url = server if isinstance(server, str) else server.url
+        made.append(LMStudioProvider(url, **{"refresh": False, **arguments}))
+        return made[-1]
+
+    yield make
+    for lm in made:
+        lm.close()
+
+
+@pytest.fixture
+def in_background() -> Iterator[Callable[..., Future]]:
+    """Runs calls in threads of their own; the result of each is taken with ``result(timeout)``."""
+    with ThreadPoolExecutor(4) as pool:
+        yield pool.submit

@@ -16,7 +16,6 @@ from raw import stream_of
 
 from lmstudio_provider import (
     AuthenticationError,
-    LMStudioProvider,
     MemoryUsage,
     ProviderClosedError,
     ProviderError,
@@ -38,39 +37,19 @@ def silence(connection):
         continue
 
 
-@pytest.fixture
-def provider_of():
-    made = []
-
-    def make(url, **arguments):
-        made.append(LMStudioProvider(url, **{"refresh": False, **arguments}))
-        return made[-1]
-
-    yield make
-    for lm in made:
-        lm.close()
-
-
-def test_closing_inside_the_body_of_a_reply_is_closing_during_a_call(raw_server, provider_of):
+def test_closing_inside_the_body_of_a_reply_is_closing_during_a_call(raw_server, provider_of, in_background):
     halfway = threading.Event()
     server = raw_server(OK[:-9], lambda connection: (halfway.set(), connection.recv(1)))
     usage = MemoryUsage()
     lm = provider_of(server.url, usage=usage)
-    raised = []
-
-    def ask():
-        with pytest.raises(ProviderClosedError) as caught:
-            lm.complete("Hi")
-        raised.append(caught.value)
-
-    asking = threading.Thread(target=ask)
-    asking.start()
+    asking = in_background(lm.complete, "Hi")
     assert halfway.wait(5)
     time.sleep(0.05)  # so that the first half is read, most likely
     lm.close()
-    asking.join(5)
-    assert "under way" in str(raised[0])
-    assert raised[0].sent
+    with pytest.raises(ProviderClosedError) as caught:
+        asking.result(10)
+    assert "under way" in str(caught.value)
+    assert caught.value.sent
     assert [record.status for record in usage.records] == ["cancelled"]
 
 
@@ -127,24 +106,17 @@ def test_a_tunnel_through_a_proxy_counts_as_connecting(raw_server, provider_of, 
     assert proxy.requests[0].startswith(b"CONNECT lmstudio.invalid:443 ")
 
 
-def test_closing_the_provider_ends_a_handshake_behind_a_proxy(raw_server, provider_of):
+def test_closing_the_provider_ends_a_handshake_behind_a_proxy(raw_server, provider_of, in_background):
     tunnelled = threading.Event()
     proxy = raw_server(b"HTTP/1.1 200 Go\r\n\r\n", lambda connection: (tunnelled.set(), silence(connection)))
     lm = provider_of("https://lmstudio.invalid", http=urllib3.ProxyManager(proxy.url), max_retries=0)
-    raised = []
-
-    def ask():
-        with pytest.raises(ProviderClosedError) as caught:
-            lm.complete("Hi")
-        raised.append(caught.value)
-
-    asking = threading.Thread(target=ask)
-    asking.start()
+    asking = in_background(lm.complete, "Hi")
     assert tunnelled.wait(5)
     time.sleep(0.05)  # so that the handshake has begun, most likely
     lm.close()
-    asking.join(5)
-    assert raised
+    with pytest.raises(ProviderClosedError) as caught:
+        asking.result(10)
+    assert "closed" in str(caught.value)
 
 
 def test_headers_of_a_manager_and_a_password_are_secrets_and_a_content_type_is_none(raw_server, provider_of):

@@ -50,21 +50,6 @@ def reset(connection):
     connection.close()
 
 
-@pytest.fixture
-def provider_of():
-    """Makes providers for a raw server, and closes them."""
-    made = []
-
-    def make(server, **arguments):
-        url = server if isinstance(server, str) else server.url
-        made.append(LMStudioProvider(url, **{"refresh": False, **arguments}))
-        return made[-1]
-
-    yield make
-    for lm in made:
-        lm.close()
-
-
 # Time
 
 
@@ -534,7 +519,7 @@ def test_a_stream_outlives_the_name_of_its_provider(raw_server):
     assert [chunk.delta for chunk in LMStudioProvider(server.url, refresh=False).stream("Hi")] == ["Hi", ""]
 
 
-def test_closing_the_provider_ends_what_is_under_way(raw_server, silent_server, provider_of):
+def test_closing_the_provider_ends_what_is_under_way(raw_server, silent_server, provider_of, in_background):
     streaming = provider_of(raw_server(stream_of(HI), lambda connection: connection.recv(1) and None))
     stream = streaming.stream("Hi")
     next(stream)
@@ -545,20 +530,13 @@ def test_closing_the_provider_ends_what_is_under_way(raw_server, silent_server, 
     assert (stream.completion.text, stream.completion.finish_reason) == ("Hi", "cancelled")
 
     waiting = provider_of(silent_server)
-    raised = []
-
-    def ask():
-        with pytest.raises(ProviderClosedError) as caught:
-            waiting.complete("Hi")
-        raised.append(caught.value)
-
-    asking = threading.Thread(target=ask)
-    asking.start()
+    asking = in_background(waiting.complete, "Hi")
     while not silent_server.requests:
         time.sleep(0.01)
     waiting.close()
-    asking.join(5)
-    assert "under way" in str(raised[0])
+    with pytest.raises(ProviderClosedError) as caught:
+        asking.result(10)
+    assert "under way" in str(caught.value)
 
 
 def test_a_stream_that_outlives_its_provider_is_no_short_reply(simulator):
@@ -693,24 +671,17 @@ def test_a_tls_handshake_that_hangs_runs_into_its_limit(raw_server, provider_of,
     assert caught.value.sent is False
 
 
-def test_closing_the_provider_ends_a_tls_handshake(raw_server, provider_of):
+def test_closing_the_provider_ends_a_tls_handshake(raw_server, provider_of, in_background):
     server = raw_server()
     lm = provider_of(server.url.replace("http:", "https:"), max_retries=0)
-    raised = []
-
-    def ask():
-        with pytest.raises(ProviderClosedError) as caught:
-            lm.complete("Hi")
-        raised.append(caught.value)
-
-    asking = threading.Thread(target=ask)
-    asking.start()
+    asking = in_background(lm.complete, "Hi")
     while not server.accepted:
         time.sleep(0.01)
     time.sleep(0.1)  # the handshake begins just after the connection is there
     lm.close()
-    asking.join(5)
-    assert raised
+    with pytest.raises(ProviderClosedError) as caught:
+        asking.result(10)
+    assert "closed" in str(caught.value)
 
 
 def test_the_limits_hold_with_a_manager_of_the_users_too(silent_server, provider_of):
