@@ -17,32 +17,29 @@ class Event(NamedTuple):
     data: str
 
 
-class LineReader:
-    """Cuts bytes into lines at LF, CR and CRLF, however the network cut them."""
+class _Lines:
+    """Cuts bytes into lines at LF, however the network cut them."""
 
     def __init__(self, max_line_bytes: int) -> None:
         self._max_line_bytes = max_line_bytes
         self._unfinished = bytearray()
-        self._after_cr = False
 
     def feed(self, data: bytes) -> list[bytes]:
         """Return the lines that ``data`` completes, without their ends; raises ProtocolError."""
         if not data:
             return []
-        if self._after_cr and data.startswith(b"\n"):
-            data = data[1:]  # the other half of a CRLF that was cut in two
-        # An empty rest keeps the mark off: its CRLF is whole now.
-        self._after_cr = data.endswith(b"\r")
-        # Of bytes, splitlines knows CR and LF alone; of str it would also split at U+0085, inside a JSON string.
-        lines = data.splitlines(keepends=True)
-        rest = lines.pop() if lines and not lines[-1].endswith((b"\n", b"\r")) else b""
+        lines, rest = self._cut(data)
         if lines:
             lines[0] = bytes(self._unfinished) + lines[0]
             self._unfinished.clear()
         self._unfinished += rest
         if max(len(self._unfinished), *map(len, lines), 0) > self._max_line_bytes:
             raise _too_long("a line", self._max_line_bytes)
-        return [line.rstrip(b"\r\n") for line in lines]
+        return lines
+
+    def _cut(self, data: bytes) -> tuple[list[bytes], bytes]:
+        *lines, rest = data.split(b"\n")
+        return lines, rest
 
     def finish(self) -> bytes:
         """Return what came after the last line's end."""
@@ -51,30 +48,38 @@ class LineReader:
         return rest
 
 
+class _SSELines(_Lines):
+    """Cuts at LF, CR and CRLF."""
+
+    _after_cr = False
+
+    def _cut(self, data: bytes) -> tuple[list[bytes], bytes]:
+        if self._after_cr and data.startswith(b"\n"):
+            data = data[1:]  # the other half of a CRLF that was cut in two
+        # An empty rest keeps the mark off: its CRLF is whole now.
+        self._after_cr = data.endswith(b"\r")
+        # Of bytes, splitlines knows CR and LF alone; of str it would also split at U+0085, inside a JSON string.
+        lines = data.splitlines(keepends=True)
+        rest = lines.pop() if lines and not lines[-1].endswith((b"\n", b"\r")) else b""
+        return [line.rstrip(b"\r\n") for line in lines], rest
+
+
 class NDJSONReader:
     """JSON values, one a line; LF and CRLF end a line, and the last one needs no end. A lone CR is a blank of JSON."""
 
     def __init__(self, limits: Limits) -> None:
-        self._max_line_bytes = limits.max_line_bytes
+        self._lines = _Lines(limits.max_line_bytes)
         self._max_blank_lines = limits.max_events_without_data
         self._blank_lines = 0
         self._number = 0
-        self._unfinished = bytearray()
 
     def feed(self, data: bytes) -> list[Any]:
         """Return the values that ``data`` completes; raises ProtocolError."""
-        *lines, rest = data.split(b"\n")
-        if lines:
-            lines[0] = bytes(self._unfinished) + lines[0]
-            self._unfinished.clear()
-        self._unfinished += rest
-        if max(len(self._unfinished), *map(len, lines), 0) > self._max_line_bytes:
-            raise _too_long("a line", self._max_line_bytes)
-        return [value for line in lines for value in self._values(line)]
+        return [value for line in self._lines.feed(data) for value in self._values(line)]
 
     def finish(self) -> list[Any]:
         """Return the value of the last line, where it has no end."""
-        line, self._unfinished = bytes(self._unfinished), bytearray()
+        line = self._lines.finish()
         return self._values(line) if line else []
 
     def _values(self, line: bytes) -> list[Any]:
@@ -113,7 +118,7 @@ class SSEReader:
     """
 
     def __init__(self, limits: Limits) -> None:
-        self._lines = LineReader(limits.max_line_bytes)
+        self._lines = _SSELines(limits.max_line_bytes)
         self._max_event_bytes = limits.max_line_bytes
         self._event_bytes = 0
         self._max_without_data = limits.max_events_without_data
