@@ -7,6 +7,7 @@ import errno
 import http.client
 import os
 import socket
+import ssl
 import threading
 import time
 from typing import Any, Callable, NamedTuple
@@ -306,9 +307,15 @@ class Exchange:
         sock.settimeout(None)
 
     def expect_handshake(self, sock: socket.socket) -> None:
-        """TLS is about to come over ``sock``, and empties it: a copy is kept for cancelling meanwhile."""
-        self._hold(None)
-        with self._lock:
-            self._socket = self._dialled = sock.dup()
+        """TLS is about to come over ``sock``, and empties it: a copy is kept for cancelling meanwhile.
+
+        Over a socket that has TLS already it comes by way of a buffer, and the socket stays what it is.
+        """
+        if isinstance(sock, ssl.SSLSocket):
+            self._hold(sock)
+        else:
+            self._hold(None)
+            with self._lock:
+                self._socket = self._dialled = sock.dup()
         seconds, self.handshake_limit = self.allowed("connect")
         sock.settimeout(seconds)

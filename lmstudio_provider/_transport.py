@@ -111,6 +111,8 @@ class Transport:
         exchange.localhost = self._localhost
         own = {name.lower() for name in headers}
         try:
+            # For connections that are opened in their own way; the others, and all reading, ask the exchange.
+            seconds, exchange.handshake_limit = exchange.allowed("connect")
             response = urlopen(
                 self._manager,
                 exchange,
@@ -118,7 +120,7 @@ class Transport:
                 self.base_url + call.path,
                 body=call.body,
                 headers={**{k: v for k, v in self._manager.headers.items() if k.lower() not in own}, **headers},
-                timeout=urllib3.Timeout(connect=None, read=None),  # the exchange sees to it
+                timeout=urllib3.Timeout(connect=seconds, read=None),
                 decode_content=False,
             )
         except ClosedPoolError:

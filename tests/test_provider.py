@@ -402,6 +402,12 @@ def test_a_callback_that_fails_loses_nothing_of_the_reply(httpserver, provider, 
     assert len(calls) == 1
 
 
+def test_a_callback_that_cannot_be_called_is_refused_before_anything_is_sent(httpserver, provider):
+    with pytest.raises(InvalidRequestError, match="on_chunk='qwen'"):
+        provider.stream("Hi", "qwen")
+    assert not httpserver.log
+
+
 def test_an_interrupt_in_a_callback_gets_through_and_closes_the_socket(raw_server):
     def interrupted(chunk):
         raise KeyboardInterrupt

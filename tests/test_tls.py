@@ -72,6 +72,51 @@ def test_a_manager_with_the_certificate_is_enough_and_its_connection_is_kept(tls
     assert left.wait(5)
 
 
+@pytest.fixture
+def https_proxy():
+    """A proxy that speaks TLS itself, and passes on what follows CONNECT to the port that it names."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(TLS / "certificate.pem", TLS / "key.pem")
+
+    def pump(source, target):
+        with contextlib.suppress(OSError):
+            while data := source.recv(65536):
+                target.sendall(data)
+        with contextlib.suppress(OSError):
+            target.shutdown(socket.SHUT_RDWR)
+
+    def serve(listener):
+        connection, _ = listener.accept()
+        with context.wrap_socket(connection, server_side=True) as client:
+            request = b""
+            while b"\r\n\r\n" not in request:
+                request += client.recv(65536)
+            port = int(request.split()[1].rsplit(b":", 1)[1])
+            with socket.create_connection(("127.0.0.1", port)) as server:
+                client.sendall(b"HTTP/1.1 200 Go\r\n\r\n")
+                back = threading.Thread(target=pump, args=[server, client])
+                back.start()
+                pump(client, server)
+                back.join(5)
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        serving = threading.Thread(target=serve, args=[listener], daemon=True)
+        serving.start()
+        yield f"https://localhost:{listener.getsockname()[1]}"
+        serving.join(5)
+
+
+def test_tls_inside_tls_by_way_of_a_proxy_is_read_and_can_be_closed(tls_server, https_proxy):
+    url, left = tls_server(stream_of(HI))
+    http = urllib3.ProxyManager(https_proxy, ca_certs=str(TLS / "certificate.pem"))
+    with LMStudioProvider(url, http=http, refresh=False, max_retries=0, timeout=10) as lm:
+        stream = lm.stream("Hi")
+        assert next(stream).delta == "Hi"
+        stream.close()
+        assert stream.completion.finish_reason == "cancelled"
+        assert left.wait(5)
+
+
 def test_a_silence_runs_into_its_limit(tls_server):
     url, _ = tls_server(b"")
     with trusting(url) as lm, pytest.raises(RequestTimeoutError) as caught:

@@ -684,6 +684,28 @@ def test_closing_the_provider_ends_a_tls_handshake(raw_server, provider_of, in_b
     assert "closed" in str(caught.value)
 
 
+def test_a_manager_that_opens_its_connections_in_its_own_way_goes_on_doing_so(raw_server, provider_of):
+    """As those for SOCKS and Unix sockets do; urllib3 tells them how long it may take."""
+    server = raw_server(ok())
+    timeouts = []
+
+    class Connection(urllib3.connection.HTTPConnection):
+        def _new_conn(self):
+            timeouts.append(self.timeout)
+            return socket.create_connection(("127.0.0.1", int(server.url.rsplit(":", 1)[1])), self.timeout)
+
+    class Pool(urllib3.HTTPConnectionPool):
+        ConnectionCls = Connection
+
+    manager = urllib3.PoolManager()
+    manager.pool_classes_by_scheme = {"http": Pool}
+    lm = provider_of("http://lmstudio.invalid", http=manager)
+    assert lm.complete("Hi", timeout=Timeouts(connect=7)).text == "Hello"
+    assert lm.complete("Hi", deadline=5).text == "Hello"
+    assert timeouts[0] == 7
+    assert 0 < timeouts[1] <= 5
+
+
 def test_the_limits_hold_with_a_manager_of_the_users_too(silent_server, provider_of):
     with pytest.raises(RequestTimeoutError) as caught:
         provider_of(silent_server, http=urllib3.PoolManager()).complete("Hi", deadline=0.1)
