@@ -140,21 +140,19 @@ class Settings:
                 why = error.strerror or type(error).__name__
                 raise ConfigurationError(f"cannot read {path}, named by {_INI_VARIABLE}: {why}") from error
             return {}  # nobody said that it was there, and not every account has a home
-        except UnicodeDecodeError as error:
-            raise ConfigurationError(f"the settings in {path} are no UTF-8") from error
         return self._ini[1]
 
     def _parse_ini(self, path: Path) -> dict[str, str]:
         parser = configparser.ConfigParser(interpolation=None)  # a "%" in a token is no reference
         try:
             parser.read_string(path.read_text(encoding="utf-8-sig"))
-        except configparser.Error as error:
+        except (configparser.Error, UnicodeDecodeError) as error:
             lines = getattr(error, "errors", None) or [(getattr(error, "lineno", None), "")]
             where = f", line {lines[0][0]}" if lines[0][0] else ""
             wrong = f"the settings in {path}{where} are no INI file ({type(error).__name__})"
         else:
             return self._section(parser, path)
-        # Out here the error has no context, which would quote the line: it may hold a token.
+        # Out here the error has no context, which would quote the line, or all of the file: it may hold a token.
         raise ConfigurationError(wrong)
 
     def _section(self, parser: configparser.ConfigParser, path: Path) -> dict[str, str]:

@@ -93,9 +93,10 @@ def test_an_ini_file_that_is_none_is_an_error_that_shows_nothing_of_it(monkeypat
 
 def test_an_ini_file_that_is_no_text_is_an_error(monkeypatch, tmp_path):
     path = ini(tmp_path, monkeypatch, "")
-    path.write_bytes(b"\xff\xfe\0")
-    with pytest.raises(ConfigurationError, match=r"other\.ini"):
+    path.write_bytes(b"[lmstudio]\napi_token = s3cret\xff\n")
+    with pytest.raises(ConfigurationError, match=r"other\.ini") as caught:
         settings().config()
+    assert caught.value.__context__ is None  # whose repr shows all of the file
 
 
 def test_the_default_is_loopback_and_no_timeouts_and_no_token():
