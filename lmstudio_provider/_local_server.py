@@ -1,0 +1,217 @@
+"""A local server as a provider knows it: its settings, its sessions and its models."""
+
+from __future__ import annotations
+
+import functools
+import os
+import threading
+import time
+import weakref
+from contextlib import AbstractContextManager
+from typing import TYPE_CHECKING, Any, Mapping
+
+from ._exceptions import ConfigurationError, ProviderClosedError, ProviderError, RequestTimeoutError
+from ._exchange import Deadline
+from ._model_cache import DISCOVERY_S, ModelCache
+from ._provider import Provider
+from ._session import Dialect, Facts, Plan, Session
+from ._settings import Config, Names, Settings, as_timeouts, check_arguments
+from ._transport import Transport
+from ._types import UNSET, Capabilities, Health, Limits, ModelInfo, Timeout, Unset, check_seconds
+from ._usage import UsageRecorder
+
+if TYPE_CHECKING:
+    import urllib3
+
+
+class LocalServer(Provider):
+    """What providers of local servers have in common beside generating; subclasses say what their server speaks."""
+
+    _dialect: Dialect
+    _names: Names
+    _start_hint: str
+    _url_hint: str
+    _api_key_hash: str
+    _default_model: str
+
+    def __init__(
+        self,
+        base_url: str | None = None,
+        *,
+        model: str | None = None,
+        api_token: str | None = None,
+        timeout: Timeout | Unset = UNSET,
+        deadline: float | None = None,
+        settings: Any = None,
+        usage: UsageRecorder | None = None,
+        headers: Mapping[str, str] | None = None,
+        http: urllib3.PoolManager | None = None,
+        max_retries: int = 2,
+        models_ttl: float = 300.0,
+        refresh: bool = True,
+        limits: Limits = Limits(),  # noqa: B008 (frozen)
+    ) -> None:
+        """Make a provider; nothing is sent by this thread, and nothing waited for.
+
+        The arguments ``base_url``, ``model``, ``api_token`` and ``timeout`` win over the settings of these names.
+        ``timeout`` (seconds, or Timeouts) is the longest silence, ``deadline`` (seconds) bounds a whole call; None is
+        no limit. ``settings`` is a mapping, or has a ``get(name)``; it is read at each use. ``usage`` is given a
+        UsageRecord of each call. ``headers`` are sent with every call, and win over ours. ``http`` is a urllib3
+        PoolManager or ProxyManager whose configuration (proxy, certificates) is to be used. ``models_ttl`` is for how
+        many seconds the list of models counts as fresh. ``refresh=False`` starts no thread: no model is then
+        discovered but by ``refresh_models`` and ``list_models``. Raises ConfigurationError.
+        """
+        self._arguments = {name: value for name, value in locals().items() if name not in ("self", "__class__")}
+        check_arguments(headers, http, usage, max_retries, models_ttl, refresh, limits)
+        check_seconds("deadline", deadline)
+        arguments = {"base_url": base_url, "model": model, "api_token": api_token, "timeout": timeout}
+        self._settings = Settings(self._names, arguments, settings)
+        self._facts = Facts(self.id, self._dialect, self._start_hint, self._url_hint, dict(headers or {}))
+        self._deadline = deadline
+        self._usage = usage
+        self._lock = threading.RLock()
+        self._pid = os.getpid()
+        self._current: Session | None = None
+        # Sessions before it, as long as calls or a discovery are under way there.
+        self._retired: weakref.WeakSet[Session] = weakref.WeakSet()
+        self._closed = False
+        self._settings.model(None)  # a bad one is told now
+        self._cache(eager=True)
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.base_url}>"
+
+    def __getstate__(self) -> dict[str, Any]:
+        if self._arguments["http"] is not None:
+            raise ConfigurationError("a provider with http= cannot be pickled", hint="urllib3's managers cannot")
+        return self._arguments
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        LocalServer.__init__(self, **state)
+
+    @property
+    def base_url(self) -> str:
+        return self._settings.config().base_url.text
+
+    @property
+    def capabilities(self) -> Capabilities:
+        session = self._current
+        models = () if session is None else session.cache.models
+        return Capabilities(True, True, None, tuple(model.id for model in models))
+
+    def refresh_models(self, timeout: float | None = 3.0) -> bool:
+        try:
+            self._list_models(timeout)
+        except (ConfigurationError, ProviderClosedError):
+            raise
+        except ProviderError:
+            return False
+        return True
+
+    def list_models(self, timeout: Timeout | Unset = UNSET) -> list[ModelInfo]:
+        return self._list_models(timeout)
+
+    def _list_models(
+        self, timeout: Timeout | Unset, session: Session | None = None, config: Config | None = None
+    ) -> list[ModelInfo]:
+        config = config or self._settings.config()
+        if timeout is UNSET:
+            timeout = DISCOVERY_S if config.timeouts is None else config.timeouts
+        # A number bounds the whole, too: a discovery that trickles in is of no more use than none.
+        seconds = timeout if isinstance(timeout, (int, float)) else self._deadline
+        timeouts = as_timeouts(timeout)
+        deadline = None if seconds is None else Deadline(seconds, time.monotonic())
+        try:
+            return (session or self._session(config)).list_models(Plan(config, timeouts, deadline))
+        except RequestTimeoutError as error:
+            if seconds == timeout:
+                error.hint = "Raise timeout= (seconds), or give None for no limit"
+            raise
+
+    def is_configured(self) -> bool:
+        if self._closed:
+            return False
+        return bool(self._cache(eager=False).models)
+
+    def wait_until_configured(self, timeout: float | None = 3.0) -> bool:
+        check_seconds("timeout", timeout)
+        cache = self._cache(eager=True)
+        cache.wait(timeout)
+        return bool(cache.models)
+
+    def resolve_model(self, tier: str | None = None) -> str:
+        return self._resolve_model(tier, DISCOVERY_S)
+
+    def _resolve_model(self, tier: str | None, wait_s: float) -> str:
+        model = self._settings.model(tier)
+        if model is not None:
+            self._check_open()
+            return model
+        cache = self._cache(eager=True)
+        if not cache.models:
+            cache.wait(wait_s)
+        return next((model.id for model in cache.models if model.can_chat), self._default_model)
+
+    def reset_client(self) -> None:
+        with self._own_lock():
+            self._check_open()
+            self._retire()
+
+    def health_check(self, timeout: float | None = 3.0) -> Health:
+        started = time.monotonic()
+        try:
+            models = self._list_models(timeout)
+        except (ConfigurationError, ProviderClosedError):
+            raise
+        except ProviderError as error:
+            return Health(False, time.monotonic() - started if error.sent else None, error=error)
+        return Health(True, time.monotonic() - started, tuple(model.id for model in models))
+
+    def close(self) -> None:
+        with self._own_lock():
+            self._closed = True
+            self._retire()
+            retired = list(self._retired)
+        for session in retired:
+            session.close()
+
+    def _cache(self, eager: bool) -> ModelCache:
+        """The models of the server as it is set now; where they are missing, their discovery is under way."""
+        config = self._settings.config()
+        session = self._session(config)
+        # With the settings of now: a token that is set later may be for another server.
+        session.cache.ensure(functools.partial(self._list_models, DISCOVERY_S, session, config), eager)
+        return session.cache
+
+    def _session(self, config: Config) -> Session:
+        """The session with the server as it is set now: another URL, or another process, has another."""
+        with self._own_lock():
+            self._check_open()
+            session = self._current
+            if session is None or session.base_url != config.base_url.text:
+                self._retire()
+                url, arguments = config.base_url.text, self._arguments
+                transport = Transport(url, arguments["http"], arguments["limits"], arguments["max_retries"])
+                cache = ModelCache(arguments["models_ttl"], arguments["refresh"])
+                session = self._current = Session(self._facts, url, transport, cache)
+            return session
+
+    def _own_lock(self) -> AbstractContextManager[bool]:
+        """The lock of this process."""
+        if self._pid != os.getpid():
+            # Forked: the lock may be held by a thread that is not here, and the sockets are the parent's. The sessions
+            # are kept, because letting go of them would close what the parent is using.
+            self._inherited = [self._current, *self._retired]
+            self._retired = weakref.WeakSet()
+            self._pid, self._lock, self._current = os.getpid(), threading.RLock(), None
+        return self._lock
+
+    def _retire(self) -> None:
+        if self._current is not None:
+            self._current.retire()
+            self._retired.add(self._current)
+            self._current = None
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise ProviderClosedError.before_call()
