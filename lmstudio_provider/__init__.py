@@ -6,6 +6,7 @@ from ._exceptions import (
     AuthenticationError,
     ConfigurationError,
     ContextLengthError,
+    EmptyAnswerWarning,
     EndpointNotFoundError,
     InvalidRequestError,
     ModelNotFoundError,
@@ -19,16 +20,18 @@ from ._exceptions import (
     ServerUnavailableError,
     StatusError,
     StreamInterruptedError,
+    StructuredOutputError,
     ToolArgumentsError,
 )
 from ._lmstudio import LMStudioProvider
 from ._provider import Provider
-from ._requests import ChatRequest, CompletionRequest, Message, Tool
+from ._requests import ChatRequest, CompletionRequest, Message, TextRequest, Tool
 from ._stream import Stream
 from ._types import (
     Capabilities,
     Chunk,
     Completion,
+    Embeddings,
     Health,
     Limits,
     ModelInfo,
@@ -50,6 +53,8 @@ __all__ = [
     "CompletionRequest",
     "ConfigurationError",
     "ContextLengthError",
+    "Embeddings",
+    "EmptyAnswerWarning",
     "EndpointNotFoundError",
     "Health",
     "InvalidRequestError",
@@ -72,6 +77,8 @@ __all__ = [
     "StatusError",
     "Stream",
     "StreamInterruptedError",
+    "StructuredOutputError",
+    "TextRequest",
     "Timeouts",
     "Tool",
     "ToolArgumentsError",

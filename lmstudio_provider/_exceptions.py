@@ -9,6 +9,7 @@ ProviderError
 ├── ProtocolError              the reply is not what the API promises
 ├── ProviderClosedError        the provider was used after ``close()``
 ├── ToolArgumentsError         a tool call's arguments are no JSON object
+├── StructuredOutputError      the answer is not what ``response_format`` asked for
 └── StatusError                any other error that the server answered with
     ├── AuthenticationError
     ├── ModelNotFoundError
@@ -21,7 +22,7 @@ ProviderError
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Sequence
 from urllib.parse import urlsplit
 
 if TYPE_CHECKING:
@@ -44,6 +45,8 @@ class ProviderError(Exception):
     sent: bool = False
     #: The reply as far as it came, where the error ended a stream.
     partial: Completion | None = None
+    #: The conversation as far as it came, where the error ended ``run_tools``.
+    messages: Sequence[Any] | None = None
 
     def __init__(self, message: str, **data: Any) -> None:
         # One positional argument, all else in __dict__: so pickle can rebuild it in a process pool.
@@ -111,6 +114,20 @@ class ToolArgumentsError(ProviderError):
 
     #: The arguments as the model wrote them.
     raw_arguments: str = ""
+
+
+class StructuredOutputError(ProviderError):
+    """The answer is not what ``response_format`` asked for; ``partial`` is the whole completion."""
+
+    partial: Completion
+    #: What the model wrote: the answer, or, where that is empty, the reasoning.
+    text: str = ""
+    #: Where the first misfit is, such as ``$.days[2].sky``; ``$`` is the whole.
+    path: str = "$"
+
+
+class EmptyAnswerWarning(RuntimeWarning):
+    """The answer is empty, because reasoning took all of ``max_tokens``."""
 
 
 class _Answered(ProviderError):

@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
+import functools
 import logging
 import time
-import traceback
-import warnings
-from typing import TYPE_CHECKING, Any, Callable, Iterator, overload
+from typing import TYPE_CHECKING, Any, Callable, Iterable, Iterator, Union, overload
 
-from ._exceptions import InvalidRequestError, ProviderError
+from ._callbacks import Callback, warn
+from ._exceptions import (
+    EmptyAnswerWarning,
+    InvalidRequestError,
+    ModelNotFoundError,
+    ProtocolError,
+    ProviderError,
+    ServerError,
+)
 from ._exchange import Deadline
 from ._local_server import LocalServer
 from ._model_cache import DISCOVERY_S
@@ -20,13 +28,18 @@ from ._requests import (
     CompletionInput,
     CompletionOverrides,
     CompletionRequest,
+    Overrides,
+    StreamInput,
     StreamOverrides,
+    TextInput,
+    TextRequest,
     override,
 )
 from ._session import Plan, Session
 from ._settings import as_timeouts
 from ._stream import Stream
-from ._types import UNSET, Call, Chunk, Completion, Timeouts, Usage, check_seconds
+from ._structured import structure_of
+from ._types import UNSET, Call, Chunk, Completion, Embeddings, Timeout, Timeouts, Unset, Usage, check_seconds
 from ._usage import UsageRecord, status_of
 
 if TYPE_CHECKING:
@@ -34,12 +47,20 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("lmstudio_provider")
 
+Request = Union[CompletionRequest, ChatRequest, TextRequest]
+# As many texts as all servers take at once.
+_BATCH = 64
+
 
 class HTTPProvider(LocalServer):
     """What generates text, over any dialect."""
 
     def complete(self, request: CompletionInput, **overrides: Unpack[CompletionOverrides]) -> Completion:
         return self._generate("complete", _completion_request(request), dict(overrides))
+
+    def complete_text(self, request: TextInput, **overrides: Unpack[Overrides]) -> Completion:
+        typed = request if isinstance(request, TextRequest) else TextRequest(request)
+        return self._generate("complete_text", typed, dict(overrides))
 
     def chat(self, request: ChatInput, **overrides: Unpack[ChatOverrides]) -> Completion:
         return self._generate("chat", _chat_request(request), dict(overrides))
@@ -51,29 +72,25 @@ class HTTPProvider(LocalServer):
         return self._generate("complete_with_tools", request, dict(overrides))
 
     @overload
-    def stream(
-        self, request: CompletionInput | ChatInput, on_chunk: None = None, **overrides: Unpack[StreamOverrides]
-    ) -> Stream: ...
+    def stream(self, request: StreamInput, on_chunk: None = None, **overrides: Unpack[StreamOverrides]) -> Stream: ...
 
     @overload
     def stream(
-        self,
-        request: CompletionInput | ChatInput,
-        on_chunk: Callable[[Chunk], object],
-        **overrides: Unpack[StreamOverrides],
+        self, request: StreamInput, on_chunk: Callable[[Chunk], object], **overrides: Unpack[StreamOverrides]
     ) -> Completion: ...
 
     def stream(
         self,
-        request: CompletionInput | ChatInput,
+        request: StreamInput,
         on_chunk: Callable[[Chunk], object] | None = None,
         **overrides: Unpack[StreamOverrides],
     ) -> Stream | Completion:
-        is_text = isinstance(request, (CompletionRequest, str))
-        typed = _completion_request(request) if is_text else _chat_request(request)
-        if on_chunk is not None and not callable(on_chunk):
-            raise InvalidRequestError(f"on_chunk={on_chunk!r} cannot be called", hint="Options go by name: model=...")
-        session, call, plan = self._plan(typed, dict(overrides), stream=True)
+        callback = Callback("on_chunk", on_chunk)
+        if isinstance(request, (CompletionRequest, str)):
+            request = _completion_request(request)
+        elif not isinstance(request, TextRequest):
+            request = _chat_request(request)
+        session, call, plan, finished = self._plan(request, dict(overrides), stream=True)
         started = time.monotonic()
 
         def over(completion: Completion, error: BaseException | None) -> None:
@@ -81,51 +98,78 @@ class HTTPProvider(LocalServer):
             self._record("stream", completion, started, status)
 
         with self._recording_failure("stream", call, started):
-            stream = session.stream(call, plan, over)
+            stream = session.stream(call, plan, finished, over)
         if on_chunk is None:
             return stream
-        wanted: Callable[[Chunk], object] | None = on_chunk
-        failure = ""
         with stream:
             for chunk in stream:
-                if wanted is not None:
-                    try:
-                        wanted(chunk)
-                    except Exception:
-                        wanted, failure = None, traceback.format_exc()
-        if failure:
-            warnings.warn(f"on_chunk failed, and was not called again:\n{failure}", RuntimeWarning, stacklevel=2)
+                callback(chunk)
+        callback.warn()
         return stream.completion
 
-    def _generate(
-        self, operation: str, request: CompletionRequest | ChatRequest, overrides: dict[str, Any]
-    ) -> Completion:
-        session, call, plan = self._plan(request, overrides, stream=False)
+    def embed(
+        self,
+        texts: str | Iterable[str],
+        model: str | None = None,
+        *,
+        timeout: Timeout | Unset = UNSET,
+        deadline: float | Unset | None = UNSET,
+    ) -> Embeddings:
+        inputs = _texts(texts)
+        session, plan = self._where(timeout, deadline)
+        if not isinstance(model, (str, type(None))):
+            raise InvalidRequestError(f"model={model!r} is no name")
+        model = model or self._embedding_model(_patience(plan))
+        started = time.monotonic()
+        parts = []
+        for begin in range(0, len(inputs), _BATCH):
+            batch = inputs[begin : begin + _BATCH]
+            call = self._dialect.embed_call(batch, model)
+            with self._recording_failure("embed", call, started), _hinting(session, model):
+                value = session.ask(call, plan)
+                with session.telling(call, plan):
+                    parts.append(self._dialect.embed_reply(value, call, len(batch)))
+        if not parts:
+            return Embeddings([], model, model)
+        whole = _joined(parts)
+        self._record("embed", Completion("", whole.model, model, usage=whole.usage), started, "ok")
+        return whole
+
+    def _generate(self, operation: str, request: Request, overrides: dict[str, Any]) -> Completion:
+        session, call, plan, finished = self._plan(request, overrides, stream=False)
         started = time.monotonic()
         with self._recording_failure(operation, call, started):
             value = session.ask(call, plan)
             with session.telling(call, plan):
-                completion = self._dialect.chat_reply(value, call.model, time.monotonic() - started)
+                completion = finished(self._dialect.reply(value, call, time.monotonic() - started))
         self._record(operation, completion, started, "ok")
         return completion
 
     def _plan(
-        self, request: CompletionRequest | ChatRequest, overrides: dict[str, Any], stream: bool
-    ) -> tuple[Session, Call, Plan]:
-        """Who is called with what, and how; raises InvalidRequestError, ConfigurationError, ProviderClosedError."""
+        self, request: Request, overrides: dict[str, Any], stream: bool
+    ) -> tuple[Session, Call, Plan, Callable[[Completion], Completion]]:
+        """Who is called with what, and how, and what makes of the reply what the caller gets.
+
+        Raises InvalidRequestError, ConfigurationError, ProviderClosedError.
+        """
+        timeout, deadline = overrides.pop("timeout", UNSET), overrides.pop("deadline", UNSET)
+        session, plan = self._where(timeout, deadline)
+        request = override(request, **overrides)
+        model = request.model or self._resolve_model(request.tier, _patience(plan))
+        if isinstance(request, TextRequest):
+            return session, self._dialect.text_call(request, model, stream), plan, lambda completion: completion
+        chat = request.as_chat() if isinstance(request, CompletionRequest) else request
+        return session, self._dialect.chat_call(chat, model, stream), plan, functools.partial(finished, request=chat)
+
+    def _where(self, timeout: Timeout | Unset, deadline: float | Unset | None) -> tuple[Session, Plan]:
+        """The session with the server as it is set now, and how it is to be called."""
         started = time.monotonic()
-        timeout = overrides.pop("timeout", UNSET)
-        deadline = overrides.pop("deadline", self._deadline)
-        check_seconds("deadline", deadline)
+        seconds = self._deadline if deadline is UNSET else deadline
+        check_seconds("deadline", seconds)
         config = self._settings.config()
         timeouts = as_timeouts(timeout) if timeout is not UNSET else config.timeouts or Timeouts()
-        request = override(request, **overrides)
         session = self._session(config)
-        wait_s = DISCOVERY_S if deadline is None else min(DISCOVERY_S, deadline)
-        model = request.model or self._resolve_model(request.tier, wait_s)
-        chat = self._dialect.as_chat(request) if isinstance(request, CompletionRequest) else request
-        call = self._dialect.chat_call(chat, model, stream)
-        return session, call, Plan(config, timeouts, None if deadline is None else Deadline(deadline, started))
+        return session, Plan(config, timeouts, None if seconds is None else Deadline(seconds, started))
 
     @contextlib.contextmanager
     def _recording_failure(self, operation: str, call: Call, started: float) -> Iterator[None]:
@@ -133,7 +177,8 @@ class HTTPProvider(LocalServer):
             yield
         except BaseException as error:
             if not isinstance(error, ProviderError) or error.sent:
-                self._record(operation, Completion("", call.model, call.model), started, status_of(error))
+                completion = getattr(error, "partial", None) or Completion("", call.model, call.model)
+                self._record(operation, completion, started, status_of(error))
             raise
 
     def _record(self, operation: str, completion: Completion, started: float, status: str) -> None:
@@ -157,6 +202,63 @@ class HTTPProvider(LocalServer):
             self._usage.record(record)
         except Exception:
             logger.exception("usage.record() failed; the call itself is not affected")
+
+
+def finished(completion: Completion, request: ChatRequest) -> Completion:
+    """The completion as the caller gets it: parsed where that was asked for; raises StructuredOutputError."""
+    structure = structure_of(request.response_format)
+    empty = not completion.text.strip() and not completion.tool_calls
+    if structure is not None and (not completion.tool_calls or completion.text.strip()):
+        return dataclasses.replace(completion, parsed=structure.parse(completion))
+    if empty and completion.reasoning and completion.finish_reason == "length":
+        warn(
+            f"the answer is empty: reasoning took all of max_tokens={request.max_tokens}; raise it, or switch "
+            "reasoning off in LM Studio or with extra={'reasoning_effort': 'none'}",
+            EmptyAnswerWarning,
+        )
+    return completion
+
+
+def _patience(plan: Plan) -> float:
+    """For how long a discovery may be waited for."""
+    return DISCOVERY_S if plan.deadline is None else min(DISCOVERY_S, plan.deadline.left())
+
+
+def _texts(texts: object) -> list[str]:
+    given: list[Any] = [texts] if isinstance(texts, str) or not isinstance(texts, Iterable) else list(texts)
+    for position, text in enumerate(given):
+        if not isinstance(text, str):
+            raise InvalidRequestError(f"texts[{position}] is {type(text).__name__}, not text")
+    return given
+
+
+@contextlib.contextmanager
+def _hinting(session: Session, model: str) -> Iterator[None]:
+    """Say which models embed, where the server refuses one that is not known to."""
+    known = [each.id for each in session.cache.models if each.type == "embedding"]
+    try:
+        yield
+    except (InvalidRequestError, ServerError, ModelNotFoundError, ProtocolError) as error:
+        if error.sent and model not in known:
+            which = (
+                f"the server has {', '.join(known)}" if known else "load one, such as text-embedding-nomic-embed-text"
+            )
+            error.hint = f"{model!r} may be no embedding model: {which}. {error.hint}".strip()
+        raise
+
+
+def _joined(parts: list[Embeddings]) -> Embeddings:
+    vectors = [vector for part in parts for vector in part.vectors]
+    usages = [part.usage or Usage() for part in parts]
+    prompts, totals = _sum(each.prompt_tokens for each in usages), _sum(each.total_tokens for each in usages)
+    usage = None if prompts is totals is None else Usage(prompts, total_tokens=totals)
+    return dataclasses.replace(parts[0], vectors=vectors, usage=usage)
+
+
+def _sum(counts: Iterable[int | None]) -> int | None:
+    """What the counts add up to, None where one is not known."""
+    known = list(counts)
+    return None if None in known else sum(filter(None, known))
 
 
 def _completion_request(request: object) -> CompletionRequest:

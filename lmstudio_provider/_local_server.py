@@ -97,7 +97,10 @@ class LocalServer(Provider):
     def capabilities(self) -> Capabilities:
         session = self._current
         models = () if session is None else session.cache.models
-        return Capabilities(True, True, None, tuple(model.id for model in models))
+        told = {model.vision for model in models if model.can_chat}
+        # One model that sees is enough; where any has not been told of, nobody knows that there is none.
+        vision = True if True in told else False if told == {False} else None
+        return Capabilities(True, True, vision, tuple(model.id for model in models))
 
     def refresh_models(self, timeout: float | None = 3.0) -> bool:
         try:
@@ -147,10 +150,21 @@ class LocalServer(Provider):
         if model is not None:
             self._check_open()
             return model
+        models = self._known_models(wait_s)
+        return next((model.id for model in models if model.can_chat), self._default_model)
+
+    def _embedding_model(self, wait_s: float) -> str:
+        """The setting for the tier "embedding", else the first embedding model, else what chats: it may embed, too."""
+        if self._settings.find("model_embedding") is not None:
+            return self._resolve_model("embedding", wait_s)
+        models = self._known_models(wait_s)
+        return next((model.id for model in models if not model.can_chat), None) or self._resolve_model(None, 0.0)
+
+    def _known_models(self, wait_s: float) -> tuple[ModelInfo, ...]:
         cache = self._cache(eager=True)
         if not cache.models:
             cache.wait(wait_s)
-        return next((model.id for model in cache.models if model.can_chat), self._default_model)
+        return cache.models
 
     def reset_client(self) -> None:
         with self._own_lock():

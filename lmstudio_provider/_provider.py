@@ -4,11 +4,21 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from types import TracebackType
-from typing import TYPE_CHECKING, Callable, TypeVar, overload
+from typing import TYPE_CHECKING, Callable, Iterable, TypeVar, overload
 
-from ._requests import ChatInput, ChatOverrides, CompletionInput, CompletionOverrides, StreamOverrides
+from ._exceptions import InvalidRequestError
+from ._requests import (
+    ChatInput,
+    ChatOverrides,
+    CompletionInput,
+    CompletionOverrides,
+    Overrides,
+    StreamInput,
+    StreamOverrides,
+    TextInput,
+)
 from ._stream import Stream
-from ._types import UNSET, Capabilities, Chunk, Completion, Health, ModelInfo, Timeout, Unset
+from ._types import UNSET, Capabilities, Chunk, Completion, Embeddings, Health, ModelInfo, Timeout, Unset
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack  # known to every type checker; nothing to install
@@ -85,23 +95,25 @@ class Provider(ABC):
         Options go by name as in ``complete``, and ``tools``, ``tool_choice`` and ``response_format`` besides.
         """
 
+    def complete_text(self, request: TextInput, **overrides: Unpack[Overrides]) -> Completion:
+        """Go on with a text, without a chat template: for base models. ``request`` is the text, or a TextRequest.
+
+        ``text`` is what comes after the prompt. For a stream give a TextRequest to ``stream``.
+        """
+        raise InvalidRequestError(f"{self.display_name} does not complete texts", hint="complete() answers them")
+
     @overload
-    def stream(
-        self, request: CompletionInput | ChatInput, on_chunk: None = None, **overrides: Unpack[StreamOverrides]
-    ) -> Stream: ...
+    def stream(self, request: StreamInput, on_chunk: None = None, **overrides: Unpack[StreamOverrides]) -> Stream: ...
 
     @overload
     def stream(
-        self,
-        request: CompletionInput | ChatInput,
-        on_chunk: Callable[[Chunk], object],
-        **overrides: Unpack[StreamOverrides],
+        self, request: StreamInput, on_chunk: Callable[[Chunk], object], **overrides: Unpack[StreamOverrides]
     ) -> Completion: ...
 
     @abstractmethod
     def stream(
         self,
-        request: CompletionInput | ChatInput,
+        request: StreamInput,
         on_chunk: Callable[[Chunk], object] | None = None,
         **overrides: Unpack[StreamOverrides],
     ) -> Stream | Completion:
@@ -114,6 +126,21 @@ class Provider(ABC):
     @abstractmethod
     def complete_with_tools(self, request: ChatInput, **overrides: Unpack[ChatOverrides]) -> Completion:
         """Answer a conversation in which tools are offered; ``tool_calls`` is what the model wants called."""
+
+    def embed(
+        self,
+        texts: str | Iterable[str],
+        model: str | None = None,
+        *,
+        timeout: Timeout | Unset = UNSET,
+        deadline: float | Unset | None = UNSET,
+    ) -> Embeddings:
+        """Turn texts into vectors, in requests of at most 64; ``vectors[i]`` belongs to the i-th text.
+
+        Without ``model`` it is the setting for the tier "embedding", else the first embedding model of the server.
+        An error in the middle is raised, and no vectors are returned.
+        """
+        raise InvalidRequestError(f"{self.display_name} does not embed")
 
     @abstractmethod
     def close(self) -> None:

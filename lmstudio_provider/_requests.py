@@ -9,10 +9,12 @@ import math
 import os
 import re
 from dataclasses import dataclass, field
-from typing import Any, Iterable, Mapping, Sequence, TypedDict, TypeVar, Union
+from typing import Any, Callable, Iterable, Mapping, Sequence, TypedDict, TypeVar, Union
 
 from ._exceptions import InvalidRequestError
+from ._functions import Function
 from ._images import Image, data_url
+from ._structured import structure_of
 from ._types import Timeout, ToolCall
 
 
@@ -73,12 +75,15 @@ class Message:
 class Tool:
     """A function that the model may ask for; ``parameters`` is the JSON schema of its arguments.
 
+    ``function`` is what ``run_tools`` calls; ``Tool.from_function(fn)`` reads all the others from it.
+
     Names of lower-case letters, digits and ``_`` come back unchanged; LM Studio may turn others into snake_case.
     """
 
     name: str
     description: str = ""
     parameters: Mapping[str, Any] = field(default_factory=lambda: {"type": "object", "properties": {}})
+    function: Callable[..., Any] | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         if not isinstance(self.name, str) or not re.fullmatch(r"[\w.-]+", self.name):
@@ -88,6 +93,24 @@ class Tool:
         if not isinstance(self.parameters, Mapping):
             kind = type(self.parameters).__name__
             raise InvalidRequestError(f"Tool {self.name}: parameters is {kind}, not a JSON schema as a mapping")
+        if self.function is not None and not callable(self.function):
+            raise InvalidRequestError(f"Tool {self.name}: function={self.function!r} cannot be called")
+
+    @classmethod
+    def from_function(
+        cls, function: Callable[..., Any], *, name: str | None = None, description: str | None = None
+    ) -> Tool:
+        """Make a tool of a function with type hints.
+
+        The description is the docstring up to its first section; that of a parameter is in the section ``Args:``, or
+        is the text in ``Annotated[type, "text"]``. Hints are str, int, float, bool, None, Any, Optional, Union,
+        Literal, Enum, list, tuple, set, dict with keys of text, dataclasses and TypedDict, nested as you like;
+        parameters with a default may be left out. Raises ConfigurationError, which names function and parameter, for
+        anything else.
+        """
+        read = Function(function)
+        said = read.description if description is None else description
+        return cls(name or read.name, said, read.schema, function)
 
 
 #: The least and the most of each number, and whether it has to be whole. LM Studio docs: openai-compat.
@@ -153,7 +176,11 @@ class _Options:
         texts = [self.stop or ""] if isinstance(self.stop, (str, type(None))) else self.stop
         if not isinstance(texts, Sequence) or not all(isinstance(text, str) for text in texts):
             raise InvalidRequestError(f"stop={self.stop!r} is neither text nor a sequence of texts")
-        if self.logit_bias is not None and not isinstance(self.logit_bias, Mapping):
+        biases = {} if self.logit_bias is None else self.logit_bias
+        if not isinstance(biases, Mapping) or any(
+            isinstance(each, bool) or not isinstance(each, (int, float)) or not math.isfinite(each)
+            for each in biases.values()
+        ):
             raise InvalidRequestError(f"logit_bias={self.logit_bias!r} is no mapping of token ids to numbers")
         if self.extra is None:
             object.__setattr__(self, "extra", {})
@@ -173,6 +200,10 @@ class _Prompt:
     system_prompt: str | None = None
 
 
+#: What ``response_format`` takes.
+ResponseFormat = Union[type, Mapping[str, Any]]
+
+
 @dataclass(frozen=True)
 class _Messages:
     #: Messages, or dicts in OpenAI's form.
@@ -181,8 +212,13 @@ class _Messages:
     tools: Sequence[Tool | Mapping[str, Any]] = ()
     #: "auto", "none", "required", or the name of one tool.
     tool_choice: str | None = None
-    #: In OpenAI's form: ``{"type": "json_schema", "json_schema": {...}}``.
-    response_format: Mapping[str, Any] | None = None
+    #: What the answer is to be: a dataclass type, a TypedDict, a pydantic model, or a JSON schema as a dict.
+    response_format: ResponseFormat | None = None
+
+
+@dataclass(frozen=True)
+class _Beginning:
+    prompt: str
 
 
 @dataclass(frozen=True)
@@ -195,6 +231,27 @@ class CompletionRequest(_Options, _Prompt):
             value = getattr(self, name)
             if not isinstance(value, str) and not (value is None and name == "system_prompt"):
                 raise InvalidRequestError(f"{name} is {type(value).__name__}, not text")
+
+    def as_chat(self) -> ChatRequest:
+        """The chat of one or two messages that it is."""
+        options = {name: value for name, value in vars(self).items() if name not in ("user_message", "system_prompt")}
+        system = [] if self.system_prompt is None else [Message.system(self.system_prompt)]
+        return ChatRequest([*system, Message.user(self.user_message)], **options)
+
+
+@dataclass(frozen=True)
+class TextRequest(_Options, _Beginning):
+    """Text that goes on after ``prompt``, without a chat template: for base models.
+
+    Raises InvalidRequestError for values that cannot work.
+    """
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not isinstance(self.prompt, str):
+            raise InvalidRequestError(f"prompt is {type(self.prompt).__name__}, not text")
+        if "echo" in self.extra:
+            raise InvalidRequestError("extra: 'echo' cannot be set", hint="The reply is what comes after the prompt")
 
 
 @dataclass(frozen=True)
@@ -216,11 +273,7 @@ class ChatRequest(_Options, _Messages):
         object.__setattr__(self, "tools", _all_of("tools", self.tools, (Tool, Mapping)))
         if self.tool_choice == "required" and not self.tools:
             raise InvalidRequestError("tool_choice='required' without tools", hint="Give tools=[...], too")
-        if self.response_format is not None and not isinstance(self.response_format, Mapping):
-            raise InvalidRequestError(
-                f"response_format={self.response_format!r} is no dict",
-                hint='Give {"type": "json_schema", "json_schema": {"name": ..., "schema": {...}}}',
-            )
+        structure_of(self.response_format)
 
 
 def _all_of(what: str, values: Any, kinds: Any) -> tuple[Any, ...]:
@@ -236,9 +289,11 @@ def _all_of(what: str, values: Any, kinds: Any) -> tuple[Any, ...]:
     return found
 
 
-#: What ``complete`` takes, and what ``chat`` takes.
+#: What ``complete`` takes, what ``chat`` takes, and what ``complete_text`` takes.
 CompletionInput = Union[CompletionRequest, str]
 ChatInput = Union[ChatRequest, Sequence[Union[Message, Mapping[str, Any]]]]
+TextInput = Union[TextRequest, str]
+StreamInput = Union[CompletionInput, ChatInput, TextRequest]
 
 
 class Overrides(TypedDict, total=False):
@@ -275,7 +330,7 @@ class ChatOverrides(Overrides, total=False):
 
     tools: Iterable[Tool | Mapping[str, Any]] | None
     tool_choice: str | None
-    response_format: Mapping[str, Any] | None
+    response_format: ResponseFormat | None
 
 
 class StreamOverrides(CompletionOverrides, ChatOverrides, total=False):

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 from dataclasses import dataclass, field
-from typing import Any, Callable, Iterator, Mapping, NamedTuple, Protocol
+from typing import Any, Callable, Iterator, Mapping, NamedTuple, Protocol, Sequence
 
 from ._exceptions import (
     ProtocolError,
@@ -17,11 +18,11 @@ from ._exchange import CancelledCall, Deadline
 from ._model_cache import ModelCache
 from ._readers import SSEReader
 from ._reply import Reply
-from ._requests import ChatRequest, CompletionRequest
+from ._requests import ChatRequest, TextRequest
 from ._settings import Config
 from ._stream import Assembly, Stream
 from ._transport import Transport, secret_values
-from ._types import Call, Completion, Limits, ModelInfo, Timeouts
+from ._types import Call, Completion, Embeddings, Limits, ModelInfo, Timeouts
 from ._wire.errors import Asked, redact
 from ._wire.json_text import parse, shown
 
@@ -35,14 +36,20 @@ class Dialect(Protocol):
     def models_reply(self, value: Any) -> list[ModelInfo]:
         """The models of that reply."""
 
-    def as_chat(self, request: CompletionRequest) -> ChatRequest:
-        """The chat that a completion is."""
-
     def chat_call(self, request: ChatRequest, model: str, stream: bool) -> Call:
         """Ask for the next message."""
 
-    def chat_reply(self, value: Any, requested_model: str, duration_s: float) -> Completion:
-        """The completion of that reply, where it is no stream."""
+    def text_call(self, request: TextRequest, model: str, stream: bool) -> Call:
+        """Ask for what comes after a text."""
+
+    def reply(self, value: Any, call: Call, duration_s: float) -> Completion:
+        """The completion of a reply to either, where it is no stream."""
+
+    def embed_call(self, texts: Sequence[str], model: str) -> Call:
+        """Ask for the vectors of some texts."""
+
+    def embed_reply(self, value: Any, call: Call, count: int) -> Embeddings:
+        """The vectors of that reply."""
 
     def find_error(
         self, status: int, headers: Mapping[str, str], body: bytes, value: object, asked: Asked
@@ -54,7 +61,7 @@ class Dialect(Protocol):
         """Makes events of a stream's bytes."""
 
     @property
-    def Assembly(self) -> Callable[[str, Asked, float], Assembly]:
+    def Assembly(self) -> Callable[[Call, Asked, float], Assembly]:
         """Makes chunks of a stream's events."""
 
 
@@ -95,8 +102,17 @@ class Session:
             reply = self._send(call, plan, "application/json")
             return self._value(reply, call, plan)
 
-    def stream(self, call: Call, plan: Plan, over: Callable[[Completion, BaseException | None], None]) -> Stream:
-        """Send ``call`` and return its stream when the headers are in; ``over`` is called once, at its end."""
+    def stream(
+        self,
+        call: Call,
+        plan: Plan,
+        finished: Callable[[Completion], Completion],
+        over: Callable[[Completion, BaseException | None], None],
+    ) -> Stream:
+        """Send ``call`` and return its stream when the headers are in.
+
+        ``finished`` makes of a whole reply what the caller gets, and ``over`` is called once, at the end.
+        """
         with self.telling(call, plan):
             reply = self._send(call, plan, "text/event-stream")
             kind = (reply.headers.get("Content-Type") or "").lower()
@@ -109,8 +125,9 @@ class Session:
                     sent=True,
                 )
             dialect, limits = self._facts.dialect, self._transport.limits
-            assembly = dialect.Assembly(call.model, self._asked(call, plan), reply.exchange.started)
-            return Stream(reply, dialect.Reader(limits), assembly, over, lambda error: self._tell(error, call, plan))
+            assembly = dialect.Assembly(call, self._asked(call, plan), reply.exchange.started)
+            tell = functools.partial(self._tell, call=call, plan=plan)
+            return Stream(reply, dialect.Reader(limits), assembly, finished, over, tell)
 
     def list_models(self, plan: Plan) -> list[ModelInfo]:
         """Ask for the models, and keep them in the cache."""

@@ -55,12 +55,14 @@ class Stream(Iterator[Chunk]):
         reply: Reply,
         reader: SSEReader,
         assembly: Assembly,
+        finished: Callable[[Completion], Completion],
         over: Callable[[Completion, BaseException | None], None],
         tell: Callable[[ProviderError], ProviderError],
     ) -> None:
         self._reply = reply
         self._reader = reader
         self._assembly = assembly
+        self._finished = finished
         self._on_over = over
         self._tell = tell
         self._ready: collections.deque[Chunk] = collections.deque()
@@ -192,7 +194,16 @@ class Stream(Iterator[Chunk]):
     def _finish(self) -> None:
         self._ready.extend(self._assembly.finish())
         self._reply.finish()
-        self._over(self._assembly.completion(), None)
+        completion = self._assembly.completion()
+        try:
+            completion = self._finished(completion)
+        except ProviderError as error:  # the reply is whole, and not what was asked for
+            self._fail(error, completion)
+        except BaseException as error:  # a warning that the user has made an error
+            self._over(completion, error)
+            raise
+        else:
+            self._over(completion, None)
 
     def _broke_off(self, cause: ServerUnavailableError) -> None:
         if self._assembly.ended:
@@ -209,15 +220,15 @@ class Stream(Iterator[Chunk]):
         if self._completion is not None:
             return
         if self._reply.exchange.closed:
-            self._fail(ProviderClosedError.during_call(), "cancelled")
+            self._fail(ProviderClosedError.during_call(), self._assembly.completion("cancelled"))
         else:
             self._reply.drop()
             self._ready.clear()
             self._over(self._assembly.completion("cancelled"), None)
 
-    def _fail(self, error: ProviderError, finish_reason: str | None = None) -> None:
+    def _fail(self, error: ProviderError, completion: Completion | None = None) -> None:
         self._reply.drop()
-        error.sent, error.partial = True, self._assembly.completion(finish_reason)
+        error.sent, error.partial = True, completion or self._assembly.completion()
         self._error = self._tell(error.with_traceback(None))
         self._over(error.partial, error)
 

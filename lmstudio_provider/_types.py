@@ -83,6 +83,8 @@ class Call:
     body: bytes | None = None
     #: The model's name as it was sent.
     model: str = ""
+    #: The names of the tools that were offered.
+    tools: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, init=False)
@@ -199,6 +201,19 @@ class Completion:
     raw: Mapping[str, Any] | None = field(default=None, repr=False, compare=False)
 
 
+@dataclass(frozen=True)
+class Embeddings:
+    """Texts as vectors."""
+
+    #: One for each text, in the order of the texts; each a list of floats, all of the same length.
+    vectors: list[list[float]] = field(repr=False)
+    #: The model that made them, as the server names it.
+    model: str
+    requested_model: str
+    #: None where the server told nothing.
+    usage: Usage | None = None
+
+
 class Chunk(NamedTuple):
     """One piece of a stream; the last one has ``done`` and, with it, all that is known at the end."""
 
@@ -236,7 +251,10 @@ class ModelInfo:
 
 @dataclass(frozen=True)
 class Capabilities:
-    """What a provider can do; ``models`` are the ids in its cache, ``vision`` is None where nothing is known."""
+    """What a provider can do; ``models`` are the ids in its cache.
+
+    ``vision`` is whether one of them reads images; None where the server does not say.
+    """
 
     streaming: bool
     tool_calling: bool

@@ -18,13 +18,18 @@ from lmstudio_provider import (
     Usage,
 )
 from lmstudio_provider._readers import Event, SSEReader
+from lmstudio_provider._types import Call
 from lmstudio_provider._wire.errors import Asked
-from lmstudio_provider._wire.openai import as_chat, chat_call, chat_reply, models_reply
+from lmstudio_provider._wire.openai import chat_call, models_reply, reply
 from lmstudio_provider._wire.openai_stream import ChatStream
 
 
+def asked(*tools):
+    return Call("POST", "/v1/chat/completions", b"", "asked", tools)
+
+
 def reply_of(value):
-    return chat_reply(value, "asked", 2.0)
+    return reply(value, asked(), 2.0)
 
 
 @pytest.mark.parametrize(
@@ -140,7 +145,7 @@ def test_usage_that_is_not_told_is_none_and_never_zero(usage):
 
 
 def test_only_what_is_set_is_sent():
-    call = chat_call(as_chat(CompletionRequest("Hi")), "m", stream=False)
+    call = chat_call(CompletionRequest("Hi").as_chat(), "m", stream=False)
     assert (call.method, call.path, call.model) == ("POST", "/v1/chat/completions", "m")
     assert json.loads(call.body) == {
         "model": "m",
@@ -170,7 +175,7 @@ def test_every_option_goes_under_its_own_name():
     request = CompletionRequest(
         "Hi", "Be brief", model="ignored", tier="x", extra={"reasoning_effort": "low"}, **options
     )
-    body = json.loads(chat_call(as_chat(request), "m", stream=True).body)
+    body = json.loads(chat_call(request.as_chat(), "m", stream=True).body)
     assert body == {
         **options,
         "model": "m",
@@ -230,8 +235,8 @@ def test_the_choice_of_no_tool_of_the_request_is_refused():
         body_of(tools=[Tool("now")], tool_choice="never")
 
 
-def test_a_response_format_is_sent_as_it_is():
-    assert body_of(response_format={"type": "text"})["response_format"] == {"type": "text"}
+def test_a_format_of_text_is_not_sent():
+    assert "response_format" not in body_of(response_format={"type": "text"})
 
 
 @pytest.mark.parametrize("extra", [{"a": object()}, {"a": float("nan")}])
@@ -241,12 +246,12 @@ def test_what_is_no_json_is_refused(extra):
 
 
 def test_a_lone_surrogate_does_not_stop_a_request():
-    assert json.loads(chat_call(as_chat(CompletionRequest("\ud800")), "m", stream=False).body)
+    assert json.loads(chat_call(CompletionRequest("\ud800").as_chat(), "m", stream=False).body)
 
 
 def streamed(data, *, cut=None):
     """The chunks and the completion of the bytes of a body."""
-    reader, stream = SSEReader(Limits()), ChatStream("asked", Asked("asked"), 0.0)
+    reader, stream = SSEReader(Limits()), ChatStream(asked(), Asked("asked"), 0.0)
     pieces = [data] if cut is None else [data[i : i + cut] for i in range(0, len(data), cut)]
     chunks = []
     for piece in pieces:
@@ -335,7 +340,7 @@ def test_tool_calls_are_joined_and_come_with_the_last_chunk(sample, name, calls)
     ],
 )
 def test_an_error_in_a_stream_has_its_class_by_meaning(sample, name, kind, text):
-    stream = ChatStream("asked", Asked("asked"), 0.0)
+    stream = ChatStream(asked(), Asked("asked"), 0.0)
     with pytest.raises(kind) as caught:
         for event in SSEReader(Limits()).feed(sample(name)):
             stream.feed(event)
@@ -346,7 +351,7 @@ def test_an_error_in_a_stream_has_its_class_by_meaning(sample, name, kind, text)
 @pytest.mark.parametrize("data", ['{"message": "boom"}', '"boom"', '{"error": "boom"}'])
 def test_an_event_named_error_is_one_whatever_its_data(data):
     with pytest.raises(ServerError, match="boom"):
-        ChatStream("asked", Asked("asked"), 0.0).feed(Event("error", data))
+        ChatStream(asked(), Asked("asked"), 0.0).feed(Event("error", data))
 
 
 @pytest.mark.parametrize("data", [b"", b": nothing\n\n", None])
@@ -362,7 +367,7 @@ def test_an_answer_without_text_is_one_where_the_model_says_that_it_stopped():
 
 
 def test_a_stream_that_ends_without_its_end_is_interrupted(sample):
-    stream = ChatStream("asked", Asked("asked"), 0.0)
+    stream = ChatStream(asked(), Asked("asked"), 0.0)
     for event in SSEReader(Limits()).feed(sample("chat_stream_cut.sse")):
         stream.feed(event)
     with pytest.raises(StreamInterruptedError):
@@ -388,7 +393,7 @@ def test_a_stream_that_ends_without_its_end_is_interrupted(sample):
 )
 def test_an_event_of_the_wrong_shape_is_a_protocol_error(data):
     with pytest.raises(ProtocolError):
-        ChatStream("asked", Asked("asked"), 0.0).feed(Event("message", data))
+        ChatStream(asked(), Asked("asked"), 0.0).feed(Event("message", data))
 
 
 @pytest.mark.parametrize(
@@ -404,10 +409,10 @@ def test_an_event_of_the_wrong_shape_is_a_protocol_error(data):
     ],
 )
 def test_an_event_that_says_nothing_is_passed_over(data):
-    assert ChatStream("asked", Asked("asked"), 0.0).feed(Event("message", data)) is None
+    assert ChatStream(asked(), Asked("asked"), 0.0).feed(Event("message", data)) is None
 
 
 def test_a_chunk_is_made_of_what_a_delta_adds():
-    feed = ChatStream("asked", Asked("asked"), 0.0).feed
+    feed = ChatStream(asked(), Asked("asked"), 0.0).feed
     delta = {"content": "Hi", "reasoning_content": "hm"}
     assert feed(Event("message", json.dumps({"choices": [{"delta": delta}]}))) == Chunk("Hi", reasoning="hm")

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
 import uuid
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Sequence
 
 from .._types import ToolCall
 
@@ -82,10 +83,12 @@ class ToolCallAssembly:
     """Joins the pieces of tool calls: by id, else by index, else by position, else to the last one.
 
     A call's id and name come once; later pieces leave them out, or send them empty. A new id under an index that is
-    taken is another call (some servers count every call as 0).
+    taken is another call (some servers count every call as 0). A name that LM Studio has turned into snake_case is
+    that of the offered tool again (it does so since 0.3.23).
     """
 
-    def __init__(self) -> None:
+    def __init__(self, offered: Sequence[str] = ()) -> None:
+        self._offered = offered
         self._slots: list[_Slot] = []
 
     def add(self, pieces: object, whole: bool = False) -> None:
@@ -125,4 +128,12 @@ class ToolCallAssembly:
         slots = [slot for slot in self._slots if slot.name or slot.arguments]
         for slot in slots:
             slot.id = slot.id or f"call_{uuid.uuid4().hex[:12]}"
-        return tuple(ToolCall(slot.id, slot.name, raw_arguments="".join(slot.arguments)) for slot in slots)
+        return tuple(ToolCall(slot.id, self._name(slot.name), raw_arguments="".join(slot.arguments)) for slot in slots)
+
+    def _name(self, name: str) -> str:
+        alike = [each for each in self._offered if _folded(each) == _folded(name)]
+        return alike[0] if len(alike) == 1 and name not in self._offered else name
+
+
+def _folded(name: str) -> str:
+    return re.sub(r"[\W_]", "", name).lower()

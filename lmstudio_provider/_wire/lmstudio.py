@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from .._readers import SSEReader as Reader
+from .embeddings import embed_call, embed_reply
 from .errors import find_error
-from .openai import as_chat, chat_call, chat_reply, models_call, models_reply
+from .openai import chat_call, models_call, models_reply, reply, text_call
 from .openai_stream import ChatStream as Assembly
 
 __all__ = [
     "Assembly",
     "Reader",
-    "as_chat",
     "chat_call",
-    "chat_reply",
+    "embed_call",
+    "embed_reply",
     "find_error",
     "models_call",
     "models_reply",
+    "reply",
+    "text_call",
 ]

@@ -1,11 +1,12 @@
-"""The OpenAI-compatible endpoints, ``/v1/models`` and ``/v1/chat/completions``, as LM Studio speaks them."""
+"""The OpenAI-compatible endpoints for models, chat and text, as LM Studio speaks them."""
 
 from __future__ import annotations
 
 from typing import Any, Mapping
 
 from .._exceptions import InvalidRequestError, ProtocolError
-from .._requests import ChatRequest, CompletionRequest, Message, Tool, to_json
+from .._requests import ChatRequest, Message, TextRequest, Tool, to_json
+from .._structured import structure_of
 from .._types import Call, Completion, ModelInfo, Stats, ToolCall, Usage
 from .assembly import ThinkSplitter, ToolCallAssembly, split_unopened
 from .json_text import member
@@ -25,26 +26,34 @@ def models_call() -> Call:
 def models_reply(value: Any) -> list[ModelInfo]:
     """The models of a reply to ``models_call``; raises ProtocolError."""
     entries = member(value, "data", list, "the list of models")
-    ids = [member(entry, "id", str, "a model in the list") for entry in entries]
-    # Nothing but the id tells what a model is: LM Studio names embedding models so (LM Studio docs, openai-compat).
-    return [ModelInfo(id_, "embedding" if id_.startswith("text-embedding-") else "llm") for id_ in ids]
+    return [_model(entry, member(entry, "id", str, "a model in the list")) for entry in entries]
 
 
-def as_chat(request: CompletionRequest) -> ChatRequest:
-    """The chat of one or two messages that a completion is."""
-    options = {name: value for name, value in vars(request).items() if name not in ("user_message", "system_prompt")}
-    system = [] if request.system_prompt is None else [Message.system(request.system_prompt)]
-    return ChatRequest([*system, Message.user(request.user_message)], **options)
+def _model(entry: Mapping[str, Any], id_: str) -> ModelInfo:
+    # LM Studio tells the id alone here, and names embedding models so (LM Studio docs, openai-compat). Other servers
+    # say more: llama.cpp's "multimodal", or what LM Studio's own /api/v0/models says.
+    kind = "embedding" if id_.startswith("text-embedding-") else "llm"
+    kind = {"embeddings": "embedding", "embedding": "embedding", "vlm": "vlm"}.get(str(entry.get("type")), kind)
+    told = entry.get("capabilities")
+    if isinstance(told, Mapping):
+        vision = told["vision"] if isinstance(told.get("vision"), bool) else None
+    else:
+        vision = bool({"vision", "multimodal"}.intersection(map(str, told))) if isinstance(told, list) else None
+    return ModelInfo(id_, kind, vision=True if kind == "vlm" else vision)
+
+
+def text_call(request: TextRequest, model: str, stream: bool) -> Call:
+    """Ask for what comes after a text. Raises InvalidRequestError for what cannot be written as JSON."""
+    return _call("/v1/completions", {"model": model, "prompt": request.prompt}, request, stream)
 
 
 def chat_call(request: ChatRequest, model: str, stream: bool) -> Call:
     """Ask for the next message. Raises InvalidRequestError for what cannot be written as JSON."""
-    body: dict[str, Any] = {"model": model, "messages": [_message(message) for message in request.messages]}
-    body.update((name, value) for name in _FIELDS if (value := getattr(request, name)) is not None)
+    body: dict[str, Any] = {"model": model, "messages": with_ids([_message(each) for each in request.messages])}
     tools = [_tool(tool) for tool in request.tools]
     if request.tool_choice not in (None, "auto", "none", "required"):
         # LM Studio refuses the object that names one function: offering it alone says the same.
-        tools = [tool for tool in tools if tool.get("function", {}).get("name") == request.tool_choice]
+        tools = [tool for tool in tools if _tool_name(tool) == request.tool_choice]
         if not tools:
             raise InvalidRequestError(
                 f"tool_choice={request.tool_choice!r} names no tool of the request",
@@ -55,13 +64,40 @@ def chat_call(request: ChatRequest, model: str, stream: bool) -> Call:
         body["tool_choice"] = request.tool_choice
     if tools:
         body["tools"] = tools
-    if request.response_format is not None:
-        body["response_format"] = request.response_format
+    structure = structure_of(request.response_format)
+    if structure is not None:
+        schema = {"name": structure.name, "strict": True, "schema": structure.schema}
+        body["response_format"] = {"type": "json_schema", "json_schema": schema}
+    return _call("/v1/chat/completions", body, request, stream, tuple(filter(None, map(_tool_name, tools))))
+
+
+def _call(
+    path: str, body: dict[str, Any], request: ChatRequest | TextRequest, stream: bool, tools: tuple[str, ...] = ()
+) -> Call:
+    model = body["model"]
+    body.update((name, value) for name in _FIELDS if (value := getattr(request, name)) is not None)
     body["stream"] = stream
     if stream:
         body["stream_options"] = {"include_usage": True}
     body.update(request.extra)
-    return Call("POST", "/v1/chat/completions", to_json(body, "the request").encode("ascii"), model)
+    return Call("POST", path, to_json(body, "the request").encode("ascii"), model, tools)
+
+
+def with_ids(messages: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The messages with an id for each tool call: an empty one is refused (LM Studio bug-tracker 830)."""
+    waiting: list[str] = []
+    for number, message in enumerate(messages):
+        calls = message.get("tool_calls")
+        if isinstance(calls, (list, tuple)) and all(isinstance(each, Mapping) for each in calls):
+            waiting = [each.get("id") or f"call_{number}_{place}" for place, each in enumerate(calls)]
+            message["tool_calls"] = [{**each, "id": id_} for each, id_ in zip(calls, waiting)]
+        elif message.get("role") == "tool":
+            # A result without an id is that of the first call that has none yet.
+            id_ = message.get("tool_call_id") or next(iter(waiting), "")
+            if id_:
+                message["tool_call_id"] = id_
+            waiting = [each for each in waiting if each != id_]
+    return messages
 
 
 def _message(message: Message | Mapping[str, Any]) -> dict[str, Any]:
@@ -84,6 +120,11 @@ def _called(call: ToolCall) -> dict[str, str]:
     return {"name": call.name, "arguments": call.raw_arguments or "{}"}
 
 
+def _tool_name(tool: Mapping[str, Any]) -> str | None:
+    function = tool.get("function")
+    return text_or_none(function.get("name")) if isinstance(function, Mapping) else None
+
+
 def _tool(tool: Tool | Mapping[str, Any]) -> dict[str, Any]:
     if not isinstance(tool, Tool):
         return dict(tool)
@@ -91,23 +132,27 @@ def _tool(tool: Tool | Mapping[str, Any]) -> dict[str, Any]:
     return {"type": "function", "function": function}
 
 
-def chat_reply(value: Any, requested_model: str, duration_s: float) -> Completion:
-    """The completion of a whole reply; raises ProtocolError."""
-    what = "the reply"
-    choices = member(value, "choices", list, what)
+def reply(value: Any, call: Call, duration_s: float) -> Completion:
+    """The completion of a whole reply to a chat or a text; raises ProtocolError."""
+    choices = member(value, "choices", list, "the reply")
     if not choices:
         raise ProtocolError("the reply has no choices: the list is empty", sent=True)
-    message = member(choices[0], "message", dict, "the reply's first choice")
-    reasoning = reasoning_text(message)
-    text, thought = _split(content_text(message.get("content")), unopened=not reasoning)
-    tools = ToolCallAssembly()
-    tools.add(message.get("tool_calls"), whole=True)
+    choice = choices[0]
+    tools = ToolCallAssembly(call.tools)
+    reasoning = thought = ""
+    if isinstance(choice, dict) and isinstance(choice.get("text"), str):
+        text = choice["text"]  # of /v1/completions: as the model wrote it
+    else:
+        message = member(choice, "message", dict, "the reply's first choice")
+        reasoning = reasoning_text(message)
+        text, thought = _split(content_text(message.get("content")), unopened=not reasoning)
+        tools.add(message.get("tool_calls"), whole=True)
     usage = read_usage(value.get("usage"))
     return Completion(
         text=text,
-        model=text_or_none(value.get("model")) or requested_model,
-        requested_model=requested_model,
-        finish_reason=text_or_none(choices[0].get("finish_reason")),
+        model=text_or_none(value.get("model")) or call.model,
+        requested_model=call.model,
+        finish_reason=text_or_none(choice.get("finish_reason")),
         reasoning=reasoning + thought,
         tool_calls=tools.calls(),
         usage=usage,

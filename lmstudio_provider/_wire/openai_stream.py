@@ -7,7 +7,7 @@ from typing import Any, Mapping
 
 from .._exceptions import ProtocolError, StreamInterruptedError
 from .._readers import Event
-from .._types import Chunk, Completion, Usage
+from .._types import Call, Chunk, Completion, Usage
 from .assembly import ThinkSplitter, ToolCallAssembly, split_unopened
 from .errors import Asked, Fault, fault_error, find_fault
 from .json_text import member, parse
@@ -41,8 +41,8 @@ _BLOCK = 1000
 class ChatStream:
     """Makes chunks of the events of one reply, and keeps what they add up to."""
 
-    def __init__(self, requested_model: str, asked: Asked, started: float) -> None:
-        self._requested_model = requested_model
+    def __init__(self, call: Call, asked: Asked, started: float) -> None:
+        self._requested_model = call.model
         self._asked = asked
         self._started = started  # time.monotonic() when the request was sent
         self._first: float | None = None
@@ -50,12 +50,13 @@ class ChatStream:
         self._text = _Text()
         self._reasoning = _Text()
         self._think = ThinkSplitter()
-        self._tools = ToolCallAssembly()
+        self._tools = ToolCallAssembly(call.tools)
         self._id: str | None = None
         self._model: str | None = None
         self._usage: Usage | None = None
         self._stats: object = None
         self._finish_reason: str | None = None
+        self._raw = False
         #: Whether the server said that it is over.
         self.done = False
 
@@ -89,6 +90,9 @@ class ChatStream:
         if not isinstance(choice, dict):
             raise ProtocolError(f"a choice in the stream is {type(choice).__name__}, not an object", sent=True)
         self._finish_reason = text_or_none(choice.get("finish_reason")) or self._finish_reason
+        if isinstance(choice.get("text"), str):  # of /v1/completions: as the model wrote it
+            self._raw = True
+            return self._chunk(choice["text"], "")
         if choice.get("delta") is None:
             return None
         return self._delta(member(choice, "delta", dict, "a choice in the stream"))
@@ -137,7 +141,7 @@ class ChatStream:
         duration = (self._ended or time.monotonic()) - self._started
         first = None if self._first is None else self._first - self._started
         text, reasoning = self._text.whole(), self._reasoning.whole()
-        if not self._think.thought and not reasoning:
+        if not self._think.thought and not reasoning and not self._raw:
             text, unopened = split_unopened(text)
             reasoning += unopened
         return Completion(

@@ -1,0 +1,44 @@
+"""The user's own functions, called in the middle of a reply, and warnings that point to the user's own line."""
+
+from __future__ import annotations
+
+import sys
+import traceback
+import warnings
+from typing import Callable, Generic, TypeVar
+
+from ._exceptions import InvalidRequestError
+
+_Value = TypeVar("_Value")
+
+
+class Callback(Generic[_Value]):
+    """Calls a function until it fails: what it raises must not cost the reply, and is told as a warning at the end."""
+
+    def __init__(self, name: str, function: Callable[[_Value], object] | None) -> None:
+        if function is not None and not callable(function):
+            raise InvalidRequestError(f"{name}={function!r} cannot be called", hint="Options go by name: model=...")
+        self._name = name
+        self._function = function
+        self._failure = ""
+
+    def __call__(self, value: _Value) -> None:
+        if self._function is not None:
+            try:
+                self._function(value)
+            except Exception:
+                self._function, self._failure = None, traceback.format_exc()
+
+    def warn(self) -> None:
+        """Issue the warning, if the function failed."""
+        if self._failure:
+            warn(f"{self._name} failed, and was not called again:\n{self._failure}", RuntimeWarning)
+
+
+def warn(message: str, category: type[Warning]) -> None:
+    """Issue a warning for the line outside of this package that led here."""
+    level, frame = 1, sys._getframe(1)
+    package = f"{__package__}."
+    while frame.f_back is not None and f"{frame.f_globals.get('__name__', '')}.".startswith(package):
+        level, frame = level + 1, frame.f_back
+    warnings.warn(message, category, stacklevel=level + 1)

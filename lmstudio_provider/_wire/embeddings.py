@@ -1,0 +1,52 @@
+"""Texts as vectors, over the OpenAI-compatible ``/v1/embeddings``."""
+
+from __future__ import annotations
+
+import array
+import base64
+import struct
+from typing import Any, Sequence
+
+from .._exceptions import ProtocolError
+from .._requests import to_json
+from .._types import Call, Embeddings, Usage
+from .json_text import member
+from .openai import read_usage, text_or_none
+
+
+def embed_call(texts: Sequence[str], model: str) -> Call:
+    """Ask for the vectors of some texts."""
+    body = {"model": model, "input": list(texts)}
+    return Call("POST", "/v1/embeddings", to_json(body, "the texts").encode("ascii"), model)
+
+
+def embed_reply(value: Any, call: Call, count: int) -> Embeddings:
+    """The vectors of ``count`` texts, in the order of the texts; raises ProtocolError."""
+    entries = member(value, "data", list, "the reply")
+    vectors: dict[object, list[float]] = {}
+    for position, entry in enumerate(entries):
+        vector = _vector(entry.get("embedding") if isinstance(entry, dict) else None)
+        vectors[entry.get("index", position)] = vector
+    if len(entries) != count or set(vectors) != set(range(count)):
+        raise ProtocolError(f"the reply has {len(entries)} vectors, which are not those of {count} texts", sent=True)
+    usage = read_usage(value.get("usage"))
+    if usage is not None and not usage.prompt_tokens:
+        usage = Usage(total_tokens=usage.total_tokens or None)
+    # LM Studio always reports 0, which is no count (wire samples: usage of embeddings).
+    usage = None if usage == Usage() else usage
+    return Embeddings(
+        [vectors[index] for index in range(count)], text_or_none(value.get("model")) or call.model, call.model, usage
+    )
+
+
+def _vector(value: object) -> list[float]:
+    """A vector as a list of numbers, or as base64 of little-endian 32-bit floats."""
+    try:
+        if isinstance(value, str):
+            data = base64.b64decode(value, validate=True)
+            return list(struct.unpack(f"<{len(data) // 4}f", data))
+        if isinstance(value, list) and value:
+            return array.array("d", value).tolist()
+    except (ValueError, TypeError, OverflowError, struct.error):
+        pass
+    raise ProtocolError(f"a vector of the reply is no list of numbers: {str(value)[:100]}", sent=True)

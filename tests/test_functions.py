@@ -1,0 +1,424 @@
+from __future__ import annotations
+
+import dataclasses
+import enum
+import functools
+import sys
+import typing
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Annotated, Any, Literal, NewType, Optional, TypedDict, Union
+
+import pytest
+
+from lmstudio_provider import ConfigurationError, InvalidRequestError, Tool
+from lmstudio_provider._functions import Function
+from lmstudio_provider._hints import MisfitError
+
+
+class Sky(enum.Enum):
+    CLEAR = "clear"
+    GREY = "grey"
+
+
+class Level(enum.IntEnum):
+    LOW = 1
+    HIGH = 2
+
+
+class When(enum.Enum):
+    NOW = datetime(2026, 1, 1)
+
+
+@dataclass
+class Place:
+    """Where it is."""
+
+    city: str
+    country: Annotated[str, "As two letters."] = "NO"
+    tags: list[str] = field(default_factory=list)
+
+
+@dataclass
+class Tree:
+    name: str
+    children: list[Tree] = field(default_factory=list)
+
+
+@dataclass
+class Positive:
+    value: int
+
+    def __post_init__(self) -> None:
+        if self.value < 1:
+            raise ValueError("below 1")
+
+
+class Options(TypedDict, total=False):
+    verbose: bool
+
+
+class Query(Options):
+    text: str
+
+
+@dataclass
+class Stamped:
+    at: datetime
+
+
+@dataclass
+class Broken:
+    at: NoSuchThing  # noqa: F821
+
+
+UserId = NewType("UserId", int)
+
+
+def of_hint(hint, **members):
+    """A function with one parameter, ``x``, of that hint."""
+
+    def function(x):
+        return x
+
+    function.__annotations__ = {"x": hint}
+    return Function(function)
+
+
+# What cannot be a tool
+
+
+@pytest.mark.parametrize(
+    ("hint", "said"),
+    [
+        (datetime, "datetime.datetime"),
+        (bytes, "bytes"),
+        (list[complex], "complex"),
+        (dict[int, str], "keys"),
+        (Optional[datetime], "datetime"),
+        (Literal[b"x"], "no JSON"),
+        (When, "no JSON"),
+        (enum.Enum("Empty", []), "no JSON"),
+        (typing.TypeVar("T"), "~T"),
+        (typing.Callable[[], None], "Callable"),
+        (type, "type"),
+    ],
+    ids=str,
+)
+def test_a_hint_that_json_schema_cannot_say_names_function_and_parameter(hint, said):
+    with pytest.raises(ConfigurationError, match=r"function: the parameter 'x'") as caught:
+        of_hint(hint)
+    assert said in str(caught.value)
+
+
+def test_the_field_of_a_class_that_cannot_be_said_is_named_with_its_way():
+    with pytest.raises(ConfigurationError, match=r"function: the parameter 'x' > Stamped: the field 'at' is hinted"):
+        of_hint(Stamped)
+
+
+def test_a_parameter_without_a_hint_is_refused():
+    def look_up(word):
+        return word
+
+    with pytest.raises(ConfigurationError, match="look_up: the parameter 'word' has no type hint"):
+        Tool.from_function(look_up)
+
+
+def test_any_number_of_values_is_refused():
+    def add(*numbers: int) -> int:
+        return sum(numbers)
+
+    def note(**fields: str) -> None: ...
+
+    for function in (add, note):
+        with pytest.raises(ConfigurationError, match="any number of values"):
+            Tool.from_function(function)
+
+
+@pytest.mark.parametrize("hint", ["NoSuchThing", Broken])
+def test_a_hint_that_cannot_be_looked_up_is_refused(hint):
+    with pytest.raises(ConfigurationError, match="NoSuchThing"):
+        of_hint(hint)
+
+
+def test_an_async_function_is_refused():
+    async def wait(seconds: float) -> None: ...
+
+    with pytest.raises(ConfigurationError, match="wait is async"):
+        Tool.from_function(wait)
+
+
+@pytest.mark.parametrize("value", [None, 7, "get_weather"])
+def test_what_is_no_function_is_refused(value):
+    with pytest.raises(ConfigurationError, match="cannot be called"):
+        Tool.from_function(value)
+
+
+def test_a_builtin_whose_parameters_have_no_hints_is_refused():
+    with pytest.raises(ConfigurationError, match="len"):
+        Tool.from_function(len)
+
+
+def test_a_function_without_a_name_needs_one():
+    lambda_: Any = lambda: 1  # noqa: E731
+    with pytest.raises(InvalidRequestError, match="<lambda>"):
+        Tool.from_function(lambda_)
+    assert Tool.from_function(lambda_, name="one", description="Always 1").name == "one"
+
+
+# The schema of each kind
+
+
+@pytest.mark.parametrize(
+    ("hint", "schema"),
+    [
+        (str, {"type": "string"}),
+        (int, {"type": "integer"}),
+        (float, {"type": "number"}),
+        (bool, {"type": "boolean"}),
+        (None, {"type": "null"}),
+        (Any, {}),
+        (object, {}),
+        (Optional[int], {"anyOf": [{"type": "integer"}, {"type": "null"}]}),
+        (Union[int, str], {"anyOf": [{"type": "integer"}, {"type": "string"}]}),
+        (Literal["a", "b"], {"type": "string", "enum": ["a", "b"]}),
+        (Literal[1, "a", None], {"enum": [1, "a", None]}),
+        (Literal[Sky.GREY], {"type": "string", "enum": ["grey"]}),
+        (Sky, {"type": "string", "enum": ["clear", "grey"]}),
+        (Level, {"type": "integer", "enum": [1, 2]}),
+        (list, {"type": "array"}),
+        (list[int], {"type": "array", "items": {"type": "integer"}}),
+        (Sequence, {"type": "array"}),
+        (typing.Sequence[str], {"type": "array", "items": {"type": "string"}}),
+        (set[str], {"type": "array", "items": {"type": "string"}}),
+        (tuple, {"type": "array"}),
+        (tuple[int, ...], {"type": "array", "items": {"type": "integer"}}),
+        (
+            tuple[int, str],
+            {"type": "array", "prefixItems": [{"type": "integer"}, {"type": "string"}], "minItems": 2, "maxItems": 2},
+        ),
+        (dict, {"type": "object"}),
+        (Mapping, {"type": "object"}),
+        (dict[str, float], {"type": "object", "additionalProperties": {"type": "number"}}),
+        (Annotated[int, "How many."], {"type": "integer", "description": "How many."}),
+        (Annotated[int, 7, "How many."], {"type": "integer", "description": "How many."}),
+        (UserId, {"type": "integer"}),
+        (
+            Place,
+            {
+                "type": "object",
+                "properties": {
+                    "city": {"type": "string"},
+                    "country": {"type": "string", "description": "As two letters.", "default": "NO"},
+                    "tags": {"type": "array", "items": {"type": "string"}},
+                },
+                "required": ["city"],
+                "additionalProperties": False,
+                "description": "Where it is.",
+            },
+        ),
+        (
+            Query,
+            {
+                "type": "object",
+                "properties": {"verbose": {"type": "boolean"}, "text": {"type": "string"}},
+                "required": ["text"],
+                "additionalProperties": False,
+            },
+        ),
+    ],
+    ids=str,
+)
+def test_the_schema_of_a_hint(hint, schema):
+    assert of_hint(hint).schema["properties"]["x"] == schema
+
+
+def test_a_class_that_refers_to_itself_is_a_definition():
+    schema = of_hint(Tree).schema
+    assert schema["properties"]["x"] == {"$ref": "#/$defs/Tree"}
+    assert schema["$defs"]["Tree"] == {
+        "type": "object",
+        "properties": {"name": {"type": "string"}, "children": {"type": "array", "items": {"$ref": "#/$defs/Tree"}}},
+        "required": ["name"],
+        "additionalProperties": False,
+    }
+
+
+@pytest.mark.skipif(sys.version_info < (3, 10), reason="X | Y is Python 3.10 syntax")
+def test_a_union_may_be_written_with_a_bar():
+    assert of_hint("int | None").schema["properties"]["x"] == {"anyOf": [{"type": "integer"}, {"type": "null"}]}
+
+
+@pytest.mark.skipif(sys.version_info < (3, 11), reason="NotRequired is in typing since Python 3.11")
+def test_a_key_that_is_not_required_may_be_missing():
+    class Search(TypedDict):
+        text: str
+        limit: typing.NotRequired[int]
+
+    schema = of_hint(Search).schema["properties"]["x"]
+    assert schema["required"] == ["text"]
+    assert schema["properties"]["limit"] == {"type": "integer"}
+
+
+def get_weather(
+    city: str,
+    days: int = 1,
+    unit: Literal["celsius", "fahrenheit"] = "celsius",
+    place: Optional[Place] = None,  # noqa: UP045 (Python 3.9 looks it up)
+) -> str:
+    """Tell the weather.
+
+    Looks into the sky.
+
+    Args:
+        city: Where to look,
+            by its name: as on a map.
+        days (int): How far ahead.
+        unit: Of the temperature.
+
+    Returns:
+        A sentence.
+    """
+    return f"{city} {days} {unit} {place}"
+
+
+def test_name_description_and_parameters_come_from_the_function():
+    tool = Tool.from_function(get_weather)
+    assert (tool.name, tool.description) == ("get_weather", "Tell the weather.\n\nLooks into the sky.")
+    assert tool.function is get_weather
+    properties = tool.parameters["properties"]
+    assert tool.parameters["required"] == ["city"]
+    assert tool.parameters["additionalProperties"] is False
+    assert properties["city"] == {"type": "string", "description": "Where to look, by its name: as on a map."}
+    assert properties["days"] == {"type": "integer", "description": "How far ahead.", "default": 1}
+    assert properties["unit"]["enum"] == ["celsius", "fahrenheit"]
+    assert "default" not in properties["place"]
+
+
+def test_the_text_of_annotated_wins_over_the_docstring():
+    def roll(sides: Annotated[int, "At least 2."]) -> int:
+        """Roll a die.
+
+        Args:
+            sides: Of the die.
+        """
+        return sides
+
+    assert Tool.from_function(roll).parameters["properties"]["sides"]["description"] == "At least 2."
+
+
+def test_a_function_without_a_docstring_has_no_description():
+    assert of_hint(int).description == ""
+
+
+def test_methods_partials_classes_and_callable_objects_are_functions():
+    class Clock:
+        def at(self, hour: int) -> str:
+            """Tell the hour."""
+            return f"{hour} h"
+
+        def __call__(self, minute: int) -> int:
+            """Tell the minute."""
+            return minute
+
+    assert Function(Clock().at).call({"hour": 3}) == "3 h"
+    assert Function(Clock().at).description == "Tell the hour."
+    assert Function(Clock()).call({"minute": 4}) == 4
+    assert Function(functools.partial(get_weather, days=2)).call({"city": "Oslo"}).startswith("Oslo 2")
+    assert Function(Place).call({"city": "Oslo"}) == Place("Oslo")
+
+
+# Calling it with what the model wrote
+
+
+@pytest.mark.parametrize(
+    ("hint", "value", "path"),
+    [
+        (str, 7, "$.x"),
+        (int, "7", "$.x"),
+        (int, 1.5, "$.x"),
+        (int, True, "$.x"),
+        (float, float("nan"), "$.x"),
+        (bool, 1, "$.x"),
+        (Literal[1], True, "$.x"),
+        (Sky, "blue", "$.x"),
+        (list[int], [1, "2"], "$.x[1]"),
+        (tuple[int, str], [1], "$.x"),
+        (dict[str, int], {"a": None}, "$.x.a"),
+        (Place, {}, "$.x.city"),
+        (Place, {"city": "Oslo", "zip": 7}, "$.x.zip"),
+        (Optional[Place], {"city": 7}, "$.x.city"),
+        (Tree, {"name": "a", "children": [{"name": 7}]}, "$.x.children[0].name"),
+        (Positive, {"value": 0}, "$.x"),
+        (list[Positive], [{"value": 1}, {"value": -1}], "$.x[1]"),
+    ],
+    ids=str,
+)
+def test_arguments_that_do_not_fit_tell_where(hint, value, path):
+    with pytest.raises(MisfitError) as caught:
+        of_hint(hint).call({"x": value})
+    assert caught.value.misfit.path == path
+
+
+def test_a_missing_and_an_unknown_argument_do_not_fit():
+    for arguments, path in (({}, "$.city"), ({"city": "Oslo", "town": "Oslo"}, "$.town")):
+        with pytest.raises(MisfitError) as caught:
+            Function(get_weather).call(arguments)
+        assert caught.value.misfit.path == path
+
+
+def test_a_number_that_no_float_holds_does_not_fit():
+    with pytest.raises(MisfitError):
+        of_hint(float).call({"x": 10**400})
+
+
+@pytest.mark.parametrize(
+    ("hint", "value", "built"),
+    [
+        (int, 3.0, 3),
+        (float, 3, 3.0),
+        (Union[float, str], 3, 3.0),
+        (Any, {"a": [1]}, {"a": [1]}),
+        (Optional[int], None, None),
+        (Literal[Sky.GREY], "grey", Sky.GREY),
+        (Sky, "clear", Sky.CLEAR),
+        (Level, 2, Level.HIGH),
+        (set[int], [1, 1], {1}),
+        (tuple[int, ...], [1, 2], (1, 2)),
+        (tuple[int, Sky], [1, "grey"], (1, Sky.GREY)),
+        (dict[str, Sky], {"a": "grey"}, {"a": Sky.GREY}),
+        (typing.Sequence[Place], [{"city": "Oslo"}], [Place("Oslo")]),
+        (Union[Tree, Place], {"city": "Oslo", "tags": ["x"]}, Place("Oslo", tags=["x"])),
+        (Tree, {"name": "a", "children": [{"name": "b"}]}, Tree("a", [Tree("b")])),
+        (Query, {"text": "a"}, {"text": "a"}),
+    ],
+    ids=str,
+)
+def test_arguments_become_what_the_hints_say(hint, value, built):
+    result = of_hint(hint).call({"x": value})
+    assert result == built
+    assert type(result) is type(built)
+
+
+def test_what_is_left_out_has_its_default():
+    assert Function(get_weather).call({"city": "Oslo"}) == "Oslo 1 celsius None"
+
+
+def test_parameters_that_go_by_position_alone_are_given_so():
+    def divide(a: int, b: int = 2, /) -> float:
+        return a / b
+
+    assert Function(divide).call({"b": 4, "a": 2}) == 0.5
+
+
+def test_a_field_that_is_not_given_to_the_constructor_is_no_parameter():
+    @dataclass
+    class Counted:
+        name: str
+        size: int = dataclasses.field(init=False)
+
+        def __post_init__(self) -> None:
+            self.size = len(self.name)
+
+    assert of_hint(Counted).call({"x": {"name": "abc"}}).size == 3
