@@ -24,8 +24,9 @@ from ._exceptions import (
     ToolArgumentsError,
 )
 from ._lmstudio import LMStudioProvider
+from ._messages import Message, Tool
 from ._provider import Provider
-from ._requests import ChatRequest, CompletionRequest, Message, TextRequest, Tool
+from ._requests import ChatRequest, CompletionRequest, TextRequest
 from ._stream import Stream
 from ._types import (
     Capabilities,

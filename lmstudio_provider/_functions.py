@@ -55,10 +55,17 @@ class Function:
         default = None if parameter.default is parameter.empty else parameter.default
         return Member(parameter.name, hints[parameter.name], required, default, descriptions.get(parameter.name, ""))
 
-    def call(self, arguments: Mapping[str, Any]) -> Any:
-        """Call the function with ``arguments``, converted to what its hints say; raises MisfitError, or its error."""
+    def read(self, arguments: Mapping[str, Any]) -> dict[str, Any]:
+        """The arguments as what the hints say; raises MisfitError."""
         values: dict[str, Any] = self._shapes.read(self._shape, dict(arguments))
-        return self._function(*[values.pop(name) for name in self._positional], **values)
+        return values
+
+    def call(self, values: Mapping[str, Any]) -> Any:
+        """Call the function with what ``read`` returned."""
+        by_position = [values[name] for name in self._positional]
+        return self._function(
+            *by_position, **{name: each for name, each in values.items() if name not in self._positional}
+        )
 
 
 def _described(docstring: str) -> tuple[str, dict[str, str]]:

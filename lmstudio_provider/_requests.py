@@ -1,117 +1,17 @@
-"""What goes out: messages, tools and the two kinds of request, checked when they are made."""
+"""What goes out: the three kinds of request, checked when they are made."""
 
 from __future__ import annotations
 
 import dataclasses
 import difflib
-import json
 import math
-import os
-import re
 from dataclasses import dataclass, field
-from typing import Any, Callable, Iterable, Mapping, Sequence, TypedDict, TypeVar, Union
+from typing import Any, Iterable, Mapping, Sequence, TypedDict, TypeVar, Union
 
 from ._exceptions import InvalidRequestError
-from ._functions import Function
-from ._images import Image, data_url
+from ._messages import Message, Tool, all_of
 from ._structured import structure_of
-from ._types import Timeout, ToolCall
-
-
-@dataclass(frozen=True)
-class Message:
-    """One turn of a conversation: ``role`` is "system", "user", "assistant" or "tool"."""
-
-    role: str
-    #: Text, or a list of parts in OpenAI's form; None is sent as "", because LM Studio wants it in every message.
-    content: str | Sequence[Mapping[str, Any]] | None
-    name: str | None = None
-    #: What the assistant wanted called.
-    tool_calls: Sequence[ToolCall] = ()
-    #: Which call a message of role "tool" answers.
-    tool_call_id: str | None = None
-
-    def __post_init__(self) -> None:
-        if self.role not in ("system", "user", "assistant", "tool"):
-            hint = "There are 'system', 'user', 'assistant' and 'tool'; a dict may have any other"
-            raise InvalidRequestError(f"Message: role={self.role!r} is unknown", hint=hint)
-        if self.content is not None and not isinstance(self.content, str):
-            _all_of("Message: content", self.content, Mapping)
-        object.__setattr__(self, "tool_calls", _all_of("Message: tool_calls", self.tool_calls, ToolCall))
-
-    @classmethod
-    def system(cls, text: str) -> Message:
-        """Instructions for the whole conversation."""
-        return cls("system", text)
-
-    @classmethod
-    def user(cls, text: str, images: Image | Sequence[Image] = ()) -> Message:
-        """What the user says, with images: paths, bytes or ``data:`` URLs of PNG or JPEG.
-
-        Raises InvalidRequestError for an image that LM Studio is known to refuse (http URLs, WebP).
-        """
-        if isinstance(images, (str, bytes, os.PathLike)):
-            images = [images]
-        if not images:
-            return cls("user", text)
-        parts: list[Mapping[str, Any]] = [{"type": "text", "text": text}]
-        parts += [{"type": "image_url", "image_url": {"url": data_url(image)}} for image in images]
-        return cls("user", parts)
-
-    @classmethod
-    def assistant(cls, text: str | None = "", tool_calls: Sequence[ToolCall] = ()) -> Message:
-        """What the model said, and what it wanted called."""
-        return cls("assistant", text, tool_calls=tool_calls)
-
-    @classmethod
-    def tool(cls, call: ToolCall | str, result: object) -> Message:
-        """The result of ``call`` (or of the call with that id): text as it is, anything else as JSON."""
-        call_id = call.id if isinstance(call, ToolCall) else call
-        text = result if isinstance(result, str) else to_json(result, "the tool's result")
-        return cls("tool", text, tool_call_id=call_id)
-
-
-@dataclass(frozen=True)
-class Tool:
-    """A function that the model may ask for; ``parameters`` is the JSON schema of its arguments.
-
-    ``function`` is what ``run_tools`` calls; ``Tool.from_function(fn)`` reads all the others from it.
-
-    Names of lower-case letters, digits and ``_`` come back unchanged; LM Studio may turn others into snake_case.
-    """
-
-    name: str
-    description: str = ""
-    parameters: Mapping[str, Any] = field(default_factory=lambda: {"type": "object", "properties": {}})
-    function: Callable[..., Any] | None = field(default=None, repr=False)
-
-    def __post_init__(self) -> None:
-        if not isinstance(self.name, str) or not re.fullmatch(r"[\w.-]+", self.name):
-            raise InvalidRequestError(f"Tool: name={self.name!r} is no name of letters, digits, '_', '-' and '.'")
-        if not isinstance(self.description, str):
-            raise InvalidRequestError(f"Tool {self.name}: description is {type(self.description).__name__}, not text")
-        if not isinstance(self.parameters, Mapping):
-            kind = type(self.parameters).__name__
-            raise InvalidRequestError(f"Tool {self.name}: parameters is {kind}, not a JSON schema as a mapping")
-        if self.function is not None and not callable(self.function):
-            raise InvalidRequestError(f"Tool {self.name}: function={self.function!r} cannot be called")
-
-    @classmethod
-    def from_function(
-        cls, function: Callable[..., Any], *, name: str | None = None, description: str | None = None
-    ) -> Tool:
-        """Make a tool of a function with type hints.
-
-        The description is the docstring up to its first section; that of a parameter is in the section ``Args:``, or
-        is the text in ``Annotated[type, "text"]``. Hints are str, int, float, bool, None, Any, Optional, Union,
-        Literal, Enum, list, tuple, set, dict with keys of text, dataclasses and TypedDict, nested as you like;
-        parameters with a default may be left out. Raises ConfigurationError, which names function and parameter, for
-        anything else.
-        """
-        read = Function(function)
-        said = read.description if description is None else description
-        return cls(name or read.name, said, read.schema, function)
-
+from ._types import Timeout
 
 #: The least and the most of each number, and whether it has to be whole. LM Studio docs: openai-compat.
 _NUMBERS: dict[str, tuple[float, float, bool]] = {
@@ -270,23 +170,10 @@ class ChatRequest(_Options, _Messages):
         for position, message in enumerate(self.messages):
             if not isinstance(message, Message) and not (isinstance(message, Mapping) and "role" in message):
                 raise InvalidRequestError(f"messages[{position}] is neither a Message nor a dict with a role")
-        object.__setattr__(self, "tools", _all_of("tools", self.tools, (Tool, Mapping)))
+        object.__setattr__(self, "tools", all_of("tools", self.tools, (Tool, Mapping)))
         if self.tool_choice == "required" and not self.tools:
             raise InvalidRequestError("tool_choice='required' without tools", hint="Give tools=[...], too")
         structure_of(self.response_format)
-
-
-def _all_of(what: str, values: Any, kinds: Any) -> tuple[Any, ...]:
-    """``values`` as a tuple, of which each is of one of ``kinds``; raises InvalidRequestError."""
-    if values is None:
-        return ()
-    if isinstance(values, (str, bytes, Mapping)) or not isinstance(values, Iterable):
-        raise InvalidRequestError(f"{what} is {type(values).__name__}, not a sequence")
-    found: tuple[Any, ...] = tuple(values)
-    for position, value in enumerate(found):
-        if not isinstance(value, kinds):
-            raise InvalidRequestError(f"{what}[{position}] is a {type(value).__name__}, which cannot be there")
-    return found
 
 
 #: What ``complete`` takes, what ``chat`` takes, and what ``complete_text`` takes.
@@ -325,12 +212,17 @@ class CompletionOverrides(Overrides, total=False):
     system_prompt: str | None
 
 
-class ChatOverrides(Overrides, total=False):
+class ToolOverrides(Overrides, total=False):
+    """Keyword arguments of ``run_tools`` and of conversations."""
+
+    tool_choice: str | None
+    response_format: ResponseFormat | None
+
+
+class ChatOverrides(ToolOverrides, total=False):
     """Keyword arguments of ``chat`` and ``complete_with_tools``."""
 
     tools: Iterable[Tool | Mapping[str, Any]] | None
-    tool_choice: str | None
-    response_format: ResponseFormat | None
 
 
 class StreamOverrides(CompletionOverrides, ChatOverrides, total=False):
@@ -358,11 +250,3 @@ def override(request: _Request, **overrides: Any) -> _Request:
                 hint = f"Did you mean {near[0]!r}?"
             raise InvalidRequestError(f"{type(request).__name__} has no field {name!r}", hint=hint)
     return dataclasses.replace(request, **overrides) if overrides else request
-
-
-def to_json(value: object, what: str) -> str:
-    """``value`` as JSON text; raises InvalidRequestError naming ``what`` where it is none."""
-    try:
-        return json.dumps(value, allow_nan=False, separators=(",", ":"))
-    except (TypeError, ValueError, RecursionError) as error:
-        raise InvalidRequestError(f"{what} cannot be written as JSON: {error}") from error

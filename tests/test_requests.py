@@ -4,7 +4,8 @@ import math
 import pytest
 
 from lmstudio_provider import ChatRequest, CompletionRequest, InvalidRequestError, Message, Tool, ToolCall
-from lmstudio_provider._requests import override, to_json
+from lmstudio_provider._messages import to_json
+from lmstudio_provider._requests import override
 
 PNG = b"\x89PNG\r\n\x1a\n" + bytes(8)
 JPEG = b"\xff\xd8\xff\xe0" + bytes(8)

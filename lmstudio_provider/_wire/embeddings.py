@@ -8,7 +8,7 @@ import struct
 from typing import Any, Sequence
 
 from .._exceptions import ProtocolError
-from .._requests import to_json
+from .._messages import to_json
 from .._types import Call, Embeddings, Usage
 from .json_text import member
 from .openai import read_usage, text_or_none

@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import Any, Mapping
 
 from .._exceptions import InvalidRequestError, ProtocolError
-from .._requests import ChatRequest, Message, TextRequest, Tool, to_json
+from .._messages import Message, Tool, to_json
+from .._requests import ChatRequest, TextRequest
 from .._structured import structure_of
-from .._types import Call, Completion, ModelInfo, Stats, ToolCall, Usage
+from .._types import Call, Completion, ModelInfo, Stats, Usage
 from .assembly import ThinkSplitter, ToolCallAssembly, split_unopened
 from .json_text import member
 
@@ -104,20 +105,7 @@ def _message(message: Message | Mapping[str, Any]) -> dict[str, Any]:
     if not isinstance(message, Message):
         # Every message needs content, one with tool calls too: null, or none at all, is refused.
         return {**message, "content": "" if message.get("content") is None else message["content"]}
-    wire: dict[str, Any] = {"role": message.role, "content": "" if message.content is None else message.content}
-    if message.name is not None:
-        wire["name"] = message.name
-    if message.tool_calls:
-        wire["tool_calls"] = [
-            {"id": call.id, "type": "function", "function": _called(call)} for call in message.tool_calls
-        ]
-    if message.tool_call_id is not None:
-        wire["tool_call_id"] = message.tool_call_id
-    return wire
-
-
-def _called(call: ToolCall) -> dict[str, str]:
-    return {"name": call.name, "arguments": call.raw_arguments or "{}"}
+    return message.as_dict()
 
 
 def _tool_name(tool: Mapping[str, Any]) -> str | None:

@@ -1,0 +1,181 @@
+"""Messages and tools, checked when they are made."""
+
+from __future__ import annotations
+
+import dataclasses
+import enum
+import json
+import os
+import re
+from dataclasses import dataclass, field
+from typing import Any, Callable, Iterable, Mapping, Sequence
+
+from ._exceptions import InvalidRequestError
+from ._functions import Function
+from ._images import Image, data_url
+from ._types import ToolCall
+
+
+@dataclass(frozen=True)
+class Message:
+    """One turn of a conversation: ``role`` is "system", "user", "assistant" or "tool"."""
+
+    role: str
+    #: Text, or a list of parts in OpenAI's form; None is sent as "", because LM Studio wants it in every message.
+    content: str | Sequence[Mapping[str, Any]] | None
+    name: str | None = None
+    #: What the assistant wanted called.
+    tool_calls: Sequence[ToolCall] = ()
+    #: Which call a message of role "tool" answers.
+    tool_call_id: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.role not in ("system", "user", "assistant", "tool"):
+            hint = "There are 'system', 'user', 'assistant' and 'tool'; a dict may have any other"
+            raise InvalidRequestError(f"Message: role={self.role!r} is unknown", hint=hint)
+        if self.content is not None and not isinstance(self.content, str):
+            all_of("Message: content", self.content, Mapping)
+        object.__setattr__(self, "tool_calls", all_of("Message: tool_calls", self.tool_calls, ToolCall))
+
+    @classmethod
+    def system(cls, text: str) -> Message:
+        """Instructions for the whole conversation."""
+        return cls("system", text)
+
+    @classmethod
+    def user(cls, text: str, images: Image | Sequence[Image] = ()) -> Message:
+        """What the user says, with images: paths, bytes or ``data:`` URLs of PNG or JPEG.
+
+        Raises InvalidRequestError for an image that LM Studio is known to refuse (http URLs, WebP).
+        """
+        if isinstance(images, (str, bytes, os.PathLike)):
+            images = [images]
+        if not images:
+            return cls("user", text)
+        parts: list[Mapping[str, Any]] = [{"type": "text", "text": text}]
+        parts += [{"type": "image_url", "image_url": {"url": data_url(image)}} for image in images]
+        return cls("user", parts)
+
+    @classmethod
+    def assistant(cls, text: str | None = "", tool_calls: Sequence[ToolCall] = ()) -> Message:
+        """What the model said, and what it wanted called."""
+        return cls("assistant", text, tool_calls=tool_calls)
+
+    @classmethod
+    def tool(cls, call: ToolCall | str, result: object) -> Message:
+        """The result of ``call`` (or of the call with that id): text as it is, anything else as JSON.
+
+        Dataclasses become objects, enums their values, and what JSON does not have its ``str()``.
+        """
+        call_id = call.id if isinstance(call, ToolCall) else call
+        if not isinstance(result, str):
+            try:
+                result = json.dumps(result, allow_nan=False, ensure_ascii=False, default=_plain)
+            except (TypeError, ValueError, RecursionError) as error:
+                raise InvalidRequestError(f"the tool's result cannot be written as JSON: {error}") from error
+        return cls("tool", result, tool_call_id=call_id)
+
+    def as_dict(self) -> dict[str, Any]:
+        """The message in OpenAI's form, with ``content`` always."""
+        message: dict[str, Any] = {"role": self.role, "content": "" if self.content is None else self.content}
+        if self.name is not None:
+            message["name"] = self.name
+        if self.tool_calls:
+            message["tool_calls"] = [
+                {
+                    "id": call.id,
+                    "type": "function",
+                    "function": {"name": call.name, "arguments": call.raw_arguments or "{}"},
+                }
+                for call in self.tool_calls
+            ]
+        if self.tool_call_id is not None:
+            message["tool_call_id"] = self.tool_call_id
+        return message
+
+    @classmethod
+    def from_dict(cls, message: Mapping[str, Any]) -> Message:
+        """A message of OpenAI's form; raises InvalidRequestError for what is none."""
+        try:
+            calls = [
+                ToolCall(each["id"], each["function"]["name"], raw_arguments=each["function"]["arguments"])
+                for each in message.get("tool_calls") or ()
+            ]
+            optional = {name: message.get(name) for name in ("name", "tool_call_id")}
+            return cls(message["role"], message["content"], tool_calls=calls, **optional)
+        except (LookupError, TypeError, AttributeError) as error:
+            raise InvalidRequestError(f"{str(message)[:100]} is no message in OpenAI's form: {error!r}") from error
+
+
+@dataclass(frozen=True)
+class Tool:
+    """A function that the model may ask for; ``parameters`` is the JSON schema of its arguments.
+
+    ``function`` is what ``run_tools`` calls; ``Tool.from_function(fn)`` reads all the others from it.
+
+    Names of lower-case letters, digits and ``_`` come back unchanged; LM Studio may turn others into snake_case.
+    """
+
+    name: str
+    description: str = ""
+    parameters: Mapping[str, Any] = field(default_factory=lambda: {"type": "object", "properties": {}})
+    function: Callable[..., Any] | None = field(default=None, repr=False)
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.name, str) or not re.fullmatch(r"[\w.-]+", self.name):
+            raise InvalidRequestError(f"Tool: name={self.name!r} is no name of letters, digits, '_', '-' and '.'")
+        if not isinstance(self.description, str):
+            raise InvalidRequestError(f"Tool {self.name}: description is {type(self.description).__name__}, not text")
+        if not isinstance(self.parameters, Mapping):
+            kind = type(self.parameters).__name__
+            raise InvalidRequestError(f"Tool {self.name}: parameters is {kind}, not a JSON schema as a mapping")
+        if self.function is not None and not callable(self.function):
+            raise InvalidRequestError(f"Tool {self.name}: function={self.function!r} cannot be called")
+
+    @classmethod
+    def from_function(
+        cls, function: Callable[..., Any], *, name: str | None = None, description: str | None = None
+    ) -> Tool:
+        """Make a tool of a function with type hints.
+
+        The description is the docstring up to its first section; that of a parameter is in the section ``Args:``, or
+        is the text in ``Annotated[type, "text"]``. Hints are str, int, float, bool, None, Any, Optional, Union,
+        Literal, Enum, list, tuple, set, dict with keys of text, dataclasses and TypedDict, nested as you like;
+        parameters with a default may be left out. Raises ConfigurationError, which names function and parameter, for
+        anything else.
+        """
+        read = Function(function)
+        said = read.description if description is None else description
+        return cls(name or read.name, said, read.schema, function)
+
+
+def _plain(value: object) -> object:
+    """What JSON writes for a value that it does not know."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {each.name: getattr(value, each.name) for each in dataclasses.fields(value)}
+    if isinstance(value, enum.Enum):
+        return value.value
+    if isinstance(value, Mapping):
+        return dict(value)
+    return list(value) if isinstance(value, (set, frozenset)) else str(value)
+
+
+def all_of(what: str, values: Any, kinds: Any) -> tuple[Any, ...]:
+    """``values`` as a tuple, of which each is of one of ``kinds``; raises InvalidRequestError."""
+    if values is None:
+        return ()
+    if isinstance(values, (str, bytes, Mapping)) or not isinstance(values, Iterable):
+        raise InvalidRequestError(f"{what} is {type(values).__name__}, not a sequence")
+    found: tuple[Any, ...] = tuple(values)
+    for position, value in enumerate(found):
+        if not isinstance(value, kinds):
+            raise InvalidRequestError(f"{what}[{position}] is a {type(value).__name__}, which cannot be there")
+    return found
+
+
+def to_json(value: object, what: str) -> str:
+    """``value`` as JSON text; raises InvalidRequestError naming ``what`` where it is none."""
+    try:
+        return json.dumps(value, allow_nan=False, separators=(",", ":"))
+    except (TypeError, ValueError, RecursionError) as error:
+        raise InvalidRequestError(f"{what} cannot be written as JSON: {error}") from error
