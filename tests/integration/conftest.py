@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 import time
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Iterator
 
@@ -35,18 +36,17 @@ def free_port() -> int:
         return bound.getsockname()[1]
 
 
-@pytest.fixture(scope="session")
-def llama_cpp(tmp_path_factory) -> Iterator[str]:
-    """The URL of the server; what it prints is shown when it does not come up."""
-    folder = tmp_path_factory.mktemp("llama_cpp")
-    model = folder / "tiny.gguf"
-    tiny_model.write(model)
-    assert model.stat().st_size < 1_000_000
+@contextmanager
+def serving(model: Path, *flags: str) -> Iterator[str]:
+    """The URL of a server of its own for the model; what it prints is shown when it does not come up.
+
+    ``flags`` come last, so that they win over those that are set here.
+    """
     port = free_port()
     command = [sys.executable, "-m", "llama_cpp.server", "--model", str(model), "--model_alias", "tiny"]
     command += ["--host", "127.0.0.1", "--port", str(port), "--n_ctx", str(tiny_model.CONTEXT), "--n_threads", "1"]
-    log = folder / "server.log"
-    with log.open("wb") as output, subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT) as server:
+    log = model.with_name(f"server-{port}.log")
+    with log.open("wb") as output, subprocess.Popen([*command, *flags], stdout=output, stderr=output) as server:
         try:
             with LMStudioProvider(f"127.0.0.1:{port}", refresh=False) as lm:
                 deadline = time.monotonic() + STARTED_IN_S
@@ -62,6 +62,20 @@ def llama_cpp(tmp_path_factory) -> Iterator[str]:
                 server.wait(10)
             except subprocess.TimeoutExpired:
                 server.kill()
+
+
+@pytest.fixture(scope="session")
+def tiny_gguf(tmp_path_factory) -> Path:
+    model = tmp_path_factory.mktemp("llama_cpp") / "tiny.gguf"
+    tiny_model.write(model)
+    assert model.stat().st_size < 1_000_000
+    return model
+
+
+@pytest.fixture(scope="session")
+def llama_cpp(tiny_gguf) -> Iterator[str]:
+    with serving(tiny_gguf) as url:
+        yield url
 
 
 @pytest.fixture
