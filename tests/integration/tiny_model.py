@@ -27,20 +27,20 @@ def write(path: Path) -> None:
     import gguf
     import numpy as np
 
-    control, byte, normal = gguf.TokenType.CONTROL, gguf.TokenType.BYTE, gguf.TokenType.NORMAL
+    control, byte = gguf.TokenType.CONTROL, gguf.TokenType.BYTE
     vocabulary = [("<unk>", gguf.TokenType.UNKNOWN), ("<s>", control), ("</s>", control)]
     vocabulary += [(role, control) for role in ROLES]
     vocabulary += [(f"<0x{value:02X}>", byte) for value in range(256)]
-    # SentencePiece writes a blank as U+2581.
-    pieces = [piece.replace(" ", "\u2581") for piece in SENTENCE]
-    vocabulary += [(piece, normal) for piece in pieces]
+    # A prompt is a token for each byte, but for what is user-defined: all of the sentence that follows its first word.
+    vocabulary += [(SENTENCE[0], gguf.TokenType.NORMAL)]
+    vocabulary += [(piece, gguf.TokenType.USER_DEFINED) for piece in SENTENCE[1:]]
     tokens = [token for token, _ in vocabulary]
     count = len(tokens)
 
     embeddings = np.random.default_rng(1).normal(size=(count, EMBEDDING)).astype(np.float32)
     embeddings /= np.linalg.norm(embeddings, axis=1, keepdims=True)
     output = np.zeros((count, EMBEDDING), dtype=np.float32)
-    chain = [tokens.index(token) for token in [ASSISTANT, *pieces, "</s>"]]
+    chain = [tokens.index(token) for token in [ASSISTANT, *SENTENCE, "</s>"]]
     for before, after in zip(chain, chain[1:]):
         output[after] = 20 * embeddings[before]
 
@@ -56,8 +56,7 @@ def write(path: Path) -> None:
     writer.add_vocab_size(count)
     writer.add_tokenizer_model("llama")
     writer.add_token_list(tokens)
-    # Longer pieces first: SentencePiece merges what scores highest.
-    writer.add_token_scores([float(len(token)) if kind == normal else -1000.0 for token, kind in vocabulary])
+    writer.add_token_scores([0.0] * count)
     writer.add_token_types([kind for _, kind in vocabulary])
     writer.add_unk_token_id(0)
     writer.add_bos_token_id(1)
