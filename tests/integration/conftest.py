@@ -74,6 +74,7 @@ def tiny_gguf(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="session")
 def llama_cpp(tiny_gguf) -> Iterator[str]:
+    """The URL of a server that chats, completes texts and writes JSON by a schema."""
     with serving(tiny_gguf) as url:
         yield url
 

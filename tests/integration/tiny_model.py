@@ -1,13 +1,13 @@
-"""A model file of a few hundred kilobytes that says one fixed sentence, for llama.cpp to run."""
+"""A model file of less than a megabyte that says one fixed sentence, and short JSON, for llama.cpp to run."""
 
 from __future__ import annotations
 
+import string
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-EMBEDDING = 64
 CONTEXT = 256
 SENTENCE = ["Hello", " from", " a", " tiny", " local", " model", "."]
 
@@ -17,63 +17,81 @@ ROLES = ["<|system|>", "<|user|>", "<|tool|>", ASSISTANT]
 TEMPLATE = "{% for m in messages %}<|{{ m['role'] }}|>{{ m['content'] }}{% endfor %}" + ASSISTANT
 
 
-def write(path: Path) -> None:
-    """Write a llama with one block that does nothing, so that a token's embedding alone decides what follows it.
+def byte(character: str) -> str:
+    return f"<0x{ord(character):02X}>"
 
-    With the weights of attention and feed-forward at zero, what reaches the output is the (normalised) embedding of the
-    last token. The output row of token B is made k times the embedding of A, which makes B follow A with near
-    certainty, at any temperature that people use.
+
+END = "</s>"
+TOKENS = ["<unk>", "<s>", END, *ROLES, *(byte(chr(value)) for value in range(256)), *SENTENCE]
+EMBEDDING = len(TOKENS)
+
+# What comes after any token, best first: the end, and where a grammar forbids that, what closes a string, an object and
+# an array, so that JSON ends soon; then digits and letters in their order, then the rest.
+PREFERRED = [END, *dict.fromkeys(map(byte, '"}],2' + string.printable))]
+# What comes before all that: the sentence, after a quote and after a line feed, too, which ends prompts of chat formats
+# that llama.cpp has built in; and 2.5 where a number may have a fraction.
+FOLLOWS = [*zip([ASSISTANT, *SENTENCE], [*SENTENCE, END]), (byte('"'), SENTENCE[0]), (byte("\n"), SENTENCE[0])]
+FOLLOWS += [(byte("2"), byte(".")), (byte("."), byte("5"))]
+# What comes after all that: objects and arrays that may have something in them have.
+AVOIDED = [(byte("{"), byte("}")), (byte("["), byte("]"))]
+
+
+def write(path: Path) -> None:
+    """Write a llama with one block that does nothing, so that the last token alone decides what follows it.
+
+    Each token's embedding has a dimension of its own, and the weights of attention and feed-forward are zero. So the
+    weights of the output are a table of how likely each token is after each other one.
     """
     import gguf
     import numpy as np
 
-    control, byte = gguf.TokenType.CONTROL, gguf.TokenType.BYTE
-    vocabulary = [("<unk>", gguf.TokenType.UNKNOWN), ("<s>", control), ("</s>", control)]
-    vocabulary += [(role, control) for role in ROLES]
-    vocabulary += [(f"<0x{value:02X}>", byte) for value in range(256)]
+    scores = np.zeros((len(TOKENS), len(TOKENS)), dtype=np.float32)
+    # Each is so much better than the next one that no temperature that people use matters, nor the penalty of 1.1 for
+    # repetition that is the server's default.
+    for rank, token in enumerate(reversed(PREFERRED)):
+        scores[TOKENS.index(token)] = 100 * 1.2**rank
+    for before, after in FOLLOWS:
+        scores[TOKENS.index(after), TOKENS.index(before)] = 100 * 1.2 ** (len(PREFERRED) + 10)
+    for before, after in AVOIDED:
+        scores[TOKENS.index(after), TOKENS.index(before)] = -100
+
+    kinds = {"<unk>": gguf.TokenType.UNKNOWN, **dict.fromkeys(["<s>", END, *ROLES], gguf.TokenType.CONTROL)}
     # A prompt is a token for each byte, but for what is user-defined: all of the sentence that follows its first word.
-    vocabulary += [(SENTENCE[0], gguf.TokenType.NORMAL)]
-    vocabulary += [(piece, gguf.TokenType.USER_DEFINED) for piece in SENTENCE[1:]]
-    tokens = [token for token, _ in vocabulary]
-    count = len(tokens)
-
-    embeddings = np.random.default_rng(1).normal(size=(count, EMBEDDING)).astype(np.float32)
-    embeddings /= np.linalg.norm(embeddings, axis=1, keepdims=True)
-    output = np.zeros((count, EMBEDDING), dtype=np.float32)
-    chain = [tokens.index(token) for token in [ASSISTANT, *SENTENCE, "</s>"]]
-    for before, after in zip(chain, chain[1:]):
-        output[after] = 20 * embeddings[before]
-
+    kinds.update({SENTENCE[0]: gguf.TokenType.NORMAL, **dict.fromkeys(SENTENCE[1:], gguf.TokenType.USER_DEFINED)})
+    head = 32
     writer = gguf.GGUFWriter(str(path), "llama")
     writer.add_context_length(CONTEXT)
     writer.add_embedding_length(EMBEDDING)
     writer.add_block_count(1)
-    writer.add_feed_forward_length(EMBEDDING)
-    writer.add_head_count(2)
-    writer.add_head_count_kv(2)
+    writer.add_feed_forward_length(head)
+    writer.add_head_count(1)
+    writer.add_head_count_kv(1)
+    writer.add_key_length(head)
+    writer.add_value_length(head)
     writer.add_layer_norm_rms_eps(1e-5)
-    writer.add_rope_dimension_count(EMBEDDING // 2)
-    writer.add_vocab_size(count)
+    writer.add_rope_dimension_count(head)
+    writer.add_vocab_size(len(TOKENS))
     writer.add_tokenizer_model("llama")
-    writer.add_token_list(tokens)
-    writer.add_token_scores([0.0] * count)
-    writer.add_token_types([kind for _, kind in vocabulary])
-    writer.add_unk_token_id(0)
-    writer.add_bos_token_id(1)
-    writer.add_eos_token_id(2)
+    writer.add_token_list(TOKENS)
+    writer.add_token_scores([0.0] * len(TOKENS))
+    writer.add_token_types([kinds.get(token, gguf.TokenType.BYTE) for token in TOKENS])
+    writer.add_unk_token_id(TOKENS.index("<unk>"))
+    writer.add_bos_token_id(TOKENS.index("<s>"))
+    writer.add_eos_token_id(TOKENS.index(END))
     writer.add_add_bos_token(True)
     writer.add_add_space_prefix(False)
     writer.add_chat_template(TEMPLATE)
 
     ones = np.ones(EMBEDDING, dtype=np.float32)
-    zeros = np.zeros((EMBEDDING, EMBEDDING), dtype=np.float32)
-    writer.add_tensor("token_embd.weight", embeddings)
+    writer.add_tensor("token_embd.weight", np.eye(EMBEDDING, dtype=np.float32))
     writer.add_tensor("output_norm.weight", ones)
-    writer.add_tensor("output.weight", output)
+    writer.add_tensor("output.weight", scores)
     for name in ("attn_norm", "ffn_norm"):
         writer.add_tensor(f"blk.0.{name}.weight", ones)
-    for name in ("attn_q", "attn_k", "attn_v", "attn_output", "ffn_gate", "ffn_up", "ffn_down"):
-        writer.add_tensor(f"blk.0.{name}.weight", zeros)
+    for name in ("attn_q", "attn_k", "attn_v", "ffn_gate", "ffn_up"):
+        writer.add_tensor(f"blk.0.{name}.weight", np.zeros((head, EMBEDDING), dtype=np.float32))
+    for name in ("attn_output", "ffn_down"):
+        writer.add_tensor(f"blk.0.{name}.weight", np.zeros((EMBEDDING, head), dtype=np.float32))
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
