@@ -79,6 +79,13 @@ def llama_cpp(tiny_gguf) -> Iterator[str]:
         yield url
 
 
+@pytest.fixture(scope="session")
+def llama_cpp_embedding(tiny_gguf) -> Iterator[str]:
+    """The URL of a server that embeds texts, too, which the others refuse."""
+    with serving(tiny_gguf, "--embedding", "true") as url:
+        yield url
+
+
 @pytest.fixture
 def lm(llama_cpp) -> Iterator[LMStudioProvider]:
     with LMStudioProvider(llama_cpp) as provider:

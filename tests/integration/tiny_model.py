@@ -40,7 +40,8 @@ def write(path: Path) -> None:
     """Write a llama with one block that does nothing, so that the last token alone decides what follows it.
 
     Each token's embedding has a dimension of its own, and the weights of attention and feed-forward are zero. So the
-    weights of the output are a table of how likely each token is after each other one.
+    weights of the output are a table of how likely each token is after each other one, and a text is embedded as the
+    mean of its tokens, which says how often each of them is in it.
     """
     import gguf
     import numpy as np
@@ -70,6 +71,7 @@ def write(path: Path) -> None:
     writer.add_value_length(head)
     writer.add_layer_norm_rms_eps(1e-5)
     writer.add_rope_dimension_count(head)
+    writer.add_pooling_type(gguf.PoolingType.MEAN)
     writer.add_vocab_size(len(TOKENS))
     writer.add_tokenizer_model("llama")
     writer.add_token_list(TOKENS)
