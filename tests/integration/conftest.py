@@ -86,6 +86,13 @@ def llama_cpp_embedding(tiny_gguf) -> Iterator[str]:
         yield url
 
 
+@pytest.fixture(scope="session")
+def llama_cpp_tools(tiny_gguf) -> Iterator[str]:
+    """The URL of a server that calls a tool when ``tool_choice`` is "auto"; it tells the model of tools at length."""
+    with serving(tiny_gguf, "--chat_format", "chatml-function-calling", "--n_ctx", "2048") as url:
+        yield url
+
+
 @pytest.fixture
 def lm(llama_cpp) -> Iterator[LMStudioProvider]:
     with LMStudioProvider(llama_cpp) as provider:
