@@ -2,6 +2,7 @@
 
 import logging
 
+from ._conversation import Conversation
 from ._exceptions import (
     AuthenticationError,
     ConfigurationError,
@@ -28,6 +29,7 @@ from ._messages import Message, Tool
 from ._provider import Provider
 from ._requests import ChatRequest, CompletionRequest, TextRequest
 from ._stream import Stream
+from ._tools import ToolEvent, ToolRun, run_tools
 from ._types import (
     Capabilities,
     Chunk,
@@ -54,6 +56,7 @@ __all__ = [
     "CompletionRequest",
     "ConfigurationError",
     "ContextLengthError",
+    "Conversation",
     "Embeddings",
     "EmptyAnswerWarning",
     "EndpointNotFoundError",
@@ -84,9 +87,12 @@ __all__ = [
     "Tool",
     "ToolArgumentsError",
     "ToolCall",
+    "ToolEvent",
+    "ToolRun",
     "Usage",
     "UsageRecord",
     "UsageRecorder",
+    "run_tools",
 ]
 
 # Without it, Python would print the library's warnings where an application has not set up logging.

@@ -70,7 +70,7 @@ class Message:
         call_id = call.id if isinstance(call, ToolCall) else call
         if not isinstance(result, str):
             try:
-                result = json.dumps(result, allow_nan=False, ensure_ascii=False, default=_plain)
+                result = json.dumps(result, allow_nan=False, ensure_ascii=False, separators=(",", ":"), default=_plain)
             except (TypeError, ValueError, RecursionError) as error:
                 raise InvalidRequestError(f"the tool's result cannot be written as JSON: {error}") from error
         return cls("tool", result, tool_call_id=call_id)

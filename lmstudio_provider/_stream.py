@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import collections
 import contextlib
+import logging
 import threading
 import weakref
 from types import TracebackType
@@ -21,6 +22,8 @@ from ._exchange import CancelledCall
 from ._readers import Event, SSEReader
 from ._reply import Reply
 from ._types import Chunk, Completion
+
+logger = logging.getLogger("lmstudio_provider")
 
 
 class Assembly(Protocol):
@@ -63,7 +66,7 @@ class Stream(Iterator[Chunk]):
         self._reader = reader
         self._assembly = assembly
         self._finished = finished
-        self._on_over = over
+        self._callbacks: list[Callable[[Completion, BaseException | None], object]] = [over]
         self._tell = tell
         self._ready: collections.deque[Chunk] = collections.deque()
         self._completion: Completion | None = None
@@ -232,6 +235,17 @@ class Stream(Iterator[Chunk]):
         self._error = self._tell(error.with_traceback(None))
         self._over(error.partial, error)
 
+    def add_done_callback(self, function: Callable[[Completion, BaseException | None], object]) -> None:
+        """Have ``function`` called once with the completion, and the error if any, when the stream comes to its end.
+
+        It is called by the thread that reads or closes the stream; what it raises is logged.
+        """
+        self._callbacks.append(function)
+
     def _over(self, completion: Completion, error: BaseException | None) -> None:
         self._completion = completion
-        self._on_over(completion, error)
+        for function in self._callbacks:
+            try:
+                function(completion, error)
+            except Exception:
+                logger.exception("a callback at the end of a stream failed; the reply is not affected")

@@ -107,7 +107,7 @@ def test_messages_have_a_constructor_for_each_role():
 
 def test_a_result_that_is_no_json_is_refused():
     with pytest.raises(InvalidRequestError, match="the tool's result"):
-        Message.tool("7", object())
+        Message.tool("7", float("nan"))
 
 
 def test_a_tool_without_parameters_takes_none():

@@ -1,0 +1,289 @@
+"""The loop of a model and the functions that it calls."""
+
+from __future__ import annotations
+
+import json
+import logging
+import pickle
+from dataclasses import dataclass
+from typing import List, Literal
+
+import pytest
+
+from lmstudio_provider import (
+    ChatRequest,
+    Completion,
+    ConfigurationError,
+    InvalidRequestError,
+    LMStudioProvider,
+    Message,
+    ServerError,
+    Tool,
+    ToolCall,
+    run_tools,
+)
+from lmstudio_provider.simulator import SimulatedLMStudio
+
+ASK = [Message.user("How is the weather?")]
+
+
+@dataclass
+class Place:
+    city: str
+    country: str = "NO"
+
+
+def get_weather(place: Place, unit: Literal["celsius", "fahrenheit"] = "celsius") -> dict[str, object]:
+    """Tell the weather."""
+    assert isinstance(place, Place)
+    return {"place": place, "unit": unit, "degrees": 21}
+
+
+def fail(why: str) -> str:
+    raise LookupError(why)
+
+
+def add(numbers: List[int]) -> int:  # noqa: UP006 (Python 3.9 looks it up)
+    return sum(numbers)
+
+
+class Scripted:
+    """A provider whose answers are given; keeps the requests."""
+
+    def __init__(self, *answers):
+        self.answers = list(answers)
+        self.requests = []
+
+    def chat(self, request, **overrides):
+        self.requests.append((request, overrides))
+        answer = self.answers.pop(0)
+        if isinstance(answer, Exception):
+            raise answer
+        if isinstance(answer, str):
+            return Completion(answer, "m", "m", "stop")
+        return Completion("", "m", "m", "tool_calls", tool_calls=tuple(answer))
+
+
+def call(name, arguments=None, id="1", **given):
+    return ToolCall(id, name, arguments, **given)
+
+
+def results(run):
+    return [message.content for message in run.messages if message.role == "tool"]
+
+
+# What cannot work
+
+
+@pytest.mark.parametrize("tools", [[], None, "get_weather", get_weather, {}])
+def test_no_tools_are_refused(tools):
+    with pytest.raises(InvalidRequestError, match="needs tools"):
+        run_tools(Scripted(), ASK, tools)
+
+
+def test_a_tool_without_a_function_is_refused():
+    with pytest.raises(InvalidRequestError, match="now has no function"):
+        run_tools(Scripted(), ASK, [Tool("now")])
+
+
+def test_two_tools_of_one_name_are_refused():
+    with pytest.raises(InvalidRequestError, match="same name"):
+        run_tools(Scripted(), ASK, [add, Tool.from_function(fail, name="add")])
+
+
+def test_a_function_that_cannot_be_a_tool_is_refused_before_anything_is_sent():
+    scripted = Scripted("never")
+    with pytest.raises(ConfigurationError, match="no type hint"):
+        run_tools(scripted, ASK, [Tool("f", function=lambda x: x)])
+    assert scripted.requests == []
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("max_rounds", 0), ("max_rounds", True), ("confirm", "yes"), ("on_event", 7)]
+)
+def test_arguments_that_cannot_work_are_refused(name, value):
+    with pytest.raises(InvalidRequestError, match=name):
+        run_tools(Scripted(), ASK, [add], **{name: value})
+
+
+# What goes wrong on the way
+
+
+@pytest.mark.parametrize(
+    ("wanted", "told"),
+    [
+        (call("subtract", {}), "Error: there is no tool 'subtract'; there are add, fail, get_weather"),
+        (call("add", raw_arguments="{"), "Error: what the model gave as arguments of 'add' is no JSON"),
+        (call("add", raw_arguments="[1]"), "Error: what the model gave as arguments of 'add' is no JSON object"),
+        (call("add", {}), "Error: the arguments do not fit: $.numbers: it is missing"),
+        (
+            call("add", {"numbers": [1, "2"]}),
+            'Error: the arguments do not fit: $.numbers[1]: "2" is not of type integer',
+        ),
+        (call("get_weather", {"place": {}}), "Error: the arguments do not fit: $.place.city: it is missing"),
+        (call("fail", {"why": "no such city"}), "Error: LookupError: no such city"),
+    ],
+    ids=str,
+)
+def test_a_call_that_fails_is_told_to_the_model_and_kept(wanted, told):
+    scripted = Scripted([wanted], "Sorry.")
+    run = run_tools(scripted, ASK, [add, fail, get_weather])
+    assert run.completion.text == "Sorry."
+    (result,) = results(run)
+    assert result.startswith(told)
+    assert scripted.requests[1][0].messages[-1].content == result
+
+
+def test_a_failed_call_is_logged_with_its_traceback(caplog):
+    with caplog.at_level(logging.WARNING, "lmstudio_provider"):
+        run_tools(Scripted([call("fail", {"why": "no such city"})], "Sorry."), ASK, [fail])
+    assert "in fail" in caplog.text
+
+
+def test_keyboard_interrupt_in_a_function_gets_through():
+    def stop() -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run_tools(Scripted([call("stop")]), ASK, [stop])
+
+
+def test_too_many_rounds_end_with_an_answer_in_words():
+    again = [call("add", {"numbers": [1]})]
+    scripted = Scripted(again, again, "It is 1.")
+    run = run_tools(scripted, ASK, [add], max_rounds=2)
+    assert run.completion.text == "It is 1."
+    assert [request.tool_choice for request, _ in scripted.requests] == [None, None, "none"]
+
+
+def test_a_model_that_never_stops_calling_is_stopped_with_a_warning():
+    again = [call("add", {"numbers": [1]})]
+    with pytest.warns(RuntimeWarning, match="max_rounds=2") as warned:
+        run = run_tools(Scripted(again, again, again), ASK, [add], max_rounds=2)
+    assert warned[0].filename == __file__
+    assert results(run) == ["1", "1", "Error: not called, because there were too many rounds of calls"]
+    assert run.completion.tool_calls
+
+
+def test_an_error_of_the_provider_carries_the_conversation_so_far():
+    scripted = Scripted([call("add", {"numbers": [1, 2]})], ServerError("boom"))
+    with pytest.raises(ServerError) as caught:
+        run_tools(scripted, ASK, [add])
+    assert [message.role for message in caught.value.messages] == ["user", "assistant", "tool"]
+    assert pickle.loads(pickle.dumps(caught.value)).messages[-1].content == "3"
+
+
+def test_a_callback_that_fails_costs_nothing_and_is_told():
+    def broken(event):
+        raise ValueError("on purpose")
+
+    with pytest.warns(RuntimeWarning, match="on_event failed"):
+        run = run_tools(Scripted([call("add", {"numbers": [1]})], "1"), ASK, [add], on_event=broken)
+    assert run.completion.text == "1"
+
+
+def test_a_call_that_is_not_confirmed_is_not_made():
+    called = []
+
+    def delete(path: str) -> str:
+        called.append(path)
+        return "gone"
+
+    asked = []
+    wanted = [call("delete", {"path": "/"}), call("delete", {"path": "/tmp/x"}, id="2")]
+    run = run_tools(Scripted(wanted, "Done."), ASK, [delete], confirm=lambda each: asked.append(each) or each.id == "2")
+    assert called == ["/tmp/x"]
+    assert asked == wanted
+    assert results(run) == ["Error: the user does not allow this call", "gone"]
+
+
+def test_a_call_whose_confirmation_fails_is_not_made():
+    run = run_tools(Scripted([call("add", {"numbers": []})], "Sorry."), ASK, [add], confirm=lambda each: 1 / 0)
+    assert results(run) == ["Error: ZeroDivisionError: division by zero"]
+
+
+# What works
+
+
+def test_functions_are_called_with_what_their_hints_say_until_there_is_an_answer():
+    wanted = [call("get_weather", {"place": {"city": "Oslo"}}), call("add", {"numbers": [1, 2]}, id="2")]
+    scripted = Scripted(wanted, "21 degrees.")
+    run = run_tools(scripted, ASK, [get_weather, add], temperature=0.1)
+    assert run.completion.text == "21 degrees."
+    assert [json.loads(each) for each in results(run)] == [
+        {"place": {"city": "Oslo", "country": "NO"}, "unit": "celsius", "degrees": 21},
+        3,
+    ]
+    assert [message.role for message in run.messages] == ["user", "assistant", "tool", "tool", "assistant"]
+    assert [message.tool_call_id for message in run.messages if message.role == "tool"] == ["1", "2"]
+    assert run.messages[:1] == ASK
+    assert [overrides for _, overrides in scripted.requests] == [{"temperature": 0.1}] * 2
+
+
+def test_a_request_with_its_options_is_taken_as_well():
+    scripted = Scripted("Hi")
+    run_tools(scripted, ChatRequest(ASK, seed=7), [add])
+    request = scripted.requests[0][0]
+    assert (request.seed, [tool.name for tool in request.tools]) == (7, ["add"])
+
+
+def test_the_choice_of_a_tool_holds_for_the_first_round_alone():
+    scripted = Scripted([call("add", {"numbers": [1]})], "1")
+    run_tools(scripted, ASK, [add, fail], tool_choice="add")
+    assert [request.tool_choice for request, _ in scripted.requests] == ["add", None]
+
+
+def test_events_tell_each_step():
+    seen = []
+    run_tools(
+        Scripted([call("add", {"numbers": [1]}), call("fail", {"why": "x"}, id="2")], "1"),
+        ASK,
+        [add, fail],
+        on_event=seen.append,
+    )
+    assert [(event.kind, event.result, type(event.error)) for event in seen] == [
+        ("completion", None, type(None)),
+        ("call", None, type(None)),
+        ("result", "1", type(None)),
+        ("call", None, type(None)),
+        ("result", "Error: LookupError: x", LookupError),
+        ("completion", None, type(None)),
+    ]
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_the_loop_runs_over_a_server(stream):
+    seen = []
+    wanted = {"tool_calls": [{"name": "add", "arguments": {"numbers": [1, 2]}}]}
+    with SimulatedLMStudio(replies=[wanted, "It is 3."]) as server, LMStudioProvider(server.url) as lm:
+        run = run_tools(lm, ASK, [add], stream=stream, on_event=seen.append)
+    assert (run.completion.text, results(run)) == ("It is 3.", ["3"])
+    assert bool([event for event in seen if event.kind == "chunk"]) == stream
+    sent = server.requests[-1]["body"]["messages"]
+    assert sent[1]["tool_calls"][0]["id"] == sent[2]["tool_call_id"]
+
+
+def test_a_stream_that_is_closed_in_the_middle_ends_the_run_without_its_calls():
+    wanted = {"content": "I look it up.", "tool_calls": [{"name": "fail", "arguments": {"why": "x"}}]}
+    with SimulatedLMStudio(replies=[wanted]) as server, LMStudioProvider(server.url) as lm:
+        streams = []
+
+        class Closing:
+            def stream(self, request, **overrides):
+                streams.append(lm.stream(request, **overrides))
+                return streams[-1]
+
+        run = run_tools(Closing(), ASK, [fail], stream=True, on_event=lambda event: streams[0].close())
+    assert run.completion.finish_reason == "cancelled"
+    assert [message.role for message in run.messages] == ["user", "assistant"]
+    assert run.messages[-1].tool_calls == ()
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize("declared", ["addNumbers", "add-numbers", "Add.Numbers"])
+def test_a_name_that_comes_back_in_snake_case_finds_its_tool(stream, declared):
+    wanted = {"tool_calls": [{"name": "add_numbers", "arguments": {"numbers": [2]}}]}
+    with SimulatedLMStudio(replies=[wanted, "2"]) as server, LMStudioProvider(server.url) as lm:
+        run = run_tools(lm, ASK, [Tool.from_function(add, name=declared)], stream=stream)
+    assert results(run) == ["2"]
+    assert run.messages[1].tool_calls[0].name == declared
