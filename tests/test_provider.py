@@ -646,3 +646,26 @@ def test_the_body_is_json_of_ascii(httpserver, provider, sample):
     data = httpserver.log[0][0].get_data()
     assert data.isascii()
     assert json.loads(data)["messages"][0]["content"] == "Grüße 🌍"
+
+
+@pytest.mark.parametrize(
+    ("told", "vision"),
+    [
+        ([{}, {}], None),
+        ([{"type": "vlm"}, {}], True),
+        ([{"capabilities": {"vision": False}}, {}], None),
+        ([{"capabilities": {"vision": False}}, {"type": "embeddings"}], False),
+    ],
+)
+def test_vision_is_reported_where_the_server_says_so(httpserver, provider, told, vision):
+    data = [{"id": f"m{number}", **each} for number, each in enumerate(told)]
+    httpserver.expect_request("/v1/models").respond_with_json({"data": data})
+    assert provider.capabilities.vision is None
+    provider.list_models()
+    assert provider.capabilities.vision is vision
+
+
+@pytest.mark.parametrize("biases", [{"15": "high"}, {"15": True}, {"15": float("nan")}, [15], "15"])
+def test_a_bias_that_is_no_number_is_refused(provider, biases):
+    with pytest.raises(InvalidRequestError, match="logit_bias"):
+        provider.complete("Hi", logit_bias=biases)

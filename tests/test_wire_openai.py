@@ -416,3 +416,87 @@ def test_a_chunk_is_made_of_what_a_delta_adds():
     feed = ChatStream(asked(), Asked("asked"), 0.0).feed
     delta = {"content": "Hi", "reasoning_content": "hm"}
     assert feed(Event("message", json.dumps({"choices": [{"delta": delta}]}))) == Chunk("Hi", reasoning="hm")
+
+
+# Ids and names of tools
+
+
+def sent_messages(*messages):
+    return json.loads(chat_call(ChatRequest(messages), "m", stream=False).body)["messages"]
+
+
+def test_no_tool_call_is_sent_with_an_empty_id_and_its_result_has_the_same():
+    first, second = ToolCall("", "now"), ToolCall("7", "then")
+    _, asked_, one, two = sent_messages(
+        Message.user("When?"),
+        Message.assistant("", [first, second]),
+        Message.tool(first, "1"),
+        Message.tool(second, "2"),
+    )
+    ids = [call["id"] for call in asked_["tool_calls"]]
+    assert ids[0]
+    assert ids[1] == "7"
+    assert [one["tool_call_id"], two["tool_call_id"]] == ids
+
+
+def test_dicts_without_ids_get_them_too_and_are_left_as_they_are():
+    calls = [
+        {"type": "function", "function": {"name": "f", "arguments": "{}"}},
+        {"id": None, "function": {"name": "g"}},
+    ]
+    asked_ = {"role": "assistant", "content": "", "tool_calls": calls}
+    results = [{"role": "tool", "content": "1"}, {"role": "tool", "content": "2", "tool_call_id": ""}]
+    sent = sent_messages(asked_, *results)
+    ids = [call["id"] for call in sent[0]["tool_calls"]]
+    assert len(set(ids)) == 2
+    assert [message["tool_call_id"] for message in sent[1:]] == ids
+    assert "id" not in calls[0]
+    assert "tool_call_id" not in results[0]
+
+
+@pytest.mark.parametrize("calls", [7, "calls", [7], {}])
+def test_tool_calls_that_are_none_are_sent_for_the_server_to_refuse(calls):
+    assert sent_messages({"role": "assistant", "content": "", "tool_calls": calls})[0]["tool_calls"] == calls
+
+
+def test_messages_survive_openais_form():
+    call = ToolCall("7", "now", {"tz": "UTC"})
+    messages = [Message("user", "Hi", name="ann"), Message.assistant("", [call]), Message.tool(call, "noon")]
+    assert [Message.from_dict(message.as_dict()) for message in messages] == messages
+
+
+def test_a_name_in_snake_case_is_that_of_the_tool_where_there_is_no_doubt():
+    names = ["get_weather", "HTTPGet", "GETWEATHER", "http_get", "other"]
+    calls = [{"function": {"name": name, "arguments": "{}"}} for name in names]
+    value = {"choices": [{"message": {"content": "", "tool_calls": calls}}]}
+    assert [call.name for call in reply(value, asked("getWeather", "HTTPGet", "x"), 1.0).tool_calls] == [
+        "getWeather",
+        "HTTPGet",
+        "getWeather",
+        "HTTPGet",
+        "other",
+    ]
+    twice = reply(value, asked("getWeather", "get-weather"), 1.0).tool_calls
+    assert [call.name for call in twice][:1] == ["get_weather"]
+
+
+# Models
+
+
+@pytest.mark.parametrize(
+    ("entry", "kind", "vision"),
+    [
+        ({"type": "vlm"}, "vlm", True),
+        ({"type": "embeddings"}, "embedding", None),
+        ({"capabilities": {"vision": True}}, "llm", True),
+        ({"capabilities": {"vision": False}}, "llm", False),
+        ({"capabilities": {}}, "llm", None),
+        ({"capabilities": ["tool_use"]}, "llm", False),
+        ({"capabilities": ["completion", "multimodal"]}, "llm", True),
+        ({"capabilities": "vision"}, "llm", None),
+        ({}, "llm", None),
+    ],
+)
+def test_vision_and_type_are_what_the_server_says(entry, kind, vision):
+    (model,) = models_reply({"data": [{"id": "m", **entry}]})
+    assert (model.type, model.vision) == (kind, vision)

@@ -23,11 +23,11 @@ def embed_call(texts: Sequence[str], model: str) -> Call:
 def embed_reply(value: Any, call: Call, count: int) -> Embeddings:
     """The vectors of ``count`` texts, in the order of the texts; raises ProtocolError."""
     entries = member(value, "data", list, "the reply")
-    vectors: dict[object, list[float]] = {}
+    vectors: dict[str, list[float]] = {}
     for position, entry in enumerate(entries):
         vector = _vector(entry.get("embedding") if isinstance(entry, dict) else None)
-        vectors[entry.get("index", position)] = vector
-    if len(entries) != count or set(vectors) != set(range(count)):
+        vectors[str(entry.get("index", position))] = vector
+    if len(entries) != count or set(vectors) != set(map(str, range(count))):
         raise ProtocolError(f"the reply has {len(entries)} vectors, which are not those of {count} texts", sent=True)
     usage = read_usage(value.get("usage"))
     if usage is not None and not usage.prompt_tokens:
@@ -35,7 +35,10 @@ def embed_reply(value: Any, call: Call, count: int) -> Embeddings:
     # LM Studio always reports 0, which is no count (wire samples: usage of embeddings).
     usage = None if usage == Usage() else usage
     return Embeddings(
-        [vectors[index] for index in range(count)], text_or_none(value.get("model")) or call.model, call.model, usage
+        [vectors[str(index)] for index in range(count)],
+        text_or_none(value.get("model")) or call.model,
+        call.model,
+        usage,
     )
 
 

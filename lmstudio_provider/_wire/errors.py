@@ -157,6 +157,12 @@ _MEANINGS = [
     ),
     _Meaning(
         InvalidRequestError,
+        "the model {model!r} cannot embed",
+        "Give an embedding model: list_models() shows them with type 'embedding'",
+        texts=("embedding=true", "not support embedding", "no embedding model", "not an embedding model"),
+    ),
+    _Meaning(
+        InvalidRequestError,
         "the server cannot make a grammar of the tools or the JSON schema",
         "Offer fewer tools and simpler schemas, without pattern, huge enum or deep $ref",
         texts=("failed to parse grammar",),
