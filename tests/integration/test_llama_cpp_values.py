@@ -1,0 +1,198 @@
+"""The real engine with all that is more than text: values, vectors, base models and tools."""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass, field
+from typing import List, Literal, Optional
+
+import pytest
+import tiny_model
+
+from lmstudio_provider import (
+    Conversation,
+    InvalidRequestError,
+    LMStudioProvider,
+    MemoryUsage,
+    Message,
+    StructuredOutputError,
+    TextRequest,
+    Tool,
+    Usage,
+    run_tools,
+)
+from lmstudio_provider._structured import structure_of
+
+SENTENCE = "".join(tiny_model.SENTENCE)
+ASK = [Message.user("How is the weather?")]
+
+
+class Sky(enum.Enum):
+    CLEAR = "clear"
+    GREY = "grey"
+
+
+@dataclass
+class Wind:
+    knots: float
+    gusts: bool
+
+
+@dataclass
+class Weather:
+    city: str
+    celsius: int
+    sky: Sky
+    wind: Wind
+    hours: List[int]  # noqa: UP006 (Python 3.9 looks it up)
+    unit: Literal["metric"]
+    note: Optional[str]  # noqa: UP045 (Python 3.9 looks it up)
+    days: List[Wind] = field(default_factory=list)  # noqa: UP006
+
+
+@dataclass
+class Branch:
+    """One that never ends: each has to have more."""
+
+    branches: List[Branch]  # noqa: UP006
+
+
+def get_weather(city: str) -> str:
+    """Tell the weather."""
+    return f"The sky over {city} is clear."
+
+
+def asking_for(cls):
+    """The arguments that ask this server for an instance of ``cls``: it knows a schema under another name alone."""
+    schema = {"type": "json_object", "schema": structure_of(cls).schema}
+    return {"response_format": cls, "extra": {"response_format": schema}}
+
+
+@pytest.fixture
+def provider_for():
+    """Makes providers, and closes them."""
+    made = []
+
+    def make(url, **arguments):
+        made.append(LMStudioProvider(url, **arguments))
+        return made[-1]
+
+    yield make
+    for lm in made:
+        lm.close()
+
+
+# Structure
+
+
+def test_a_json_schema_is_refused_by_this_server_with_its_reason(lm):
+    with pytest.raises(Exception, match="json_object") as caught:
+        lm.chat(ASK, response_format=Weather)
+    assert "response_format" in str(caught.value)
+
+
+@pytest.mark.parametrize("temperature", [0, 0.7])
+@pytest.mark.parametrize("streaming", [False, True])
+def test_the_engine_writes_what_a_dataclass_says_and_it_is_read(lm, streaming, temperature):
+    arguments = {**asking_for(Weather), "temperature": temperature}
+    completion = lm.stream(ASK, lambda chunk: None, **arguments) if streaming else lm.chat(ASK, **arguments)
+    assert completion.parsed == Weather(SENTENCE, 2, Sky.CLEAR, Wind(2.5, False), [2], "metric", SENTENCE)
+    assert completion.finish_reason == "stop"
+
+
+def test_an_answer_that_is_cut_off_is_told_with_what_came(lm):
+    with pytest.raises(StructuredOutputError, match="max_tokens cut it off") as caught:
+        lm.chat(ASK, **asking_for(Weather), max_tokens=5)
+    assert caught.value.text.startswith('{"')
+    assert caught.value.partial.finish_reason == "length"
+
+
+def test_a_type_without_an_end_fills_the_context_and_is_told(lm):
+    with pytest.raises(StructuredOutputError):
+        lm.chat(ASK, **asking_for(Branch), max_tokens=100)
+    assert lm.complete("Hi").text == SENTENCE
+
+
+# Vectors
+
+
+def test_several_texts_are_embedded_in_order(llama_cpp_embedding, provider_for):
+    usage = MemoryUsage()
+    lm = provider_for(llama_cpp_embedding, usage=usage)
+    texts = [letter * 3 for letter in "abcdefghij"] * 7
+    embeddings = lm.embed(texts)
+    assert len(embeddings.vectors) == 70
+    assert embeddings.vectors[:10] == embeddings.vectors[60:]
+    assert len({tuple(vector) for vector in embeddings.vectors}) == 10
+    assert {len(vector) for vector in embeddings.vectors} == {len(embeddings.vectors[0])}
+    assert embeddings.model == "tiny"
+    tokens = 70 * (3 + 1)  # of each byte, and of the beginning
+    assert embeddings.usage == Usage(tokens, total_tokens=tokens)
+    assert [(record.operation, record.prompt_tokens) for record in usage.records] == [("embed", tokens)]
+    assert lm.embed("bbb").vectors == [embeddings.vectors[1]]
+
+
+def test_a_model_that_was_not_loaded_to_embed_says_so(lm):
+    with pytest.raises(InvalidRequestError, match="cannot embed") as caught:
+        lm.embed("Hello")
+    assert caught.value.status == 500
+
+
+# Base models
+
+
+def test_a_text_goes_on(lm):
+    completion = lm.complete_text("Hello from")
+    assert (completion.text, completion.finish_reason) == (" a tiny local model.", "stop")
+    assert completion.usage == Usage(7, 5, 12)
+    assert lm.complete_text("Hello from", max_tokens=2).finish_reason == "length"
+    assert lm.complete_text("Hello from", stop=" local").text == " a tiny"
+
+
+def test_a_text_goes_on_piece_by_piece(lm):
+    stream = lm.stream(TextRequest("Hello from"))
+    assert list(stream.text()) == [" a", " tiny", " local", " model", "."]
+    assert (stream.completion.text, stream.completion.finish_reason) == (" a tiny local model.", "stop")
+
+
+# Tools
+
+
+@pytest.mark.parametrize("streaming", [False, True])
+def test_the_engine_calls_a_tool_and_answers_with_its_result(llama_cpp_tools, provider_for, streaming):
+    lm = provider_for(llama_cpp_tools)
+    tool = Tool.from_function(get_weather)
+    # This server does not stream a choice of its own, and knows the choice of one tool in OpenAI's form alone.
+    choice = {"tool_choice": {"type": "function", "function": {"name": "get_weather"}}}
+    if streaming:
+        completion = lm.stream(ASK, lambda chunk: None, tools=[tool], extra=choice)
+    else:
+        completion = lm.complete_with_tools(ASK, tools=[tool], extra=choice)
+    (call,) = completion.tool_calls
+    assert (call.name, call.arguments) == ("get_weather", {"city": SENTENCE})
+    assert call.id
+    result = Message.tool(call, get_weather(**call.arguments))
+    answer = lm.chat([*ASK, Message.assistant(completion.text, completion.tool_calls), result])
+    assert answer.text == SENTENCE
+
+
+def test_the_engine_chooses_a_tool_by_itself(llama_cpp_tools, provider_for):
+    lm = provider_for(llama_cpp_tools)
+    completion = lm.complete_with_tools(ASK, tools=[Tool.from_function(get_weather)], tool_choice="auto")
+    assert completion.finish_reason == "tool_calls"
+    assert [call.name for call in completion.tool_calls] == ["get_weather"]
+
+
+def test_a_conversation_grows(lm):
+    conversation = Conversation(lm, "Be kind.")
+    first, second = conversation.ask("Hi"), conversation.ask("Hi")
+    assert second.usage.prompt_tokens > first.usage.prompt_tokens
+    assert len(conversation.messages) == 5
+
+
+def test_the_loop_of_tools_ends_with_an_answer_in_words(llama_cpp_tools, provider_for):
+    """This model calls as long as it may, so that the loop has to end it."""
+    run = run_tools(provider_for(llama_cpp_tools), ASK, [get_weather], tool_choice="auto", max_rounds=2)
+    assert run.completion.text == SENTENCE
+    results = [message.content for message in run.messages if message.role == "tool"]
+    assert results == [f"The sky over {SENTENCE} is clear."] * 2
