@@ -157,9 +157,11 @@ class HTTPProvider(LocalServer):
         request = override(request, **overrides)
         model = request.model or self._resolve_model(request.tier, _patience(plan))
         if isinstance(request, TextRequest):
-            return session, self._dialect.text_call(request, model, stream), plan, lambda completion: completion
+            call = self._dialect.text_call(request, model, stream)
+            return session, dataclasses.replace(call, provider_id=self.id), plan, lambda completion: completion
         chat = request.as_chat() if isinstance(request, CompletionRequest) else request
-        return session, self._dialect.chat_call(chat, model, stream), plan, functools.partial(finished, request=chat)
+        call = dataclasses.replace(self._dialect.chat_call(chat, model, stream), provider_id=self.id)
+        return session, call, plan, functools.partial(finished, request=chat)
 
     def _where(self, timeout: Timeout | Unset, deadline: float | Unset | None) -> tuple[Session, Plan]:
         """The session with the server as it is set now, and how it is to be called."""
@@ -177,7 +179,8 @@ class HTTPProvider(LocalServer):
             yield
         except BaseException as error:
             if not isinstance(error, ProviderError) or error.sent:
-                completion = getattr(error, "partial", None) or Completion("", call.model, call.model)
+                nothing = Completion("", call.model, call.model, provider_id=self.id)
+                completion = getattr(error, "partial", None) or nothing
                 self._record(operation, completion, started, status_of(error))
             raise
 

@@ -50,6 +50,7 @@ class LocalServer(Provider):
         models_ttl: float = 300.0,
         refresh: bool = True,
         limits: Limits = Limits(),  # noqa: B008 (frozen)
+        id: str | None = None,
     ) -> None:
         """Make a provider; nothing is sent by this thread, and nothing waited for.
 
@@ -59,11 +60,16 @@ class LocalServer(Provider):
         UsageRecord of each call. ``headers`` are sent with every call, and win over ours. ``http`` is a urllib3
         PoolManager or ProxyManager whose configuration (proxy, certificates) is to be used. ``models_ttl`` is for how
         many seconds the list of models counts as fresh. ``refresh=False`` starts no thread: no model is then
-        discovered but by ``refresh_models`` and ``list_models``. Raises ConfigurationError.
+        discovered but by ``refresh_models`` and ``list_models``. ``id`` tells several providers of one kind apart.
+        Raises ConfigurationError.
         """
         self._arguments = {name: value for name, value in locals().items() if name not in ("self", "__class__")}
         check_arguments(headers, http, usage, max_retries, models_ttl, refresh, limits)
         check_seconds("deadline", deadline)
+        if id is not None:
+            if not isinstance(id, str) or not id.strip():
+                raise ConfigurationError(f"id={id!r} is no name")
+            self.id = id
         arguments = {"base_url": base_url, "model": model, "api_token": api_token, "timeout": timeout}
         self._settings = Settings(self._names, arguments, settings)
         self._facts = Facts(self.id, self._dialect, self._start_hint, self._url_hint, dict(headers or {}))

@@ -85,6 +85,8 @@ class Call:
     model: str = ""
     #: The names of the tools that were offered.
     tools: tuple[str, ...] = ()
+    #: Who makes it.
+    provider_id: str = ""
 
 
 @dataclass(frozen=True, init=False)
@@ -199,6 +201,8 @@ class Completion:
     id: str | None = None
     #: The reply as the server sent it; None for a stream.
     raw: Mapping[str, Any] | None = field(default=None, repr=False, compare=False)
+    #: The ``id`` of the provider that answered.
+    provider_id: str = ""
 
 
 @dataclass(frozen=True)

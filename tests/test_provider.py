@@ -1,5 +1,6 @@
 import json
 import logging
+import pickle
 import re
 
 import pytest
@@ -669,3 +670,22 @@ def test_vision_is_reported_where_the_server_says_so(httpserver, provider, told,
 def test_a_bias_that_is_no_number_is_refused(provider, biases):
     with pytest.raises(InvalidRequestError, match="logit_bias"):
         provider.complete("Hi", logit_bias=biases)
+
+
+@pytest.mark.parametrize("id_", ["", " ", 7])
+def test_an_id_that_is_no_name_is_refused(id_):
+    with pytest.raises(ConfigurationError, match="id="):
+        LMStudioProvider(id=id_)
+
+
+def test_a_reply_tells_which_provider_gave_it(simulator):
+    usage = MemoryUsage()
+    with LMStudioProvider(simulator.url) as lm, LMStudioProvider(simulator.url, id="second", usage=usage) as second:
+        assert lm.complete("Hi").provider_id == lm.id == "lm-studio"
+        assert second.complete("Hi").provider_id == "second"
+        assert second.stream("Hi", lambda chunk: None).provider_id == "second"
+        with second.stream("Hi") as stream:
+            next(stream)
+        assert stream.completion.provider_id == "second"
+        assert pickle.loads(pickle.dumps(second)).id == "second"
+    assert {record.provider_id for record in usage.records} == {"second"}

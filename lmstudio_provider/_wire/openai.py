@@ -147,6 +147,7 @@ def reply(value: Any, call: Call, duration_s: float) -> Completion:
         stats=read_stats(value.get("stats"), usage, None, duration_s),
         id=text_or_none(value.get("id")),
         raw=value,
+        provider_id=call.provider_id,
     )
 
 

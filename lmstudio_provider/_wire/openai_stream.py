@@ -43,6 +43,7 @@ class ChatStream:
 
     def __init__(self, call: Call, asked: Asked, started: float) -> None:
         self._requested_model = call.model
+        self._provider_id = call.provider_id
         self._asked = asked
         self._started = started  # time.monotonic() when the request was sent
         self._first: float | None = None
@@ -154,4 +155,5 @@ class ChatStream:
             usage=self._usage,
             stats=read_stats(self._stats, self._usage, first, duration),
             id=self._id,
+            provider_id=self._provider_id,
         )
