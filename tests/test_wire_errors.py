@@ -15,7 +15,8 @@ from lmstudio_provider import (
     ServerError,
     StatusError,
 )
-from lmstudio_provider._wire.errors import Asked, find_error, redact, retry_after
+from lmstudio_provider._wire.errors import Asked, redact, retry_after
+from lmstudio_provider._wire.lmstudio_errors import find_error
 
 TOKEN = "sk-lm-AbCd1234:0123456789abcdefghij"
 ASKED = Asked("qwen3-99b", "the argument api_token", (TOKEN,))

@@ -1,7 +1,4 @@
-"""What LM Studio's errors mean, whatever shape, status, or place in a stream they came in.
-
-The texts were seen in reports about LM Studio 0.2 to 0.4; each is matched on the part that stayed the same.
-"""
+"""Errors by their meaning, whatever shape, status, or place in a stream they came in."""
 
 from __future__ import annotations
 
@@ -10,19 +7,15 @@ import json
 import re
 import time
 from dataclasses import dataclass, field
-from typing import Any, Mapping
+from typing import Any, Mapping, Sequence
 
 from .._exceptions import (
     AuthenticationError,
     ContextLengthError,
-    EndpointNotFoundError,
     InvalidRequestError,
     ModelNotFoundError,
-    NoModelLoadedError,
     ProtocolError,
     ProviderError,
-    RateLimitError,
-    ServerError,
     StatusError,
 )
 
@@ -77,7 +70,9 @@ def _unwrap(fault: Fault) -> Fault:
 
 
 @dataclass(frozen=True)
-class _Meaning:
+class Meaning:
+    """What an error means, and how to tell it by."""
+
     error: type[StatusError | InvalidRequestError]
     what: str
     hint: str
@@ -86,120 +81,39 @@ class _Meaning:
     texts: tuple[str, ...] = ()
 
 
-_AUTHENTICATION = _Meaning(
-    AuthenticationError,
-    "the server refused the API token",
-    "Create a token in LM Studio under Developer > Server Settings, and give it as LM_API_TOKEN or api_token=",
-    codes=("invalid_api_key",),
-)
-_MODEL_NOT_FOUND = _Meaning(
-    ModelNotFoundError,
-    "the server does not know the model {model!r}",
-    "list_models() names those that it has; 'lms get MODEL' downloads one",
-    codes=("model_not_found",),
-    texts=("invalid model identifier",),
-)
-_CONTEXT = _Meaning(
-    ContextLengthError,
-    "the conversation does not fit into the model's context",
-    "Send less, ask for fewer tokens, or load the model with a larger context ('lms load MODEL --context-length N')",
-    codes=("context_length_exceeded", "exceed_context_size_error"),
-    texts=("context length", "context size", "context the overflows", "context overflows", "n_ctx"),
-)
-_ENDPOINT = _Meaning(
-    EndpointNotFoundError,
-    "the server does not know this endpoint",
-    "Check the base URL (no /v1 at its end is needed), the version of LM Studio, and the API token",
-    texts=("unexpected endpoint",),
-)
-_RATE = _Meaning(RateLimitError, "the server has too many requests", "Ask again later", codes=("rate_limit_exceeded",))
-_REQUEST = _Meaning(InvalidRequestError, "the server refused the request", "")
-_FAILED = _Meaning(ServerError, "the server failed", "See its log: 'lms log stream', or LM Studio's Developer page")
+@dataclass(frozen=True)
+class Meanings:
+    """What the errors of one kind of server mean."""
 
-# Tested in this order, codes before texts. "Invalid model identifier" comes first among the texts, because it lists
-# names of models, which may contain any of the other words; a failure to load may mention the context.
-_MEANINGS = [
-    _AUTHENTICATION,
-    _MODEL_NOT_FOUND,
-    _Meaning(
-        ServerError,
-        "the model crashed in LM Studio",
-        "Load it again, with a smaller context if memory is short; update the runtime if it stays",
-        texts=("model has crashed", "exited before becoming healthy", "iterating prediction stream", "channel error"),
-    ),
-    _Meaning(
-        ServerError,
-        "the model was unloaded while it worked",
-        "Ask again; switch off auto-evict or raise the model's TTL in LM Studio if it happens often",
-        texts=("model unloaded", "model is unloaded", "model reloaded"),
-    ),
-    _Meaning(
-        NoModelLoadedError,
-        "the server has no model loaded",
-        "Load one with 'lms load MODEL', or switch on just-in-time loading in LM Studio's server settings",
-        texts=("no models loaded",),
-    ),
-    _Meaning(
-        ServerError,
-        "the server could not load the model {model!r}",
-        "Unload other models, or take a smaller quantization or context",
-        codes=("model_load_failed",),
-        texts=("failed to load model", "error loading model", "model loading"),
-    ),
-    _CONTEXT,
-    _ENDPOINT,
-    _RATE,
-    _Meaning(
-        InvalidRequestError,
-        "the model's chat template refuses this conversation",
-        "Use one system message and let user and assistant take turns, or take another model",
-        texts=("jinja",),
-    ),
-    _Meaning(
-        InvalidRequestError,
-        "the model {model!r} cannot embed",
-        "Give an embedding model: list_models() shows them with type 'embedding'",
-        texts=("embedding=true", "not support embedding", "no embedding model", "not an embedding model"),
-    ),
-    _Meaning(
-        InvalidRequestError,
-        "the server cannot make a grammar of the tools or the JSON schema",
-        "Offer fewer tools and simpler schemas, without pattern, huge enum or deep $ref",
-        texts=("failed to parse grammar",),
-    ),
-]
+    #: Tested in this order, codes before texts.
+    known: Sequence[Meaning]
+    by_status: Mapping[int, Meaning]
+    #: A request that was refused, and a server that failed, for reasons that nobody knows yet.
+    request: Meaning
+    failed: Meaning
 
-_BY_STATUS = {
-    400: _REQUEST,
-    401: _AUTHENTICATION,
-    403: _AUTHENTICATION,
-    404: _ENDPOINT,
-    405: _ENDPOINT,
-    413: _REQUEST,
-    422: _REQUEST,
-    429: _RATE,
-}
+    def find(self, fault: Fault, status: int) -> Meaning:
+        """What ``fault`` means: by its code, then its text, then the status."""
+        names = {fault.code, fault.type}
+        text = fault.message.lower()
+        for meaning in self.known:
+            if names.intersection(meaning.codes):
+                return meaning
+        for meaning in self.known:
+            if any(part in text for part in meaning.texts):
+                return meaning
+        if status < 300:  # an error under 200, or in a stream: its type is all there is
+            return self.request if fault.type.startswith("invalid_request") else self.failed
+        if status >= 500:
+            return self.failed
+        return self.by_status.get(status, Meaning(StatusError, f"the server answered HTTP {status}", ""))
 
 
-def _meaning(fault: Fault, status: int) -> _Meaning:
-    names = {fault.code, fault.type}
-    text = fault.message.lower()
-    for meaning in _MEANINGS:
-        if names.intersection(meaning.codes):
-            return meaning
-    for meaning in _MEANINGS:
-        if any(part in text for part in meaning.texts):
-            return meaning
-    if status < 300:  # an error under 200, or in a stream: its type is all there is
-        return _REQUEST if fault.type.startswith("invalid_request") else _FAILED
-    if status >= 500:
-        return _FAILED
-    return _BY_STATUS.get(status, _Meaning(StatusError, f"the server answered HTTP {status}", ""))
-
-
-def fault_error(fault: Fault, status: int, headers: Mapping[str, str], body: str, asked: Asked) -> ProviderError:
-    """The error to raise for ``fault``, by its code, then its text, then the status."""
-    meaning = _meaning(fault, status)
+def fault_error(
+    meanings: Meanings, fault: Fault, status: int, headers: Mapping[str, str], body: str, asked: Asked
+) -> ProviderError:
+    """The error to raise for ``fault``."""
+    meaning = meanings.find(fault, status)
     said = redact(fault.message, asked.secrets)
     what, hint = meaning.what.format(model=asked.model), meaning.hint
     data: dict[str, Any] = {}
@@ -255,7 +169,7 @@ def _tokens(fault: Fault) -> tuple[int | None, int | None]:
 
 
 def find_error(
-    status: int, headers: Mapping[str, str], body: bytes, value: object, asked: Asked
+    meanings: Meanings, status: int, headers: Mapping[str, str], body: bytes, value: object, asked: Asked
 ) -> ProviderError | None:
     """The error that a whole reply is, or None; ``value`` is its JSON, None where it is none."""
     fault = find_fault(value)
@@ -274,7 +188,7 @@ def find_error(
         if isinstance(value, dict) and value.get("detail"):
             said = json.dumps(value["detail"])  # FastAPI's form, as llama-cpp-python's server sends it
         fault = Fault(f"HTTP {status}, {kind}: {said}")
-    return fault_error(fault, status, headers, text, asked)
+    return fault_error(meanings, fault, status, headers, text, asked)
 
 
 def retry_after(headers: Mapping[str, str]) -> float | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from .._readers import SSEReader as Reader
 from .embeddings import embed_call, embed_reply
-from .errors import find_error
+from .lmstudio_errors import find_error
 from .openai import chat_call, models_call, models_reply, reply, text_call
 from .openai_stream import ChatStream as Assembly
 

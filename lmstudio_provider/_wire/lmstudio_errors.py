@@ -1,0 +1,119 @@
+"""What LM Studio's errors mean.
+
+The texts were seen in reports about LM Studio 0.2 to 0.4; each is matched on the part that stayed the same.
+"""
+
+from __future__ import annotations
+
+import functools
+
+from .._exceptions import (
+    AuthenticationError,
+    ContextLengthError,
+    EndpointNotFoundError,
+    InvalidRequestError,
+    ModelNotFoundError,
+    NoModelLoadedError,
+    RateLimitError,
+    ServerError,
+)
+from . import errors
+from .errors import Meaning, Meanings
+
+_AUTHENTICATION = Meaning(
+    AuthenticationError,
+    "the server refused the API token",
+    "Create a token in LM Studio under Developer > Server Settings, and give it as LM_API_TOKEN or api_token=",
+    codes=("invalid_api_key",),
+)
+_MODEL_NOT_FOUND = Meaning(
+    ModelNotFoundError,
+    "the server does not know the model {model!r}",
+    "list_models() names those that it has; 'lms get MODEL' downloads one",
+    codes=("model_not_found",),
+    texts=("invalid model identifier",),
+)
+_CONTEXT = Meaning(
+    ContextLengthError,
+    "the conversation does not fit into the model's context",
+    "Send less, ask for fewer tokens, or load the model with a larger context ('lms load MODEL --context-length N')",
+    codes=("context_length_exceeded", "exceed_context_size_error"),
+    texts=("context length", "context size", "context the overflows", "context overflows", "n_ctx"),
+)
+_ENDPOINT = Meaning(
+    EndpointNotFoundError,
+    "the server does not know this endpoint",
+    "Check the base URL (no /v1 at its end is needed), the version of LM Studio, and the API token",
+    texts=("unexpected endpoint",),
+)
+_RATE = Meaning(RateLimitError, "the server has too many requests", "Ask again later", codes=("rate_limit_exceeded",))
+_REQUEST = Meaning(InvalidRequestError, "the server refused the request", "")
+_FAILED = Meaning(ServerError, "the server failed", "See its log: 'lms log stream', or LM Studio's Developer page")
+
+# Tested in this order, codes before texts. "Invalid model identifier" comes first among the texts, because it lists
+# names of models, which may contain any of the other words; a failure to load may mention the context.
+_KNOWN = [
+    _AUTHENTICATION,
+    _MODEL_NOT_FOUND,
+    Meaning(
+        ServerError,
+        "the model crashed in LM Studio",
+        "Load it again, with a smaller context if memory is short; update the runtime if it stays",
+        texts=("model has crashed", "exited before becoming healthy", "iterating prediction stream", "channel error"),
+    ),
+    Meaning(
+        ServerError,
+        "the model was unloaded while it worked",
+        "Ask again; switch off auto-evict or raise the model's TTL in LM Studio if it happens often",
+        texts=("model unloaded", "model is unloaded", "model reloaded"),
+    ),
+    Meaning(
+        NoModelLoadedError,
+        "the server has no model loaded",
+        "Load one with 'lms load MODEL', or switch on just-in-time loading in LM Studio's server settings",
+        texts=("no models loaded",),
+    ),
+    Meaning(
+        ServerError,
+        "the server could not load the model {model!r}",
+        "Unload other models, or take a smaller quantization or context",
+        codes=("model_load_failed",),
+        texts=("failed to load model", "error loading model", "model loading"),
+    ),
+    _CONTEXT,
+    _ENDPOINT,
+    _RATE,
+    Meaning(
+        InvalidRequestError,
+        "the model's chat template refuses this conversation",
+        "Use one system message and let user and assistant take turns, or take another model",
+        texts=("jinja",),
+    ),
+    Meaning(
+        InvalidRequestError,
+        "the model {model!r} cannot embed",
+        "Give an embedding model: list_models() shows them with type 'embedding'",
+        texts=("embedding=true", "not support embedding", "no embedding model", "not an embedding model"),
+    ),
+    Meaning(
+        InvalidRequestError,
+        "the server cannot make a grammar of the tools or the JSON schema",
+        "Offer fewer tools and simpler schemas, without pattern, huge enum or deep $ref",
+        texts=("failed to parse grammar",),
+    ),
+]
+
+_BY_STATUS = {
+    400: _REQUEST,
+    401: _AUTHENTICATION,
+    403: _AUTHENTICATION,
+    404: _ENDPOINT,
+    405: _ENDPOINT,
+    413: _REQUEST,
+    422: _REQUEST,
+    429: _RATE,
+}
+
+MEANINGS = Meanings(_KNOWN, _BY_STATUS, _REQUEST, _FAILED)
+find_error = functools.partial(errors.find_error, MEANINGS)
+fault_error = functools.partial(errors.fault_error, MEANINGS)
