@@ -17,6 +17,7 @@ class LMStudioProvider(HTTPProvider):
     display_name = "LM Studio (Local)"
 
     _dialect = lmstudio
+    _server_name = "LM Studio"
     _names = Names(
         prefix="lmstudio",
         variables={

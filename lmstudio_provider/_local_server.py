@@ -28,6 +28,7 @@ class LocalServer(Provider):
     """What providers of local servers have in common beside generating; subclasses say what their server speaks."""
 
     _dialect: Dialect
+    _server_name: str
     _names: Names
     _start_hint: str
     _url_hint: str
@@ -72,7 +73,9 @@ class LocalServer(Provider):
             self.id = id
         arguments = {"base_url": base_url, "model": model, "api_token": api_token, "timeout": timeout}
         self._settings = Settings(self._names, arguments, settings)
-        self._facts = Facts(self.id, self._dialect, self._start_hint, self._url_hint, dict(headers or {}))
+        self._facts = Facts(
+            self.id, self._server_name, self._dialect, self._start_hint, self._url_hint, dict(headers or {})
+        )
         self._deadline = deadline
         self._usage = usage
         self._lock = threading.RLock()

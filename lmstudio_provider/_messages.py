@@ -102,7 +102,7 @@ class Message:
                 for each in message.get("tool_calls") or ()
             ]
             optional = {name: message.get(name) for name in ("name", "tool_call_id")}
-            return cls(message["role"], message["content"], tool_calls=calls, **optional)
+            return cls(message["role"], message.get("content"), tool_calls=calls, **optional)
         except (LookupError, TypeError, AttributeError) as error:
             raise InvalidRequestError(f"{str(message)[:100]} is no message in OpenAI's form: {error!r}") from error
 

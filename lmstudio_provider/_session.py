@@ -16,11 +16,10 @@ from ._exceptions import (
 )
 from ._exchange import CancelledCall, Deadline
 from ._model_cache import ModelCache
-from ._readers import SSEReader
 from ._reply import Reply
 from ._requests import ChatRequest, TextRequest
 from ._settings import Config
-from ._stream import Assembly, Stream
+from ._stream import Assembly, Reader, Stream
 from ._transport import Transport, secret_values
 from ._types import Call, Completion, Embeddings, Limits, ModelInfo, Timeouts
 from ._wire.errors import Asked, redact
@@ -33,8 +32,8 @@ class Dialect(Protocol):
     def models_call(self) -> Call:
         """Ask which models there are."""
 
-    def models_reply(self, value: Any) -> list[ModelInfo]:
-        """The models of that reply."""
+    def models_reply(self, value: Any, ask: Callable[[Call], Any]) -> list[ModelInfo]:
+        """The models of that reply; ``ask`` is for what it does not tell."""
 
     def chat_call(self, request: ChatRequest, model: str, stream: bool) -> Call:
         """Ask for the next message."""
@@ -57,7 +56,11 @@ class Dialect(Protocol):
         """The error that a whole reply is; ``value`` is its JSON, None where it is none."""
 
     @property
-    def Reader(self) -> Callable[[Limits], SSEReader]:
+    def STREAM_TYPE(self) -> str:
+        """The media type of a stream."""
+
+    @property
+    def Reader(self) -> Callable[[Limits], Reader]:
         """Makes events of a stream's bytes."""
 
     @property
@@ -70,6 +73,8 @@ class Facts:
     """What is the same for all sessions of a provider."""
 
     provider_id: str
+    #: What the server is called.
+    name: str
     dialect: Dialect
     #: What to do where no server answers.
     start_hint: str
@@ -114,7 +119,7 @@ class Session:
         ``finished`` makes of a whole reply what the caller gets, and ``over`` is called once, at the end.
         """
         with self.telling(call, plan):
-            reply = self._send(call, plan, "text/event-stream")
+            reply = self._send(call, plan, self._facts.dialect.STREAM_TYPE)
             kind = (reply.headers.get("Content-Type") or "").lower()
             # An error comes as JSON, also under 200; a proxy's page as HTML. Anything else is taken for a stream.
             if not 200 <= reply.status < 300 or "json" in kind.replace("x-ndjson", "") or "html" in kind:
@@ -134,7 +139,7 @@ class Session:
         call = self._facts.dialect.models_call()
         value = self.ask(call, plan)
         with self.telling(call, plan):
-            models = self._facts.dialect.models_reply(value)
+            models = self._facts.dialect.models_reply(value, lambda more: self.ask(more, plan))
         self.cache.fill(models)
         return models
 
@@ -174,7 +179,7 @@ class Session:
             kind = reply.headers.get("Content-Type") or "no content type"
             raise ProtocolError(
                 f"the reply (HTTP {reply.status}, {kind}) is no JSON: {shown(body)}",
-                hint="Check that the base URL is that of LM Studio, and not of another program on that port",
+                hint=f"Check that the base URL is that of {self._facts.name}, and not of another program on that port",
                 sent=True,
             )
         return value

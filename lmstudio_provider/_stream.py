@@ -8,7 +8,7 @@ import logging
 import threading
 import weakref
 from types import TracebackType
-from typing import Callable, Iterator, Protocol
+from typing import Any, Callable, Iterator, Protocol
 
 from ._exceptions import (
     ProtocolError,
@@ -19,11 +19,20 @@ from ._exceptions import (
     StreamInterruptedError,
 )
 from ._exchange import CancelledCall
-from ._readers import Event, SSEReader
 from ._reply import Reply
 from ._types import Chunk, Completion
 
 logger = logging.getLogger("lmstudio_provider")
+
+
+class Reader(Protocol):
+    """What makes events of bytes."""
+
+    def feed(self, data: bytes) -> list[Any]:
+        """The events that ``data`` completes."""
+
+    def finish(self) -> list[Any]:
+        """The event that the end of the body cut off, if any."""
 
 
 class Assembly(Protocol):
@@ -35,7 +44,7 @@ class Assembly(Protocol):
     def ended(self) -> bool:
         """Whether all of the reply has come, although the stream may go on."""
 
-    def feed(self, event: Event) -> Chunk | None:
+    def feed(self, event: Any) -> Chunk | None:
         """The chunk that an event makes, if any."""
 
     def finish(self) -> list[Chunk]:
@@ -56,7 +65,7 @@ class Stream(Iterator[Chunk]):
     def __init__(
         self,
         reply: Reply,
-        reader: SSEReader,
+        reader: Reader,
         assembly: Assembly,
         finished: Callable[[Completion], Completion],
         over: Callable[[Completion, BaseException | None], None],
@@ -186,7 +195,7 @@ class Stream(Iterator[Chunk]):
             self._over(self._assembly.completion("cancelled"), error)
             raise
 
-    def _take(self, events: list[Event]) -> None:
+    def _take(self, events: list[Any]) -> None:
         for event in events:
             chunk = self._assembly.feed(event)
             if chunk is not None:

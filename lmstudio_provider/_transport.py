@@ -226,7 +226,7 @@ def _meaning(error: Exception, cause: BaseException, exchange: Exchange) -> Exce
         hint = "Give http=urllib3.PoolManager(ca_certs=...) with the certificate that signed the server's"
         return ServerUnavailableError(f"the server's certificate is not trusted ({why})", hint=hint)
     if isinstance(error, PoolSSLError) or isinstance(cause, ssl.SSLError):
-        return ServerUnavailableError(f"TLS failed ({why})", hint="LM Studio itself speaks plain HTTP: write http://")
+        return ServerUnavailableError(f"TLS failed ({why})", hint="A local server speaks plain HTTP: write http://")
     if exchange.sent_at is None:
         return ServerUnavailableError(why, refused=isinstance(cause, ConnectionRefusedError))
     if exchange.received and not isinstance(cause, ConnectionError):

@@ -167,6 +167,8 @@ class Stats:
     tokens_per_second: float | None = None
     time_to_first_token_s: float | None = None
     generation_time_s: float | None = None
+    #: How long the model was being loaded for this reply.
+    model_load_time_s: float | None = None
     #: Why the engine stopped, such as "eosFound" (LM Studio docs: developer/rest/endpoints).
     stop_reason: str | None = None
     #: Speculative decoding, where a ``draft_model`` took part.

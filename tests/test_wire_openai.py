@@ -28,6 +28,10 @@ def asked(*tools):
     return Call("POST", "/v1/chat/completions", b"", "asked", tools)
 
 
+def models_of(value):
+    return models_reply(value, lambda call: None)
+
+
 def reply_of(value):
     return reply(value, asked(), 2.0)
 
@@ -60,18 +64,18 @@ def test_a_reply_of_the_wrong_shape_is_a_protocol_error(value):
 @pytest.mark.parametrize("value", [None, [], {}, {"data": None}, {"data": {}}, {"data": [None]}, {"data": [{}]}])
 def test_a_list_of_models_of_the_wrong_shape_is_a_protocol_error(value):
     with pytest.raises(ProtocolError):
-        models_reply(value)
+        models_of(value)
 
 
 def test_models_are_told_apart_by_their_ids(sample):
-    models = models_reply(json.loads(sample("models_openai.json")))
+    models = models_of(json.loads(sample("models_openai.json")))
     assert [(model.id, model.type) for model in models] == [
         ("qwen/qwen3-8b", "llm"),
         ("qwen/qwen3-8b:2", "llm"),
         ("gemma-3-4b-it@q4_k_m", "llm"),
         ("text-embedding-nomic-embed-text-v1.5", "embedding"),
     ]
-    assert models_reply({"data": []}) == []
+    assert models_of({"data": []}) == []
 
 
 def test_a_plain_reply(sample):
@@ -498,5 +502,5 @@ def test_a_name_in_snake_case_is_that_of_the_tool_where_there_is_no_doubt():
     ],
 )
 def test_vision_and_type_are_what_the_server_says(entry, kind, vision):
-    (model,) = models_reply({"data": [{"id": "m", **entry}]})
+    (model,) = models_of({"data": [{"id": "m", **entry}]})
     assert (model.type, model.vision) == (kind, vision)

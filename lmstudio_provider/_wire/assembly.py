@@ -71,6 +71,13 @@ def split_unopened(text: str) -> tuple[str, str]:
     return text, ""
 
 
+def split_think(content: str, unopened: bool) -> tuple[str, str]:
+    """The answer and the reasoning of a whole text."""
+    splitter = ThinkSplitter()
+    text, thought = splitter.feed(content, end=True)
+    return split_unopened(text) if unopened and not splitter.thought else (text, thought)
+
+
 @dataclass
 class _Slot:
     index: object = None

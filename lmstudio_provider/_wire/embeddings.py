@@ -10,8 +10,8 @@ from typing import Any, Sequence
 from .._exceptions import ProtocolError
 from .._messages import to_json
 from .._types import Call, Embeddings, Usage
-from .json_text import member
-from .openai import read_usage, text_or_none
+from .json_text import member, text_or_none
+from .openai import read_usage
 
 
 def embed_call(texts: Sequence[str], model: str) -> Call:
@@ -25,8 +25,8 @@ def embed_reply(value: Any, call: Call, count: int) -> Embeddings:
     entries = member(value, "data", list, "the reply")
     vectors: dict[str, list[float]] = {}
     for position, entry in enumerate(entries):
-        vector = _vector(entry.get("embedding") if isinstance(entry, dict) else None)
-        vectors[str(entry.get("index", position))] = vector
+        found = vector(entry.get("embedding") if isinstance(entry, dict) else None)
+        vectors[str(entry.get("index", position))] = found
     if len(entries) != count or set(vectors) != set(map(str, range(count))):
         raise ProtocolError(f"the reply has {len(entries)} vectors, which are not those of {count} texts", sent=True)
     usage = read_usage(value.get("usage"))
@@ -42,7 +42,7 @@ def embed_reply(value: Any, call: Call, count: int) -> Embeddings:
     )
 
 
-def _vector(value: object) -> list[float]:
+def vector(value: object) -> list[float]:
     """A vector as a list of numbers, or as base64 of little-endian 32-bit floats."""
     try:
         if isinstance(value, str):

@@ -59,8 +59,9 @@ def find_fault(value: object) -> Fault | None:
 
 
 def _unwrap(fault: Fault) -> Fault:
-    # "Engine protocol predict request returned 400: {json}" (0.4.20 on): the inner object is the real cause.
-    if not fault.message.startswith("Engine protocol") or "{" not in fault.message:
+    # "Engine protocol predict request returned 400: {json}" (LM Studio 0.4.20 on), or the JSON alone (Ollama): the
+    # inner object is the real cause.
+    if not fault.message.startswith(("Engine protocol", "{")) or "{" not in fault.message:
         return fault
     try:
         inner = json.loads(fault.message[fault.message.index("{") :])["error"]
@@ -182,7 +183,7 @@ def find_error(
         if 300 <= status < 400:
             return ProtocolError(
                 f"the server answered with a redirect (HTTP {status}), which is not followed",
-                hint="Set the base URL to where LM Studio itself answers",
+                hint="Set the base URL to where the server itself answers",
                 sent=True,
             )
         if isinstance(value, dict) and value.get("detail"):

@@ -27,10 +27,25 @@ def member(value: Any, name: str, kind: type, what: str) -> Any:
     return found
 
 
-_HINT = "Check that the base URL is LM Studio's, or that of another server with an OpenAI-compatible API"
+_HINT = "Check that the base URL is that of the server that is meant, and not of another program"
 
 
 def shown(text: bytes | str) -> str:
     """The beginning of ``text``, quoted, for a message."""
     text = text.decode("utf-8", "replace") if isinstance(text, bytes) else text
     return repr(text if len(text) <= 200 else text[:200] + "…") if text else "it is empty"
+
+
+def text_or_none(value: object) -> str | None:
+    """``value`` where it is text, and not empty."""
+    return value if isinstance(value, str) and value else None
+
+
+def number(value: object) -> Any:
+    """``value`` where it is a number, else None."""
+    return value if isinstance(value, (int, float)) and not isinstance(value, bool) else None
+
+
+def count(value: object) -> int | None:
+    """``value`` where it is a whole number of a size that can be, else None."""
+    return value if isinstance(value, int) and not isinstance(value, bool) and abs(value) < 2**53 else None

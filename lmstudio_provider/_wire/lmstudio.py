@@ -8,7 +8,10 @@ from .lmstudio_errors import find_error
 from .openai import chat_call, models_call, models_reply, reply, text_call
 from .openai_stream import ChatStream as Assembly
 
+STREAM_TYPE = "text/event-stream"
+
 __all__ = [
+    "STREAM_TYPE",
     "Assembly",
     "Reader",
     "chat_call",

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any, Mapping
+from typing import Any, Callable, Mapping
 
 from .._exceptions import InvalidRequestError, ProtocolError
 from .._messages import Message, Tool, to_json
 from .._requests import ChatRequest, TextRequest
 from .._structured import structure_of
 from .._types import Call, Completion, ModelInfo, Stats, Usage
-from .assembly import ThinkSplitter, ToolCallAssembly, split_unopened
-from .json_text import member
+from .assembly import ToolCallAssembly, split_think
+from .json_text import count, member, number, text_or_none
 
 #: Fields of a request that go into the body under their own name, where they are set.
 _FIELDS = (
@@ -24,7 +24,7 @@ def models_call() -> Call:
     return Call("GET", "/v1/models")
 
 
-def models_reply(value: Any) -> list[ModelInfo]:
+def models_reply(value: Any, ask: Callable[[Call], Any]) -> list[ModelInfo]:
     """The models of a reply to ``models_call``; raises ProtocolError."""
     entries = member(value, "data", list, "the list of models")
     return [_model(entry, member(entry, "id", str, "a model in the list")) for entry in entries]
@@ -87,10 +87,10 @@ def _call(
 def with_ids(messages: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """The messages with an id for each tool call: an empty one is refused (LM Studio bug-tracker 830)."""
     waiting: list[str] = []
-    for number, message in enumerate(messages):
+    for position, message in enumerate(messages):
         calls = message.get("tool_calls")
         if isinstance(calls, (list, tuple)) and all(isinstance(each, Mapping) for each in calls):
-            waiting = [each.get("id") or f"call_{number}_{place}" for place, each in enumerate(calls)]
+            waiting = [each.get("id") or f"call_{position}_{place}" for place, each in enumerate(calls)]
             message["tool_calls"] = [{**each, "id": id_} for each, id_ in zip(calls, waiting)]
         elif message.get("role") == "tool":
             # A result without an id is that of the first call that has none yet.
@@ -133,7 +133,7 @@ def reply(value: Any, call: Call, duration_s: float) -> Completion:
     else:
         message = member(choice, "message", dict, "the reply's first choice")
         reasoning = reasoning_text(message)
-        text, thought = _split(content_text(message.get("content")), unopened=not reasoning)
+        text, thought = split_think(content_text(message.get("content")), unopened=not reasoning)
         tools.add(message.get("tool_calls"), whole=True)
     usage = read_usage(value.get("usage"))
     return Completion(
@@ -151,13 +151,6 @@ def reply(value: Any, call: Call, duration_s: float) -> Completion:
     )
 
 
-def _split(content: str, unopened: bool) -> tuple[str, str]:
-    """The answer and the reasoning of a whole text."""
-    splitter = ThinkSplitter()
-    text, thought = splitter.feed(content, end=True)
-    return split_unopened(text) if unopened and not splitter.thought else (text, thought)
-
-
 def content_text(content: object) -> str:
     """The text of a ``content``, which may be null or absent; raises ProtocolError for anything but text."""
     if content is None or isinstance(content, str):
@@ -171,30 +164,16 @@ def reasoning_text(message: Mapping[str, Any]) -> str:
     return content_text(message.get("reasoning_content") or message.get("reasoning"))
 
 
-def text_or_none(value: object) -> str | None:
-    """``value`` where it is text, and not empty."""
-    return value if isinstance(value, str) and value else None
-
-
-def _number(value: object) -> Any:
-    return value if isinstance(value, (int, float)) and not isinstance(value, bool) else None
-
-
-def _count(value: object) -> int | None:
-    number = _number(value)
-    return number if isinstance(number, int) and abs(number) < 2**53 else None
-
-
 def read_usage(value: object) -> Usage | None:
     """The tokens that a reply reports, or None where it reports none."""
     if not isinstance(value, dict):
         return None
     details = value.get("completion_tokens_details")
     usage = Usage(
-        _count(value.get("prompt_tokens")),
-        _count(value.get("completion_tokens")),
-        _count(value.get("total_tokens")),
-        _count(details.get("reasoning_tokens")) if isinstance(details, dict) else None,
+        count(value.get("prompt_tokens")),
+        count(value.get("completion_tokens")),
+        count(value.get("total_tokens")),
+        count(details.get("reasoning_tokens")) if isinstance(details, dict) else None,
     )
     return None if usage == Usage() else usage
 
@@ -208,12 +187,12 @@ def read_stats(value: object, usage: Usage | None, first_s: float | None, durati
     generation = duration_s - (first_s or 0.0)
     measured = usage.completion_tokens / generation if usage and usage.completion_tokens and generation > 0 else None
     names = ("tokens_per_second", "time_to_first_token", "generation_time")
-    speed, first, time_s = (_number(given.get(name)) for name in names)
+    speed, first, time_s = (number(given.get(name)) for name in names)
     return Stats(
         tokens_per_second=measured if speed is None else speed,
         time_to_first_token_s=first_s if first is None else first,
         generation_time_s=generation if time_s is None else time_s,
         stop_reason=text_or_none(given.get("stop_reason")),
         draft_model=text_or_none(given.get("draft_model")),
-        **{f"{kind}_draft_tokens_count": _count(given.get(f"{kind}_draft_tokens_count")) for kind in _DRAFT_COUNTS},
+        **{f"{kind}_draft_tokens_count": count(given.get(f"{kind}_draft_tokens_count")) for kind in _DRAFT_COUNTS},
     )

@@ -9,9 +9,9 @@ from .._readers import Event
 from .._types import Call, Chunk, Stats
 from .errors import Asked, Fault, find_fault
 from .growing import GrowingReply
-from .json_text import member, parse
+from .json_text import member, parse, text_or_none
 from .lmstudio_errors import fault_error
-from .openai import content_text, read_stats, read_usage, reasoning_text, text_or_none
+from .openai import content_text, read_stats, read_usage, reasoning_text
 
 
 class ChatStream(GrowingReply):

@@ -1,0 +1,270 @@
+"""Ollama's own API, as the source of its server has it (0.33): the requests and the replies that come whole."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from typing import Any, Callable, Mapping, Sequence
+
+from .._exceptions import InvalidRequestError, ProtocolError, ProviderError
+from .._messages import Message, Tool, to_json
+from .._requests import ChatRequest, TextRequest
+from .._structured import structure_of
+from .._types import Call, Completion, Embeddings, ModelInfo, Stats, ToolCall, Usage
+from .assembly import ToolCallAssembly, split_think
+from .embeddings import vector
+from .json_text import count, member, number, text_or_none
+
+# What goes into "options", and under which name.
+_OPTIONS = {
+    "max_tokens": "num_predict",
+    **{
+        name: name
+        for name in (
+            "temperature", "top_p", "top_k", "min_p", "repeat_penalty", "presence_penalty", "frequency_penalty", "seed",
+        )
+    },
+}  # fmt: skip
+
+
+def models_call() -> Call:
+    """Ask which models there are."""
+    return Call("GET", "/api/tags")
+
+
+def models_reply(value: Any, ask: Callable[[Call], Any]) -> list[ModelInfo]:
+    """The models on disk; which of them are loaded, and what they can, is asked where the list does not tell."""
+    entries = [(member(entry, "name", str, "a model"), entry) for entry in member(value, "models", list, "the list")]
+    running = _or_nothing(ask, Call("GET", "/api/ps")).get("models")
+    if not isinstance(running, list):
+        return [_model(name, entry, ask) for name, entry in entries]
+    loaded = {each.get("name"): each for each in running if isinstance(each, dict)}
+    return [
+        dataclasses.replace(
+            _model(name, entry, ask),
+            loaded=name in loaded,
+            context_length=count(loaded.get(name, {}).get("context_length")),
+        )
+        for name, entry in entries
+    ]
+
+
+def _model(name: str, entry: Mapping[str, Any], ask: Callable[[Call], Any]) -> ModelInfo:
+    told = entry.get("capabilities")
+    if not isinstance(told, list):  # an older server, or a model that can nothing
+        told = _or_nothing(ask, show_call(name)).get("capabilities")
+    can = {str(each) for each in told} if isinstance(told, list) else None
+    details = entry.get("details")
+    return ModelInfo(
+        name,
+        "embedding" if can is not None and "embedding" in can and "completion" not in can else "llm",
+        quantization=text_or_none(details.get("quantization_level")) if isinstance(details, dict) else None,
+        size_bytes=count(entry.get("size")),
+        vision=None if can is None else "vision" in can,
+        tool_use=None if can is None else "tools" in can,
+    )
+
+
+def _or_nothing(ask: Callable[[Call], Any], call: Call) -> dict[str, Any]:
+    """What else the server tells; a list of models is worth having without it."""
+    try:
+        value = ask(call)
+    except ProviderError:
+        return {}
+    return value if isinstance(value, dict) else {}
+
+
+def show_call(model: str) -> Call:
+    """Ask what a model is."""
+    return Call("POST", "/api/show", to_json({"model": model}, "the model").encode("ascii"), model)
+
+
+def text_call(request: TextRequest, model: str, stream: bool) -> Call:
+    """Ask for what comes after a text."""
+    return _call("/api/generate", {"model": model, "prompt": request.prompt, "raw": True}, request, stream)
+
+
+def chat_call(request: ChatRequest, model: str, stream: bool) -> Call:
+    """Ask for the next message. Raises InvalidRequestError for what Ollama does not take."""
+    body: dict[str, Any] = {"model": model, "messages": _messages(request.messages)}
+    tools = [_tool(tool) for tool in request.tools]
+    names = [str((tool.get("function") or {}).get("name")) for tool in tools]
+    # There is no tool_choice: not to offer a tool is all that can be done.
+    if request.tool_choice == "none":
+        tools = []
+    elif request.tool_choice not in (None, "auto", "required"):
+        if request.tool_choice not in names:
+            raise InvalidRequestError(f"tool_choice={request.tool_choice!r} names no tool of the request")
+        tools = [tool for tool, name in zip(tools, names) if name == request.tool_choice]
+    if tools:
+        body["tools"] = tools
+    structure = structure_of(request.response_format)
+    if structure is not None:
+        body["format"] = structure.schema
+    return _call("/api/chat", body, request, stream, tuple(names))
+
+
+def _call(
+    path: str, body: dict[str, Any], request: ChatRequest | TextRequest, stream: bool, tools: tuple[str, ...] = ()
+) -> Call:
+    for name in ("logit_bias", "draft_model"):
+        if getattr(request, name) is not None:
+            raise InvalidRequestError(f"{name} is not known to Ollama", hint="Leave it out")
+    model = body["model"]
+    body["stream"] = stream
+    options = {wire: value for name, wire in _OPTIONS.items() if (value := getattr(request, name)) is not None}
+    if request.stop is not None:
+        options["stop"] = [request.stop] if isinstance(request.stop, str) else list(request.stop)
+    if request.ttl is not None:
+        body["keep_alive"] = request.ttl
+    extra = dict(request.extra)
+    more = extra.pop("options", {})
+    body.update(extra)
+    body["options"] = {**options, **more} if isinstance(more, Mapping) else more
+    return Call("POST", path, to_json(body, "the request").encode("ascii"), model, tools)
+
+
+def _tool(tool: Tool | Mapping[str, Any]) -> dict[str, Any]:
+    if not isinstance(tool, Tool):
+        return dict(tool)
+    function = {"name": tool.name, "description": tool.description, "parameters": tool.parameters}
+    return {"type": "function", "function": function}
+
+
+def _messages(messages: Sequence[Message | Mapping[str, Any]]) -> list[dict[str, Any]]:
+    names: dict[str, str] = {}  # of the tools, by the ids of their calls
+    return [_message(each if isinstance(each, Message) else Message.from_dict(each), names) for each in messages]
+
+
+def _message(message: Message, names: dict[str, str]) -> dict[str, Any]:
+    parts = [{"type": "text", "text": message.content or ""}]
+    if message.content is not None and not isinstance(message.content, str):
+        parts = list(message.content)  # type: ignore[arg-type]
+    wire: dict[str, Any] = {"role": message.role, "content": "".join(_text(part) for part in parts)}
+    images = [_image(part) for part in parts if part.get("type") == "image_url"]
+    if images:
+        wire["images"] = images
+    if message.tool_calls:
+        names.update((call.id, call.name) for call in message.tool_calls)
+        wire["tool_calls"] = [
+            {"id": call.id, "function": {"name": call.name, "arguments": _arguments(call)}}
+            for call in message.tool_calls
+        ]
+    if message.role == "tool":
+        wire["tool_name"] = message.name or names.get(message.tool_call_id or "", "")
+        if message.tool_call_id:
+            wire["tool_call_id"] = message.tool_call_id
+    return wire
+
+
+def _text(part: Mapping[str, Any]) -> str:
+    if part.get("type") not in ("text", "image_url"):
+        raise InvalidRequestError(
+            f"a part of type {part.get('type')!r} is not known to Ollama", hint="Send text and images"
+        )
+    return str(part.get("text", ""))
+
+
+def _image(part: Mapping[str, Any]) -> str:
+    """The base64 of a data URL, which is what Ollama takes."""
+    url = part.get("image_url")
+    text = url.get("url") if isinstance(url, Mapping) else url
+    head, _, data = str(text).partition(",")
+    if not head.startswith("data:") or not head.endswith(";base64"):
+        raise InvalidRequestError(
+            "an image is no base64 data: URL, and Ollama takes no other", hint="Use Message.user(images=)"
+        )
+    return data
+
+
+def _arguments(call: ToolCall) -> Any:
+    """The arguments as the object that Ollama wants, also where the model wrote none."""
+    try:
+        value = json.loads(call.raw_arguments or "{}")
+    except (ValueError, RecursionError):
+        value = None
+    return value if isinstance(value, dict) else {"arguments": call.raw_arguments}
+
+
+def reply(value: Any, call: Call, duration_s: float) -> Completion:
+    """The completion of a whole reply to a chat or a text; raises ProtocolError."""
+    content, reasoning, calls = said(value)
+    tools = ToolCallAssembly(call.tools)
+    tools.add(calls, whole=True)
+    text, thought = (content, "") if "response" in value else split_think(content, unopened=not reasoning)
+    usage = read_usage(value)
+    return Completion(
+        text=text,
+        model=text_or_none(value.get("model")) or call.model,
+        requested_model=call.model,
+        finish_reason=finish_reason(value, bool(tools.calls())),
+        reasoning=reasoning + thought,
+        tool_calls=tools.calls(),
+        usage=usage,
+        stats=read_stats(value, usage, None, duration_s),
+        raw=value,
+        provider_id=call.provider_id,
+    )
+
+
+def said(value: Any) -> tuple[str, str, Any]:
+    """Text, reasoning and tool calls of a reply, or of a line of one; raises ProtocolError."""
+    where = value if isinstance(value, dict) and "response" in value else member(value, "message", dict, "the reply")
+    texts = [where.get("response", where.get("content")), where.get("thinking")]
+    for text in texts:
+        if not isinstance(text, (str, type(None))):
+            raise ProtocolError(f"the reply's text is {type(text).__name__}, not text", sent=True)
+    return texts[0] or "", texts[1] or "", where.get("tool_calls")
+
+
+def finish_reason(value: Mapping[str, Any], called: bool) -> str | None:
+    """Why a reply ended, in the words of all dialects; None where it has not."""
+    if not value.get("done"):
+        return None
+    reason = text_or_none(value.get("done_reason")) or "stop"
+    return "tool_calls" if called and reason == "stop" else reason
+
+
+def read_usage(value: Mapping[str, Any]) -> Usage | None:
+    """The tokens that a reply reports; a count of 0 is left out there, as one that is not known."""
+    prompt, generated = count(value.get("prompt_eval_count")), count(value.get("eval_count"))
+    if prompt is None and generated is None:
+        return None
+    return Usage(prompt, generated, None if prompt is None or generated is None else prompt + generated)
+
+
+def read_stats(value: Mapping[str, Any], usage: Usage | None, first_s: float | None, duration_s: float) -> Stats:
+    """The server's nanoseconds as seconds, completed by what was measured here."""
+    generation, prompt, load = (_seconds(value, name) for name in ("eval", "prompt_eval", "load"))
+    first = first_s if prompt is None else prompt + (load or 0.0)
+    generation = duration_s - (first_s or 0.0) if generation is None else generation
+    tokens = usage.completion_tokens if usage else None
+    return Stats(
+        tokens_per_second=tokens / generation if tokens and generation > 0 else None,
+        time_to_first_token_s=first if first_s is None else first_s,
+        generation_time_s=generation,
+        model_load_time_s=load,
+        stop_reason=text_or_none(value.get("done_reason")),
+    )
+
+
+def _seconds(value: Mapping[str, Any], name: str) -> float | None:
+    nanoseconds = number(value.get(f"{name}_duration"))
+    return None if nanoseconds is None else nanoseconds / 1e9
+
+
+def embed_call(texts: Sequence[str], model: str) -> Call:
+    """Ask for the vectors of some texts."""
+    return Call(
+        "POST", "/api/embed", to_json({"model": model, "input": list(texts)}, "the texts").encode("ascii"), model
+    )
+
+
+def embed_reply(value: Any, call: Call, texts: int) -> Embeddings:
+    """The vectors of so many ``texts``; raises ProtocolError."""
+    vectors = [vector(each) for each in member(value, "embeddings", list, "the reply")]
+    if len(vectors) != texts:
+        raise ProtocolError(f"the reply has {len(vectors)} vectors for {texts} texts", sent=True)
+    tokens = count(value.get("prompt_eval_count"))
+    usage = None if tokens is None else Usage(tokens, total_tokens=tokens)
+    return Embeddings(vectors, text_or_none(value.get("model")) or call.model, call.model, usage)

@@ -1,0 +1,24 @@
+"""Ollama's dialect: what a provider has to know of it, under the names that every dialect uses."""
+
+from __future__ import annotations
+
+from .._readers import NDJSONReader as Reader
+from .ollama import chat_call, embed_call, embed_reply, models_call, models_reply, reply, text_call
+from .ollama_errors import find_error
+from .ollama_stream import OllamaStream as Assembly
+
+STREAM_TYPE = "application/x-ndjson"
+
+__all__ = [
+    "STREAM_TYPE",
+    "Assembly",
+    "Reader",
+    "chat_call",
+    "embed_call",
+    "embed_reply",
+    "find_error",
+    "models_call",
+    "models_reply",
+    "reply",
+    "text_call",
+]

@@ -1,0 +1,91 @@
+"""What Ollama's errors mean; the texts are those of its server (0.33) and of the engine behind it."""
+
+from __future__ import annotations
+
+import functools
+
+from .._exceptions import (
+    AuthenticationError,
+    ContextLengthError,
+    EndpointNotFoundError,
+    InvalidRequestError,
+    ModelNotFoundError,
+    RateLimitError,
+    ServerError,
+)
+from . import errors
+from .errors import Meaning, Meanings
+
+_AUTHENTICATION = Meaning(
+    AuthenticationError,
+    "the server refused the API key",
+    "Run 'ollama signin', or give OLLAMA_API_KEY or api_token=; a local Ollama wants neither",
+    texts=("unauthorized",),
+)
+_CONTEXT = Meaning(
+    ContextLengthError,
+    "the conversation does not fit into the model's context",
+    "Send less, or raise extra={'options': {'num_ctx': ...}}",
+    codes=("exceed_context_size_error",),
+    texts=("exceeds the context length", "longer than the context length", "available context size"),
+)
+_FORBIDDEN = Meaning(
+    AuthenticationError,
+    "the server forbids it",
+    "Cloud models may be switched off there, or the Host header is not allowed: use the server's own address",
+)
+_ENDPOINT = Meaning(
+    EndpointNotFoundError,
+    "the server does not know this endpoint",
+    "Check the base URL, and the version of Ollama",
+    texts=("404 page not found",),
+)
+_RATE = Meaning(RateLimitError, "the server has too many requests", "Ask again later", texts=("server busy",))
+_REQUEST = Meaning(InvalidRequestError, "the server refused the request", "")
+_FAILED = Meaning(ServerError, "the server failed", "See its log, as Ollama's documentation on troubleshooting says")
+
+_KNOWN = [
+    _CONTEXT,
+    Meaning(
+        InvalidRequestError,
+        "the model {model!r} cannot do that",
+        "Take a model whose capabilities have it ('ollama show MODEL'), or leave it out",
+        texts=("does not support", "not support embedding"),
+    ),
+    Meaning(
+        ServerError,
+        "the model crashed in Ollama",
+        "Take a smaller model or a smaller num_ctx if memory is short",
+        texts=("model runner has unexpectedly stopped", "requires more system memory", "out of memory"),
+    ),
+    Meaning(
+        InvalidRequestError,
+        "the server refused an option",
+        "Check the names and types in extra={'options': ...}",
+        texts=('option "', "invalid format:"),
+    ),
+    Meaning(
+        ModelNotFoundError,
+        "the server does not know the model {model!r}",
+        "list_models() names those that it has; 'ollama pull MODEL', or pull(), downloads one",
+        texts=("not found, try pulling", "file does not exist", "model '", 'model "'),
+    ),
+    _AUTHENTICATION,
+    _ENDPOINT,
+    _RATE,
+]
+_BY_STATUS = {
+    400: _REQUEST,
+    401: _AUTHENTICATION,
+    403: _FORBIDDEN,
+    404: _ENDPOINT,
+    405: _ENDPOINT,
+    413: _REQUEST,
+    422: _REQUEST,
+    429: _RATE,
+    503: _RATE,
+}
+
+MEANINGS = Meanings(_KNOWN, _BY_STATUS, _REQUEST, _FAILED)
+find_error = functools.partial(errors.find_error, MEANINGS)
+fault_error = functools.partial(errors.fault_error, MEANINGS)

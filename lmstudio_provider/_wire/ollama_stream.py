@@ -1,0 +1,45 @@
+"""A streamed reply of Ollama: lines go in, chunks come out, and the whole reply is there at the end."""
+
+from __future__ import annotations
+
+import json
+from typing import Any, Mapping
+
+from .._exceptions import ProtocolError
+from .._types import Call, Chunk, Stats
+from .errors import Asked, find_fault
+from .growing import GrowingReply
+from .json_text import text_or_none
+from .ollama import finish_reason, read_stats, read_usage, said
+from .ollama_errors import fault_error
+
+
+class OllamaStream(GrowingReply):
+    """Makes chunks of the lines of one reply to a chat, or to a text."""
+
+    def __init__(self, call: Call, asked: Asked, started: float) -> None:
+        super().__init__(call, asked, started)
+        self._last: Mapping[str, Any] = {}
+        self._calls = 0
+
+    def feed(self, event: Any) -> Chunk | None:
+        """The chunk that a line makes, if any; raises ProtocolError, or the error that the line reports."""
+        fault = find_fault(event)
+        if fault is not None:
+            raise fault_error(fault, 200, {}, json.dumps(event), self._asked)
+        if not isinstance(event, dict):
+            raise ProtocolError(f"a line of the stream is {type(event).__name__}, not an object", sent=True)
+        content, reasoning, calls = said(event)
+        for call in calls if isinstance(calls, list) else ():
+            # Calls come whole, one or several a line, and older servers give them neither id nor index.
+            self._calls += 1
+            self._tools.add([{**call, "index": f"call {self._calls}"}] if isinstance(call, dict) else call)
+        self._model = self._model or text_or_none(event.get("model"))
+        if event.get("done"):
+            self._last, self._usage, self.done = event, read_usage(event), True
+            self._finish_reason = finish_reason(event, self._calls > 0)
+        self._raw = "response" in event
+        return self._chunk(content, reasoning) if self._raw else self._content(content, reasoning)
+
+    def _read_stats(self, first_s: float | None, duration_s: float) -> Stats:
+        return read_stats(self._last, self._usage, first_s, duration_s)

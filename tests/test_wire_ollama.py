@@ -1,0 +1,349 @@
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+
+import pytest
+
+from lmstudio_provider import (
+    AuthenticationError,
+    ChatRequest,
+    CompletionRequest,
+    ContextLengthError,
+    EndpointNotFoundError,
+    InvalidRequestError,
+    Limits,
+    Message,
+    ModelNotFoundError,
+    ProtocolError,
+    RateLimitError,
+    ServerError,
+    StreamInterruptedError,
+    TextRequest,
+    Tool,
+    ToolCall,
+    Usage,
+)
+from lmstudio_provider._readers import NDJSONReader
+from lmstudio_provider._types import Call
+from lmstudio_provider._wire.errors import Asked
+from lmstudio_provider._wire.ollama import (
+    chat_call,
+    embed_call,
+    embed_reply,
+    models_call,
+    models_reply,
+    reply,
+    text_call,
+)
+from lmstudio_provider._wire.ollama_errors import find_error
+from lmstudio_provider._wire.ollama_stream import OllamaStream
+
+PNG = b"\x89PNG\r\n\x1a\n" + b"0" * 8
+HI = [Message.user("Hi")]
+
+
+def asked(*tools):
+    return Call("POST", "/api/chat", b"", "asked", tools)
+
+
+def body_of(messages=HI, stream=False, **fields):
+    return json.loads(chat_call(ChatRequest(messages, **fields), "m", stream).body)
+
+
+def streamed(data):
+    stream, reader = OllamaStream(asked(), Asked("asked"), 0.0), NDJSONReader(Limits())
+    chunks = [chunk for value in reader.feed(data) if (chunk := stream.feed(value))]
+    return chunks + stream.finish(), stream.completion()
+
+
+def nothing(call):
+    raise ServerError("not now")
+
+
+# What is no reply
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        None,
+        [],
+        {},
+        {"message": None},
+        {"message": {"content": 7}},
+        {"message": {"thinking": ["a"]}},
+        {"response": 7},
+    ],
+)
+def test_a_reply_of_the_wrong_shape_is_a_protocol_error(value):
+    with pytest.raises(ProtocolError):
+        reply(value, asked(), 1.0)
+    with pytest.raises(ProtocolError):
+        OllamaStream(asked(), Asked("asked"), 0.0).feed(value)
+
+
+@pytest.mark.parametrize("value", [None, [], {}, {"models": None}, {"models": [None]}, {"models": [{"name": 7}]}])
+def test_a_list_of_models_of_the_wrong_shape_is_a_protocol_error(value):
+    with pytest.raises(ProtocolError):
+        models_reply(value, nothing)
+
+
+@pytest.mark.parametrize("value", [None, {}, {"embeddings": [[1.0]]}, {"embeddings": [[1.0], "a"]}, {"embeddings": []}])
+def test_vectors_that_are_not_those_of_the_texts_are_a_protocol_error(value):
+    with pytest.raises(ProtocolError):
+        embed_reply(value, asked(), 2)
+
+
+@pytest.mark.parametrize(
+    ("name", "status", "kind"),
+    [
+        ("ollama_busy.json", 503, RateLimitError),
+        ("ollama_context_overflow.json", 400, ContextLengthError),
+        ("ollama_embed_too_long.json", 400, ContextLengthError),
+        ("ollama_model_not_found.json", 404, ModelNotFoundError),
+        ("ollama_no_tools.json", 400, InvalidRequestError),
+        ("ollama_option_type.json", 500, InvalidRequestError),
+        ("ollama_unauthorized.json", 401, AuthenticationError),
+    ],
+)
+def test_an_error_has_its_class_by_meaning(sample, name, status, kind):
+    data = sample(f"errors/{name}")
+    error = find_error(status, {}, data, json.loads(data), Asked("m"))
+    assert type(error) is kind
+    assert error.hint
+
+
+def test_an_overflow_tells_both_numbers(sample):
+    data = sample("errors/ollama_context_overflow.json")
+    error = find_error(400, {}, data, json.loads(data), Asked("m"))
+    assert (error.prompt_tokens, error.context_length) == (9025, 8192)
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "kind"),
+    [(404, b"404 page not found", EndpointNotFoundError), (403, b"", AuthenticationError), (500, b"", ServerError)],
+)
+def test_an_error_that_is_no_json_has_its_class_by_its_status(status, body, kind):
+    assert type(find_error(status, {}, body, None, Asked("m"))) is kind
+
+
+def test_an_error_line_ends_the_stream_and_keeps_what_came(sample):
+    stream = OllamaStream(asked(), Asked("asked"), 0.0)
+    with pytest.raises(ServerError, match="crashed"):
+        for value in NDJSONReader(Limits()).feed(sample("ollama_chat_stream_error.ndjson")):
+            stream.feed(value)
+    assert stream.completion().text == "Once upon a time"
+
+
+def test_a_stream_that_ends_before_done_is_interrupted(sample):
+    lines = sample("ollama_chat_stream.ndjson").splitlines(keepends=True)
+    with pytest.raises(StreamInterruptedError):
+        streamed(b"".join(lines[:-1]))
+
+
+# What cannot be asked
+
+
+@pytest.mark.parametrize("option", [{"logit_bias": {"1": 1}}, {"draft_model": "small"}])
+def test_what_ollama_does_not_take_is_refused(option):
+    with pytest.raises(InvalidRequestError, match=next(iter(option))):
+        body_of(**option)
+
+
+@pytest.mark.parametrize(
+    "part",
+    [
+        {"type": "audio", "data": "x"},
+        {"type": "image_url", "image_url": {"url": "https://example.org/a.png"}},
+        {"type": "image_url"},
+    ],
+)
+def test_a_part_that_ollama_does_not_take_is_refused(part):
+    with pytest.raises(InvalidRequestError):
+        body_of([{"role": "user", "content": [part]}])
+
+
+def test_the_choice_of_no_tool_of_the_request_is_refused():
+    with pytest.raises(InvalidRequestError, match="'never'"):
+        body_of(tools=[Tool("now")], tool_choice="never")
+
+
+# Requests
+
+
+def test_only_what_is_set_is_sent_and_sampling_goes_into_options():
+    call = chat_call(CompletionRequest("Hi", "Be brief").as_chat(), "m", stream=False)
+    assert (call.method, call.path, call.model) == ("POST", "/api/chat", "m")
+    assert json.loads(call.body) == {
+        "model": "m",
+        "messages": [{"role": "system", "content": "Be brief"}, {"role": "user", "content": "Hi"}],
+        "stream": False,
+        "options": {"num_predict": 4096, "temperature": 0.7},
+    }
+
+
+def test_every_option_goes_under_its_name_there():
+    options = {
+        "temperature": 0,
+        "top_p": 0.5,
+        "top_k": 40,
+        "min_p": 0.05,
+        "repeat_penalty": 1.1,
+        "presence_penalty": 0.5,
+        "frequency_penalty": -0.5,
+        "seed": 7,
+    }
+    body = body_of(max_tokens=5, stop="\n", ttl=60, extra={"think": False, "options": {"num_ctx": 8192}}, **options)
+    assert body["options"] == {**options, "num_predict": 5, "stop": ["\n"], "num_ctx": 8192}
+    assert (body["keep_alive"], body["think"]) == (60, False)
+
+
+def test_images_go_as_base64_beside_the_text():
+    (message,) = body_of([Message.user("What is it?", images=PNG)])["messages"]
+    assert message == {"role": "user", "content": "What is it?", "images": ["iVBORw0KGgowMDAwMDAwMA=="]}
+
+
+def test_calls_go_as_objects_and_results_with_the_name_of_their_tool():
+    call, broken = ToolCall("7", "now", {"tz": "UTC"}), ToolCall("8", "then", raw_arguments="no json")
+    as_dict = {"role": "tool", "content": "then", "tool_call_id": "8"}
+    _, one, two, three = body_of([*HI, Message.assistant("", [call, broken]), Message.tool(call, "noon"), as_dict])[
+        "messages"
+    ]
+    assert [each["function"]["arguments"] for each in one["tool_calls"]] == [{"tz": "UTC"}, {"arguments": "no json"}]
+    assert two == {"role": "tool", "content": "noon", "tool_name": "now", "tool_call_id": "7"}
+    assert three["tool_name"] == "then"
+
+
+@pytest.mark.parametrize(
+    ("choice", "offered"), [(None, 2), ("auto", 2), ("required", 2), ("none", 0), ("then", 1)], ids=str
+)
+def test_the_choice_of_tools_is_what_is_offered(choice, offered):
+    body = body_of(tools=[Tool("now"), Tool("then")], tool_choice=choice)
+    assert len(body.get("tools", [])) == offered
+    assert "tool_choice" not in body
+
+
+def test_a_format_is_the_schema_alone():
+    @dataclass
+    class City:
+        name: str
+
+    assert body_of(response_format=City)["format"]["required"] == ["name"]
+
+
+def test_a_text_goes_on_without_a_template():
+    call = text_call(TextRequest("Once", stop=["."]), "m", stream=True)
+    assert call.path == "/api/generate"
+    body = json.loads(call.body)
+    assert (body["prompt"], body["raw"], body["stream"], body["options"]["stop"]) == ("Once", True, True, ["."])
+
+
+def test_texts_are_embedded_together():
+    call = embed_call(["a", "ü"], "m")
+    assert (call.path, json.loads(call.body)) == ("/api/embed", {"model": "m", "input": ["a", "ü"]})
+
+
+# Replies
+
+
+def test_a_plain_reply_with_its_seconds(sample):
+    completion = reply(json.loads(sample("ollama_chat.json")), asked(), 9.0)
+    assert (completion.text, completion.model, completion.requested_model) == ("Grüße!", "qwen3:8b", "asked")
+    assert (completion.finish_reason, completion.usage) == ("stop", Usage(26, 3, 29))
+    stats = completion.stats
+    assert stats.tokens_per_second == pytest.approx(3 / 0.062021)
+    assert (stats.model_load_time_s, stats.generation_time_s) == (1.334875416, 0.062021)
+
+
+def test_counts_that_are_left_out_are_not_known():
+    completion = reply({"message": {"content": "Hi"}, "done": True}, asked(), 2.0)
+    assert (completion.usage, completion.finish_reason, completion.stats.tokens_per_second) == (None, "stop", None)
+
+
+def test_tool_calls_come_as_objects_and_end_the_reply_in_the_words_of_all(sample):
+    completion = reply(json.loads(sample("ollama_chat_tools.json")), asked(), 1.0)
+    assert [(call.id, call.name, call.arguments) for call in completion.tool_calls] == [
+        ("call_k3v9x2pq", "get_weather", {"city": "Oslo"})
+    ]
+    assert completion.finish_reason == "tool_calls"
+
+
+def test_thoughts_inside_the_text_are_parted_from_it():
+    completion = reply({"message": {"content": "<think>I see.</think>\nYes."}, "done": True}, asked(), 1.0)
+    assert (completion.text, completion.reasoning) == ("Yes.", "I see.")
+
+
+def test_a_stream_gives_its_text(sample):
+    chunks, completion = streamed(sample("ollama_chat_stream.ndjson"))
+    assert "".join(chunk.delta for chunk in chunks) == completion.text
+    assert completion.text
+    assert chunks[-1].done
+    assert chunks[-1].usage == completion.usage == Usage(26, 3, 29)
+
+
+def test_reasoning_is_streamed_beside_the_answer(sample):
+    chunks, completion = streamed(sample("ollama_chat_stream_thinking.ndjson"))
+    assert "".join(chunk.reasoning for chunk in chunks) == completion.reasoning == "17×20 + 51"
+    assert completion.text == "391"
+
+
+def test_calls_on_several_lines_stay_apart(sample):
+    chunks, completion = streamed(sample("ollama_chat_stream_tools.ndjson"))
+    assert [(call.id, call.arguments) for call in completion.tool_calls] == [
+        ("call_k3v9x2pq", {"city": "Oslo"}),
+        ("call_m8t4w1zc", {"city": "Bergen"}),
+    ]
+    assert (chunks[-1].finish_reason, chunks[-1].tool_calls) == ("tool_calls", completion.tool_calls)
+
+
+def test_calls_without_ids_stay_apart():
+    call = {"function": {"name": "f", "arguments": {}}}
+    lines = [{"message": {"content": "", "tool_calls": [call]}}] * 2 + [{"message": {"content": ""}, "done": True}]
+    _, completion = streamed(b"".join(json.dumps(line).encode() + b"\n" for line in lines))
+    assert len({call.id for call in completion.tool_calls}) == 2
+
+
+def test_a_text_that_goes_on_is_streamed(sample):
+    chunks, completion = streamed(sample("ollama_generate_stream.ndjson"))
+    assert [chunk.delta for chunk in chunks] == ["Four", ".", ""]
+    assert (completion.text, completion.usage) == ("Four.", Usage(26, 3, 29))
+
+
+def test_vectors_come_in_the_order_of_the_texts(sample):
+    embeddings = embed_reply(json.loads(sample("ollama_embed.json")), asked(), 2)
+    assert embeddings.vectors == [[0.0101, -0.0017, 0.0501], [-0.0098, 0.0602, 0.0255]]
+    assert (embeddings.model, embeddings.usage) == ("nomic-embed-text", Usage(8, total_tokens=8))
+
+
+# Models
+
+
+def test_models_have_what_the_lists_tell(sample):
+    def ask(call):
+        assert call.path == "/api/ps"
+        return json.loads(sample("ollama_ps.json"))
+
+    assert models_call().path == "/api/tags"
+    chat, cloud, embedding = models_reply(json.loads(sample("ollama_tags.json")), ask)
+    assert (chat.id, chat.type, chat.loaded, chat.context_length) == ("qwen3:8b", "llm", True, 4096)
+    assert (chat.quantization, chat.size_bytes, chat.vision, chat.tool_use) == ("Q4_K_M", 5225388164, False, True)
+    assert (cloud.loaded, cloud.context_length) == (False, None)
+    assert (embedding.id, embedding.can_chat) == ("nomic-embed-text:latest", False)
+
+
+def test_capabilities_that_the_list_does_not_tell_are_asked_for(sample):
+    calls = []
+
+    def ask(call):
+        calls.append(call)
+        return json.loads(sample("ollama_show.json")) if call.path == "/api/show" else {"models": []}
+
+    (model,) = models_reply({"models": [{"name": "qwen3:8b"}]}, ask)
+    assert (model.vision, model.tool_use, model.loaded) == (False, True, False)
+    assert json.loads(calls[1].body) == {"model": "qwen3:8b"}
+
+
+def test_models_are_listed_where_nothing_more_can_be_had():
+    (model,) = models_reply({"models": [{"name": "m"}]}, nothing)
+    assert (model.id, model.type, model.vision, model.loaded) == ("m", "llm", None, None)
