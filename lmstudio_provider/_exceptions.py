@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Any, Sequence
 from urllib.parse import urlsplit
 
 if TYPE_CHECKING:
-    from ._types import Completion
+    from ._types import Completion, Progress
 
 
 class ProviderError(Exception):
@@ -45,6 +45,8 @@ class ProviderError(Exception):
     sent: bool = False
     #: The reply as far as it came, where the error ended a stream.
     partial: Completion | None = None
+    #: How far a download came, where the error ended one.
+    progress: Progress | None = None
     #: The conversation as far as it came, where the error ended ``run_tools``.
     messages: Sequence[Any] | None = None
 

@@ -44,6 +44,10 @@ class ModelCache:
         self._models = tuple(models)
         self._filled_at = time.monotonic()
 
+    def forget(self) -> None:
+        """Count what is known as old, because it has been changed; until it is asked for again it is shown."""
+        self._filled_at = None
+
     def ensure(self, fetch: Callable[[], object], eager: bool) -> None:
         """Have a thread call ``fetch``, which fills the cache, unless it is filled and fresh; never waits.
 

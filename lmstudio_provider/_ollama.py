@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
+from typing import Callable
+
+from ._callbacks import Callback
+from ._exceptions import InvalidRequestError, ProviderError, StreamInterruptedError
 from ._http_provider import HTTPProvider
+from ._progress import Meter
 from ._settings import Names
-from ._wire import ollama_dialect
+from ._types import UNSET, Progress, Timeout, Timeouts, Unset
+from ._wire import ollama, ollama_dialect
 
 
 class OllamaProvider(HTTPProvider):
@@ -33,3 +40,60 @@ class OllamaProvider(HTTPProvider):
     _url_hint = "and base_url= or OLLAMA_HOST names another server"
     _api_key_hash = "ollama-local"
     _default_model = "local-model"
+
+    def pull(
+        self,
+        model: str,
+        on_progress: Callable[[Progress], object] | None = None,
+        *,
+        timeout: Timeout | Unset = UNSET,
+        deadline: float | Unset | None = UNSET,
+    ) -> None:
+        """Download ``model``; returns when it is there. A download that was broken off goes on where it was.
+
+        ``on_progress`` is called with the Progress over all parts; it may raise, as ``on_chunk``. Without a ``timeout``
+        the server may be silent for 600 s, as it is while it checks what came. What is raised has ``progress``, how far
+        it came.
+        """
+        callback = Callback("on_progress", on_progress)
+        session, plan = self._where(timeout, deadline)
+        if timeout is UNSET and plan.config.timeouts is None:
+            plan = plan._replace(timeouts=Timeouts(idle=600.0))
+        meter, progress = Meter(), Progress("")
+        try:
+            with contextlib.closing(session.events(ollama.pull_call(_name(model)), plan)) as lines:
+                for line in lines:
+                    progress = meter.update(*ollama.pull_line(line))
+                    callback(progress)
+            if progress.status != "success":
+                raise StreamInterruptedError(
+                    f"the download of {model!r} stopped at {progress.status!r}, without its end",
+                    hint="Call pull() again: it goes on where it was",
+                    sent=True,
+                )
+        except ProviderError as error:
+            error.progress = progress
+            raise
+        finally:
+            callback.warn()
+        session.cache.forget()
+
+    def delete(self, model: str) -> None:
+        """Delete ``model`` from the server's disk. Raises ModelNotFoundError where it is not there."""
+        session, plan = self._where(UNSET, UNSET)
+        session.ask(ollama.delete_call(_name(model)), plan)
+        session.cache.forget()
+
+    def version(self) -> str:
+        """The version of the server, such as "0.33.0"."""
+        session, plan = self._where(UNSET, UNSET)
+        call = ollama.version_call()
+        value = session.ask(call, plan)
+        with session.telling(call, plan):
+            return ollama.version_reply(value)
+
+
+def _name(model: object) -> str:
+    if not isinstance(model, str) or not model.strip():
+        raise InvalidRequestError(f"model={model!r} is no name")
+    return model

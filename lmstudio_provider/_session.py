@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import json
 from dataclasses import dataclass, field
-from typing import Any, Callable, Iterator, Mapping, NamedTuple, Protocol, Sequence
+from typing import Any, Callable, Generator, Iterator, Mapping, NamedTuple, Protocol, Sequence
 
 from ._exceptions import (
     ProtocolError,
@@ -13,6 +14,7 @@ from ._exceptions import (
     ProviderError,
     RequestTimeoutError,
     ServerUnavailableError,
+    StreamInterruptedError,
 )
 from ._exchange import CancelledCall, Deadline
 from ._model_cache import ModelCache
@@ -119,20 +121,43 @@ class Session:
         ``finished`` makes of a whole reply what the caller gets, and ``over`` is called once, at the end.
         """
         with self.telling(call, plan):
-            reply = self._send(call, plan, self._facts.dialect.STREAM_TYPE)
-            kind = (reply.headers.get("Content-Type") or "").lower()
-            # An error comes as JSON, also under 200; a proxy's page as HTML. Anything else is taken for a stream.
-            if not 200 <= reply.status < 300 or "json" in kind.replace("x-ndjson", "") or "html" in kind:
-                self._value(reply, call, plan)
-                raise ProtocolError(
-                    f"a stream was asked for, and {kind!r} came",
-                    hint="Check that the base URL is that of a server that can stream",
-                    sent=True,
-                )
+            reply = self._open_stream(call, plan)
             dialect, limits = self._facts.dialect, self._transport.limits
             assembly = dialect.Assembly(call, self._asked(call, plan), reply.exchange.started)
             tell = functools.partial(self._tell, call=call, plan=plan)
             return Stream(reply, dialect.Reader(limits), assembly, finished, over, tell)
+
+    def events(self, call: Call, plan: Plan) -> Generator[Any, None, None]:
+        """Send ``call`` and iterate over the events of its stream, which ends where the body does.
+
+        An event that is an error is raised. StreamInterruptedError is raised where the body breaks off.
+        """
+        with self.telling(call, plan):
+            reply = self._open_stream(call, plan)
+            reader, data = self._facts.dialect.Reader(self._transport.limits), b"..."
+            try:
+                while data:
+                    data = reply.read_piece()
+                    for event in reader.feed(data) if data else reader.finish():
+                        self._raise_error(200, {}, json.dumps(event).encode(), event, self._asked(call, plan))
+                        yield event
+            except ServerUnavailableError as error:
+                raise StreamInterruptedError(f"the stream broke off: {error.message}", sent=True) from error.__cause__
+            finally:
+                reply.drop()
+
+    def _open_stream(self, call: Call, plan: Plan) -> Reply:
+        reply = self._send(call, plan, self._facts.dialect.STREAM_TYPE)
+        kind = (reply.headers.get("Content-Type") or "").lower()
+        # An error comes as JSON, also under 200; a proxy's page as HTML. Anything else is taken for a stream.
+        if not 200 <= reply.status < 300 or "json" in kind.replace("x-ndjson", "") or "html" in kind:
+            self._value(reply, call, plan)
+            raise ProtocolError(
+                f"a stream was asked for, and {kind!r} came",
+                hint="Check that the base URL is that of a server that can stream",
+                sent=True,
+            )
+        return reply
 
     def list_models(self, plan: Plan) -> list[ModelInfo]:
         """Ask for the models, and keep them in the cache."""
@@ -168,13 +193,9 @@ class Session:
         value = None
         with contextlib.suppress(ProtocolError):
             value = parse(body, "the reply")
-        asked = self._asked(call, plan)
-        error = self._facts.dialect.find_error(reply.status, reply.headers, body, value, asked)
-        if error is not None:
-            try:
-                raise error
-            finally:
-                del error  # no cycle of error, traceback and frame keeps the request's body
+        self._raise_error(reply.status, reply.headers, body, value, self._asked(call, plan))
+        if value is None and not body and call.method == "DELETE":
+            return None  # there is nothing to say
         if value is None:
             kind = reply.headers.get("Content-Type") or "no content type"
             raise ProtocolError(
@@ -183,6 +204,14 @@ class Session:
                 sent=True,
             )
         return value
+
+    def _raise_error(self, status: int, headers: Mapping[str, str], body: bytes, value: Any, asked: Asked) -> None:
+        error = self._facts.dialect.find_error(status, headers, body, value, asked)
+        if error is not None:
+            try:
+                raise error
+            finally:
+                del error  # no cycle of error, traceback and frame keeps the request's body
 
     def _asked(self, call: Call, plan: Plan) -> Asked:
         config = plan.config

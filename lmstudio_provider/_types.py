@@ -269,6 +269,20 @@ class Capabilities:
 
 
 @dataclass(frozen=True)
+class Progress:
+    """How far a download is; the bytes never go back."""
+
+    #: What the server does, in its own words.
+    status: str
+    completed_bytes: int = 0
+    #: None while it is not known; grows where the server finds out about parts one by one.
+    total_bytes: int | None = None
+    #: On the average since the first bytes came; None until that can be told.
+    bytes_per_second: float | None = None
+    seconds_left: float | None = None
+
+
+@dataclass(frozen=True)
 class Health:
     """How a server is: ``error`` says why ``ok`` is False, ``latency_s`` is the time of one round trip."""
 
