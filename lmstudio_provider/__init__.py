@@ -26,6 +26,7 @@ from ._exceptions import (
 )
 from ._lmstudio import LMStudioProvider
 from ._messages import Message, Tool
+from ._ollama import OllamaProvider
 from ._provider import Provider
 from ._requests import ChatRequest, CompletionRequest, TextRequest
 from ._stream import Stream
@@ -38,6 +39,7 @@ from ._types import (
     Health,
     Limits,
     ModelInfo,
+    Progress,
     Stats,
     Timeouts,
     ToolCall,
@@ -69,6 +71,8 @@ __all__ = [
     "ModelInfo",
     "ModelNotFoundError",
     "NoModelLoadedError",
+    "OllamaProvider",
+    "Progress",
     "ProtocolError",
     "Provider",
     "ProviderClosedError",

@@ -14,6 +14,16 @@ from ._types import UNSET, Progress, Timeout, Timeouts, Unset
 from ._wire import ollama, ollama_dialect
 
 
+def _tidy(host: str) -> str:
+    """A base URL of what OLLAMA_HOST may hold, as Ollama's Go client reads it (envconfig)."""
+    host = host.strip().strip("\"'").strip()
+    if host.startswith(":") and not host.startswith("::"):
+        return f"127.0.0.1{host}"
+    if "://" not in host and "[" not in host and host.count(":") > 1:
+        return f"[{host}]"
+    return "https://ollama.com" if host == "ollama.com" else host
+
+
 class OllamaProvider(HTTPProvider):
     """A local Ollama, over its own API.
 
@@ -35,6 +45,7 @@ class OllamaProvider(HTTPProvider):
         },
         default_url="http://localhost:11434",
         default_port=11434,
+        tidy=_tidy,
     )
     _start_hint = "Start Ollama with 'ollama serve', or its app"
     _url_hint = "and base_url= or OLLAMA_HOST names another server"

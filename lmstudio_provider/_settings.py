@@ -9,7 +9,7 @@ import re
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Mapping, NamedTuple
+from typing import Any, Callable, Mapping, NamedTuple
 
 from ._exceptions import ConfigurationError
 from ._types import UNSET, Limits, Timeouts, check_seconds
@@ -29,6 +29,8 @@ class Names:
     variables: Mapping[str, tuple[str, ...]]
     default_url: str
     default_port: int
+    #: Makes a base URL that other clients take of text that only this server's clients know.
+    tidy: Callable[[str], str] = str
 
 
 class Setting(NamedTuple):
@@ -69,7 +71,7 @@ class Settings:
         token = self.find("api_token")
         timeouts, timeouts_source = self._timeouts()
         return Config(
-            base_url=parse_base_url(_text(url, "base_url"), url.source, self._names.default_port),
+            base_url=parse_base_url(self._names.tidy(_text(url, "base_url")), url.source, self._names.default_port),
             base_url_source=url.source,
             timeouts=timeouts,
             timeouts_source=timeouts_source,

@@ -1,0 +1,230 @@
+"""What Ollama alone has: its settings, and its models' way to the disk and off it."""
+
+from __future__ import annotations
+
+import json
+import pickle
+
+import pytest
+
+from lmstudio_provider import (
+    ConfigurationError,
+    InvalidRequestError,
+    MemoryUsage,
+    Message,
+    ModelNotFoundError,
+    OllamaProvider,
+    ProtocolError,
+    ServerUnavailableError,
+    StreamInterruptedError,
+)
+from lmstudio_provider._progress import Meter
+
+LINES = "application/x-ndjson"
+
+
+@pytest.fixture
+def ollama(httpserver):
+    with OllamaProvider(httpserver.url_for(""), refresh=False) as provider:
+        yield provider
+
+
+def pulled(httpserver, data):
+    httpserver.expect_request("/api/pull", method="POST").respond_with_data(data, content_type=LINES)
+
+
+# What goes wrong
+
+
+def test_a_server_that_is_not_running_says_how_to_start_it(closed_port):
+    with OllamaProvider(f"127.0.0.1:{closed_port}") as provider:
+        for call in (lambda: provider.complete("Hi"), lambda: provider.pull("m"), provider.version):
+            with pytest.raises(ServerUnavailableError, match="ollama serve") as caught:
+                call()
+            assert caught.value.provider == "ollama"
+
+
+@pytest.mark.parametrize("model", ["", " ", None, 7])
+def test_a_model_that_is_no_name_is_refused(ollama, model):
+    for call in (ollama.pull, ollama.delete):
+        with pytest.raises(InvalidRequestError, match="model="):
+            call(model)
+
+
+def test_an_error_line_of_a_download_is_raised_with_how_far_it_came(httpserver, ollama, sample):
+    pulled(httpserver, sample("ollama_pull_stream_error.ndjson"))
+    with pytest.raises(ModelNotFoundError, match="file does not exist") as caught:
+        ollama.pull("no-such-model")
+    assert caught.value.progress.status == "pulling manifest"
+    assert caught.value.url.endswith("/api/pull")
+    assert pickle.loads(pickle.dumps(caught.value)).progress == caught.value.progress
+
+
+def test_a_download_that_stops_without_its_end_is_interrupted(httpserver, ollama, sample):
+    lines = sample("ollama_pull_stream.ndjson").splitlines(keepends=True)
+    pulled(httpserver, b"".join(lines[:-2]))
+    with pytest.raises(StreamInterruptedError, match="writing manifest") as caught:
+        ollama.pull("qwen3:8b")
+    assert caught.value.progress.completed_bytes == 5225374208
+
+
+def test_a_download_whose_connection_breaks_is_interrupted(raw_server):
+    head = b"HTTP/1.1 200 OK\r\nContent-Type: application/x-ndjson\r\nContent-Length: 999\r\n\r\n"
+    server = raw_server(head + b'{"status": "pulling manifest"}\n')
+    with OllamaProvider(server.url, refresh=False) as provider, pytest.raises(StreamInterruptedError) as caught:
+        provider.pull("m")
+    assert caught.value.progress.status == "pulling manifest"
+
+
+@pytest.mark.parametrize("line", [b"7\n", b"{}\n", b"no json\n"])
+def test_a_line_that_tells_nothing_is_a_protocol_error(httpserver, ollama, line):
+    pulled(httpserver, line)
+    with pytest.raises(ProtocolError):
+        ollama.pull("m")
+
+
+def test_a_callback_that_fails_does_not_stop_the_download(httpserver, ollama, sample):
+    pulled(httpserver, sample("ollama_pull_stream.ndjson"))
+    with pytest.warns(RuntimeWarning, match="on_progress failed") as warned:
+        ollama.pull("qwen3:8b", lambda progress: 1 / 0)
+    assert warned[0].filename == __file__
+
+
+def test_a_model_that_is_not_there_cannot_be_deleted(httpserver, ollama, sample):
+    httpserver.expect_request("/api/delete", method="DELETE").respond_with_data(
+        sample("errors/ollama_model_not_found.json"), 404, content_type="application/json"
+    )
+    with pytest.raises(ModelNotFoundError):
+        ollama.delete("no-such-model")
+
+
+@pytest.mark.parametrize("value", [{}, [], {"version": 7}])
+def test_a_version_of_the_wrong_shape_is_a_protocol_error(httpserver, ollama, value):
+    httpserver.expect_request("/api/version").respond_with_json(value)
+    with pytest.raises(ProtocolError) as caught:
+        ollama.version()
+    assert caught.value.url.endswith("/api/version")
+
+
+# Settings
+
+
+@pytest.mark.parametrize(
+    ("host", "url"),
+    [
+        ("", "http://localhost:11434"),
+        ("10.0.0.5", "http://10.0.0.5:11434"),
+        ("gpu-box", "http://gpu-box:11434"),
+        (":8080", "http://127.0.0.1:8080"),
+        ("gpu-box:8080", "http://gpu-box:8080"),
+        ("http://gpu-box", "http://gpu-box"),
+        ("https://gpu-box", "https://gpu-box"),
+        ("https://gpu-box:8080", "https://gpu-box:8080"),
+        ("gpu-box/", "http://gpu-box:11434"),
+        ("gpu-box:8080/", "http://gpu-box:8080"),
+        ("gpu-box/ollama", "http://gpu-box:11434/ollama"),
+        ("gpu-box:8080/ollama/", "http://gpu-box:8080/ollama"),
+        ("[fd00::5]", "http://[fd00::5]:11434"),
+        ("[fd00::5]:8080", "http://[fd00::5]:8080"),
+        ("http://[fd00::5]:8080/ollama", "http://[fd00::5]:8080/ollama"),
+        (" 'gpu-box' ", "http://gpu-box:11434"),
+        ('"gpu-box:8080"', "http://gpu-box:8080"),
+        ("fd00::5", "http://[fd00::5]:11434"),
+        ("::1", "http://[::1]:11434"),
+        ("0.0.0.0", "http://127.0.0.1:11434"),
+        ("0.0.0.0:8080", "http://127.0.0.1:8080"),
+        ("::", "http://[::1]:11434"),
+        ("[::]:8080", "http://[::1]:8080"),
+        ("ollama.com", "https://ollama.com"),
+    ],
+)
+def test_ollama_host_is_read_in_all_its_forms(monkeypatch, host, url):
+    monkeypatch.setenv("OLLAMA_HOST", host)
+    with OllamaProvider(refresh=False) as provider:
+        assert provider.base_url == url
+
+
+@pytest.mark.parametrize("host", ["ftp://gpu-box", "gpu box", "http://", "gpu-box:99999"])
+def test_a_host_that_cannot_be_is_told_with_its_source(monkeypatch, host):
+    monkeypatch.setenv("OLLAMA_HOST", host)
+    with pytest.raises(ConfigurationError, match="OLLAMA_HOST"):
+        OllamaProvider(refresh=False)
+
+
+def test_settings_have_their_own_names(monkeypatch, httpserver):
+    monkeypatch.setenv("OLLAMA_MODEL", "from-environment")
+    monkeypatch.setenv("OLLAMA_API_KEY", "secret-key-123456")
+    monkeypatch.setenv("LM_STUDIO_MODEL", "of-another")
+    httpserver.expect_request("/api/chat").respond_with_json({"message": {"content": "Hi"}, "done": True})
+    with OllamaProvider(httpserver.url_for(""), settings={"ollama_model_fast": "small"}, refresh=False) as provider:
+        assert provider.resolve_model() == "from-environment"
+        assert provider.resolve_model("fast") == "small"
+        provider.complete("Hi")
+    request, _ = httpserver.log[-1]
+    assert request.headers["Authorization"] == "Bearer secret-key-123456"
+
+
+# What works
+
+
+def test_a_download_tells_its_bytes_over_all_layers(httpserver, ollama):
+    lines = [
+        {"status": "pulling manifest"},
+        {"status": "pulling a", "digest": "a", "total": 100},
+        {"status": "pulling a", "digest": "a", "total": 100, "completed": 50},
+        {"status": "pulling b", "digest": "b", "total": 10, "completed": 10},
+        {"status": "pulling a", "digest": "a", "total": 100, "completed": 40},
+        {"status": "pulling a", "digest": "a", "total": 100, "completed": 100},
+        {"status": "success"},
+    ]
+    pulled(httpserver, b"".join(json.dumps(line).encode() + b"\n" for line in lines))
+    seen = []
+    assert ollama.pull("m", seen.append) is None
+    assert [each.completed_bytes for each in seen] == [0, 0, 50, 60, 60, 110, 110]
+    assert [each.total_bytes for each in seen] == [None, 100, 100, 110, 110, 110, 110]
+    assert (seen[0].status, seen[-1].status) == ("pulling manifest", "success")
+    request, _ = httpserver.log[-1]
+    assert request.get_json() == {"model": "m", "stream": True}
+
+
+def test_speed_and_time_left_are_those_of_what_was_downloaded_now():
+    now = [0.0]
+    meter = Meter(lambda: now[0])
+    assert meter.update("pulling", "a", 500, 1000).bytes_per_second is None  # was there before
+    now[0] = 2.0
+    progress = meter.update("pulling", "a", 700, 1000)
+    assert (progress.bytes_per_second, progress.seconds_left) == (100.0, 3.0)
+
+
+def test_a_model_is_deleted_and_then_asked_for_no_more(httpserver, ollama):
+    httpserver.expect_request("/api/delete", method="DELETE").respond_with_data(b"")
+    ollama.delete("qwen3:8b")
+    request, _ = httpserver.log[-1]
+    assert request.get_json() == {"model": "qwen3:8b"}
+
+
+def test_the_version_is_told(httpserver, ollama, sample):
+    httpserver.expect_request("/api/version").respond_with_data(
+        sample("ollama_version.json"), content_type="application/json"
+    )
+    assert ollama.version() == json.loads(sample("ollama_version.json"))["version"]
+
+
+def test_models_are_found_and_those_that_embed_do_not_chat(httpserver, sample):
+    for path, name in (("/api/tags", "ollama_tags.json"), ("/api/ps", "ollama_ps.json")):
+        httpserver.expect_request(path).respond_with_data(sample(name), content_type="application/json")
+    with OllamaProvider(httpserver.url_for("")) as provider:
+        assert provider.wait_until_configured()
+        assert provider.resolve_model() == "qwen3:8b"
+        assert provider.capabilities.vision is False
+        assert provider._embedding_model(0) == "nomic-embed-text:latest"
+
+
+def test_usage_is_recorded_under_ollama(httpserver, sample):
+    httpserver.expect_request("/api/chat").respond_with_data(sample("ollama_chat_stream.ndjson"), content_type=LINES)
+    usage = MemoryUsage()
+    with OllamaProvider(httpserver.url_for(""), usage=usage, refresh=False) as provider:
+        assert provider.stream([Message.user("Hi")], lambda chunk: None).provider_id == "ollama"
+    (record,) = usage.records
+    assert (record.provider_id, record.api_key_hash, record.operation) == ("ollama", "ollama-local", "stream")
+    assert (record.prompt_tokens, record.completion_tokens, record.status) == (26, 3, "ok")
