@@ -1,0 +1,123 @@
+"""LM Studio's endpoints, as far as the stand-in has them."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import time
+from typing import Any, Callable, ClassVar, Iterable, Iterator, Mapping
+
+from ._replies import Generated, Replies, checked, echo, generate, maker, usage
+from ._server import Answer, RefusedError, StandIn, error, event, events, indented
+
+_FINGERPRINT = "simulated"
+
+
+class SimulatedLMStudio(StandIn):
+    """A context manager that serves ``/v1/models`` and ``/v1/chat/completions`` at ``url``, as LM Studio does.
+
+    ``models`` are the ids to list; those that begin with ``text-embedding-`` do not chat. ``replies`` are given in
+    turn, over and over, or made by a function of the request's body; without them, a reply says what it was asked,
+    and where tools are offered the first one is called. ``delay_s`` is the pause before each piece of a stream, and
+    ``port`` 0 takes any that is free. ``requests`` holds the method, path, headers and body of each request so far.
+    What a function of ``replies`` raises is answered as HTTP 500, with its traceback.
+    """
+
+    headers: ClassVar[Mapping[str, str]] = {"X-Powered-By": "Express", "Connection": "keep-alive"}
+
+    def __init__(
+        self,
+        models: Iterable[str] = ("simulated-model", "text-embedding-simulated"),
+        replies: Replies | None = None,
+        delay_s: float = 0.0,
+        port: int = 0,
+    ) -> None:
+        super().__init__(delay_s, port)
+        self.models = [models] if isinstance(models, str) else list(models)
+        self._make_reply = maker(replies)
+        self._numbers = itertools.count(1)
+        self._endpoints: dict[str, Callable[[Any], Answer]] = {
+            "GET /v1/models": self._list_models,
+            "POST /v1/chat/completions": self._chat,
+        }
+
+    def answer(self, endpoint: str, body: Any) -> Answer:
+        """Answer what LM Studio would; an unknown endpoint is an error under status 200 there."""
+        if endpoint not in self._endpoints:
+            return error(200, f"Unexpected endpoint or method. ({endpoint})")
+        return self._endpoints[endpoint](body)
+
+    def _list_models(self, body: Any) -> Answer:
+        data = [{"id": id_, "object": "model", "owned_by": "organization_owner"} for id_ in self.models]
+        return indented({"data": data, "object": "list"})
+
+    def _chat(self, body: Any) -> Answer:
+        if not isinstance(body, dict) or not body.get("messages"):
+            raise RefusedError(error(400, "'messages' field is required"))
+        model = self._model(body)
+        generated = generate(checked((self._make_reply or echo)(body)), body.get("max_tokens"))
+        used = usage((json.dumps(message.get("content")) for message in body["messages"]), generated)
+        head = {"id": f"chatcmpl-{self._next()}", "created": int(time.time()), "model": model}
+        if body.get("stream"):
+            head = {**head, "object": "chat.completion.chunk", "system_fingerprint": _FINGERPRINT}
+            choices = [_choice(delta={"role": "assistant", **delta}) for delta in _deltas(generated)]
+            return _stream(body, head, [*choices, _choice(generated.finish_reason, delta={})], used)
+        message: dict[str, Any] = {"role": "assistant", "content": "".join(generated.content)}
+        if generated.reasoning:
+            message["reasoning_content"] = "".join(generated.reasoning)
+        message["tool_calls"] = generated.tool_calls
+        choice = _choice(generated.finish_reason, message=message)
+        head = {**head, "object": "chat.completion"}
+        return indented({**head, "choices": [choice], "usage": used, "stats": {}, "system_fingerprint": _FINGERPRINT})
+
+    def _model(self, body: Mapping[str, Any]) -> object:
+        """The model that answers; raises RefusedError where there is none."""
+        chatting = [id_ for id_ in self.models if not id_.startswith("text-embedding-")]
+        model = body.get("model")
+        if not chatting:
+            text = "No models loaded. Please load a model in the developer page or use the 'lms load' command."
+            raise RefusedError(error(400, text))
+        if model in chatting:
+            return model
+        if len(chatting) > 1:
+            raise _model_not_found(model, chatting)
+        return chatting[0]  # with one model loaded, the name is ignored
+
+    def _next(self) -> str:
+        return f"simulated{next(self._numbers):06}"
+
+
+def _choice(finish_reason: str | None = None, **content: object) -> dict[str, Any]:
+    return {"index": 0, **content, "logprobs": None, "finish_reason": finish_reason}
+
+
+def _stream(
+    body: Mapping[str, Any], head: Mapping[str, Any], choices: Iterable[Mapping[str, Any]], used: Mapping[str, Any]
+) -> Answer:
+    # All frames are made before the first is sent: what cannot be JSON is an error of its own then.
+    *frames, last = [event({**head, "choices": [choice]}) for choice in choices]
+    end = [last]
+    if (body.get("stream_options") or {}).get("include_usage"):
+        end.append(event({**head, "choices": [], "usage": used}))
+    return events(frames, [*end, event("[DONE]")])
+
+
+def _deltas(generated: Generated) -> Iterator[dict[str, Any]]:
+    for piece in generated.reasoning:
+        yield {"reasoning_content": piece}
+    for piece in generated.content:
+        yield {"content": piece}
+    # Each call as LM Studio streams it: first who is called, then the arguments in two pieces.
+    for index, call in enumerate(generated.tool_calls):
+        arguments = call["function"]["arguments"]
+        half = len(arguments) // 2
+        first = {"index": index, **call, "function": {"name": call["function"]["name"], "arguments": ""}}
+        yield {"tool_calls": [first]}
+        for piece in (arguments[:half], arguments[half:]):
+            yield {"tool_calls": [{"index": index, "function": {"arguments": piece}}]}
+
+
+def _model_not_found(model: object, known: Iterable[str]) -> RefusedError:
+    text = f'Invalid model identifier "{model}". Please specify a valid downloaded model (e.g., {", ".join(known)}).'
+    what = {"message": text, "type": "invalid_request_error", "param": "model", "code": "model_not_found"}
+    return RefusedError(error(400, what))

@@ -1,0 +1,212 @@
+"""What a stand-in for any server is made of: a port on loopback, the requests so far, replies whole or in pieces."""
+
+from __future__ import annotations
+
+import abc
+import json
+import socket
+import socketserver
+import sys
+import threading
+import traceback
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler
+from types import TracebackType
+from typing import Any, ClassVar, Iterable, Mapping, TypeVar, Union
+
+_Self = TypeVar("_Self", bound="StandIn")
+
+
+@dataclass(frozen=True)
+class Whole:
+    """A reply in one piece."""
+
+    content: bytes
+    status: int = 200
+    headers: Mapping[str, str] = field(default_factory=lambda: {"Content-Type": "application/json; charset=utf-8"})
+
+
+@dataclass(frozen=True)
+class Stream:
+    """A reply in chunks: ``pieces`` with the stand-in's pause before each, then those of ``end`` without."""
+
+    headers: Mapping[str, str]
+    pieces: Iterable[bytes]
+    end: Iterable[bytes] = ()
+
+
+Answer = Union[Whole, Stream]
+
+
+class RefusedError(Exception):
+    """The request gets ``answer``, which is an error."""
+
+    def __init__(self, answer: Whole) -> None:
+        super().__init__(answer)
+        self.answer = answer
+
+
+def indented(value: object) -> Whole:
+    """``value`` as JSON for people to read."""
+    return Whole(json.dumps(value, indent=2, ensure_ascii=False).encode())
+
+
+def error(status: int, what: object) -> Whole:
+    """An error body: ``what`` is a text, or an object."""
+    return Whole(json.dumps({"error": what}, separators=(",", ":")).encode(), status)
+
+
+def events(pieces: Iterable[bytes], end: Iterable[bytes]) -> Stream:
+    """An event stream of frames that ``event`` made."""
+    return Stream({"Content-Type": "text/event-stream", "Cache-Control": "no-cache"}, pieces, end)
+
+
+def event(value: object) -> bytes:
+    """One frame of an event stream: a text as it is, anything else as JSON."""
+    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    return f"data: {text}\n\n".encode()
+
+
+class StandIn(abc.ABC):
+    """A context manager that serves at ``url``; what it answers is for each kind of server to say."""
+
+    #: What is sent with every reply.
+    headers: ClassVar[Mapping[str, str]] = {}
+
+    def __init__(self, delay_s: float, port: int) -> None:
+        self.delay_s = delay_s
+        self.port = port
+        self.requests: list[dict[str, Any]] = []
+        self._server: _Server | None = None
+
+    @abc.abstractmethod
+    def answer(self, endpoint: str, body: Any) -> Answer:
+        """What to answer at ``endpoint`` ("POST /path"); ``body`` is None where it is no JSON. Raises RefusedError."""
+
+    @property
+    def url(self) -> str:
+        """Where the server listens; only while the context is entered."""
+        if self._server is None:
+            raise RuntimeError("the simulator is not running: use it in a with statement")
+        return "http://{}:{}".format(*self._server.server_address[:2])
+
+    def __enter__(self: _Self) -> _Self:
+        self._server = _Server(self)
+        threading.Thread(target=self._server.serve_forever, args=[0.02], name="simulator", daemon=True).start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if self._server is not None:
+            self._server.stop()
+            self._server = None
+
+
+class _Server(socketserver.ThreadingTCPServer):
+    daemon_threads = True
+    allow_reuse_address = True
+    request_queue_size = 128
+
+    def __init__(self, stand_in: StandIn) -> None:
+        self.stand_in = stand_in
+        self.stopping = threading.Event()
+        self._open: set[socket.socket] = set()
+        self._changed = threading.Condition()
+        super().__init__(("127.0.0.1", stand_in.port), _Handler)
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        with self._changed:
+            self._open.add(request)
+        super().process_request(request, client_address)
+
+    def shutdown_request(self, request: Any) -> None:
+        super().shutdown_request(request)
+        with self._changed:
+            self._open.discard(request)
+            self._changed.notify_all()
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Print nothing where a client went away, which is nobody's fault."""
+        if not isinstance(sys.exc_info()[1], (ConnectionError, TimeoutError)):
+            super().handle_error(request, client_address)
+
+    def stop(self) -> None:
+        """Close the port and all connections, and wait for their threads."""
+        self.stopping.set()
+        self.shutdown()
+        self.server_close()
+        with self._changed:
+            for connection in self._open:
+                try:
+                    connection.shutdown(socket.SHUT_RDWR)
+                except OSError:
+                    continue  # the client was faster
+            self._changed.wait_for(lambda: not self._open, timeout=5)
+
+
+class _Handler(BaseHTTPRequestHandler):
+    server: _Server
+    protocol_version = "HTTP/1.1"
+    timeout = 5  # LM Studio, too, closes a connection that was idle for 5 s
+    disable_nagle_algorithm = True
+    wbufsize = -1
+
+    def log_message(self, format: str, *args: Any) -> None:
+        """Print nothing."""
+
+    def version_string(self) -> str:
+        return type(self.server.stand_in).__name__
+
+    def do_GET(self) -> None:
+        """Answer a GET."""
+        self._answer()
+
+    def do_POST(self) -> None:
+        """Answer a POST."""
+        self._answer()
+
+    def _answer(self) -> None:
+        data = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        try:
+            body = json.loads(data) if data else None
+        except ValueError:
+            body = None
+        stand_in = self.server.stand_in
+        stand_in.requests.append(
+            {"method": self.command, "path": self.path, "headers": dict(self.headers), "body": body}
+        )
+        try:
+            answer = stand_in.answer(f"{self.command} {self.path}", body)
+        except RefusedError as refused:
+            answer = refused.answer
+        except Exception:
+            # A test that is wrong has to be told so, and there is nobody else to tell it.
+            answer = error(500, f"the simulator could not reply:\n{traceback.format_exc()}")
+        if isinstance(answer, Whole):
+            length = {"Content-Length": str(len(answer.content)), "Keep-Alive": f"timeout={self.timeout}"}
+            self._send_head(answer.status, {**answer.headers, **length})
+            self.wfile.write(answer.content)
+            self.wfile.flush()
+        else:
+            self._send_head(200, {**answer.headers, "Transfer-Encoding": "chunked"})
+            self._send_chunks(answer)
+
+    def _send_head(self, status: int, headers: Mapping[str, str]) -> None:
+        self.send_response(status)
+        for name, value in {**self.server.stand_in.headers, **headers}.items():
+            self.send_header(name, value)
+        self.end_headers()
+
+    def _send_chunks(self, stream: Stream) -> None:
+        delay_s = self.server.stand_in.delay_s
+        for piece in stream.pieces:
+            if delay_s and self.server.stopping.wait(delay_s):
+                return
+            self._send_chunk(piece)
+        for piece in (*stream.end, b""):  # the empty one ends the body
+            self._send_chunk(piece)
+
+    def _send_chunk(self, data: bytes) -> None:
+        self.wfile.write(b"%x\r\n%b\r\n" % (len(data), data))
+        self.wfile.flush()
