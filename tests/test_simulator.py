@@ -1,36 +1,15 @@
 """The stand-in, asked over plain http.client: what it says has to be what LM Studio says."""
 
 import ast
-import http.client
 import json
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
+from plain_http import CHAT, HI, ask, events, keys
 
 from lmstudio_provider import simulator
 from lmstudio_provider.simulator import SimulatedLMStudio
-
-CHAT = "/v1/chat/completions"
-HI = [{"role": "user", "content": "Hi"}]
-
-
-def ask(server, method, path, body=None, data=None):
-    connection = http.client.HTTPConnection(urlsplit(server.url).netloc, timeout=10)
-    try:
-        connection.request(method, path, data if body is None else json.dumps(body))
-        reply = connection.getresponse()
-        return reply.status, dict(reply.getheaders()), reply.read()
-    finally:
-        connection.close()
-
-
-def events(data):
-    frames = data.decode().split("\n\n")
-    assert frames.pop() == ""
-    assert all(frame.startswith("data: ") and "\n" not in frame for frame in frames)
-    assert frames.pop() == "data: [DONE]"
-    return [json.loads(frame[6:]) for frame in frames]
 
 
 @pytest.mark.parametrize(("method", "path"), [("GET", "/"), ("POST", "/v1/models"), ("GET", "/v1/v1/models")])
@@ -72,12 +51,6 @@ def test_models_are_listed_as_lm_studio_lists_them(sample):
         _, headers, data = ask(server, "GET", "/v1/models")
     assert data == sample("models_openai.json").rstrip()
     assert (headers["X-Powered-By"], headers["Keep-Alive"]) == ("Express", "timeout=5")
-
-
-def keys(value):
-    if isinstance(value, dict):
-        return {key: keys(each) for key, each in value.items()}
-    return [keys(each) for each in value] if isinstance(value, list) else None
 
 
 def test_a_reply_has_the_fields_of_lm_studios(sample):

@@ -7,20 +7,22 @@ import json
 import time
 from typing import Any, Callable, ClassVar, Iterable, Iterator, Mapping
 
-from ._replies import Generated, Replies, checked, echo, generate, maker, usage
+from ._checks import check_chat, refused
+from ._replies import Generated, Replies, checked, echo, echo_text, generate, maker, usage, vector
 from ._server import Answer, RefusedError, StandIn, error, event, events, indented
 
 _FINGERPRINT = "simulated"
 
 
 class SimulatedLMStudio(StandIn):
-    """A context manager that serves ``/v1/models`` and ``/v1/chat/completions`` at ``url``, as LM Studio does.
+    """A context manager that serves LM Studio's OpenAI-compatible endpoints at ``url``, as LM Studio does.
 
-    ``models`` are the ids to list; those that begin with ``text-embedding-`` do not chat. ``replies`` are given in
-    turn, over and over, or made by a function of the request's body; without them, a reply says what it was asked,
-    and where tools are offered the first one is called. ``delay_s`` is the pause before each piece of a stream, and
-    ``port`` 0 takes any that is free. ``requests`` holds the method, path, headers and body of each request so far.
-    What a function of ``replies`` raises is answered as HTTP 500, with its traceback.
+    ``models`` are the ids to list; those that begin with ``text-embedding-`` embed, and do not chat. ``replies`` are
+    given in turn, over and over, or made by a function of the request's body; without them, a reply says what it was
+    asked, where tools are offered the first one is called, and where a JSON schema is given it is kept. ``delay_s`` is
+    the pause before each piece of a stream, and ``port`` 0 takes any that is free. ``requests`` holds the method, path,
+    headers and body of each request so far. What a function of ``replies`` raises is answered as HTTP 500, with its
+    traceback.
     """
 
     headers: ClassVar[Mapping[str, str]] = {"X-Powered-By": "Express", "Connection": "keep-alive"}
@@ -39,6 +41,8 @@ class SimulatedLMStudio(StandIn):
         self._endpoints: dict[str, Callable[[Any], Answer]] = {
             "GET /v1/models": self._list_models,
             "POST /v1/chat/completions": self._chat,
+            "POST /v1/completions": self._complete,
+            "POST /v1/embeddings": self._embed,
         }
 
     def answer(self, endpoint: str, body: Any) -> Answer:
@@ -52,10 +56,10 @@ class SimulatedLMStudio(StandIn):
         return indented({"data": data, "object": "list"})
 
     def _chat(self, body: Any) -> Answer:
-        if not isinstance(body, dict) or not body.get("messages"):
-            raise RefusedError(error(400, "'messages' field is required"))
+        check_chat(body)
         model = self._model(body)
-        generated = generate(checked((self._make_reply or echo)(body)), body.get("max_tokens"))
+        reply = checked((self._make_reply or echo)(body))
+        generated = generate(reply, body.get("max_tokens"), body.get("stop"))
         used = usage((json.dumps(message.get("content")) for message in body["messages"]), generated)
         head = {"id": f"chatcmpl-{self._next()}", "created": int(time.time()), "model": model}
         if body.get("stream"):
@@ -70,13 +74,41 @@ class SimulatedLMStudio(StandIn):
         head = {**head, "object": "chat.completion"}
         return indented({**head, "choices": [choice], "usage": used, "stats": {}, "system_fingerprint": _FINGERPRINT})
 
+    def _complete(self, body: Any) -> Answer:
+        if not isinstance(body, dict) or not isinstance(body.get("prompt"), str):
+            raise refused("'prompt' field is required")  # a wording of our own: LM Studio's is not known
+        model = self._model(body)
+        reply = checked((self._make_reply or echo_text)(body))
+        generated = generate(reply, body.get("max_tokens"), body.get("stop"))
+        used = usage([body["prompt"]], generated)
+        head = {"id": f"cmpl-{self._next()}", "object": "text_completion", "created": int(time.time()), "model": model}
+        if body.get("stream"):
+            choices = [_choice(text=piece) for piece in generated.content]
+            return _stream(body, head, [*choices, _choice(generated.finish_reason, text="")], used)
+        choice = _choice(generated.finish_reason, text="".join(generated.content))
+        return indented({**head, "choices": [choice], "usage": used, "stats": {}})
+
+    def _embed(self, body: Any) -> Answer:
+        texts = body.get("input") if isinstance(body, dict) else None
+        texts = [texts] if isinstance(texts, str) else texts
+        if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
+            raise refused("'input' field must be a string or an array of strings")
+        model = body.get("model")
+        if model not in self.models:
+            raise _model_not_found(model, self.models)
+        if not str(model).startswith("text-embedding-"):
+            raise refused(f"{model} is no embedding model")  # a wording of our own: LM Studio's is not known
+        data = [{"object": "embedding", "embedding": vector(text), "index": at} for at, text in enumerate(texts)]
+        used = {"prompt_tokens": 0, "total_tokens": 0}  # as LM Studio has it, whatever it read
+        return indented({"object": "list", "data": data, "model": model, "usage": used})
+
     def _model(self, body: Mapping[str, Any]) -> object:
         """The model that answers; raises RefusedError where there is none."""
         chatting = [id_ for id_ in self.models if not id_.startswith("text-embedding-")]
         model = body.get("model")
         if not chatting:
             text = "No models loaded. Please load a model in the developer page or use the 'lms load' command."
-            raise RefusedError(error(400, text))
+            raise refused(text)
         if model in chatting:
             return model
         if len(chatting) > 1:

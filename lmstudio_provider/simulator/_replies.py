@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 import json
+import math
 import re
 import threading
 from dataclasses import dataclass
@@ -47,28 +49,69 @@ def checked(reply: Reply) -> Mapping[str, Any]:
 
 
 def echo(body: Mapping[str, Any]) -> Reply:
-    """A reply to a chat that says what it was asked, or calls the first tool that is offered."""
-    last = body["messages"][-1]
+    """A reply to a chat: it calls the first tool, fits the JSON schema, or says what it was asked."""
+    messages = body["messages"]
     tools = body.get("tools")
-    if tools and last.get("role") != "tool" and body.get("tool_choice") != "none":
+    results = list(itertools.takewhile(lambda message: message.get("role") == "tool", reversed(messages)))[::-1]
+    if tools and not results and body.get("tool_choice") != "none":
         function = tools[0]["function"]
-        return {"tool_calls": [{"name": function["name"], "arguments": _arguments(function.get("parameters") or {})}]}
-    content = last.get("content")
+        return {"tool_calls": [{"name": function["name"], "arguments": example(function.get("parameters") or {})}]}
+    form = body.get("response_format") or {}
+    said = " ".join(_said(message) for message in results or messages[-1:])
+    what = "The tool answered" if results else "You said"
+    reply = {"content": f"This is a simulated reply, no model wrote it. {what}: {said}"}
+    if form.get("type") == "json_schema":
+        reply["content"] = json.dumps(example(form["json_schema"].get("schema") or {}), ensure_ascii=False)
+    if body.get("reasoning_effort", "none") != "none":
+        reply["reasoning_content"] = "This is simulated reasoning, no model thought it."
+    return reply
+
+
+def echo_text(body: Mapping[str, Any]) -> Reply:
+    """A text that goes on after any prompt."""
+    return " and so on. This is a simulated text, no model wrote it."
+
+
+def _said(message: Mapping[str, Any]) -> str:
+    content = message.get("content")
     if isinstance(content, list):
-        content = " ".join(part.get("text", "[image]") for part in content)
-    what = "The tool answered" if last.get("role") == "tool" else "You said"
-    return f"This is a simulated reply, no model wrote it. {what}: {content}"
+        return " ".join(part.get("text", "[image]") for part in content)
+    return f"{content} [image]" if message.get("images") else str(content)
 
 
-def _arguments(schema: Mapping[str, Any]) -> dict[str, Any]:
-    """Something for each property that is required."""
-    examples: dict[Any, Any] = {"integer": 1, "number": 1.0, "boolean": True, "array": [], "object": {}}
-    properties = schema.get("properties", {})
-    return {
-        name: each["enum"][0] if each.get("enum") else examples.get(each.get("type"), "simulated")
-        for name, each in properties.items()
-        if name in schema.get("required", properties)
-    }
+def example(schema: Any, root: Any = None) -> Any:
+    """A short value that fits a JSON schema, as far as the stand-in knows it."""
+    root = schema if root is None else root
+    if not isinstance(schema, Mapping):
+        return "simulated"
+    if "$ref" in schema:
+        return example((root.get("$defs") or {}).get(schema["$ref"].rpartition("/")[2]), root)
+    for name in ("anyOf", "oneOf", "allOf"):
+        if schema.get(name):
+            return example(schema[name][0], root)
+    if "const" in schema or schema.get("enum"):
+        return schema["const"] if "const" in schema else schema["enum"][0]
+    kind = schema.get("type")
+    kind = kind[0] if isinstance(kind, list) else kind
+    if kind == "object" or (kind is None and "properties" in schema):
+        properties = schema.get("properties") or {}
+        return {name: example(properties.get(name), root) for name in schema.get("required", properties)}
+    if kind == "array":
+        first = [example(each, root) for each in schema.get("prefixItems", ())]
+        # What refers to something may refer to itself, and would have no end.
+        least = schema.get("minItems", 0 if "$ref" in (schema.get("items") or {}) else 1)
+        return first + [example(schema.get("items"), root)] * (least - len(first))
+    return {"integer": 1, "number": 1.0, "boolean": True, "null": None}.get(str(kind), "simulated")
+
+
+def vector(text: str, size: int = 32) -> list[float]:
+    """A vector of length 1, made of the words of ``text``: texts that share words are near each other."""
+    total = [0.0] * size
+    for word in re.findall(r"\w+", text.lower()) or [""]:
+        digest = hashlib.sha256(word.encode("utf-8", "replace")).digest()
+        total = [each + digest[position] - 127.5 for position, each in enumerate(total)]
+    length = math.sqrt(sum(each * each for each in total))
+    return [each / length for each in total]
 
 
 @dataclass(frozen=True)
@@ -81,12 +124,17 @@ class Generated:
     finish_reason: str
 
 
-def generate(reply: Mapping[str, Any], max_tokens: object) -> Generated:
-    """Generate ``reply``, cut as the request wants."""
-    reasoning, content = pieces(reply.get("reasoning_content") or ""), pieces(reply.get("content") or "")
+def generate(reply: Mapping[str, Any], max_tokens: object = None, stop: object = None) -> Generated:
+    """Generate ``reply``, cut as the request wants; reasoning uses tokens up, too."""
+    text = reply.get("content") or ""
+    stops = [stop] if isinstance(stop, str) else stop if isinstance(stop, list) else []
+    for each in stops:
+        text = text.partition(each)[0] if each else text
+    reasoning, content = pieces(reply.get("reasoning_content") or ""), pieces(text)
     calls = list(_tool_calls(reply))
-    if isinstance(max_tokens, int) and 0 <= max_tokens < len(content):
-        return Generated(reasoning, content[:max_tokens], calls, "length")
+    if isinstance(max_tokens, int) and 0 <= max_tokens < len(reasoning) + len(content):
+        left = max(0, max_tokens - len(reasoning))
+        return Generated(reasoning[:max_tokens], content[:left], [], "length")
     return Generated(reasoning, content, calls, "tool_calls" if calls else "stop")
 
 
@@ -97,8 +145,12 @@ def pieces(text: str) -> list[str]:
 
 def usage(prompt: Iterable[str], generated: Generated) -> dict[str, Any]:
     """The tokens of the texts of the prompt, and of what was generated."""
-    read, written = sum(len(pieces(text)) for text in prompt), len(generated.content)
-    return {"prompt_tokens": read, "completion_tokens": written, "total_tokens": read + written}
+    read, thought = sum(len(pieces(text)) for text in prompt), len(generated.reasoning)
+    written = thought + len(generated.content)
+    used: dict[str, Any] = {"prompt_tokens": read, "completion_tokens": written, "total_tokens": read + written}
+    if thought:
+        used["completion_tokens_details"] = {"reasoning_tokens": thought}
+    return used
 
 
 def _tool_calls(reply: Mapping[str, Any]) -> Iterator[dict[str, Any]]:

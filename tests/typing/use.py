@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Iterator
 
 from lmstudio_provider import (
@@ -9,14 +10,18 @@ from lmstudio_provider import (
     Chunk,
     Completion,
     CompletionRequest,
+    Conversation,
     LMStudioProvider,
     MemoryUsage,
     Message,
     Provider,
     Stream,
+    TextRequest,
     Timeouts,
     Tool,
+    ToolRun,
     UsageRecord,
+    run_tools,
 )
 
 
@@ -40,10 +45,36 @@ def calls(lm: LMStudioProvider) -> None:
     print(length, tokens, chunks, texts, arguments)
 
 
+def add(a: int, b: int) -> int:
+    return a + b
+
+
+@dataclass
+class City:
+    name: str
+
+
+def more(lm: LMStudioProvider) -> None:
+    completion, messages = run_tools(lm, [Message.user("1 + 2?")], [add, Tool.from_function(add)], temperature=0)
+    run: ToolRun = run_tools(lm, [{"role": "user", "content": "Hi"}], [add], confirm=lambda call: call.name == "add")
+    parsed = lm.chat([Message.user("Hi")], response_format=City).parsed
+    lm.chat([Message.user("Hi")], response_format={"type": "object"})
+    vectors: list[list[float]] = lm.embed(["a"], timeout=5).vectors
+    text: str = lm.complete_text("Once", stop=".").text
+    stream: Stream = lm.stream(TextRequest("Once"))
+    conversation = Conversation(lm, "Be brief", token_budget=1000).load("chat.json")
+    answer: Completion = conversation.ask("Hi", images=["a.png"], tools=[add], max_tokens=5)
+    pieces: Iterator[Chunk] = conversation.stream("Hi", seed=1)
+    print(completion.text, messages, run, parsed, vectors, text, stream, answer, pieces)
+
+
 def mistakes(lm: LMStudioProvider) -> None:
     lm.complete("Hi", temprature=0.2)  # type: ignore[call-arg]
     lm.complete("Hi", temperature="hot")  # type: ignore[arg-type]
     lm.complete("Hi", tools=[])  # type: ignore[call-arg]
+    lm.complete_text("Hi", tools=[])  # type: ignore[call-arg]
+    lm.embed([1])  # type: ignore[list-item]
+    run_tools(lm, [], [add], tools=[])  # type: ignore[misc]
     lm.stream("Hi").txt()  # type: ignore[attr-defined]
 
 

@@ -1,0 +1,31 @@
+"""What a model thinks, beside what it answers, as both come."""
+
+from __future__ import annotations
+
+import sys
+
+from lmstudio_provider import LMStudioProvider, ProviderError
+
+
+def main() -> None:
+    with LMStudioProvider() as lm:
+        # Reasoning is paid for in max_tokens: leave room for the answer. What reasons little takes less.
+        stream = lm.stream("What is 17 times 23?", max_tokens=8192, extra={"reasoning_effort": "low"})
+        part = ""
+        for chunk in stream:
+            for name, text in (("thinks", chunk.reasoning), ("answers", chunk.delta)):
+                if text:
+                    if part != name:
+                        print(f"\nThe model {name}:")
+                        part = name
+                    print(text, end="", flush=True)
+    usage = stream.completion.usage
+    if usage is not None and usage.reasoning_tokens is not None:
+        print(f"\n\n{usage.reasoning_tokens} of {usage.completion_tokens} tokens went into reasoning.")
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except ProviderError as error:
+        sys.exit(str(error))

@@ -1,0 +1,60 @@
+"""What LM Studio refuses in the body of a chat, in its own words."""
+
+from __future__ import annotations
+
+import base64
+import re
+from typing import Any, Iterable, Mapping
+
+from ._server import RefusedError, error
+
+_PNG, _JPEG = b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff"
+
+
+def check_chat(body: Any) -> None:
+    """Raise RefusedError for a body that LM Studio answers with status 400."""
+    if not isinstance(body, dict) or not body.get("messages"):
+        raise refused("'messages' field is required")
+    messages = body["messages"]
+    if not isinstance(messages, list) or not all(isinstance(message, dict) for message in messages):
+        raise _bad_messages()
+    for message in messages:
+        _check_message(message)
+    if isinstance(body.get("tool_choice"), dict):
+        raise refused("Invalid tool_choice type: 'object'. Supported string values: none, auto, required")
+    form = body.get("response_format")
+    if form is not None and not (isinstance(form, dict) and form.get("type") in ("json_schema", "text")):
+        raise refused("'response_format.type' must be 'json_schema' or 'text'")
+
+
+def _check_message(message: Mapping[str, Any]) -> None:
+    content = message.get("content")
+    parts = content if isinstance(content, list) else []
+    if not isinstance(content, (str, list)) or not all(isinstance(part, dict) for part in parts):
+        raise refused("Invalid 'content': 'content' field must be a string or an array of objects..")
+    if not all(_is_image(part.get("image_url")) for part in parts if part.get("type") == "image_url"):
+        raise refused("'url' field must be a base64 encoded image.")
+    calls: Iterable[Any] = message.get("tool_calls") or ()
+    if not all(isinstance(call, dict) and call.get("id") for call in calls):
+        raise _bad_messages()
+
+
+def _is_image(value: Any) -> bool:
+    url = value.get("url") if isinstance(value, dict) else None
+    match = re.match(r"data:[^,]*;base64,", url) if isinstance(url, str) else None
+    if not match:
+        return False
+    try:
+        # By its first bytes, whatever the URL calls it: LM Studio takes no WebP.
+        return base64.b64decode(match.string[match.end() :], validate=True).startswith((_PNG, _JPEG))
+    except ValueError:
+        return False
+
+
+def _bad_messages() -> RefusedError:
+    return refused("Invalid 'messages' in payload. Please check the structure of your 'messages' and try again")
+
+
+def refused(text: str) -> RefusedError:
+    """What is raised to answer status 400 with ``text``, which LM Studio sends as a string."""
+    return RefusedError(error(400, text))

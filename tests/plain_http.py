@@ -1,0 +1,39 @@
+"""Asks the stand-in over http.client, so that nothing of the client can hide what it says."""
+
+import http.client
+import json
+from urllib.parse import urlsplit
+
+CHAT = "/v1/chat/completions"
+HI = [{"role": "user", "content": "Hi"}]
+
+
+def ask(server, method, path, body=None, data=None):
+    connection = http.client.HTTPConnection(urlsplit(server.url).netloc, timeout=10)
+    try:
+        connection.request(method, path, data if body is None else json.dumps(body))
+        reply = connection.getresponse()
+        return reply.status, dict(reply.getheaders()), reply.read()
+    finally:
+        connection.close()
+
+
+def events(data):
+    frames = data.decode().split("\n\n")
+    assert frames.pop() == ""
+    assert all(frame.startswith("data: ") and "\n" not in frame for frame in frames)
+    assert frames.pop() == "data: [DONE]"
+    return [json.loads(frame[6:]) for frame in frames]
+
+
+def keys(value):
+    if isinstance(value, dict):
+        return {key: keys(each) for key, each in value.items()}
+    return [keys(each) for each in value] if isinstance(value, list) else None
+
+
+def chat_reply(server, messages=HI, **fields):
+    """The whole reply to a chat."""
+    status, _, data = ask(server, "POST", CHAT, {"messages": messages, **fields})
+    assert status == 200, data
+    return json.loads(data)

@@ -1,0 +1,90 @@
+"""What the stand-in does with a request: refuses it as LM Studio does, or follows it."""
+
+import base64
+import json
+
+import pytest
+from plain_http import CHAT, HI, ask, chat_reply
+
+from lmstudio_provider.simulator import SimulatedLMStudio
+
+PNG, JPEG, WEBP = b"\x89PNG\r\n\x1a\nrest", b"\xff\xd8\xff\xe0rest", b"RIFF\x00\x00\x00\x00WEBPrest"
+BAD_MESSAGES = {"error": "Invalid 'messages' in payload. Please check the structure of your 'messages' and try again"}
+
+
+def data_url(image, kind="image/png"):
+    return f"data:{kind};base64,{base64.b64encode(image).decode()}"
+
+
+def image_message(url):
+    parts = [{"type": "text", "text": "What is this?"}, {"type": "image_url", "image_url": {"url": url}}]
+    return {"role": "user", "content": parts}
+
+
+def refusal(body, path=CHAT):
+    with SimulatedLMStudio() as server:
+        status, headers, data = ask(server, "POST", path, body)
+    assert (status, headers["Content-Type"]) == (400, "application/json; charset=utf-8")
+    return data
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize("form", [{"type": "json_object"}, {"type": None}, {}, "text"])
+def test_a_response_format_that_lm_studio_does_not_know_is_refused(sample, form, stream):
+    data = refusal({"messages": HI, "response_format": form, "stream": stream})
+    assert data == sample("errors/response_format.json").rstrip()
+
+
+def test_a_tool_choice_that_names_a_function_is_refused(sample):
+    choice = {"type": "function", "function": {"name": "f"}}
+    assert refusal({"messages": HI, "tool_choice": choice}) == sample("errors/tool_choice.json").rstrip()
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        {"role": "user"},
+        {"role": "user", "content": None},
+        {"role": "user", "content": 5},
+        {"role": "user", "content": ["Hi"]},
+        {"role": "assistant", "tool_calls": [{"id": "1", "type": "function", "function": {"name": "f"}}]},
+    ],
+)
+def test_a_message_without_content_is_refused_wherever_it_stands(sample, message):
+    assert refusal({"messages": [message, *HI]}) == sample("errors/message_content.json").rstrip()
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "https://example.com/a.png",
+        base64.b64encode(PNG).decode(),
+        "data:image/png,rest",
+        "data:image/png;base64,%%%",
+        data_url(WEBP, "image/webp"),
+        data_url(WEBP),
+        data_url(b""),
+        None,
+    ],
+)
+def test_an_image_that_is_no_png_or_jpeg_in_base64_is_refused(sample, url):
+    assert refusal({"messages": [image_message(url)]}) == sample("errors/image_url.json").rstrip()
+
+
+@pytest.mark.parametrize("url", [data_url(PNG), data_url(JPEG, "image/jpeg")])
+def test_png_and_jpeg_are_seen(url):
+    with SimulatedLMStudio() as server:
+        reply = chat_reply(server, [image_message(url)])
+    assert reply["choices"][0]["message"]["content"].endswith("You said: What is this? [image]")
+
+
+@pytest.mark.parametrize("call", [{"id": ""}, {"id": None}, {}, "call"])
+def test_a_tool_call_without_an_id_is_refused(call):
+    call = {"type": "function", "function": {"name": "f", "arguments": "{}"}, **call} if call != "call" else call
+    messages = [*HI, {"role": "assistant", "content": "", "tool_calls": [call]}]
+    assert json.loads(refusal({"messages": messages})) == BAD_MESSAGES
+
+
+@pytest.mark.parametrize("messages", ["Hi", {"role": "user"}, ["Hi"], [None]])
+def test_messages_that_are_no_list_of_objects_are_refused(messages):
+    assert json.loads(refusal({"messages": messages})) == BAD_MESSAGES
