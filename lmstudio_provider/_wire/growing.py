@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from abc import ABC, abstractmethod
 
 from .._exceptions import ProtocolError, StreamInterruptedError
 from .._types import Call, Chunk, Completion, Stats, Usage
@@ -34,7 +35,7 @@ class _Text:
 _BLOCK = 1000
 
 
-class GrowingReply:
+class GrowingReply(ABC):
     """Keeps what the pieces of one reply add up to; subclasses read the pieces."""
 
     def __init__(self, call: Call, asked: Asked, started: float) -> None:
@@ -61,9 +62,9 @@ class GrowingReply:
         """Whether all of the reply has come, although the stream may go on."""
         return self._finish_reason is not None
 
+    @abstractmethod
     def _read_stats(self, first_s: float | None, duration_s: float) -> Stats:
         """The server's own stats, completed by what was measured here."""
-        raise NotImplementedError
 
     def _content(self, content: str, reasoning: str) -> Chunk | None:
         """The chunk of a piece of text, in which there may be thoughts, and of reasoning beside it."""

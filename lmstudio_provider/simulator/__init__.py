@@ -1,9 +1,10 @@
-"""A stand-in for LM Studio's server, for tests and demos: real HTTP on loopback, no model.
+"""Stand-ins for local servers, for tests and demos: real HTTP on loopback, no model.
 
-It imports nothing else of this package and spells its JSON out by hand, so that client and stand-in cannot be wrong
-together. Its replies say that they are simulated.
+They import nothing else of this package and spell their JSON out by hand, so that client and stand-in cannot be wrong
+together. Their replies say that they are simulated.
 """
 
 from ._lmstudio import SimulatedLMStudio
+from ._ollama import SimulatedOllama
 
-__all__ = ["SimulatedLMStudio"]
+__all__ = ["SimulatedLMStudio", "SimulatedOllama"]

@@ -166,6 +166,10 @@ class _Handler(BaseHTTPRequestHandler):
         """Answer a POST."""
         self._answer()
 
+    def do_DELETE(self) -> None:
+        """Answer a DELETE."""
+        self._answer()
+
     def _answer(self) -> None:
         data = self.rfile.read(int(self.headers.get("Content-Length") or 0))
         try:
