@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Callable, Mapping, Sequence
 
@@ -14,7 +15,7 @@ from ._messages import Message, Tool
 from ._requests import ToolOverrides
 from ._stream import Stream
 from ._tools import Chats, run_tools
-from ._types import Completion
+from ._types import Completion, ToolCall
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -27,10 +28,10 @@ _IMAGE_TOKENS = 1000
 class Conversation:
     """A chat with ``provider``, which is sent all of it each time.
 
-    ``token_budget`` bounds what is kept and sent: the oldest turns (a question, and all up to its answer) are dropped
-    whole. Tokens are counted by ``count_tokens(text)``, or estimated at one for three bytes of UTF-8; leave room for
-    the answer. A turn is kept when its answer is there: a call that fails leaves the conversation as it was. Turns are
-    added one at a time, whichever thread asks.
+    ``token_budget`` bounds what is sent, shown and saved: the oldest turns (a question, and all up to its answer) are
+    dropped whole. Tokens are counted by ``count_tokens(text)``, or estimated at one for three bytes of UTF-8; leave
+    room for the answer. A turn is kept when its answer is there: a call that fails leaves the conversation as it was.
+    Turns are added one at a time, whichever thread asks.
     """
 
     def __init__(
@@ -47,6 +48,8 @@ class Conversation:
             isinstance(token_budget, bool) or not isinstance(token_budget, int) or token_budget < 1
         ):
             raise InvalidRequestError(f"token_budget={token_budget!r} is no whole number of at least 1")
+        if count_tokens is not None and not callable(count_tokens):
+            raise InvalidRequestError(f"count_tokens={count_tokens!r} cannot be called")
         self.provider = provider
         self.system_prompt = system_prompt
         self.token_budget = token_budget
@@ -65,6 +68,8 @@ class Conversation:
         images: Image | Sequence[Image] = (),
         *,
         tools: Sequence[Tool | Callable[..., Any]] = (),
+        max_rounds: int = 10,
+        confirm: Callable[[ToolCall], object] | None = None,
         **overrides: Unpack[ToolOverrides],
     ) -> Completion:
         """Say ``text`` and return the answer; with ``tools``, they are run as by ``run_tools``, and kept in the turn.
@@ -74,11 +79,14 @@ class Conversation:
         question = Message.user(text, images)
         messages = self._with((question,))
         if tools:
-            completion, transcript = run_tools(self.provider, messages, tools, **overrides)
+            completion, transcript = run_tools(
+                self.provider, messages, tools, max_rounds=max_rounds, confirm=confirm, **overrides
+            )
             answer = [message for message in transcript[len(messages) :] if isinstance(message, Message)]
         else:
             completion = self.provider.chat(messages, **overrides)
-            answer = [Message.assistant(completion.text)]
+            # An answer that was read from the reasoning is one.
+            answer = [Message.assistant(completion.text or (completion.reasoning if completion.parsed else ""))]
         self._turns.append((question, *answer))
         return completion
 
@@ -87,6 +95,10 @@ class Conversation:
 
         Of a stream that was closed early, what came is kept as the answer; of one that broke, nothing.
         """
+        if "on_chunk" in overrides:
+            raise InvalidRequestError(
+                "stream() of a conversation takes no on_chunk", hint="Iterate over what it returns"
+            )
         question = Message.user(text, images)
 
         def over(completion: Completion, error: BaseException | None) -> None:
@@ -104,10 +116,13 @@ class Conversation:
         """
         turns = [message.as_dict() for turn in self._kept(()) for message in turn]
         content = {"system_prompt": self.system_prompt, "messages": turns}
+        text = json.dumps(content, indent=2, ensure_ascii=False)
+        if not text.isprintable() and re.search("[\ud800-\udfff]", text):  # half a character, which UTF-8 has not
+            text = json.dumps(content, indent=2)
         try:
-            write_whole(path, json.dumps(content, indent=2, ensure_ascii=False) + "\n")
-        except (OSError, ValueError) as error:
-            raise ConfigurationError(f"cannot write the conversation to {os.fspath(path)!r}: {error}") from error
+            write_whole(path, text + "\n")
+        except (OSError, ValueError, TypeError) as error:
+            raise ConfigurationError(f"cannot write the conversation to {path!r}: {error}") from error
 
     def load(self, path: str | os.PathLike[str]) -> Conversation:
         """Go on with a conversation that was saved: replaces system prompt and messages, and returns itself.
@@ -117,9 +132,9 @@ class Conversation:
         try:
             content = json.loads(Path(path).read_text(encoding="utf-8"))
             system_prompt, turns = _read(content)
-        except (OSError, ValueError, RecursionError, InvalidRequestError) as error:
+        except (OSError, ValueError, TypeError, RecursionError, InvalidRequestError) as error:
             why = error.message if isinstance(error, InvalidRequestError) else str(error)
-            raise ConfigurationError(f"cannot read a conversation from {os.fspath(path)!r}: {why}") from error
+            raise ConfigurationError(f"cannot read a conversation from {path!r}: {why}") from error
         self.system_prompt, self._turns = system_prompt, turns
         return self
 

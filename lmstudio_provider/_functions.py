@@ -22,13 +22,17 @@ class Function:
         target: Any = function
         while isinstance(target, functools.partial):
             target = target.func
+        called = target
         if not inspect.isroutine(target) and callable(target) and not isinstance(target, type):
             target = target.__call__  # an object that can be called
-        self.name = str(getattr(function, "__name__", None) or getattr(target, "__name__", type(function).__name__))
+        self.name = str(getattr(function, "__name__", None) or getattr(called, "__name__", type(called).__name__))
         if not callable(function):
             raise ConfigurationError(f"a tool is made of a function, and {function!r} cannot be called")
-        if inspect.iscoroutinefunction(target) or inspect.isasyncgenfunction(target):
-            raise ConfigurationError(f"{self.name} is async, and tools are called without a loop", hint="Use def")
+        for inner in (target, inspect.unwrap(target)):
+            if inspect.iscoroutinefunction(inner) or inspect.isasyncgenfunction(inner):
+                raise ConfigurationError(f"{self.name} is async, and tools are called without a loop", hint="Use def")
+            if inspect.isgeneratorfunction(inner):
+                raise ConfigurationError(f"{self.name} is a generator, and has no result", hint="Return a list")
         self.description, descriptions = _described(inspect.getdoc(target) or "")
         self._function = function
         self._shapes = Shapes()
@@ -80,9 +84,11 @@ def _described(docstring: str) -> tuple[str, dict[str, str]]:
         elif not section:
             description.append(line)
         elif section in _PARAMETERS and line.strip():
-            entry = re.match(r"(\s+)\*{0,2}(\w+)\s*(?:\([^)]*\))?:\s*(.*)", line)
+            entry = re.match(r"(\s+)\*{0,2}(\w+)\s*(?:\(.*?\)\s*)?:\s*(.*)", line)
             depth = len(line) - len(line.lstrip())
-            if entry and (not name or depth <= margin):
+            if not depth:
+                section = line  # a paragraph of its own
+            elif entry and (not name or depth <= margin):
                 name, margin = entry[2], depth
                 parameters[name] = entry[3]
             elif name:

@@ -6,6 +6,9 @@ import collections.abc
 import dataclasses
 import enum
 import inspect
+import itertools
+import math
+import re
 import types
 import typing
 from typing import Any, Callable, Iterable, Literal, Mapping, NamedTuple, Union
@@ -59,7 +62,7 @@ class Shapes:
     """
 
     def __init__(self) -> None:
-        self._open: list[type] = []
+        self._open: list[Any] = []
         self._built: dict[type, Shape] = {}
         self._references: dict[type, str] = {}
         #: What references are looked up in.
@@ -67,12 +70,18 @@ class Shapes:
 
     def of(self, hint: Any, where: str) -> Shape:
         """The shape of ``hint``, which stands at ``where``."""
+        try:
+            hash(hint)
+        except TypeError as error:
+            raise ConfigurationError(f"{where} is hinted {hint!r}, which is no type", hint="Write list[int]") from error
+        if type(hint).__name__ == "TypeAliasType":  # Python 3.12: type X = ...
+            return self._alias(hint, where)
         hint = _unwrapped(hint)
         origin, arguments = typing.get_origin(hint) or hint, typing.get_args(hint)
         if hasattr(hint, "__metadata__"):  # Annotated
             shape = self.of(hint.__origin__, where)
-            text = next((each for each in hint.__metadata__ if isinstance(each, str)), "")
-            return Shape({**shape.schema, "description": text}, shape.build) if text else shape
+            words = _said(hint.__metadata__, shape.schema.get("type") == "string")
+            return Shape({**shape.schema, **words}, shape.build)
         if hint in (Any, object):
             return Shape({}, _as_it_is)
         if isinstance(hint, type) and issubclass(hint, enum.Enum):
@@ -102,8 +111,8 @@ class Shapes:
         properties = {}
         for each in members:
             schema = dict(shapes[each.name].schema)
-            if each.description:
-                schema.setdefault("description", each.description)
+            if each.description and "description" not in _said(getattr(each.hint, "__metadata__", ())):
+                schema["description"] = each.description
             if isinstance(each.default, (str, int)) and not isinstance(each.default, enum.Enum):
                 schema["default"] = each.default
             properties[each.name] = schema
@@ -122,7 +131,7 @@ class Shapes:
             raise MisfitError(misfit)
         try:
             return shape.build(value, "$")
-        except (OverflowError, RecursionError) as error:
+        except (OverflowError, RecursionError, TypeError) as error:  # TypeError: a set of what has no hash
             raise MisfitError(Misfit("$", str(error))) from error
 
     def whole(self, shape: Shape) -> dict[str, Any]:
@@ -131,7 +140,7 @@ class Shapes:
 
     def _choice(self, choices: list[tuple[Any, Any]], where: str) -> Shape:
         values = [value for value, _ in choices]
-        if not values or not all(value is None or isinstance(value, (str, int, float)) for value in values):
+        if not values or not all(value is None or isinstance(value, (str, int)) or _finite(value) for value in values):
             raise ConfigurationError(f"{where} has choices that are no JSON values: {values}", hint="Use text")
         kinds = {_SCALARS[type(value)] for value in values if type(value) in _SCALARS}
         schema: dict[str, Any] = {"enum": values}
@@ -145,8 +154,14 @@ class Shapes:
 
     def _union(self, options: list[Shape]) -> Shape:
         def build(value: Any, path: str) -> Any:
-            fitting = [each for each in options if find_misfit(value, each.schema, self.root) is None]
-            return fitting[0].build(value, path)
+            refused: list[MisfitError] = []
+            for each in options:
+                if find_misfit(value, each.schema, self.root) is None:
+                    try:
+                        return each.build(value, path)
+                    except MisfitError as error:  # of a __post_init__; another one may take it
+                        refused.append(error)
+            raise refused[0]
 
         return Shape({"anyOf": [each.schema for each in options]}, build)
 
@@ -181,10 +196,11 @@ class Shapes:
         )
 
     def _class(self, cls: type, where: str) -> Shape:
-        if cls in self._open:
-            names = self._references
-            name = cls.__name__ if cls.__name__ not in names.values() else f"{cls.__name__}{len(names)}"
-            reference = {"$ref": f"#/$defs/{names.setdefault(cls, name)}"}
+        if cls in self._open or cls in self._built:
+            # Each class is said once: classes that use each other, or one class often, would never end.
+            reference = {"$ref": f"#/$defs/{self._reference(cls)}"}
+            if cls in self._built:
+                self.root["$defs"][self._reference(cls)] = self._built[cls].schema
 
             def build_later(value: Any, path: str) -> Any:
                 return self._built[cls].build(value, path)  # which is not there yet
@@ -211,23 +227,45 @@ class Shapes:
         self.root["$defs"][self._references[cls]] = shape.schema
         return Shape({"$ref": f"#/$defs/{self._references[cls]}"}, shape.build)
 
+    def _reference(self, cls: type) -> str:
+        if cls not in self._references:
+            # The names that all engines can make rules of: llama.cpp's have neither "_" nor dots.
+            name, taken = re.sub(r"[^A-Za-z0-9-]", "", cls.__name__) or "Type", self._references.values()
+            self._references[cls] = next(
+                each for number in itertools.count() if (each := f"{name}{number or ''}") not in taken
+            )
+        return self._references[cls]
+
+    def _alias(self, alias: Any, where: str) -> Shape:
+        if alias in self._open:
+            raise ConfigurationError(f"{where} is hinted {alias}, which refers to itself", hint="Make it a dataclass")
+        self._open.append(alias)
+        try:
+            return self.of(alias.__value__, where)
+        finally:
+            self._open.remove(alias)
+
 
 def members_of(cls: type) -> list[Member]:
     """The fields of a dataclass or a TypedDict."""
     hints = resolved(cls, cls.__name__)
     if not dataclasses.is_dataclass(cls):
-        required: frozenset[str] = getattr(cls, "__required_keys__", frozenset(hints))
-        return [Member(name, hint, name in required and not _may_be_missing(hint)) for name, hint in hints.items()]
-    missing = dataclasses.MISSING
+        keys: frozenset[str] = getattr(cls, "__required_keys__", frozenset(hints))
+        members = []
+        for name, hint in hints.items():
+            # A qualifier that was written as text has not got into the keys.
+            said = _qualifiers(hint)
+            members.append(Member(name, hint, "Required" in said or (name in keys and "NotRequired" not in said)))
+        return members
+    # The signature has InitVar, and has not what the constructor does not take.
     return [
         Member(
-            field.name,
-            hints[field.name],
-            field.default is missing and field.default_factory is missing,
-            None if field.default is missing else field.default,
+            each.name,
+            hints[each.name].type if isinstance(hints[each.name], dataclasses.InitVar) else hints[each.name],
+            each.default is each.empty,
+            None if each.default is each.empty else each.default,
         )
-        for field in dataclasses.fields(cls)
-        if field.init
+        for each in inspect.signature(cls).parameters.values()
     ]
 
 
@@ -248,14 +286,12 @@ def is_record(cls: type) -> bool:
 
 
 def _unwrapped(hint: Any) -> Any:
-    """What a qualifier, a NewType or a type alias stands for."""
+    """What a qualifier or a NewType stands for."""
     while True:
         if _qualifier(hint) in _QUALIFIERS:
             hint = typing.get_args(hint)[0]
         elif hasattr(hint, "__supertype__"):
             hint = hint.__supertype__
-        elif type(hint).__name__ == "TypeAliasType":
-            hint = hint.__value__
         else:
             return type(None) if hint is None else hint
 
@@ -264,12 +300,43 @@ def _qualifier(hint: Any) -> str:
     return getattr(typing.get_origin(hint), "_name", None) or ""
 
 
-def _may_be_missing(hint: Any) -> bool:
-    return _qualifier(hint) == "NotRequired"
+def _qualifiers(hint: Any) -> set[str]:
+    """The names of all qualifiers around a hint, inside and outside of Annotated."""
+    if hasattr(hint, "__metadata__"):
+        return _qualifiers(hint.__origin__)
+    if _qualifier(hint) in _QUALIFIERS:
+        return {_qualifier(hint), *_qualifiers(typing.get_args(hint)[0])}
+    return set()
+
+
+# The attributes of annotated-types and of pydantic's Field, and the words for them.
+_CONSTRAINTS = {
+    "description": "description", "pattern": "pattern", "min_length": "minLength", "max_length": "maxLength",
+    "ge": "minimum", "gt": "exclusiveMinimum", "le": "maximum", "lt": "exclusiveMaximum",
+}  # fmt: skip
+
+
+def _said(metadata: Iterable[Any], is_text: bool = True) -> dict[str, Any]:
+    """What Annotated says beside the type, as words of JSON schema; what is not known there is meant for others."""
+    words: dict[str, Any] = {}
+    for each in metadata:
+        if isinstance(each, str):
+            words.setdefault("description", each)
+            continue
+        for part in (each, *getattr(each, "metadata", ())):
+            for name, word in _CONSTRAINTS.items():
+                bound = getattr(part, name, None)
+                if isinstance(bound, (int, float, str)):
+                    words[word if is_text else word.replace("Length", "Items")] = bound
+    return words
 
 
 def _name(hint: Any) -> str:
     return f"{hint.__module__}.{hint.__qualname__}" if isinstance(hint, type) else str(hint)
+
+
+def _finite(value: object) -> bool:
+    return isinstance(value, float) and math.isfinite(value)
 
 
 def _as_it_is(value: Any, path: str) -> Any:

@@ -211,7 +211,7 @@ def finished(completion: Completion, request: ChatRequest) -> Completion:
     """The completion as the caller gets it: parsed where that was asked for; raises StructuredOutputError."""
     structure = structure_of(request.response_format)
     empty = not completion.text.strip() and not completion.tool_calls
-    if structure is not None and (not completion.tool_calls or completion.text.strip()):
+    if structure is not None and not completion.tool_calls:  # what is said beside a call is no answer yet
         return dataclasses.replace(completion, parsed=structure.parse(completion))
     if empty and completion.reasoning and completion.finish_reason == "length":
         warn(

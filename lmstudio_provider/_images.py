@@ -10,7 +10,7 @@ from typing import Union
 from ._exceptions import InvalidRequestError
 
 #: What ``Message.user(images=)`` takes: the path of a file, the file's bytes, or a ``data:`` URL.
-Image = Union[str, bytes, "os.PathLike[str]"]
+Image = Union[str, bytes, bytearray, memoryview, "os.PathLike[str]"]
 
 # The first bytes of each kind: PNG specification 5.2; ITU T.81 B.1.1.3; RFC 9649 2.4; GIF89a specification 17.
 _KINDS = {b"\x89PNG\r\n\x1a\n": "png", b"\xff\xd8\xff": "jpeg", b"RIFF": "webp", b"GIF8": "gif"}

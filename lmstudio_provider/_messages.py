@@ -35,6 +35,9 @@ class Message:
             raise InvalidRequestError(f"Message: role={self.role!r} is unknown", hint=hint)
         if self.content is not None and not isinstance(self.content, str):
             all_of("Message: content", self.content, Mapping)
+        for name in ("name", "tool_call_id"):
+            if not isinstance(getattr(self, name), (str, type(None))):
+                raise InvalidRequestError(f"Message: {name}={getattr(self, name)!r} is no text")
         object.__setattr__(self, "tool_calls", all_of("Message: tool_calls", self.tool_calls, ToolCall))
 
     @classmethod
@@ -48,7 +51,7 @@ class Message:
 
         Raises InvalidRequestError for an image that LM Studio is known to refuse (http URLs, WebP).
         """
-        if isinstance(images, (str, bytes, os.PathLike)):
+        if isinstance(images, (str, bytes, bytearray, memoryview, os.PathLike)) or not isinstance(images, Iterable):
             images = [images]
         if not images:
             return cls("user", text)
@@ -71,7 +74,7 @@ class Message:
         if not isinstance(result, str):
             try:
                 result = json.dumps(result, allow_nan=False, ensure_ascii=False, separators=(",", ":"), default=_plain)
-            except (TypeError, ValueError, RecursionError) as error:
+            except (TypeError, ValueError, AttributeError, RecursionError) as error:
                 raise InvalidRequestError(f"the tool's result cannot be written as JSON: {error}") from error
         return cls("tool", result, tool_call_id=call_id)
 
@@ -104,7 +107,9 @@ class Message:
             optional = {name: message.get(name) for name in ("name", "tool_call_id")}
             return cls(message["role"], message.get("content"), tool_calls=calls, **optional)
         except (LookupError, TypeError, AttributeError) as error:
-            raise InvalidRequestError(f"{str(message)[:100]} is no message in OpenAI's form: {error!r}") from error
+            raise InvalidRequestError(
+                f"{str(message)[:100]} is no message in OpenAI's form, with a role and content"
+            ) from error
 
 
 @dataclass(frozen=True)

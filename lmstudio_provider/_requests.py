@@ -78,7 +78,7 @@ class _Options:
             raise InvalidRequestError(f"stop={self.stop!r} is neither text nor a sequence of texts")
         biases = {} if self.logit_bias is None else self.logit_bias
         if not isinstance(biases, Mapping) or any(
-            isinstance(each, bool) or not isinstance(each, (int, float)) or not math.isfinite(each)
+            isinstance(each, bool) or not isinstance(each, (int, float)) or not abs(each) < math.inf
             for each in biases.values()
         ):
             raise InvalidRequestError(f"logit_bias={self.logit_bias!r} is no mapping of token ids to numbers")
@@ -171,6 +171,8 @@ class ChatRequest(_Options, _Messages):
             if not isinstance(message, Message) and not (isinstance(message, Mapping) and "role" in message):
                 raise InvalidRequestError(f"messages[{position}] is neither a Message nor a dict with a role")
         object.__setattr__(self, "tools", all_of("tools", self.tools, (Tool, Mapping)))
+        if not isinstance(self.tool_choice, (str, type(None))):
+            raise InvalidRequestError(f"tool_choice={self.tool_choice!r} is no text", hint="Give the name of the tool")
         if self.tool_choice == "required" and not self.tools:
             raise InvalidRequestError("tool_choice='required' without tools", hint="Give tools=[...], too")
         structure_of(self.response_format)

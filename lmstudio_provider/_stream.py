@@ -11,6 +11,7 @@ from types import TracebackType
 from typing import Any, Callable, Iterator, Protocol
 
 from ._exceptions import (
+    InvalidRequestError,
     ProtocolError,
     ProviderClosedError,
     ProviderError,
@@ -247,14 +248,20 @@ class Stream(Iterator[Chunk]):
     def add_done_callback(self, function: Callable[[Completion, BaseException | None], object]) -> None:
         """Have ``function`` called once with the completion, and the error if any, when the stream comes to its end.
 
-        It is called by the thread that reads or closes the stream; what it raises is logged.
+        It is called by the thread that reads or closes the stream, and must not read it; what it raises is logged.
+        Raises ProviderError where the stream is over already.
         """
+        if not callable(function):
+            raise InvalidRequestError(f"add_done_callback: {function!r} cannot be called")
+        if self._completion is not None:
+            raise ProviderError("the stream is over already", hint="Its reply is in completion")
         self._callbacks.append(function)
 
     def _over(self, completion: Completion, error: BaseException | None) -> None:
-        self._completion = completion
-        for function in self._callbacks:
-            try:
-                function(completion, error)
-            except Exception:
-                logger.exception("a callback at the end of a stream failed; the reply is not affected")
+        if self._completion is None:
+            self._completion = completion
+            for function in self._callbacks:
+                try:
+                    function(completion, error)
+                except Exception:
+                    logger.exception("a callback at the end of a stream failed; the reply is not affected")

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import functools
-import itertools
 import json
 import re
 from typing import Any, Callable, Iterator, Mapping
 
-from ._exceptions import InvalidRequestError, StructuredOutputError
+from ._exceptions import ConfigurationError, InvalidRequestError, StructuredOutputError
 from ._hints import MisfitError, Shapes, is_record
 from ._json_schema import Misfit, find_misfit
 from ._types import Completion
@@ -26,15 +25,15 @@ class Structure:
         """The instance that the answer says; raises StructuredOutputError."""
         # Reasoning models were seen to leave the answer in the reasoning field (LM Studio bug-tracker 1698).
         text = completion.text if completion.text.strip() else completion.reasoning
-        misfit = Misfit("$", "there is no JSON in it")
-        for candidate in _candidates(text):
+        misfit = None
+        for candidate in _candidates(text, completion.finish_reason == "length"):
             try:
                 return self._read(candidate)
             except MisfitError as error:
-                misfit = error.misfit
-                break
+                misfit = misfit or error.misfit
             except ValueError:
                 continue
+        misfit = misfit or Misfit("$", "there is no JSON in it")
         hint = "A larger model, or a simpler type, does better; .text is what the model wrote"
         if completion.finish_reason == "length":
             hint = "max_tokens cut it off: raise it; .text is what the model wrote"
@@ -57,18 +56,24 @@ def structure_of(response_format: Any) -> Structure | None:
         return None
     if isinstance(response_format, Mapping):
         return _of_mapping(response_format)
-    if hasattr(response_format, "model_json_schema") and hasattr(response_format, "model_validate_json"):
-        return Structure(
-            response_format.__name__,
-            response_format.model_json_schema(),
-            lambda text: _validated(response_format, text),
-        )
-    if isinstance(response_format, type) and is_record(response_format):
-        return _of_class(response_format)
+    if isinstance(response_format, type):
+        if hasattr(response_format, "model_json_schema") and hasattr(response_format, "model_validate_json"):
+            return _of_model(response_format)
+        if is_record(response_format):
+            return _of_class(response_format)
     raise InvalidRequestError(
         f"response_format={response_format!r} is no dataclass, TypedDict, JSON schema or pydantic model",
-        hint="Write a dataclass with a field for each thing that you want to know, and give the class",
+        hint="Write a dataclass with a field for each thing that you want to know, a list as well, and give the class",
     )
+
+
+@functools.lru_cache(maxsize=64)
+def _of_model(cls: Any) -> Structure:
+    try:
+        schema = cls.model_json_schema()
+    except Exception as error:  # of another library: whatever it is, there is no schema
+        raise ConfigurationError(f"response_format={cls.__name__} has no JSON schema: {error}") from error
+    return Structure(cls.__name__, schema, lambda text: _validated(cls, text))
 
 
 @functools.lru_cache(maxsize=64)
@@ -126,10 +131,28 @@ def _value(text: str) -> Any:
         raise MisfitError(Misfit("$", "it is nested too deeply")) from error
 
 
-def _candidates(text: str) -> Iterator[str]:
-    """Where the JSON of an answer may be: the text, a fenced block in it, or what a line begins and the text ends."""
+def _candidates(text: str, cut: bool) -> Iterator[str]:
+    """Where the JSON of an answer may be: the whole text, else the values in it, the last one first.
+
+    Models put it into fenced blocks, or words around it. In a text that was ``cut`` off, what is whole is a part.
+    """
     yield text
-    yield from re.findall(r"```(?:json)?\s*\n(.*?)```", text, re.S)
-    # Each is parsed in vain up to the last one, so there is an end to them.
-    for start in itertools.islice(re.finditer(r"^[ \t]*[\[{]", text, re.M), 100):
-        yield text[start.start() :]
+    found: list[str] = []
+    decoder, position = json.JSONDecoder(), 0
+    for _ in range(0 if cut else 1000):
+        start = _BEGIN.search(text, position)
+        if start is None:
+            break
+        try:
+            _, position = decoder.raw_decode(text, start.start())
+            found.append(text[start.start() : position])
+        except json.JSONDecodeError as error:
+            if error.msg.startswith("Unterminated") or error.pos >= len(text.rstrip()):
+                return  # it stops in the middle
+            position = start.end()
+        except RecursionError:
+            break
+    yield from reversed(found)
+
+
+_BEGIN = re.compile(r"[\[{]")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import inspect
 import logging
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Callable, Mapping, NamedTuple, Protocol, Sequence
@@ -11,6 +12,7 @@ from ._callbacks import Callback, warn
 from ._exceptions import InvalidRequestError, ProviderError, ToolArgumentsError
 from ._functions import Function
 from ._hints import MisfitError
+from ._json_schema import find_misfit
 from ._messages import Message, Tool
 from ._requests import ChatInput, ChatOverrides, ChatRequest, StreamInput, StreamOverrides, ToolOverrides
 from ._stream import Stream
@@ -84,16 +86,15 @@ def run_tools(
     if confirm is not None and not callable(confirm):
         raise InvalidRequestError(f"confirm={confirm!r} cannot be called")
     offered = [tool if isinstance(tool, Tool) else Tool.from_function(tool) for tool in _listed(tools)]
-    functions = {tool.name: _function(tool) for tool in offered}
-    if len(functions) < len(offered):
-        raise InvalidRequestError(f"two tools have the same name: {', '.join(tool.name for tool in offered)}")
     tell = Callback("on_event", on_event)
+    runner = _Runner(offered, confirm, tell)
+    if len({tool.name for tool in offered}) < len(offered):
+        raise InvalidRequestError(f"two tools have the same name: {', '.join(tool.name for tool in offered)}")
     given = messages if isinstance(messages, ChatRequest) else ChatRequest(messages)
     request = dataclasses.replace(
         given, tools=offered, tool_choice=overrides.pop("tool_choice", given.tool_choice), messages=list(given.messages)
     )
     transcript: list[Message | Mapping[str, Any]] = list(given.messages)
-    runner = _Runner(functions, confirm, tell)
     for left in range(max_rounds, -1, -1):
         if not left:
             request = dataclasses.replace(request, tool_choice="none")
@@ -101,6 +102,7 @@ def run_tools(
             completion = _ask(provider, request, stream, tell, overrides)
         except ProviderError as error:
             error.messages = transcript
+            tell.warn()
             raise
         tell(ToolEvent("completion", completion=completion))
         if completion.finish_reason == "cancelled":  # the calls may be half
@@ -115,6 +117,7 @@ def run_tools(
         choice = request.tool_choice if request.tool_choice in ("auto", "none") else None
         request = dataclasses.replace(request, messages=list(transcript), tool_choice=choice)
     else:
+        transcript.append(Message.assistant(completion.text))  # so that the user may go on
         warn(f"the model still calls tools after max_rounds={max_rounds}; the last calls were not made", RuntimeWarning)
     tell.warn()
     return ToolRun(completion, transcript)
@@ -122,9 +125,11 @@ def run_tools(
 
 class _Runner:
     def __init__(
-        self, functions: Mapping[str, Function], confirm: Callable[[ToolCall], object] | None, tell: Callback[ToolEvent]
+        self, tools: Sequence[Tool], confirm: Callable[[ToolCall], object] | None, tell: Callback[ToolEvent]
     ) -> None:
-        self._functions = functions
+        self._functions = {tool.name: _function(tool) for tool in tools}
+        # Those that were written by hand may say more than the hints.
+        self._schemas = {tool.name: tool.parameters for tool in tools}
         self._confirm = confirm
         self._tell = tell
 
@@ -136,30 +141,51 @@ class _Runner:
             text = str(Message.tool(call, self._run(call)).content)
         except Exception as error:  # whatever a function raises is the model's to deal with
             failure, text = error, f"Error: {_said(error)}"
-            logger.warning("the call of the tool %s failed: %s", call.name, _said(error), exc_info=True)
-        self._tell(ToolEvent("result", call=call, result=text, error=failure))
+            logger.warning("the call of the tool %s failed: %s", call.name, text, exc_info=True)
+        try:
+            self._tell(ToolEvent("result", call=call, result=text, error=failure))
+        finally:
+            del failure  # no cycle of error, traceback and frame keeps what the function had
         return text
 
     def _run(self, call: ToolCall) -> Any:
         function = self._functions.get(call.name)
         if function is None:
             raise _Refused(f"there is no tool {call.name!r}; there are {', '.join(self._functions)}")
-        values = function.read(call.arguments)
+        arguments = call.arguments
+        try:
+            misfit = find_misfit(arguments, self._schemas[call.name])
+            if misfit is not None:
+                raise MisfitError(misfit)
+            values = function.read(arguments)
+        except MisfitError as error:
+            raise ToolArgumentsError(
+                f"the arguments do not fit: {error}", raw_arguments=call.raw_arguments, hint="Answer the call with that"
+            ) from error
         if self._confirm is not None and not self._confirm(call):
             raise _Refused("the user does not allow this call")
-        return function.call(values)
+        result = function.call(values)
+        if inspect.iscoroutine(result):
+            result.close()
+            raise _Refused(f"{call.name} is async, and tools are called without a loop")
+        return result
 
 
 class _Refused(Exception):
     """Why a call was not made."""
 
 
+# Of what went wrong; a model's context is small.
+_MOST_CHARACTERS = 2000
+
+
 def _said(error: Exception) -> str:
-    if isinstance(error, MisfitError):
-        return f"the arguments do not fit: {error}"
     if isinstance(error, (ToolArgumentsError, _Refused)):
-        return getattr(error, "message", None) or str(error)
-    return f"{type(error).__name__}: {error}"
+        return str(error.args[0])[:_MOST_CHARACTERS]
+    try:
+        return f"{type(error).__name__}: {error}"[:_MOST_CHARACTERS]
+    except Exception:  # its __str__ may be broken, too
+        return type(error).__name__
 
 
 def _ask(

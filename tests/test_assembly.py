@@ -114,3 +114,25 @@ def test_the_order_of_interleaved_pieces_does_not_matter_between_calls():
     for place in range(3):
         deltas = [[each] for each in itertools.chain(first[:place], second, first[place:])]
         assert sorted(assembled(*deltas)) == [("1", "f", "ab"), ("2", "g", "c")]
+
+
+@pytest.mark.parametrize("whole", [True, False])
+def test_calls_that_are_all_counted_as_0_stay_apart(whole):
+    assembly = ToolCallAssembly()
+    pieces = [{"index": 0, "function": {"name": name, "arguments": '{"x": 1}'}} for name in "aab"]
+    assembly.add(pieces, whole)
+    assert [(call.name, call.arguments) for call in assembly.calls()] == [(name, {"x": 1}) for name in "aab"]
+
+
+def test_whole_calls_in_pieces_of_their_own_stay_apart():
+    assembly = ToolCallAssembly()
+    for name in "ab":
+        assembly.add([{"function": {"name": name, "arguments": "{}"}}])
+    assert [call.name for call in assembly.calls()] == ["a", "b"]
+
+
+def test_a_name_that_is_repeated_with_each_piece_is_one_call():
+    assembly = ToolCallAssembly()
+    for arguments in ("", '{"x"', ": 1}", ""):
+        assembly.add([{"index": 0, "function": {"name": "a", "arguments": arguments}}])
+    assert [(call.name, call.arguments) for call in assembly.calls()] == [("a", {"x": 1})]

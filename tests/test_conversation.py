@@ -19,6 +19,7 @@ from lmstudio_provider import (
     StreamInterruptedError,
     StructuredOutputError,
 )
+from lmstudio_provider._files import write_whole
 from lmstudio_provider.simulator import SimulatedLMStudio
 
 PNG = b"\x89PNG\r\n\x1a\n" + b"0" * 8
@@ -118,16 +119,12 @@ def test_a_file_that_cannot_be_written_is_named_and_nothing_is_left(lm, tmp_path
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_write_that_fails_keeps_the_old_file(lm, tmp_path):
+def test_a_write_that_fails_keeps_the_old_file(tmp_path):
     path = tmp_path / "chat.json"
-    conversation = Conversation(lm)
-    conversation.ask("1?")
-    conversation.save(path)
-    before = path.read_bytes()
-    conversation.ask("\ud800")  # which UTF-8 cannot write
-    with pytest.raises(ConfigurationError):
-        conversation.save(path)
-    assert path.read_bytes() == before
+    write_whole(path, "old")
+    with pytest.raises(UnicodeEncodeError):
+        write_whole(path, "new \ud800")
+    assert path.read_text() == "old"
     assert list(tmp_path.iterdir()) == [path]
 
 
@@ -277,3 +274,49 @@ def test_the_home_of_the_file_may_be_a_path_of_any_kind(lm, tmp_path):
     conversation.save(os.fspath(tmp_path / "a.json"))
     conversation.save(Path(tmp_path, "b.json"))
     assert (tmp_path / "a.json").read_bytes() == (tmp_path / "b.json").read_bytes()
+
+
+def test_half_a_character_is_saved_all_the_same(lm, tmp_path):
+    conversation = Conversation(lm)
+    conversation.ask("Grüße \ud83d")
+    conversation.save(tmp_path / "chat.json")
+    assert Conversation(lm).load(tmp_path / "chat.json").messages == conversation.messages
+
+
+def test_a_turn_whose_calls_had_no_end_is_loaded_again(tmp_path):
+    def add(a: int) -> int:
+        return a
+
+    wanted = {"tool_calls": [{"name": "add", "arguments": {"a": 1}}]}
+    with SimulatedLMStudio(replies=[wanted]) as server, LMStudioProvider(server.url) as lm:
+        conversation = Conversation(lm)
+        with pytest.warns(RuntimeWarning, match="max_rounds=1"):
+            conversation.ask("1?", tools=[add], max_rounds=1)
+        conversation.save(tmp_path / "chat.json")
+        assert Conversation(lm).load(tmp_path / "chat.json").messages == conversation.messages
+
+
+def test_an_answer_that_was_read_from_the_reasoning_is_remembered():
+    reply = {"reasoning_content": '{"a": 1}', "content": ""}
+    with SimulatedLMStudio(replies=[reply]) as server, LMStudioProvider(server.url) as lm:
+        conversation = Conversation(lm)
+        assert conversation.ask("a?", response_format={"type": "object"}).parsed == {"a": 1}
+    assert texts(conversation) == ["a?", '{"a": 1}']
+
+
+def test_a_stream_takes_no_callback(lm):
+    with pytest.raises(InvalidRequestError, match="on_chunk"):
+        Conversation(lm).stream("1?", on_chunk=print)
+    assert lm.server.requests == [] or lm.server.requests[-1]["method"] == "GET"
+
+
+@pytest.mark.parametrize("path", [None, 5.5, b"\xff\x00"])
+def test_a_path_that_is_none_is_refused(lm, path):
+    for call in (Conversation(lm).save, Conversation(lm).load):
+        with pytest.raises(ConfigurationError):
+            call(path)
+
+
+def test_a_counter_that_cannot_be_called_is_refused():
+    with pytest.raises(InvalidRequestError, match="count_tokens"):
+        Conversation(None, count_tokens="cl100k")

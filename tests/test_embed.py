@@ -17,6 +17,7 @@ from lmstudio_provider import (
     MemoryUsage,
     ProtocolError,
     Provider,
+    ProviderError,
     RequestTimeoutError,
     ServerError,
     ServerUnavailableError,
@@ -61,6 +62,7 @@ def entry(vector, **more):
         {"data": [entry([1.0], index=[])]},
         {"data": [entry([1.0], index=0), entry([1.0], index=0)]},
         {"data": [entry([1.0]), entry([1.0])]},
+        {"data": [entry("")]},
     ],
     ids=str,
 )
@@ -315,3 +317,29 @@ def test_other_answers_do_not_warn(httpserver, provider, message, finish_reason)
     reply = {"choices": [{"message": message, "finish_reason": finish_reason}]}
     httpserver.expect_request("/v1/chat/completions").respond_with_json(reply)
     assert provider.complete("Hi").finish_reason == finish_reason
+
+
+def test_a_stream_whose_warning_is_an_error_is_recorded_and_told_once(raw_server):
+    event = {"choices": [{"delta": {"reasoning_content": "Let me see"}, "finish_reason": "length"}]}
+    body = b"data: " + json.dumps(event).encode() + b"\n\ndata: [DONE]\n\n"
+    server = raw_server(b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n" + body)
+    usage, told = MemoryUsage(), []
+    with LMStudioProvider(server.url, refresh=False, usage=usage) as lm:
+        stream = lm.stream("Hi", model="m")
+        stream.add_done_callback(lambda completion, error: told.append(type(error)))
+        with pytest.raises(EmptyAnswerWarning):
+            list(stream)
+    assert told == [EmptyAnswerWarning]
+    assert len(usage.records) == 1
+    with pytest.raises(ProviderError, match="over already"):
+        stream.add_done_callback(print)
+    with pytest.raises(InvalidRequestError):
+        stream.add_done_callback("print")
+
+
+def test_a_callback_at_the_end_that_fails_is_logged(simulator, caplog):
+    with LMStudioProvider(simulator.url) as lm:
+        stream = lm.stream("Hi")
+        stream.add_done_callback(lambda completion, error: 1 / 0)
+        assert "".join(stream.text())
+    assert "ZeroDivisionError" in caplog.text

@@ -3,6 +3,7 @@ from __future__ import annotations
 import dataclasses
 import enum
 import functools
+import json
 import sys
 import typing
 from collections.abc import Mapping, Sequence
@@ -11,6 +12,7 @@ from datetime import datetime
 from typing import Annotated, Any, Literal, NewType, Optional, TypedDict, Union
 
 import pytest
+import typing_extensions
 
 from lmstudio_provider import ConfigurationError, InvalidRequestError, Tool
 from lmstudio_provider._functions import Function
@@ -426,3 +428,182 @@ def test_a_field_that_is_not_given_to_the_constructor_is_no_parameter():
             self.size = len(self.name)
 
     assert called(of_hint(Counted), {"x": {"name": "abc"}}).size == 3
+
+
+# Types that are odd, and plausible
+
+
+@dataclass
+class Many:
+    """Uses what uses it."""
+
+    kind: Literal["many"]
+    one: Optional[One] = None  # noqa: UP045 (Python 3.9 looks it up)
+    two: Optional[Two] = None  # noqa: UP045
+    three: Optional[Three] = None  # noqa: UP045
+
+
+@dataclass
+class One:
+    many: list[Many]
+    two: Optional[Two] = None  # noqa: UP045
+    three: Optional[Three] = None  # noqa: UP045
+
+
+@dataclass
+class Two:
+    many: list[Many]
+    one: Optional[One] = None  # noqa: UP045
+    three: Optional[Three] = None  # noqa: UP045
+
+
+@dataclass
+class Three:
+    many: list[Many]
+    one: Optional[One] = None  # noqa: UP045
+    two: Optional[Two] = None  # noqa: UP045
+
+
+@dataclass
+class my_node:
+    children: list[my_node]
+
+
+class Odd(TypedDict, total=False):
+    needed: typing_extensions.Required[int]
+    free: int
+
+
+class Even(TypedDict):
+    needed: int
+    free: Annotated[typing_extensions.NotRequired[int], "May be missing."]
+
+
+def namesake(hint):
+    @dataclass
+    class Node:
+        children: list
+
+    Node.__annotations__["children"] = list[hint or Node]
+    return Node
+
+
+def test_classes_that_use_each_other_are_said_once_each():
+    schema = of_hint(Many).schema
+    assert len(json.dumps(schema)) < 5000
+    assert called(of_hint(Many), {"x": {"kind": "many", "one": {"many": []}}}) == Many("many", One([]))
+
+
+def test_a_class_that_is_used_twice_is_built_twice():
+    assert called(of_hint(tuple[Place, Place]), {"x": [{"city": "a"}, {"city": "b"}]}) == (Place("a"), Place("b"))
+
+
+def test_classes_of_one_name_stay_apart():
+    first, second = namesake(None), namesake(int)
+    definitions = of_hint(tuple[first, first, second, second]).schema["$defs"]
+    assert len(definitions) == 2
+
+
+def test_a_definition_has_a_name_that_engines_can_make_a_rule_of():
+    assert list(of_hint(my_node).schema["$defs"]) == ["mynode"]
+
+
+def test_an_initvar_is_a_parameter():
+    def add(self, seed):
+        self.value += seed
+
+    fields = [("value", int), ("seed", dataclasses.InitVar[int])]
+    seeded = dataclasses.make_dataclass("Seeded", fields, namespace={"__post_init__": add})
+    assert called(of_hint(seeded), {"x": {"value": 1, "seed": 2}}).value == 3
+
+
+@pytest.mark.parametrize("hint", [Odd, Even])
+def test_what_is_required_is_so_whatever_the_hints_are_written_as(hint):
+    assert of_hint(hint).schema["properties"]["x"]["required"] == ["needed"]
+
+
+@pytest.mark.parametrize("hint", [[int], {"a": int}, Literal["a", ("b",)]], ids=str)
+def test_what_is_no_type_is_refused(hint):
+    with pytest.raises(ConfigurationError, match="'x'"):
+        of_hint(hint)
+
+
+@pytest.mark.parametrize("number", [float("nan"), float("inf")])
+def test_a_choice_that_is_no_number_of_json_is_refused(number):
+    with pytest.raises(ConfigurationError, match="no JSON"):
+        of_hint(enum.Enum("Level", {"A": number}))
+
+
+def test_a_set_of_what_has_no_hash_does_not_fit():
+    with pytest.raises(MisfitError):
+        called(of_hint(set[Place]), {"x": [{"city": "Oslo"}]})
+
+
+def test_another_alternative_is_taken_where_one_refuses():
+    class Negative:
+        pass
+
+    negative = dataclasses.make_dataclass("Negative", [("value", int)])
+    assert called(of_hint(Union[Positive, negative]), {"x": {"value": -1}}) == negative(-1)
+    with pytest.raises(MisfitError, match="below 1"):
+        called(of_hint(Union[Positive, str]), {"x": {"value": -1}})
+
+
+class Bounds:
+    """As those of annotated-types and pydantic look."""
+
+    def __init__(self, **bounds):
+        self.__dict__.update(bounds)
+
+
+def test_constraints_of_annotated_are_said_and_kept():
+    number = Annotated[int, Bounds(ge=1, description="How many."), Bounds(metadata=[Bounds(lt=5)])]
+    words = Annotated[list[str], Bounds(min_length=1)]
+    text = Annotated[str, Bounds(max_length=3)]
+    assert of_hint(number).schema["properties"]["x"] == {
+        "type": "integer",
+        "minimum": 1,
+        "exclusiveMaximum": 5,
+        "description": "How many.",
+    }
+    for hint, value in ((number, 5), (words, []), (text, "abcd")):
+        with pytest.raises(MisfitError):
+            called(of_hint(hint), {"x": value})
+
+
+def test_the_text_of_args_wins_over_the_docstring_of_a_class():
+    def look(place: Place) -> str:
+        """Look.
+
+        Args:
+            place (Callable[[int], str], default (1, 2)): Where to look.
+
+        And a word at the margin.
+        """
+        return place.city
+
+    schema = Function(look).schema["properties"]["place"]
+    assert schema["description"] == "Where to look."
+
+
+def test_a_generator_and_a_wrapped_coroutine_are_refused():
+    def search(query: str) -> typing.Iterator[str]:
+        yield query
+
+    async def wait(seconds: float) -> None: ...
+
+    @functools.wraps(wait)
+    def wrapper(seconds: float) -> Any:
+        return wait(seconds)
+
+    for function, said in ((search, "generator"), (wrapper, "async")):
+        with pytest.raises(ConfigurationError, match=said):
+            Function(function)
+
+
+def test_an_object_that_can_be_called_is_named_by_its_class():
+    class Clock:
+        def __call__(self, hour: int) -> int:
+            return hour
+
+    assert Function(Clock()).name == "Clock"

@@ -1,4 +1,8 @@
 import base64
+import dataclasses
+import datetime
+import enum
+import json
 import math
 
 import pytest
@@ -196,3 +200,35 @@ def test_a_field_that_belongs_elsewhere_is_refused_with_the_place(request_, name
     with pytest.raises(InvalidRequestError) as caught:
         override(request_, **{name: "x"})
     assert hint in caught.value.hint
+
+
+def test_a_choice_of_a_tool_that_is_no_text_is_refused():
+    choice = {"type": "function", "function": {"name": "now"}}
+    with pytest.raises(InvalidRequestError, match="Give the name of the tool"):
+        ChatRequest([Message.user("Hi")], tools=[Tool("now")], tool_choice=choice)
+
+
+@pytest.mark.parametrize("field", ["name", "tool_call_id"])
+def test_a_name_or_an_id_of_a_message_that_is_no_text_is_refused(field):
+    with pytest.raises(InvalidRequestError, match=field):
+        Message("user", "Hi", **{field: 5})
+
+
+def test_images_that_are_none_are_refused():
+    with pytest.raises(InvalidRequestError, match="images: int"):
+        Message.user("Hi", images=5)
+
+
+def test_results_of_functions_become_json():
+    @dataclasses.dataclass
+    class Point:
+        x: int
+        kinds: set
+
+    result = Message.tool("7", {"point": Point(1, {2}), "at": datetime.date(2026, 1, 1), "grüße": Kind.A}).content
+    assert json.loads(result) == {"point": {"x": 1, "kinds": [2]}, "at": "2026-01-01", "grüße": "a"}
+    assert "grüße" in result
+
+
+class Kind(enum.Enum):
+    A = "a"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import enum
 import json
 from dataclasses import dataclass, field
-from typing import Any, List, Literal, Optional, TypedDict
+from typing import Any, List, Literal, Optional, TypedDict, Union
 
 import pytest
 
@@ -302,3 +302,107 @@ def test_a_tool_call_is_not_parsed(lm_of):
     lm, _, _ = lm_of({"tool_calls": [{"name": "now", "arguments": {}}]})
     completion = lm.chat(HI, response_format=Weather)
     assert (completion.parsed, completion.tool_calls[0].name) == (None, "now")
+
+
+# What made it slow, or leak
+
+
+@dataclass
+class Leaf:
+    value: int
+
+
+@dataclass
+class Plus:
+    left: Union[Leaf, Plus, Times]
+    right: Union[Leaf, Plus, Times]
+    op: Literal["+"]
+
+
+@dataclass
+class Times:
+    left: Union[Leaf, Plus, Times]
+    right: Union[Leaf, Plus, Times]
+    op: Literal["*"]
+
+
+def test_alternatives_inside_alternatives_take_no_time_without_end():
+    value: Any = {"value": 1}
+    for _ in range(40):
+        value = {"left": value, "right": {"value": 2}, "op": "*"}
+    assert isinstance(parsed(Times, json.dumps(value)).left, Times)
+
+
+@pytest.mark.parametrize(
+    "text", ["```json" + "\n" * 200_000, "[" * 300_000, "{" * 300_000, '{"a": ' * 50_000, "[1] " * 100_000], ids=len
+)
+def test_long_texts_without_an_answer_take_no_time_without_end(text):
+    with pytest.raises(StructuredOutputError):
+        parsed(Model, text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        'The form is:\n```json\n{"example": 1}\n```\nMine:\n```json\n{"value": 7}\n```',
+        '{"value": 7}\n\nHope that helps!',
+        'The answer is {"value": 7}',
+        '```json {"value": 7}```',
+        '```JSON\n{"value": 7}\n```',
+        'First I thought {"value": 6}, but it is {"value": 7}.',
+        '[1] says {so}: {"value": 7}',
+    ],
+)
+def test_an_answer_with_words_around_it_is_found_the_last_one_first(text):
+    assert parsed(Model, text).value == 7
+    assert parsed(Model, "", reasoning=f"{text}\nThat is right.").value == 7
+
+
+def test_a_part_of_an_answer_that_was_cut_off_is_no_answer():
+    text = '{"outer": {"value": 7}, "more": "an'
+    for finish_reason in ("stop", "length"):
+        with pytest.raises(StructuredOutputError):
+            parsed(Model, text, finish_reason=finish_reason)
+    with pytest.raises(StructuredOutputError):
+        parsed(Model, '{"outer": {"value": 7}, }', finish_reason="length")
+
+
+@pytest.mark.parametrize(
+    "schema",
+    [
+        {"pattern": "^\\p{L}+$"},
+        {"type": ["string", None]},
+        {"type": 5, "properties": None, "required": True, "enum": 5, "minimum": "0", "items": 3, "anyOf": {}},
+        {"$ref": 5},
+        {"$ref": "#leaf"},
+        {"patternProperties": {"^x": {}}, "additionalProperties": False},
+        {"exclusiveMinimum": True},
+        {"maxLength": None},
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("value", ["a", {"x1": 1}, [1], 0.5])
+def test_words_of_a_schema_that_make_no_sense_here_are_passed_over(schema, value):
+    misfit = find_misfit(value, schema)
+    assert misfit is None or schema.get("type") == ["string", None]
+
+
+@pytest.mark.parametrize("error", [ValueError("no schema"), TypeError("no schema")])
+def test_a_model_without_a_schema_is_told(error):
+    class Broken(Model):
+        @classmethod
+        def model_json_schema(cls):
+            raise error
+
+    with pytest.raises(ConfigurationError, match="Broken has no JSON schema: no schema"):
+        ChatRequest(HI, response_format=Broken)
+
+
+def test_an_instance_of_a_model_is_refused():
+    with pytest.raises(InvalidRequestError, match="pydantic"):
+        ChatRequest(HI, response_format=Model(1))
+
+
+def test_words_beside_a_tool_call_are_no_answer_yet(lm_of):
+    lm, _, _ = lm_of({"content": "Let me look.", "tool_calls": [{"name": "now", "arguments": {}}]})
+    assert lm.chat(HI, response_format=Weather).tool_calls[0].name == "now"

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import logging
 import pickle
+import weakref
 from dataclasses import dataclass
 from typing import List, Literal
 
@@ -19,6 +21,7 @@ from lmstudio_provider import (
     Message,
     ServerError,
     Tool,
+    ToolArgumentsError,
     ToolCall,
     run_tools,
 )
@@ -287,3 +290,79 @@ def test_a_name_that_comes_back_in_snake_case_finds_its_tool(stream, declared):
         run = run_tools(lm, ASK, [Tool.from_function(add, name=declared)], stream=stream)
     assert results(run) == ["2"]
     assert run.messages[1].tool_calls[0].name == declared
+
+
+def test_what_a_schema_written_by_hand_says_more_than_the_hints_is_kept():
+    called = []
+
+    def delete(count: int) -> str:
+        called.append(count)
+        return "deleted"
+
+    schema = {"type": "object", "properties": {"count": {"type": "integer", "maximum": 10}}, "required": ["count"]}
+    wanted = [call("delete", {"count": 1000}), call("delete", {"count": 5}, id="2")]
+    run = run_tools(Scripted([*wanted], "Done."), ASK, [Tool("delete", "", schema, delete)])
+    assert called == [5]
+    assert results(run)[0] == "Error: the arguments do not fit: $.count: 1000 is too much, maximum is 10"
+
+
+def test_the_error_of_an_event_is_one_of_ours_and_pickles():
+    seen = []
+    run_tools(Scripted([call("add", {})], "Sorry."), ASK, [add], on_event=seen.append)
+    error = pickle.loads(pickle.dumps(seen[-2].error))
+    assert isinstance(error, ToolArgumentsError)
+    assert error.raw_arguments == "{}"
+
+
+def test_a_function_that_returns_a_coroutine_is_told_to_the_model():
+    async def wait() -> None: ...
+
+    def sneaky() -> object:
+        return wait()
+
+    assert "async" in results(run_tools(Scripted([call("sneaky")], "Sorry."), ASK, [sneaky]))[0]
+
+
+def test_an_exception_that_cannot_be_shown_or_is_endless_harms_nothing():
+    class Broken(Exception):
+        def __str__(self) -> str:
+            raise ValueError
+
+    def broken() -> None:
+        raise Broken
+
+    def endless() -> None:
+        raise ValueError("x" * 1_000_000)
+
+    run = run_tools(Scripted([call("broken"), call("endless", id="2")], "Sorry."), ASK, [broken, endless])
+    assert results(run)[0] == "Error: Broken"
+    assert len(results(run)[1]) < 3000
+
+
+def test_a_failed_call_keeps_nothing_of_the_function(caplog):
+    caplog.set_level(logging.CRITICAL, "lmstudio_provider")  # what is logged is kept by pytest
+
+    class Big:
+        pass
+
+    kept = []
+
+    def hold() -> None:
+        big = Big()
+        kept.append(weakref.ref(big))
+        raise LookupError
+
+    gc.collect()
+    gc.disable()
+    try:
+        run_tools(Scripted([call("hold")], "Sorry."), ASK, [hold])
+        assert kept[0]() is None
+    finally:
+        gc.enable()
+
+
+def test_a_callback_that_fails_is_told_also_where_the_provider_fails():
+    with pytest.warns(RuntimeWarning, match="on_event failed"), pytest.raises(ServerError):
+        run_tools(
+            Scripted([call("add", {"numbers": [1]})], ServerError("boom")), ASK, [add], on_event=lambda event: 1 / 0
+        )

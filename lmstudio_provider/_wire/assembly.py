@@ -85,6 +85,13 @@ class _Slot:
     name: str = ""
     arguments: list[str] = field(default_factory=list)
 
+    def is_whole(self) -> bool:
+        """Whether the arguments have come to their end."""
+        try:
+            return isinstance(json.loads("".join(self.arguments)), dict)
+        except (ValueError, RecursionError):
+            return False
+
 
 class ToolCallAssembly:
     """Joins the pieces of tool calls: by id, else by index, else by position, else to the last one.
@@ -104,7 +111,7 @@ class ToolCallAssembly:
         for position, piece in enumerate(pieces):
             if isinstance(piece, dict):
                 index = piece.get("index")
-                if index is None and (whole or len(pieces) > 1):
+                if whole or (index is None and len(pieces) > 1):
                     index = f"position {position}"  # entries that stand beside each other are different calls
                 self._add(piece, index)
 
@@ -112,18 +119,21 @@ class ToolCallAssembly:
         function = piece.get("function")
         function = function if isinstance(function, dict) else {}
         id_, name, arguments = piece.get("id"), function.get("name"), function.get("arguments")
-        slot = self._slot(str(id_) if id_ else "", index)
+        begins = bool(isinstance(name, str) and name and arguments)
+        slot = self._slot(str(id_) if id_ else "", index, begins)
         slot.name = slot.name or (name if isinstance(name, str) else "")
         if isinstance(arguments, str):
             slot.arguments.append(arguments)
         elif arguments is not None:
             slot.arguments.append(json.dumps(arguments, ensure_ascii=False))
 
-    def _slot(self, id_: str, index: object) -> _Slot:
+    def _slot(self, id_: str, index: object, begins: bool) -> _Slot:
         for slot in reversed(self._slots):
             if id_ and slot.id == id_ and (index is None or slot.index in (None, index)):
                 return slot
             same_index = slot.index == index if index is not None else not id_
+            if same_index and begins and slot.is_whole():
+                break  # a name and arguments after whole arguments are another call
             if same_index and not (id_ and slot.id):
                 slot.id = slot.id or id_
                 return slot

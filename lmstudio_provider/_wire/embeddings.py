@@ -26,9 +26,15 @@ def embed_reply(value: Any, call: Call, count: int) -> Embeddings:
     vectors: dict[str, list[float]] = {}
     for position, entry in enumerate(entries):
         found = vector(entry.get("embedding") if isinstance(entry, dict) else None)
-        vectors[str(entry.get("index", position))] = found
+        index = entry.get("index")
+        vectors[str(position if index is None else index)] = found
     if len(entries) != count or set(vectors) != set(map(str, range(count))):
-        raise ProtocolError(f"the reply has {len(entries)} vectors, which are not those of {count} texts", sent=True)
+        raise ProtocolError(
+            f"the reply has {len(entries)} vectors for {count} texts, with the indexes {', '.join(vectors)[:100]}",
+            sent=True,
+        )
+    if len({len(found) for found in vectors.values()}) > 1:
+        raise ProtocolError("the vectors of the reply differ in length", sent=True)
     usage = read_usage(value.get("usage"))
     if usage is not None and not usage.prompt_tokens:
         usage = Usage(total_tokens=usage.total_tokens or None)
@@ -46,7 +52,7 @@ def vector(value: object) -> list[float]:
     """A vector as a list of numbers, or as base64 of little-endian 32-bit floats."""
     try:
         if isinstance(value, str):
-            data = base64.b64decode(value, validate=True)
+            data = base64.b64decode(value, validate=True) or b"?"
             return list(struct.unpack(f"<{len(data) // 4}f", data))
         if isinstance(value, list) and value:
             return array.array("d", value).tolist()
