@@ -3,6 +3,7 @@
 import logging
 
 from ._conversation import Conversation
+from ._discovery import Endpoint, discover
 from ._exceptions import (
     AuthenticationError,
     ConfigurationError,
@@ -61,6 +62,7 @@ __all__ = [
     "Conversation",
     "Embeddings",
     "EmptyAnswerWarning",
+    "Endpoint",
     "EndpointNotFoundError",
     "Health",
     "InvalidRequestError",
@@ -96,6 +98,7 @@ __all__ = [
     "Usage",
     "UsageRecord",
     "UsageRecorder",
+    "discover",
     "run_tools",
 ]
 

@@ -83,6 +83,8 @@ class Exchange:
         self.settle: Callable[[], Callable[[], None] | None] = _nothing
         #: The host that answered to "localhost" last time.
         self.localhost: str | None = None
+        #: The IP address of the server, where this call opened the connection itself.
+        self.address: str | None = None
         # Guards the socket: once it is back in the pool, cancelling this call must not touch it. A signal handler that
         # cancels may interrupt a thread that holds the lock, so it can be taken twice.
         self._lock = threading.RLock()
@@ -242,7 +244,8 @@ class Exchange:
                         sock.close()
                     raise
                 else:
-                    self.localhost = address[0] if host == "localhost" else self.localhost
+                    self.address = address[0]
+                    self.localhost = self.address if host == "localhost" else self.localhost
                     return sock
         except (OSError, UnicodeError) as error:  # of getaddrinfo; UnicodeError for a host that is no domain name
             why = getattr(error, "strerror", None) or str(error)

@@ -8,7 +8,7 @@ import threading
 import time
 import weakref
 from contextlib import AbstractContextManager
-from typing import TYPE_CHECKING, Any, Mapping
+from typing import TYPE_CHECKING, Any, Literal, Mapping
 
 from ._exceptions import ConfigurationError, ProviderClosedError, ProviderError, RequestTimeoutError
 from ._exchange import Deadline
@@ -40,7 +40,7 @@ class LocalServer(Provider):
         base_url: str | None = None,
         *,
         model: str | None = None,
-        api_token: str | None = None,
+        api_token: str | Literal[False] | None = None,
         timeout: Timeout | Unset = UNSET,
         deadline: float | None = None,
         settings: Any = None,
@@ -56,6 +56,7 @@ class LocalServer(Provider):
         """Make a provider; nothing is sent by this thread, and nothing waited for.
 
         The arguments ``base_url``, ``model``, ``api_token`` and ``timeout`` win over the settings of these names.
+        ``api_token=False`` sends none, whatever is set.
         ``timeout`` (seconds, or Timeouts) is the longest silence, ``deadline`` (seconds) bounds a whole call; None is
         no limit. ``settings`` is a mapping, or has a ``get(name)``; it is read at each use. ``usage`` is given a
         UsageRecord of each call. ``headers`` are sent with every call, and win over ours. ``http`` is a urllib3

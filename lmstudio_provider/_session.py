@@ -181,7 +181,7 @@ class Session:
         headers = {"Accept": accept, "Accept-Encoding": "identity", "User-Agent": "lmstudio-provider"}
         if call.body is not None:
             headers["Content-Type"] = "application/json"
-        authorization = _authorization(plan.config)
+        authorization = plan.config.authorization
         if authorization:
             headers["Authorization"] = authorization
         own = {name.lower() for name in self._facts.headers}
@@ -215,7 +215,7 @@ class Session:
 
     def _asked(self, call: Call, plan: Plan) -> Asked:
         config = plan.config
-        authorization = _authorization(config) or ""
+        authorization = config.authorization or ""
         secrets = [authorization.partition(" ")[2], config.base_url.password or ""]
         secrets += [*secret_values(self._facts.headers), *self._transport.secrets()]
         source = config.api_token_source or ("the base URL" if config.base_url.authorization else None)
@@ -257,7 +257,3 @@ class Session:
             if isinstance(error, RequestTimeoutError) and error.limit != "deadline" and source:
                 error.hint += f"; it came from {source}"
         return error
-
-
-def _authorization(config: Config) -> str | None:
-    return f"Bearer {config.api_token}" if config.api_token else config.base_url.authorization

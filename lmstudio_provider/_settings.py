@@ -53,6 +53,11 @@ class Config:
     api_token: str | None = field(repr=False)
     api_token_source: str | None
 
+    @property
+    def authorization(self) -> str | None:
+        """The header that says who asks, where there is anything to say."""
+        return f"Bearer {self.api_token}" if self.api_token else self.base_url.authorization
+
 
 class Settings:
     """Looks settings up, anew at each use, so that a change takes effect."""
@@ -69,6 +74,8 @@ class Settings:
         """All that a call needs but the model; raises ConfigurationError."""
         url = self.find("base_url") or Setting(self._names.default_url, "the default")
         token = self.find("api_token")
+        if token is not None and token.value is False:
+            token = None
         timeouts, timeouts_source = self._timeouts()
         return Config(
             base_url=parse_base_url(self._names.tidy(_text(url, "base_url")), url.source, self._names.default_port),

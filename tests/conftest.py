@@ -20,7 +20,7 @@ def no_settings_of_this_machine(monkeypatch, tmp_path):
     for name in list(os.environ):
         if name.startswith(("LM_", "LMSTUDIO_", "OLLAMA_")):
             monkeypatch.delenv(name)
-    for name in ("XDG_CONFIG_HOME", "APPDATA", "HOME"):
+    for name in ("XDG_CONFIG_HOME", "APPDATA", "HOME", "USERPROFILE"):
         monkeypatch.setenv(name, str(tmp_path))
 
 

@@ -206,3 +206,9 @@ def test_a_home_that_is_no_folder_has_no_ini_file(monkeypatch, tmp_path):
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "file"))
     monkeypatch.setenv("HOME", str(tmp_path / "file"))
     assert settings().model(None) is None
+
+
+def test_an_api_token_of_false_is_none_whatever_is_set(monkeypatch):
+    monkeypatch.setenv("LM_API_TOKEN", "secret")
+    config = settings({"lmstudio_api_token": "other"}, api_token=False).config()
+    assert (config.api_token, config.api_token_source, config.authorization) == (None, None, None)
