@@ -29,6 +29,7 @@ from ._lmstudio import LMStudioProvider
 from ._messages import Message, Tool
 from ._ollama import OllamaProvider
 from ._provider import Provider
+from ._registry import Registry
 from ._requests import ChatRequest, CompletionRequest, TextRequest
 from ._stream import Stream
 from ._tools import ToolEvent, ToolRun, run_tools
@@ -80,6 +81,7 @@ __all__ = [
     "ProviderClosedError",
     "ProviderError",
     "RateLimitError",
+    "Registry",
     "RequestTimeoutError",
     "ServerError",
     "ServerUnavailableError",

@@ -1,0 +1,158 @@
+"""Several providers under one roof."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from concurrent.futures import Future
+from concurrent.futures import TimeoutError as FutureTimeoutError
+from types import TracebackType
+from typing import Any, Iterator
+from urllib.parse import urlsplit
+
+from ._discovery import discover
+from ._exceptions import ConfigurationError, ProviderError
+from ._lmstudio import LMStudioProvider
+from ._local_server import LocalServer
+from ._outage import none_available
+from ._parallel import begin
+from ._provider import Provider
+from ._settings import Settings
+from ._types import Health, check_seconds
+
+# What a discovered endpoint of each ``provider_id`` becomes.
+_PROVIDERS: dict[str, type[LocalServer]] = {"lm-studio": LMStudioProvider}
+
+# A health check that keeps its own time is late by less than this; any other is not waited for.
+_GRACE_S = 0.5
+
+
+class Registry:
+    """Providers by their ``id``, in the order of their registration; shared by threads.
+
+    It is a context manager that closes all of them, and any class derived from Provider can be registered.
+    """
+
+    def __init__(self) -> None:
+        self._providers: dict[str, Provider] = {}
+
+    @classmethod
+    def local(cls, settings: Any = None, timeout: float = 0.5, **arguments: Any) -> Registry:
+        """A registry of the servers that ``discover(timeout, settings=settings)`` finds, which may be none.
+
+        ``arguments`` are given to the constructor of each provider. The first server of a kind has the usual ``id``,
+        such as "lm-studio", each further one its address besides: "lm-studio@localhost:8080". An API token that is set
+        beside a base URL is kept back from the other servers. Raises ConfigurationError.
+        """
+        registry = cls()
+        try:
+            for endpoint in discover(timeout, settings=settings):
+                kind = _PROVIDERS.get(endpoint.provider_id)
+                if kind is not None:
+                    own = {} if kind.id not in registry else {"id": f"{kind.id}@{_address(endpoint.base_url)}"}
+                    where = _where(kind, endpoint.base_url, settings)
+                    registry.register(kind(settings=settings, **{**own, **where, **arguments}))
+        except BaseException:
+            registry.close()
+            raise
+        return registry
+
+    def register(self, provider: Provider, *, replace: bool = False) -> None:
+        """Add ``provider``. With ``replace`` it takes the place of the one with its ``id``, which is not closed.
+
+        Raises ConfigurationError where another provider has that ``id``, and for what is no Provider.
+        """
+        if not isinstance(provider, Provider):
+            raise ConfigurationError(f"{type(provider).__name__} is no Provider", hint="Derive its class from Provider")
+        id_ = getattr(provider, "id", None)
+        if not isinstance(id_, str) or not id_.strip():
+            raise ConfigurationError(f"{type(provider).__name__} has the id {id_!r}, which is no name")
+        if replace:
+            self._providers[id_] = provider
+        elif self._providers.setdefault(id_, provider) is not provider:
+            raise ConfigurationError(
+                f"another provider has the id {id_!r}", hint="Give id= to its constructor, or replace=True here"
+            )
+
+    def get(self, id: str) -> Provider:
+        """The provider with that ``id``; raises ConfigurationError, which names those that there are."""
+        try:
+            return self._providers[id]
+        except (KeyError, TypeError):
+            known = ", ".join(map(repr, list(self._providers))) or "none"
+        raise ConfigurationError(f"there is no provider with the id {id!r}", hint=f"Registered: {known}")
+
+    def available(self, timeout: float | None = 3.0) -> list[Provider]:
+        """Those whose ``health_check(timeout)`` is ok; all are asked at once, and ``timeout`` is in seconds."""
+        return [provider for provider, health in self._health(timeout) if health.ok]
+
+    def first_available(self, timeout: float | None = 3.0) -> Provider:
+        """The first of them, without waiting for those after it.
+
+        Raises ServerUnavailableError, which says of each why it is not there and how to start it.
+        """
+        failures = []
+        for provider, health in self._health(timeout):
+            if health.ok:
+                return provider
+            failures.append((provider, health.error))
+        raise none_available(failures)
+
+    def _health(self, timeout: float | None) -> Iterator[tuple[Provider, Health]]:
+        check_seconds("timeout", timeout)
+        end = None if timeout is None else time.monotonic() + timeout + _GRACE_S
+        asked = [(provider, begin(provider.health_check, timeout)) for provider in self]
+        for provider, future in asked:
+            yield provider, _result(future, end)
+
+    def close(self) -> None:
+        """Close all providers; what one of them raises is raised when all are closed."""
+        with contextlib.ExitStack() as stack:
+            for provider in self:
+                stack.callback(provider.close)
+
+    def __contains__(self, id: object) -> bool:
+        return id in list(self._providers)
+
+    def __iter__(self) -> Iterator[Provider]:
+        return iter(list(self._providers.values()))
+
+    def __len__(self) -> int:
+        return len(self._providers)
+
+    def __repr__(self) -> str:
+        return f"<Registry {', '.join(list(self._providers)) or '(empty)'}>"
+
+    def __enter__(self) -> Registry:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def _result(future: Future[Health], end: float | None) -> Health:
+    try:
+        return future.result(None if end is None else max(0.0, end - time.monotonic()))
+    except ProviderError as error:
+        return Health(False, error=error)
+    except FutureTimeoutError:
+        return Health(False, error=ProviderError("its health check did not come to an end in time"))
+
+
+def _where(kind: type[LocalServer], base_url: str, settings: Any) -> dict[str, Any]:
+    """The arguments that lead to ``base_url``, and the token no further than to the URL that it was set for."""
+    lookup = Settings(kind._names, {}, settings)
+    if lookup.find("base_url") is None:
+        return {"base_url": base_url}
+    if lookup.config().base_url.text == base_url:
+        return {}  # the setting itself, which may hold userinfo, and may change
+    return {"base_url": base_url, "api_token": False}
+
+
+def _address(base_url: str) -> str:
+    """Host, port and path: what tells two servers apart."""
+    parts = urlsplit(base_url)
+    default = {"http": ":80", "https": ":443"}[parts.scheme]
+    return parts.netloc + ("" if parts.port else default) + parts.path
