@@ -25,6 +25,7 @@ from ._exceptions import (
     StructuredOutputError,
     ToolArgumentsError,
 )
+from ._failover import Failover
 from ._lmstudio import LMStudioProvider
 from ._messages import Message, Tool
 from ._ollama import OllamaProvider
@@ -65,6 +66,7 @@ __all__ = [
     "EmptyAnswerWarning",
     "Endpoint",
     "EndpointNotFoundError",
+    "Failover",
     "Health",
     "InvalidRequestError",
     "LMStudioProvider",

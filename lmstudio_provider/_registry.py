@@ -3,28 +3,20 @@
 from __future__ import annotations
 
 import contextlib
-import time
-from concurrent.futures import Future
-from concurrent.futures import TimeoutError as FutureTimeoutError
 from types import TracebackType
 from typing import Any, Iterator
 from urllib.parse import urlsplit
 
 from ._discovery import discover
-from ._exceptions import ConfigurationError, ProviderError
+from ._exceptions import ConfigurationError
+from ._health import check_health, none_available
 from ._lmstudio import LMStudioProvider
 from ._local_server import LocalServer
-from ._outage import none_available
-from ._parallel import begin
 from ._provider import Provider
 from ._settings import Settings
-from ._types import Health, check_seconds
 
 # What a discovered endpoint of each ``provider_id`` becomes.
 _PROVIDERS: dict[str, type[LocalServer]] = {"lm-studio": LMStudioProvider}
-
-# A health check that keeps its own time is late by less than this; any other is not waited for.
-_GRACE_S = 0.5
 
 
 class Registry:
@@ -84,7 +76,7 @@ class Registry:
 
     def available(self, timeout: float | None = 3.0) -> list[Provider]:
         """Those whose ``health_check(timeout)`` is ok; all are asked at once, and ``timeout`` is in seconds."""
-        return [provider for provider, health in self._health(timeout) if health.ok]
+        return [provider for provider, health in check_health(self, timeout) if health.ok]
 
     def first_available(self, timeout: float | None = 3.0) -> Provider:
         """The first of them, without waiting for those after it.
@@ -92,18 +84,11 @@ class Registry:
         Raises ServerUnavailableError, which says of each why it is not there and how to start it.
         """
         failures = []
-        for provider, health in self._health(timeout):
+        for provider, health in check_health(self, timeout):
             if health.ok:
                 return provider
             failures.append((provider, health.error))
         raise none_available(failures)
-
-    def _health(self, timeout: float | None) -> Iterator[tuple[Provider, Health]]:
-        check_seconds("timeout", timeout)
-        end = None if timeout is None else time.monotonic() + timeout + _GRACE_S
-        asked = [(provider, begin(provider.health_check, timeout)) for provider in self]
-        for provider, future in asked:
-            yield provider, _result(future, end)
 
     def close(self) -> None:
         """Close all providers; what one of them raises is raised when all are closed."""
@@ -130,15 +115,6 @@ class Registry:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self.close()
-
-
-def _result(future: Future[Health], end: float | None) -> Health:
-    try:
-        return future.result(None if end is None else max(0.0, end - time.monotonic()))
-    except ProviderError as error:
-        return Health(False, error=error)
-    except FutureTimeoutError:
-        return Health(False, error=ProviderError("its health check did not come to an end in time"))
 
 
 def _where(kind: type[LocalServer], base_url: str, settings: Any) -> dict[str, Any]:

@@ -1,11 +1,33 @@
-"""What to tell where none of several providers can be had."""
+"""How several providers are, and what to tell where none of them can be had."""
 
 from __future__ import annotations
 
-from typing import Sequence
+import time
+from concurrent.futures import TimeoutError as FutureTimeoutError
+from typing import Iterable, Iterator, Sequence
 
 from ._exceptions import ProviderError, ServerUnavailableError
+from ._parallel import begin
 from ._provider import Provider
+from ._types import Health, check_seconds
+
+# A health check that keeps its own time is late by less than this; any other is not waited for.
+_GRACE_S = 0.5
+
+
+def check_health(providers: Iterable[Provider], timeout: float | None) -> Iterator[tuple[Provider, Health]]:
+    """Ask all ``providers`` at once, and tell of one after the other; raises ConfigurationError for ``timeout``."""
+    check_seconds("timeout", timeout)
+    end = None if timeout is None else time.monotonic() + timeout + _GRACE_S
+    asked = [(provider, begin(provider.health_check, timeout)) for provider in providers]
+    for provider, future in asked:
+        try:
+            health = future.result(None if end is None else max(0.0, end - time.monotonic()))
+        except ProviderError as error:
+            health = Health(False, error=error)
+        except FutureTimeoutError:
+            health = Health(False, error=ProviderError("its health check did not come to an end in time"))
+        yield provider, health
 
 
 def none_available(failures: Sequence[tuple[Provider, ProviderError | None]]) -> ServerUnavailableError:

@@ -1,0 +1,548 @@
+import gc
+import os
+import pickle
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from plugin import Plugin
+
+from lmstudio_provider import (
+    CompletionRequest,
+    ConfigurationError,
+    Failover,
+    InvalidRequestError,
+    LMStudioProvider,
+    ModelNotFoundError,
+    ProviderClosedError,
+    ProviderError,
+    RequestTimeoutError,
+    ServerUnavailableError,
+    StreamInterruptedError,
+    Tool,
+)
+from lmstudio_provider._failover import Rota
+from lmstudio_provider.simulator import SimulatedLMStudio
+
+
+class Clock:
+    """A clock that goes when it is told to."""
+
+    def __init__(self):
+        self.now = 1000.0
+
+    def __call__(self):
+        return self.now
+
+
+@pytest.fixture
+def clock():
+    return Clock()
+
+
+@pytest.fixture
+def rota_of(clock):
+    """Makes a rota of providers with the given ids, of which ``next`` names the one whose turn it is."""
+
+    def make(*ids, **arguments):
+        return Rota([Plugin(each) for each in ids], clock=clock, **arguments)
+
+    return make
+
+
+def failover_of(*providers, clock=None, **arguments):
+    failover = Failover(providers, **arguments)
+    if clock is not None:
+        failover._rota._clock = clock
+    return failover
+
+
+def refused(**data):
+    return ServerUnavailableError("nobody there", refused=True, **data)
+
+
+def turn_of(rota):
+    return rota.peek().id
+
+
+def fail(rota):
+    """A call at the member whose turn it is, which finds nobody."""
+    turn = rota.next()
+    turn.over()
+    turn.no_connection()
+    return turn.member.provider.id
+
+
+@pytest.mark.parametrize("bad", [None, ["lm-studio"], [Plugin(), Plugin]])
+def test_what_is_no_provider_is_refused(bad):
+    with pytest.raises(ConfigurationError, match="is no Provider"):
+        Failover(bad)
+
+
+def test_no_providers_at_all_are_refused():
+    with pytest.raises(ConfigurationError, match="providers is empty"):
+        Failover([])
+
+
+@pytest.mark.parametrize("bad", ["random", "", True, 1])
+def test_an_unknown_balance_is_refused(bad):
+    with pytest.raises(ConfigurationError, match="balance="):
+        Failover([Plugin()], balance=bad)
+
+
+@pytest.mark.parametrize("bad", ["", None, 7])
+def test_an_id_that_is_no_name_is_refused(bad):
+    with pytest.raises(ConfigurationError, match="id="):
+        Failover([Plugin()], id=bad)
+
+
+def test_one_that_finds_nobody_rests_for_a_second_and_comes_back_by_itself(rota_of, clock):
+    rota = rota_of("a", "b")
+    assert fail(rota) == "a"
+    assert turn_of(rota) == "b"
+    clock.now += 0.99
+    assert turn_of(rota) == "b"
+    clock.now += 0.01
+    assert turn_of(rota) == "a"
+
+
+def test_each_further_failure_doubles_the_rest_up_to_a_minute(rota_of, clock):
+    rota = rota_of("a", "b")
+    rests = []
+    for _ in range(1100):
+        fail(rota)
+        rests.append(rota.members[0].rest[1] - clock.now)
+        clock.now += rests[-1]
+    assert rests[:8] == [1, 2, 4, 8, 16, 32, 60, 60]
+    assert set(rests[8:]) == {60}
+
+
+def test_calls_that_fail_together_count_once(rota_of, clock):
+    rota = rota_of("a", "b")
+    turns = [rota.next() for _ in range(10)]
+    for turn in turns:
+        turn.no_connection()
+    assert rota.members[0].rest == (1, clock.now + 1)
+
+
+def test_a_success_makes_the_next_rest_a_short_one(rota_of, clock):
+    rota = rota_of("a", "b")
+    for seconds in (1, 2, 4):
+        fail(rota)
+        clock.now += seconds
+    rota.next().connected()
+    fail(rota)
+    assert rota.members[0].rest == (1, clock.now + 1)
+
+
+def test_a_success_of_a_call_that_began_before_the_failure_ends_no_rest(rota_of):
+    rota = rota_of("a", "b")
+    early = rota.next()
+    fail(rota)
+    early.connected()
+    assert turn_of(rota) == "b"
+
+
+def test_where_all_rest_the_one_whose_rest_is_over_first_is_asked(rota_of, clock):
+    rota = rota_of("a", "b")
+    assert fail(rota) == "a"
+    clock.now += 0.5
+    assert fail(rota) == "b"
+    assert turn_of(rota) == "a"
+
+
+def test_the_least_busy_is_chosen_and_ties_go_by_order(rota_of):
+    rota = rota_of("a", "b", "c", least_busy=True)
+    turns = [rota.next() for _ in range(4)]
+    assert [each.member.provider.id for each in turns] == ["a", "b", "c", "a"]
+    turns[1].over()
+    turns[1].over()
+    assert turn_of(rota) == "b"
+
+
+def test_the_least_busy_is_chosen_among_those_that_do_not_rest(rota_of):
+    rota = rota_of("a", "b", least_busy=True)
+    fail(rota)
+    assert [rota.next().member.provider.id for _ in range(3)] == ["b", "b", "b"]
+
+
+def test_the_first_serves_while_it_is_there():
+    failover = failover_of(Plugin("a"), Plugin("b"))
+    assert [failover.complete("Hi").provider_id for _ in range(3)] == ["a", "a", "a"]
+
+
+CALLS = [
+    lambda failover: failover.complete("Hi"),
+    lambda failover: failover.complete_text("Hi"),
+    lambda failover: failover.chat([{"role": "user", "content": "Hi"}]),
+    lambda failover: failover.complete_with_tools([{"role": "user", "content": "Hi"}], tools=[Tool("now")]),
+    lambda failover: failover.stream("Hi"),
+    lambda failover: failover.stream("Hi", print),
+    lambda failover: failover.embed(["Hi"]),
+    lambda failover: failover.list_models(),
+]
+
+
+@pytest.mark.parametrize("call", CALLS)
+@pytest.mark.parametrize("error", [refused(), RequestTimeoutError("no connection", limit="connect")])
+def test_a_call_that_reaches_nobody_goes_to_the_next(call, error):
+    first, second = Plugin("a", error=error), Plugin("b")
+    call(failover_of(first, second))
+    assert len(first.calls) == 1
+    assert first.calls == second.calls
+
+
+@pytest.mark.parametrize("call", CALLS)
+@pytest.mark.parametrize(
+    "error",
+    [
+        refused(sent=True),
+        RequestTimeoutError("silent", limit="first_byte", sent=True),
+        InvalidRequestError("no"),
+        ModelNotFoundError("no such model", sent=True),
+        ProviderClosedError("closed"),
+        KeyError("a mistake"),
+        KeyboardInterrupt(),
+    ],
+)
+def test_every_other_error_is_raised_as_it_is(call, error):
+    second = Plugin("b")
+    failover = failover_of(Plugin("a", error=error), second)
+    with pytest.raises(type(error)) as caught:
+        call(failover)
+    assert caught.value is error
+    assert second.calls == []
+    assert failover._rota.members[0].calls == set()
+
+
+def test_one_that_rests_is_not_asked(clock):
+    first, second = Plugin("a", error=refused()), Plugin("b")
+    failover = failover_of(first, second, clock=clock)
+    for _ in range(3):
+        assert failover.complete("Hi").provider_id == "b"
+    assert len(first.calls) == 1
+    first.error = None
+    clock.now += 1
+    assert failover.complete("Hi").provider_id == "a"
+
+
+def test_where_all_rest_they_are_asked_all_the_same():
+    first, second = Plugin("a", error=refused()), Plugin("b", error=refused())
+    failover = failover_of(first, second)
+    with pytest.raises(ServerUnavailableError):
+        failover.complete("Hi")
+    second.error = None
+    assert failover.complete("Hi").provider_id == "b"
+
+
+def test_where_nobody_is_reached_one_error_names_all_with_their_reasons(closed_port):
+    lm = LMStudioProvider(f"127.0.0.1:{closed_port}", refresh=False, id="here")
+    slow = Plugin("slow", error=RequestTimeoutError("a connection did not come", limit="connect"))
+    with failover_of(lm, slow, id="both") as failover:
+        with pytest.raises(ServerUnavailableError) as caught:
+            failover.complete("Hi")
+    told = str(caught.value)
+    assert f"here at http://127.0.0.1:{closed_port}: no server answers" in told
+    assert "slow at plugin://slow: a connection did not come" in told
+    assert "lms server start" in told
+    assert (caught.value.sent, caught.value.provider) == (False, "both")
+    assert isinstance(caught.value.__cause__, ServerUnavailableError)
+
+
+@pytest.mark.parametrize("bad", [0, -1, "1"])
+def test_a_deadline_that_cannot_be_is_refused(bad):
+    with pytest.raises(ConfigurationError, match="deadline="):
+        failover_of(Plugin()).complete("Hi", deadline=bad)
+
+
+def test_a_deadline_bounds_the_call_over_all_providers():
+    first, second = Plugin("a", error=refused()), Plugin("b")
+    failover_of(first, second).complete("Hi", deadline=30, timeout=5)
+    (_, _, given), (_, _, then) = first.calls[0], second.calls[0]
+    assert given == {"deadline": 30, "timeout": 5}
+    assert then["timeout"] == 5
+    assert 0 < then["deadline"] < 30
+
+
+def test_a_deadline_that_has_passed_is_the_error(hanging_url):
+    second = Plugin("b")
+    with failover_of(LMStudioProvider(hanging_url, model="m", refresh=False), second) as failover:
+        with pytest.raises(RequestTimeoutError) as caught:
+            failover.complete("Hi", deadline=0.05)
+    assert caught.value.limit == "deadline"
+    assert second.calls == []
+
+
+def test_overrides_and_requests_reach_the_provider_as_they_are():
+    plugin = Plugin()
+    request = CompletionRequest("Hi")
+    failover_of(plugin).complete(request, temperature=0.1, deadline=None)
+    assert plugin.calls == [("complete", request, {"temperature": 0.1, "deadline": None})]
+
+
+def test_texts_of_a_generator_are_there_for_the_second_provider_too():
+    failover = failover_of(Plugin("a", error=refused()), Plugin("b"))
+    assert len(failover.embed(text for text in ("one", "two")).vectors) == 2
+
+
+def test_a_stream_that_breaks_is_not_begun_elsewhere(raw_server, simulator, provider_of):
+    broken = raw_server(
+        b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n",
+        b'data: {"choices": [{"delta": {"content": "Hel"}}]}\n\n',
+    )
+    failover = failover_of(provider_of(broken, model="m"), provider_of(simulator.url))
+    stream = failover.stream("Hi")
+    with pytest.raises(StreamInterruptedError) as caught:
+        list(stream)
+    assert caught.value.partial.text == "Hel"
+    with pytest.raises(StreamInterruptedError):
+        failover.stream("Hi", lambda chunk: None)
+    assert simulator.requests == []
+
+
+def busy(failover):
+    return [len(member.calls) for member in failover._rota.members]
+
+
+@pytest.fixture
+def pair(simulator):
+    """A Failover of two simulators that takes the least busy."""
+    with SimulatedLMStudio() as other:
+        providers = [LMStudioProvider(each.url, refresh=False, id=each.url) for each in (simulator, other)]
+        with Failover(providers, balance="least_busy") as failover:
+            yield failover
+
+
+def test_a_stream_counts_until_it_is_read_to_its_end(pair):
+    streams = [pair.stream("Hi") for _ in range(3)]
+    assert busy(pair) == [2, 1]
+    for stream in streams:
+        list(stream)
+    assert busy(pair) == [0, 0]
+
+
+def test_a_stream_counts_until_it_is_closed(pair):
+    stream = pair.stream("Hi")
+    next(stream)
+    assert busy(pair) == [1, 0]
+    stream.close()
+    assert busy(pair) == [0, 0]
+
+
+def test_a_stream_counts_until_it_is_dropped(pair):
+    stream = pair.stream("Hi")
+    assert busy(pair) == [1, 0]
+    del stream
+    gc.collect()
+    assert busy(pair) == [0, 0]
+
+
+def test_a_stream_with_a_callback_counts_while_it_is_read(pair):
+    counts = []
+    pair.stream("Hi", lambda chunk: counts.append(busy(pair)))
+    assert set(map(tuple, counts)) == {(1, 0)}
+    assert busy(pair) == [0, 0]
+
+
+def test_a_stream_that_was_over_before_it_came_counts_no_longer(simulator):
+    class Early(LMStudioProvider):
+        def stream(self, *arguments, **options):
+            stream = super().stream(*arguments, **options)
+            stream.close()
+            return stream
+
+    with Failover([Early(simulator.url)], balance="least_busy") as failover:
+        failover.stream("Hi")
+        assert busy(failover) == [0]
+
+
+@pytest.mark.parametrize("balance", [None, "least_busy"])
+def test_no_call_is_lost_or_made_twice_when_a_server_dies(balance):
+    """What the dying server had begun may fail; whatever else is asked is answered, and by one server alone."""
+    dying, counted = threading.Event(), iter(range(1_000_000))
+
+    def reply(body):
+        if next(counted) == 30:
+            dying.set()
+        return body["messages"][-1]["content"]
+
+    with SimulatedLMStudio(replies=reply) as mortal, SimulatedLMStudio() as second, SimulatedLMStudio() as third:
+        servers = [mortal, second, third]
+        providers = [LMStudioProvider(each.url, id=f"server {n}", refresh=False) for n, each in enumerate(servers)]
+        with Failover(providers, balance=balance) as failover, ThreadPoolExecutor(16) as pool:
+
+            def ask(number):
+                try:
+                    if number % 3:
+                        return failover.complete(f"number {number}", model="simulated-model").text
+                    return "".join(failover.stream(f"number {number}", model="simulated-model").text())
+                except ProviderError as error:
+                    return error
+
+            def kill():
+                assert dying.wait(60)
+                mortal.__exit__(None, None, None)
+
+            killed = pool.submit(kill)
+            outcomes = list(pool.map(ask, range(600)))
+            killed.result(60)
+        bodies = [each["body"] for server in servers for each in server.requests]
+        asked = [body["messages"][-1]["content"] for body in bodies if body]  # it may have died in the middle of one
+    for number, outcome in enumerate(outcomes):
+        times = asked.count(f"number {number}")
+        if isinstance(outcome, ProviderError):
+            assert outcome.sent
+            assert times <= 1
+        else:
+            assert outcome.endswith(f"number {number}")
+            assert times == 1
+    assert len(second.requests) > 0
+
+
+def test_a_server_that_comes_back_is_used_again(clock):
+    with SimulatedLMStudio() as server:
+        port = int(server.url.rpartition(":")[2])
+    lm = LMStudioProvider(f"127.0.0.1:{port}", id="first", model="simulated-model", refresh=False)
+    with failover_of(lm, Plugin("second"), clock=clock) as failover:
+        assert failover.complete("Hi").provider_id == "second"
+        with SimulatedLMStudio(port=port):
+            assert failover.complete("Hi").provider_id == "second"
+            clock.now += 1
+            assert failover.complete("Hi").provider_id == "first"
+
+
+def test_the_base_url_and_the_model_are_those_of_the_one_whose_turn_it_is():
+    failover = failover_of(Plugin("a", error=refused()), Plugin("b"))
+    assert (failover.base_url, failover.resolve_model("fast")) == ("plugin://a", "a-fast")
+    failover.complete("Hi")
+    assert (failover.base_url, failover.resolve_model("fast")) == ("plugin://b", "b-fast")
+
+
+@pytest.mark.parametrize(
+    ("visions", "vision"), [([True, None], True), ([False, True], True), ([False, None], None), ([False, False], False)]
+)
+def test_it_can_do_what_any_of_them_can(visions, vision, simulator):
+    plugins = [Plugin(str(n), models=["x", str(n)], vision=each) for n, each in enumerate(visions)]
+    capabilities = failover_of(*plugins).capabilities
+    assert (capabilities.vision, capabilities.models) == (vision, ("x", "0", "1"))
+    assert not capabilities.streaming
+    with failover_of(*plugins, LMStudioProvider(simulator.url, refresh=False)) as failover:
+        assert failover.capabilities.streaming
+        assert failover.capabilities.tool_calling
+
+
+def test_a_health_check_is_ok_where_one_is():
+    failover = failover_of(Plugin("a", error=refused()), Plugin("b", models=["x", "y"]), Plugin("c", models=["y", "z"]))
+    health = failover.health_check()
+    assert (health.ok, health.models, health.error) == (True, ("x", "y", "z"), None)
+
+
+def test_a_health_check_tells_why_none_is_there():
+    health = failover_of(Plugin("a", error=refused()), Plugin("b", error=refused())).health_check()
+    assert not health.ok
+    assert "a at plugin://a: nobody there; b at plugin://b: nobody there" in str(health.error)
+
+
+def test_models_are_refreshed_everywhere():
+    plugins = [Plugin("a"), Plugin("b", error=refused())]
+    assert failover_of(*plugins).refresh_models(2.0) is True
+    assert [each.calls for each in plugins] == [[("refresh_models", 2.0)]] * 2
+    assert failover_of(plugins[1]).refresh_models() is False
+
+
+def test_it_is_configured_where_one_is():
+    empty = Plugin("a", models=())
+    assert failover_of(empty, Plugin("b")).is_configured()
+    assert failover_of(empty, Plugin("b")).wait_until_configured()
+    assert not failover_of(empty).is_configured()
+    assert not failover_of(empty).wait_until_configured(None)
+
+
+def test_one_that_is_configured_is_not_kept_waiting_by_one_that_is_not():
+    over = threading.Event()
+
+    class Slow(Plugin):
+        def wait_until_configured(self, timeout=3.0):
+            return over.wait(60)
+
+    assert failover_of(Slow("a", models=()), Plugin("b")).wait_until_configured(None)
+    assert not failover_of(Slow("a", models=())).wait_until_configured(0.05)
+    over.set()
+
+
+def test_resetting_resets_all_and_ends_all_rests(clock):
+    plugins = [Plugin("a", error=refused()), Plugin("b")]
+    failover = failover_of(*plugins, clock=clock)
+    failover.complete("Hi")
+    failover.reset_client()
+    assert [each.calls[-1] for each in plugins] == [("reset_client",)] * 2
+    assert failover.base_url == "plugin://a"
+
+
+def test_closing_closes_all_even_where_one_fails():
+    class Stuck(Plugin):
+        def close(self):
+            raise ProviderError("stuck")
+
+    plugins = [Plugin("a"), Stuck("b"), Plugin("c")]
+    with pytest.raises(ProviderError, match="stuck"):
+        failover_of(*plugins).close()
+    assert [each.closed for each in plugins] == [True, False, True]
+
+
+def test_a_call_after_closing_says_so(pair):
+    pair.close()
+    with pytest.raises(ProviderClosedError):
+        pair.complete("Hi")
+
+
+def test_it_has_a_name_and_shows_its_members():
+    failover = failover_of(Plugin("a"), Plugin("b"), id="mine")
+    assert (failover.id, failover.display_name) == ("mine", "Failover (Plug-in, Plug-in)")
+    assert repr(failover) == "<Failover a, b>"
+
+
+def test_it_goes_to_another_process_by_pickle(simulator):
+    providers = [LMStudioProvider("127.0.0.1:9", refresh=False), LMStudioProvider(simulator.url, id="up")]
+    with Failover(providers, balance="least_busy", id="mine") as failover:
+        with pickle.loads(pickle.dumps(failover)) as again:
+            assert (again.id, again.complete("Hi").provider_id) == ("mine", "up")
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
+def test_it_survives_fork_while_another_thread_chooses(pair, in_background):
+    """The child is forked while a thread that it does not have holds the lock, and while a stream is under way."""
+    held, over = threading.Event(), threading.Event()
+
+    def hold():
+        with pair._rota._own_lock():
+            held.set()
+            over.wait(60)
+
+    stream = pair.stream("parent")
+    holding = in_background(hold)
+    assert held.wait(60)
+    reader, writer = os.pipe()
+    child = os.fork()
+    if child == 0:
+        try:
+            text = pair.complete("child").text
+            os.write(writer, f"{busy(pair)} {text}".encode())
+        finally:
+            os._exit(0)
+    os.close(writer)
+    with os.fdopen(reader, "rb") as pipe:
+        told = pipe.read().decode()
+    os.waitpid(child, 0)
+    over.set()
+    holding.result(60)
+    assert told.startswith("[0, 0] ")
+    assert told.endswith("You said: child")
+    assert "".join(stream.text()).endswith("You said: parent")
+
+
+def test_a_failover_of_failovers_works(simulator):
+    inner = failover_of(Plugin("a", error=refused()), id="inner")
+    with failover_of(inner, LMStudioProvider(simulator.url, refresh=False)) as failover:
+        assert failover.complete("Hi").provider_id == "lm-studio"
