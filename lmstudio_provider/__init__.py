@@ -32,6 +32,7 @@ from ._ollama import OllamaProvider
 from ._provider import Provider
 from ._registry import Registry
 from ._requests import ChatRequest, CompletionRequest, TextRequest
+from ._start import start_server
 from ._stream import Stream
 from ._tools import ToolEvent, ToolRun, run_tools
 from ._types import (
@@ -104,6 +105,7 @@ __all__ = [
     "UsageRecorder",
     "discover",
     "run_tools",
+    "start_server",
 ]
 
 # Without it, Python would print the library's warnings where an application has not set up logging.

@@ -9,7 +9,7 @@ import time
 from concurrent.futures import Future, as_completed
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from contextlib import AbstractContextManager
-from typing import TYPE_CHECKING, Any, Callable, Collection, Iterable, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Callable, Collection, Iterable, Literal, TypeVar, overload
 
 from ._exceptions import ConfigurationError, ProviderError, RequestTimeoutError, ServerUnavailableError
 from ._exchange import Deadline
@@ -147,7 +147,9 @@ class Failover(Provider):
     It owns its providers: ``close()`` closes them. It pickles if they do. Raises ConfigurationError.
     """
 
-    def __init__(self, providers: Iterable[Provider], *, balance: str | None = None, id: str = "failover") -> None:
+    def __init__(
+        self, providers: Iterable[Provider], *, balance: Literal["least_busy"] | None = None, id: str = "failover"
+    ) -> None:
         members = list(providers) if isinstance(providers, Iterable) else [providers]
         for each in members:
             if not isinstance(each, Provider):

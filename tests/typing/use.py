@@ -11,17 +11,22 @@ from lmstudio_provider import (
     Completion,
     CompletionRequest,
     Conversation,
+    Endpoint,
+    Failover,
     LMStudioProvider,
     MemoryUsage,
     Message,
     Provider,
+    Registry,
     Stream,
     TextRequest,
     Timeouts,
     Tool,
     ToolRun,
     UsageRecord,
+    discover,
     run_tools,
+    start_server,
 )
 
 
@@ -83,3 +88,14 @@ def providers() -> Iterator[Provider]:
     yield LMStudioProvider("localhost", usage=MemoryUsage(), timeout=None, settings={"lmstudio_model": "m"})
     with LMStudioProvider(usage=Printer(), headers={"X-Title": "Demo"}) as lm:
         yield lm
+
+
+def several(mine: Provider) -> None:
+    endpoints: list[Endpoint] = discover(1.0, hosts=["gpu-box", "10.0.0.5:8080"], settings={"lmstudio_base_url": "a"})
+    started: Endpoint = start_server(timeout=60, port=1234)
+    with Registry.local(timeout=1.0, refresh=False) as registry, Failover(registry, balance="least_busy") as failover:
+        registry.register(mine, replace=True)
+        provider: Provider = registry.first_available()
+        text: str = failover.complete("Hi", deadline=60).text
+        stream: Stream = failover.stream("Hi")
+    print(endpoints, started, provider, text, stream)

@@ -1,0 +1,175 @@
+"""Starting LM Studio's server, with LM Studio's own command line tool."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import shutil
+import subprocess
+import threading
+import time
+from typing import Any
+from urllib.parse import urlsplit
+
+from ._discovery import Endpoint, candidates, check_timeout, probe
+from ._exceptions import ConfigurationError, ServerUnavailableError
+from ._exchange import Deadline
+from ._lmstudio import LMStudioProvider
+from ._settings import Config, Settings
+from ._wire.errors import HIDDEN, redact
+
+#: The longest that one look for the server takes, and the pause between two, in seconds.
+_LOOK_S = 1.0
+_PAUSE_S = 0.1
+#: How long the output of a command that has ended may take to come in: what it started may hold the pipe open.
+_DRAIN_S = 0.5
+_MOST_KEPT = 64 * 1024
+_MOST_SHOWN = 2000
+_TOKEN = re.compile(r"sk-lm-[A-Za-z0-9:]+")
+_ESCAPES = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]|[\x00-\x08\x0b-\x1f\x7f]")
+
+_BY_HAND = "Start the server on LM Studio's Developer tab"
+
+
+def start_server(*, timeout: float = 30.0, port: int | None = None, settings: Any = None) -> Endpoint:
+    """The LM Studio server of this machine, started with ``lms server start`` where none answers yet.
+
+    It is looked for where ``discover(settings=settings)`` looks on this machine, or, with ``port``, there alone;
+    without ``port`` LM Studio takes the one that it used last. Where the configured base URL is another machine's, and
+    no ``port`` is given, nothing is started. Raises ConfigurationError, and ServerUnavailableError where there is no
+    ``lms``, where it fails (what it said is shown), and where no server answers within ``timeout`` seconds; a command
+    that has not come to its end by then is ended.
+    """
+    started = time.monotonic()
+    check_timeout(timeout)
+    if port is not None and (isinstance(port, bool) or not isinstance(port, int) or not 0 < port < 65536):
+        raise ConfigurationError(f"port={port!r} is no port", hint="Ports are whole numbers from 1 to 65535")
+    deadline = Deadline(timeout, started)
+    config = Settings(LMStudioProvider._names, {}, settings).config()
+    urls = _urls(config, port, settings)
+    endpoint = _look(urls, deadline)
+    if endpoint is not None:
+        return endpoint
+    missing = f"no server answers at {', '.join(urls)}"
+    if not _is_here(next(iter(urls))):
+        raise _failure(
+            f"{missing}, from {config.base_url_source}: that is another machine",
+            "Start the server there with 'lms server start', or give port= to start one here",
+        )
+    lms = shutil.which("lms")
+    if lms is None:
+        raise _failure(
+            f"{missing}, and there is no command 'lms' on PATH to start it with",
+            f"{_BY_HAND}; 'lms' comes with LM Studio (https://lmstudio.ai): 'npx lmstudio install-cli' puts it on PATH",
+        )
+    command = _Command([lms, "server", "start", *([] if port is None else ["--port", str(port)])])
+    try:
+        return _wait(command, urls, deadline, config)
+    except BaseException:
+        command.kill()
+        raise
+
+
+def _urls(config: Config, port: int | None, settings: Any) -> dict[str, str | None]:
+    """Where the server may be, each base URL with the authorization to send there."""
+    found = candidates(settings)
+    if port is not None:
+        url = f"http://localhost:{port}"
+        return {url: found.get(url)}
+    if not _is_here(config.base_url.text):
+        return {config.base_url.text: config.authorization}
+    return {url: authorization for url, authorization in found.items() if _is_here(url)}
+
+
+def _is_here(url: str) -> bool:
+    host = urlsplit(url).hostname or ""
+    return host in ("localhost", "::1") or re.fullmatch(r"127(\.\d+){3}", host) is not None
+
+
+def _look(urls: dict[str, str | None], deadline: Deadline) -> Endpoint | None:
+    """The LM Studio that answers at one of ``urls``."""
+    look = Deadline(min(_LOOK_S, deadline.left()), time.monotonic())
+    return next((each for each in probe(urls, look) if each.provider_id == "lm-studio"), None)
+
+
+def _wait(command: _Command, urls: dict[str, str | None], deadline: Deadline, config: Config) -> Endpoint:
+    """Wait until the server answers, the command fails, or the deadline passes."""
+    while True:
+        status = command.status()  # before the look: a server that it started answers then
+        endpoint = _look(urls, deadline)
+        if endpoint is not None:
+            return endpoint
+        over = deadline.left() <= 0
+        if over or status:
+            how = "did not come to an end" if status is None else f"ended with exit status {status}"
+            command.kill()
+            said = _shown(command.output(), config)
+            raise _failure(
+                f"'{command}' {how}, and no server answers at {', '.join(urls)}"
+                + (f" after {deadline.seconds:g} s" if over else "")
+                + (f"; it said: {said}" if said else "; it said nothing"),
+                f"{_BY_HAND}, where its log is, too" + ("; or raise timeout= (seconds)" if over else ""),
+            )
+        time.sleep(min(_PAUSE_S, max(0.0, deadline.left())))
+
+
+def _failure(message: str, hint: str) -> ServerUnavailableError:
+    return ServerUnavailableError(message, hint=hint, provider=LMStudioProvider.id)
+
+
+def _shown(output: bytes, config: Config) -> str:
+    """The end of ``output``, quoted, and without colours and secrets."""
+    text = _ESCAPES.sub("", output.decode("utf-8", "replace")).strip()
+    secrets = (config.api_token, config.base_url.password, (config.authorization or "").partition(" ")[2])
+    text = _TOKEN.sub(HIDDEN, redact(text, tuple(each for each in secrets if each and len(each) >= 6)))
+    return repr(text if len(text) <= _MOST_SHOWN else "…" + text[-_MOST_SHOWN:]) if text else ""
+
+
+class _Command:
+    """A command that runs, and the end of what it has said so far."""
+
+    def __init__(self, arguments: list[str]) -> None:
+        self._name = " ".join(["lms", *arguments[1:]])
+        self._kept = bytearray()
+        try:
+            self._process = subprocess.Popen(  # noqa: S603 (nothing in it comes from outside but a number)
+                arguments,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                bufsize=0,
+                creationflags=getattr(subprocess, "CREATE_NO_WINDOW", 0),
+            )
+        except OSError as error:
+            why = error.strerror or type(error).__name__
+            raise _failure(f"'{self}' cannot be run: {why} ({arguments[0]})", _BY_HAND) from error
+        # It reads on as long as anybody writes, also after this call: a server that the command started would otherwise
+        # fail when it logs.
+        self._reader = threading.Thread(target=self._read, name="lmstudio-start", daemon=True)
+        self._reader.start()
+
+    def __str__(self) -> str:
+        return self._name
+
+    def _read(self) -> None:
+        with self._process as process:  # which closes the pipe, and waits for the end of the process
+            assert process.stdout is not None  # noqa: S101 (it is a pipe)
+            while piece := process.stdout.read(8192):
+                self._kept += piece
+                del self._kept[:-_MOST_KEPT]
+
+    def status(self) -> int | None:
+        """Its exit status; None while it runs."""
+        return self._process.poll()
+
+    def kill(self) -> None:
+        """End it, and nothing that it has started; one that has ended is left alone."""
+        if self._process.poll() is None:
+            self._process.kill()
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self._process.wait(_DRAIN_S)
+
+    def output(self) -> bytes:
+        """The end of what it has said."""
+        self._reader.join(_DRAIN_S)
+        return bytes(self._kept)
