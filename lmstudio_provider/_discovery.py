@@ -16,28 +16,16 @@ from urllib.parse import urlsplit
 from ._exceptions import ConfigurationError, ProtocolError, ProviderError
 from ._exchange import CancelledCall, Deadline
 from ._lmstudio import LMStudioProvider
+from ._ollama import OllamaProvider
 from ._parallel import begin
-from ._settings import Names, Settings
+from ._settings import Settings
 from ._transport import Transport
 from ._types import Call, Limits, Timeouts, check_seconds
 from ._urls import parse_base_url
 from ._wire.json_text import parse
 
 #: What the settings of each kind of server are called; each is looked for at the default port of each.
-NAMES = {
-    "lm-studio": LMStudioProvider._names,
-    "ollama": Names(
-        prefix="ollama",
-        variables={
-            "base_url": ("OLLAMA_HOST",),
-            "model": ("OLLAMA_MODEL",),
-            "timeout": ("OLLAMA_TIMEOUT",),
-            "api_token": ("OLLAMA_API_KEY",),
-        },
-        default_url="http://localhost:11434",
-        default_port=11434,
-    ),
-}
+NAMES = {kind.id: kind._names for kind in (LMStudioProvider, OllamaProvider)}
 
 # A list of models is the longest that is asked for.
 _LIMITS = Limits(max_reply_bytes=1024 * 1024)

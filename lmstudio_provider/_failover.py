@@ -325,7 +325,7 @@ class Failover(Provider):
 
 def _end_with(stream: Stream, turn: _Turn) -> None:
     """The turn is over when the stream is."""
-    stream.add_done_callback(lambda completion, error: turn.over())
-    with contextlib.suppress(ProviderError):  # which it raises while it is not over
-        if stream.completion:  # it was closed before the callback was there
-            turn.over()
+    try:
+        stream.add_done_callback(lambda completion, error: turn.over())
+    except ProviderError:  # it was over before the callback was there
+        turn.over()

@@ -10,14 +10,14 @@ import weakref
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any, Literal, Mapping
 
-from ._exceptions import ConfigurationError, ProviderClosedError, ProviderError, RequestTimeoutError
+from ._exceptions import ConfigurationError, ProviderClosedError, RequestTimeoutError
 from ._exchange import Deadline
 from ._model_cache import DISCOVERY_S, ModelCache
 from ._provider import Provider
 from ._session import Dialect, Facts, Plan, Session
 from ._settings import Config, Names, Settings, as_timeouts, check_arguments
 from ._transport import Transport
-from ._types import UNSET, Capabilities, Health, Limits, ModelInfo, Timeout, Unset, check_seconds
+from ._types import UNSET, Capabilities, Limits, ModelInfo, Timeout, Unset, check_seconds
 from ._usage import UsageRecorder
 
 if TYPE_CHECKING:
@@ -112,15 +112,6 @@ class LocalServer(Provider):
         vision = True if True in told else False if told == {False} else None
         return Capabilities(True, True, vision, tuple(model.id for model in models))
 
-    def refresh_models(self, timeout: float | None = 3.0) -> bool:
-        try:
-            self._list_models(timeout)
-        except (ConfigurationError, ProviderClosedError):
-            raise
-        except ProviderError:
-            return False
-        return True
-
     def list_models(self, timeout: Timeout | Unset = UNSET) -> list[ModelInfo]:
         return self._list_models(timeout)
 
@@ -180,16 +171,6 @@ class LocalServer(Provider):
         with self._own_lock():
             self._check_open()
             self._retire()
-
-    def health_check(self, timeout: float | None = 3.0) -> Health:
-        started = time.monotonic()
-        try:
-            models = self._list_models(timeout)
-        except (ConfigurationError, ProviderClosedError):
-            raise
-        except ProviderError as error:
-            return Health(False, time.monotonic() - started if error.sent else None, error=error)
-        return Health(True, time.monotonic() - started, tuple(model.id for model in models))
 
     def close(self) -> None:
         with self._own_lock():

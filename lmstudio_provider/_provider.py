@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import time
 from abc import ABC, abstractmethod
 from types import TracebackType
-from typing import TYPE_CHECKING, Callable, Iterable, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Callable, Iterable, TypeVar, overload
 
-from ._exceptions import InvalidRequestError
+from ._exceptions import ConfigurationError, InvalidRequestError, ProviderClosedError, ProviderError
 from ._requests import (
     ChatInput,
     ChatOverrides,
     CompletionInput,
     CompletionOverrides,
+    CompletionRequest,
     Overrides,
     StreamInput,
     StreamOverrides,
     TextInput,
+    override,
 )
 from ._stream import Stream
 from ._types import UNSET, Capabilities, Chunk, Completion, Embeddings, Health, ModelInfo, Timeout, Unset
@@ -35,6 +38,9 @@ class Provider(ABC):
 
     Keyword arguments of a call are any fields of its request, plus ``timeout`` (the longest silence, in seconds or
     as Timeouts) and ``deadline`` (for the whole call, in seconds); they hold for this call alone.
+
+    A provider of one's own needs ``id``, ``display_name``, ``base_url``, ``capabilities`` and ``chat``; the rest has
+    defaults, which make what they can of these, or refuse.
     """
 
     #: What the provider is called in code, such as "lm-studio", and to people.
@@ -51,35 +57,46 @@ class Provider(ABC):
     def capabilities(self) -> Capabilities:
         """What can be done, and the ids of the models in the cache."""
 
-    @abstractmethod
     def refresh_models(self, timeout: float | None = 3.0) -> bool:
         """Ask the server for its models now, in ``timeout`` seconds; False where they could not be had."""
+        try:
+            self.list_models(timeout)
+        except (ConfigurationError, ProviderClosedError):
+            raise
+        except ProviderError:
+            return False
+        return True
 
-    @abstractmethod
     def list_models(self, timeout: Timeout | Unset = UNSET) -> list[ModelInfo]:
         """Ask the server for its models now; waits 3 s where no timeout is set, here or for the provider."""
+        return [ModelInfo(id_) for id_ in self.capabilities.models]
 
-    @abstractmethod
     def is_configured(self) -> bool:
         """Whether the cache holds at least one model; never waits."""
+        return bool(self.capabilities.models)
 
-    @abstractmethod
     def wait_until_configured(self, timeout: float | None = 3.0) -> bool:
         """Wait for the discovery that is under way, then tell ``is_configured()``."""
+        return self.is_configured()
 
-    @abstractmethod
     def resolve_model(self, tier: str | None = None) -> str:
         """The model that a call without ``model`` asks for."""
+        return next(iter(self.capabilities.models), "local-model")
 
-    @abstractmethod
-    def reset_client(self) -> None:
+    def reset_client(self) -> None:  # noqa: B027 (there may be nothing to forget)
         """Forget the models and close the idle connections; the next use starts afresh."""
 
-    @abstractmethod
     def health_check(self, timeout: float | None = 3.0) -> Health:
         """How the server is; what other calls would raise is in ``error``."""
+        started = time.monotonic()
+        try:
+            models = self.list_models(timeout)
+        except (ConfigurationError, ProviderClosedError):
+            raise
+        except ProviderError as error:
+            return Health(False, time.monotonic() - started if error.sent else None, error=error)
+        return Health(True, time.monotonic() - started, tuple(model.id for model in models))
 
-    @abstractmethod
     def complete(self, request: CompletionInput, **overrides: Unpack[CompletionOverrides]) -> Completion:
         """Answer one text: ``request`` is the text, or a CompletionRequest, whose fields can be given by name.
 
@@ -87,6 +104,10 @@ class Provider(ABC):
         ``min_p``, ``repeat_penalty``, ``presence_penalty``, ``frequency_penalty``, ``stop``, ``seed``, ``logit_bias``,
         ``ttl`` (seconds), ``draft_model`` and ``extra``; ``timeout`` and ``deadline`` are in seconds.
         """
+        typed = request if isinstance(request, CompletionRequest) else CompletionRequest(request)
+        given: dict[str, Any] = dict(overrides)
+        limits: Any = {name: given.pop(name) for name in ("timeout", "deadline") if name in given}
+        return self.chat(override(typed, **given).as_chat(), **limits)
 
     @abstractmethod
     def chat(self, request: ChatInput, **overrides: Unpack[ChatOverrides]) -> Completion:
@@ -110,7 +131,6 @@ class Provider(ABC):
         self, request: StreamInput, on_chunk: Callable[[Chunk], object], **overrides: Unpack[StreamOverrides]
     ) -> Completion: ...
 
-    @abstractmethod
     def stream(
         self,
         request: StreamInput,
@@ -122,10 +142,11 @@ class Provider(ABC):
         With ``on_chunk``, that is called for every piece, the last with ``done=True``, and the whole reply returned.
         What ``on_chunk`` raises becomes a RuntimeWarning; it is not called again, and the reply is read to its end.
         """
+        raise InvalidRequestError(f"{self.display_name} does not stream", hint="chat() answers in one piece")
 
-    @abstractmethod
     def complete_with_tools(self, request: ChatInput, **overrides: Unpack[ChatOverrides]) -> Completion:
         """Answer a conversation in which tools are offered; ``tool_calls`` is what the model wants called."""
+        return self.chat(request, **overrides)
 
     def embed(
         self,
@@ -142,8 +163,7 @@ class Provider(ABC):
         """
         raise InvalidRequestError(f"{self.display_name} does not embed")
 
-    @abstractmethod
-    def close(self) -> None:
+    def close(self) -> None:  # noqa: B027 (there may be nothing to release)
         """Release the sockets and join the thread; calls under way end. Again is fine, using the provider is not."""
 
     def __enter__(self: _Self) -> _Self:

@@ -8,15 +8,16 @@ from typing import Any, Iterator
 from urllib.parse import urlsplit
 
 from ._discovery import discover
-from ._exceptions import ConfigurationError
+from ._exceptions import ConfigurationError, ServerUnavailableError
 from ._health import check_health, none_available
 from ._lmstudio import LMStudioProvider
 from ._local_server import LocalServer
+from ._ollama import OllamaProvider
 from ._provider import Provider
 from ._settings import Settings
 
 # What a discovered endpoint of each ``provider_id`` becomes.
-_PROVIDERS: dict[str, type[LocalServer]] = {"lm-studio": LMStudioProvider}
+_PROVIDERS: dict[str, type[LocalServer]] = {"lm-studio": LMStudioProvider, "ollama": OllamaProvider}
 
 
 class Registry:
@@ -88,6 +89,10 @@ class Registry:
             if health.ok:
                 return provider
             failures.append((provider, health.error))
+        if not failures:
+            kinds = " nor ".join(kind._server_name for kind in _PROVIDERS.values())
+            hint = ". ".join(kind._start_hint for kind in _PROVIDERS.values())
+            raise ServerUnavailableError(f"no server was found: neither {kinds} answers", hint=hint, refused=True)
         raise none_available(failures)
 
     def close(self) -> None:
