@@ -16,6 +16,7 @@ from lmstudio_provider import (
     LMStudioProvider,
     MemoryUsage,
     Message,
+    OllamaProvider,
     Provider,
     Registry,
     Stream,
@@ -81,6 +82,13 @@ def mistakes(lm: LMStudioProvider) -> None:
     lm.embed([1])  # type: ignore[list-item]
     run_tools(lm, [], [add], tools=[])  # type: ignore[misc]
     lm.stream("Hi").txt()  # type: ignore[attr-defined]
+
+
+def ollama(server: OllamaProvider) -> None:
+    server.pull("m", on_progress=lambda progress: print(progress.completed_bytes, progress.seconds_left))
+    server.delete("m")
+    version: str = server.version()
+    print(version, server.chat([Message.user("Hi")], response_format=City).parsed)
 
 
 def providers() -> Iterator[Provider]:
