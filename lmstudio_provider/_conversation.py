@@ -42,6 +42,11 @@ class Conversation:
         token_budget: int | None = None,
         count_tokens: Callable[[str], int] | None = None,
     ) -> None:
+        if not hasattr(provider, "chat"):
+            raise InvalidRequestError(
+                f"Conversation got {type(provider).__name__}, not a provider",
+                hint="Write Conversation(lm, system_prompt)",
+            )
         if system_prompt is not None and not isinstance(system_prompt, str):
             raise InvalidRequestError(f"system_prompt is {type(system_prompt).__name__}, not text")
         if token_budget is not None and (
@@ -122,18 +127,21 @@ class Conversation:
         try:
             write_whole(path, text + "\n")
         except (OSError, ValueError, TypeError) as error:
-            raise ConfigurationError(f"cannot write the conversation to {path!r}: {error}") from error
+            why = getattr(error, "strerror", None) or error
+            raise ConfigurationError(f"cannot write the conversation to {path!r}: {why}") from error
 
     def load(self, path: str | os.PathLike[str]) -> Conversation:
         """Go on with a conversation that was saved: replaces system prompt and messages, and returns itself.
 
         Raises ConfigurationError where the file cannot be read or is no conversation; nothing has changed then.
         """
+        if not isinstance(self, Conversation):
+            raise InvalidRequestError("load() is called on a conversation", hint="Write Conversation(lm).load(path)")
         try:
             content = json.loads(Path(path).read_text(encoding="utf-8"))
             system_prompt, turns = _read(content)
         except (OSError, ValueError, TypeError, RecursionError, InvalidRequestError) as error:
-            why = error.message if isinstance(error, InvalidRequestError) else str(error)
+            why = getattr(error, "strerror", None) or getattr(error, "message", None) or str(error)
             raise ConfigurationError(f"cannot read a conversation from {path!r}: {why}") from error
         self.system_prompt, self._turns = system_prompt, turns
         return self

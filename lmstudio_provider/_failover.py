@@ -141,7 +141,8 @@ class Failover(Provider):
     One that cannot be reached rests, for 1 s at first and up to 60 s when that happens again and again, and is asked
     again by itself after that; where all rest, they are tried all the same. A call of which any byte was sent is never
     repeated elsewhere: its error is raised as it is, and so is every other error. ``Completion.provider_id`` tells who
-    served. With ``balance="least_busy"`` the one with the fewest calls under way serves; a stream is under way until
+    served: give providers of one kind an ``id`` of their own. With ``balance="least_busy"`` the one with the fewest
+    calls under way serves; a stream is under way until
     it is over. A ``deadline`` bounds the call over all providers that are tried, a ``timeout`` each of them.
 
     It owns its providers: ``close()`` closes them. It pickles if they do. Raises ConfigurationError.

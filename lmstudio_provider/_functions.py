@@ -54,7 +54,9 @@ class Function:
         if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
             raise ConfigurationError(f"{where} takes any number of values", hint="Name each, or hint a list or dict")
         if parameter.name not in hints:
-            raise ConfigurationError(f"{where} has no type hint", hint=f"Write {parameter.name}: str, or what it is")
+            hint = f"Write {parameter.name}: str, or what it is"
+            hint = "Give the method of an instance" if parameter.name == "self" else hint
+            raise ConfigurationError(f"{where} has no type hint", hint=hint)
         required = parameter.default is parameter.empty or parameter.kind is parameter.POSITIONAL_ONLY
         default = None if parameter.default is parameter.empty else parameter.default
         return Member(parameter.name, hints[parameter.name], required, default, descriptions.get(parameter.name, ""))

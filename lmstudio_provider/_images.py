@@ -21,7 +21,7 @@ def data_url(image: Image) -> str:
     if isinstance(image, str) and image.startswith("data:"):
         head, _, text = image.partition(",")
         if not head.endswith(";base64"):
-            raise InvalidRequestError("images: a data: URL that is not base64", hint="LM Studio takes base64 alone")
+            raise InvalidRequestError("images: a data: URL that is not base64", hint="Local servers take base64 alone")
         try:
             content = base64.b64decode(text, validate=True)
         except ValueError as error:
@@ -29,7 +29,7 @@ def data_url(image: Image) -> str:
         name = "the data: URL"
     elif isinstance(image, str) and image.lower().startswith(("http://", "https://")):
         raise InvalidRequestError(
-            "images: an http URL, which LM Studio does not fetch", hint="Download it and give its path or bytes"
+            "images: an http URL, which local servers do not fetch", hint="Download it and give its path or bytes"
         )
     elif isinstance(image, (bytes, bytearray, memoryview)):
         content, name = bytes(image), "the bytes given"
@@ -44,5 +44,5 @@ def data_url(image: Image) -> str:
     kind = next((kind for start, kind in _KINDS.items() if content.startswith(start)), None)
     if kind not in ("png", "jpeg"):
         what = "no image" if kind is None else f"a {kind} image"
-        raise InvalidRequestError(f"images: {name} is {what}", hint="LM Studio takes PNG and JPEG: convert it")
+        raise InvalidRequestError(f"images: {name} is {what}", hint="PNG and JPEG are taken everywhere: convert it")
     return f"data:image/{kind};base64,{base64.b64encode(content).decode('ascii')}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import enum
+import inspect
 import json
 import os
 import re
@@ -174,7 +175,10 @@ def all_of(what: str, values: Any, kinds: Any) -> tuple[Any, ...]:
     found: tuple[Any, ...] = tuple(values)
     for position, value in enumerate(found):
         if not isinstance(value, kinds):
-            raise InvalidRequestError(f"{what}[{position}] is a {type(value).__name__}, which cannot be there")
+            hint = "Write Tool.from_function(fn), or have it called by run_tools" if inspect.isroutine(value) else ""
+            raise InvalidRequestError(
+                f"{what}[{position}] is a {type(value).__name__}, which cannot be there", hint=hint
+            )
     return found
 
 

@@ -92,7 +92,9 @@ class Registry:
         if not failures:
             kinds = " nor ".join(kind._server_name for kind in _PROVIDERS.values())
             hint = ". ".join(kind._start_hint for kind in _PROVIDERS.values())
-            raise ServerUnavailableError(f"no server was found: neither {kinds} answers", hint=hint, refused=True)
+            raise ServerUnavailableError(
+                f"the registry is empty: neither {kinds} was found, and no provider registered", hint=hint, refused=True
+            )
         raise none_available(failures)
 
     def close(self) -> None:

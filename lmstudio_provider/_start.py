@@ -50,7 +50,7 @@ def start_server(*, timeout: float = 30.0, port: int | None = None, settings: An
     endpoint = _look(urls, deadline)
     if endpoint is not None:
         return endpoint
-    missing = f"no server answers at {', '.join(urls)}"
+    missing = f"no LM Studio answers at {', '.join(urls)}"
     if not _is_here(next(iter(urls))):
         raise _failure(
             f"{missing}, from {config.base_url_source}: that is another machine",
@@ -105,7 +105,7 @@ def _wait(command: _Command, urls: dict[str, str | None], deadline: Deadline, co
             command.kill()
             said = _shown(command.output(), config)
             raise _failure(
-                f"'{command}' {how}, and no server answers at {', '.join(urls)}"
+                f"'{command}' {how}, and no LM Studio answers at {', '.join(urls)}"
                 + (f" after {deadline.seconds:g} s" if over else "")
                 + (f"; it said: {said}" if said else "; it said nothing"),
                 f"{_BY_HAND}, where its log is, too" + ("; or raise timeout= (seconds)" if over else ""),

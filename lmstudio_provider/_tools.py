@@ -60,7 +60,7 @@ class ToolRun(NamedTuple):
 
 def run_tools(
     provider: Chats,
-    messages: ChatInput,
+    messages: ChatInput | str,
     tools: Sequence[Tool | Callable[..., Any]],
     *,
     max_rounds: int = 10,
@@ -71,6 +71,7 @@ def run_tools(
 ) -> ToolRun:
     """Let the model call ``tools`` (functions, or Tools with a function) until it answers in words.
 
+    ``messages`` is a conversation, a ChatRequest, or the user's text.
     Arguments are checked against the hints of the function and converted to what they say. Arguments that do not fit,
     an unknown tool, an exception in a function, and a call that ``confirm`` says no to are told to the model as the
     result of that call. After ``max_rounds`` rounds of calls the model is asked once more, with ``tool_choice="none"``;
@@ -90,6 +91,7 @@ def run_tools(
     runner = _Runner(offered, confirm, tell)
     if len({tool.name for tool in offered}) < len(offered):
         raise InvalidRequestError(f"two tools have the same name: {', '.join(tool.name for tool in offered)}")
+    messages = [Message.user(messages)] if isinstance(messages, str) else messages
     given = messages if isinstance(messages, ChatRequest) else ChatRequest(messages)
     request = dataclasses.replace(
         given, tools=offered, tool_choice=overrides.pop("tool_choice", given.tool_choice), messages=list(given.messages)

@@ -290,3 +290,6 @@ class Health:
     latency_s: float | None = None
     models: tuple[str, ...] = ()
     error: ProviderError | None = None
+
+    def __bool__(self) -> bool:
+        return self.ok

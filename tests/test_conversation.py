@@ -32,6 +32,11 @@ def lm():
         yield lm
 
 
+class Nobody:
+    def chat(self, request, **overrides):
+        raise AssertionError("nobody is asked")
+
+
 def texts(conversation):
     return [message.content for message in conversation.messages]
 
@@ -45,7 +50,7 @@ def texts(conversation):
 )
 def test_arguments_that_cannot_work_are_refused(arguments, said):
     with pytest.raises(InvalidRequestError, match=said):
-        Conversation(None, **arguments)
+        Conversation(Nobody(), **arguments)
 
 
 def test_a_call_that_fails_leaves_no_half_turn(lm, closed_port):
@@ -107,7 +112,7 @@ def test_a_file_that_is_no_conversation_is_refused_and_changes_nothing(lm, tmp_p
 
 def test_a_file_that_is_not_there_is_named(tmp_path):
     with pytest.raises(ConfigurationError, match=r"none\.json"):
-        Conversation(None).load(tmp_path / "none.json")
+        Conversation(Nobody()).load(tmp_path / "none.json")
 
 
 def test_a_file_that_cannot_be_written_is_named_and_nothing_is_left(lm, tmp_path):
@@ -201,7 +206,7 @@ def test_a_question_over_the_budget_is_sent_alone_and_shown_until_the_next(lm):
 
 def test_images_and_tool_calls_count():
     counted = []
-    conversation = Conversation(None, token_budget=500, count_tokens=lambda text: counted.append(text) or 1)
+    conversation = Conversation(Nobody(), token_budget=500, count_tokens=lambda text: counted.append(text) or 1)
     conversation._turns = [(Message.user("look", images=PNG), Message.assistant("ok"))] * 2
     assert len(conversation.messages) == 2
 
@@ -319,4 +324,20 @@ def test_a_path_that_is_none_is_refused(lm, path):
 
 def test_a_counter_that_cannot_be_called_is_refused():
     with pytest.raises(InvalidRequestError, match="count_tokens"):
-        Conversation(None, count_tokens="cl100k")
+        Conversation(Nobody(), count_tokens="cl100k")
+
+
+def test_what_is_no_provider_is_refused():
+    with pytest.raises(InvalidRequestError, match=r"Conversation\(lm, system_prompt\)"):
+        Conversation("You are brief.")
+
+
+def test_load_on_the_class_says_how_it_is_called(lm, tmp_path):
+    with pytest.raises(InvalidRequestError, match=r"Conversation\(lm\)\.load\(path\)"):
+        Conversation.load(lm, tmp_path / "chat.json")
+
+
+def test_the_name_of_the_temporary_file_is_not_shown(lm, tmp_path):
+    with pytest.raises(ConfigurationError) as caught:
+        Conversation(lm).save(tmp_path / "none" / "chat.json")
+    assert ".tmp" not in str(caught.value)

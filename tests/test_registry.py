@@ -149,7 +149,7 @@ def test_the_first_available_is_had_without_waiting_for_those_after_it(registry,
 
 def test_an_empty_registry_has_nothing_available(registry):
     assert registry.available() == []
-    with pytest.raises(ServerUnavailableError, match="no server was found"):
+    with pytest.raises(ServerUnavailableError, match="the registry is empty"):
         registry.first_available()
 
 

@@ -156,7 +156,9 @@ def test_a_command_that_fails_in_silence_is_told_so(lms, closed_port):
 
 def test_a_command_that_starts_nothing_is_told_after_the_timeout(lms, closed_port, called):
     lms("print('Success! Server is now running')")
-    with pytest.raises(ServerUnavailableError, match=r"exit status 0, and no server answers .* after 0\.5 s") as caught:
+    with pytest.raises(
+        ServerUnavailableError, match=r"exit status 0, and no LM Studio answers .* after 0\.5 s"
+    ) as caught:
         start_server(port=closed_port, timeout=0.5)
     assert "Success!" in str(caught.value)
     assert "timeout=" in caught.value.hint

@@ -366,3 +366,23 @@ def test_a_callback_that_fails_is_told_also_where_the_provider_fails():
         run_tools(
             Scripted([call("add", {"numbers": [1]})], ServerError("boom")), ASK, [add], on_event=lambda event: 1 / 0
         )
+
+
+def test_a_text_is_one_message_of_the_user():
+    scripted = Scripted("Fine.")
+    run = run_tools(scripted, "How is the weather?", [add])
+    assert [message.content for message in run.messages] == ["How is the weather?", "Fine."]
+
+
+def test_a_function_among_the_tools_of_a_chat_says_what_to_write():
+    with pytest.raises(InvalidRequestError, match=r"Tool\.from_function"):
+        ChatRequest(ASK, tools=[add])
+
+
+def test_the_method_of_a_class_says_what_is_missing():
+    class Clock:
+        def now(self) -> str:
+            return "noon"
+
+    with pytest.raises(ConfigurationError, match="method of an instance"):
+        Tool.from_function(Clock.now)

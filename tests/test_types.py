@@ -8,6 +8,7 @@ from lmstudio_provider import (
     Chunk,
     Completion,
     ConfigurationError,
+    Health,
     Limits,
     ModelInfo,
     Timeouts,
@@ -69,3 +70,8 @@ def test_a_chunk_is_nothing_unless_told():
 
 def test_only_an_embedding_model_cannot_chat():
     assert [ModelInfo("m", kind).can_chat for kind in ("llm", "vlm", "embedding")] == [True, True, False]
+
+
+def test_health_is_true_where_it_is_ok():
+    assert Health(True)
+    assert not Health(False)

@@ -347,3 +347,17 @@ def test_capabilities_that_the_list_does_not_tell_are_asked_for(sample):
 def test_models_are_listed_where_nothing_more_can_be_had():
     (model,) = models_reply({"models": [{"name": "m"}]}, nothing)
     assert (model.id, model.type, model.vision, model.loaded) == ("m", "llm", None, None)
+
+
+@pytest.mark.parametrize(("effort", "think"), [("none", False), ("low", "low"), ("high", "high")])
+def test_the_effort_of_reasoning_has_another_name(effort, think):
+    body = body_of(extra={"reasoning_effort": effort})
+    assert body["think"] is think or body["think"] == think
+    assert "reasoning_effort" not in body
+
+
+def test_an_lm_studio_is_told_by_how_it_does_not_know_an_endpoint():
+    body = {"error": "Unexpected endpoint or method. (POST /api/chat)"}
+    error = find_error(200, {}, json.dumps(body).encode(), body, Asked("m"))
+    assert type(error) is EndpointNotFoundError
+    assert "LMStudioProvider" in error.hint

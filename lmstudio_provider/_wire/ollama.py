@@ -145,6 +145,9 @@ def _call(
     if request.ttl is not None:
         body["keep_alive"] = request.ttl
     extra = dict(request.extra)
+    if "reasoning_effort" in extra:  # which is what LM Studio calls it
+        effort = extra.pop("reasoning_effort")
+        body["think"] = False if effort == "none" else effort
     more = extra.pop("options", {})
     body.update(extra)
     body["options"] = {**options, **more} if isinstance(more, Mapping) else more

@@ -40,6 +40,12 @@ _ENDPOINT = Meaning(
     "Check the base URL, and the version of Ollama",
     texts=("404 page not found",),
 )
+_NOT_OLLAMA = Meaning(
+    EndpointNotFoundError,
+    "the server does not know this endpoint, and says so as LM Studio does",
+    "Ask it with LMStudioProvider; discover() tells what runs where",
+    texts=("unexpected endpoint",),
+)
 _RATE = Meaning(RateLimitError, "the server has too many requests", "Ask again later", texts=("server busy",))
 _REQUEST = Meaning(InvalidRequestError, "the server refused the request", "")
 _FAILED = Meaning(ServerError, "the server failed", "See its log, as Ollama's documentation on troubleshooting says")
@@ -71,6 +77,7 @@ _KNOWN = [
         texts=("not found, try pulling", "file does not exist", "model '", 'model "'),
     ),
     _AUTHENTICATION,
+    _NOT_OLLAMA,
     _ENDPOINT,
     _RATE,
 ]
