@@ -83,9 +83,9 @@ def candidates(settings: Any, hosts: Iterable[str] = ()) -> dict[str, str | None
         config = lookup.config()
         (configured if lookup.find("base_url") else defaults).append((config.base_url.text, config.authorization))
         defaults.append((names.default_url, None))
-    port = _port_of_lm_studio()
-    if port is not None:
-        configured.append((f"http://localhost:{port}", None))
+    own = lm_studio_url()
+    if own is not None:
+        configured.append((own, None))
     for url, authorization in [*configured, *defaults, *_named(hosts)]:
         found[url] = found.get(url) or authorization
     return found
@@ -103,8 +103,8 @@ def _named(hosts: object) -> list[tuple[str, str | None]]:
     return found
 
 
-def _port_of_lm_studio() -> int | None:
-    """The port in LM Studio's settings file; that there is none, or nothing of use in it, is no error."""
+def lm_studio_url() -> str | None:
+    """Where LM Studio's own settings file has its server; that there is none, or nothing of use in it, is no error."""
     path = Path(os.path.expanduser("~"), _LM_STUDIO_FILE)  # noqa: PTH111 (Path.expanduser raises where there is no home)
     try:
         if not path.is_file():  # opening a pipe would wait for a writer
@@ -115,7 +115,7 @@ def _port_of_lm_studio() -> int | None:
         return None
     # Which interface it listens on besides does not matter: only loopback is asked.
     port = value.get("port") if isinstance(value, dict) else None
-    return port if type(port) is int and 0 < port < 65536 else None
+    return f"http://localhost:{port}" if type(port) is int and 0 < port < 65536 else None
 
 
 def probe(urls: Mapping[str, str | None], deadline: Deadline) -> list[Endpoint]:

@@ -9,7 +9,7 @@ import time
 from concurrent.futures import Future, as_completed
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from contextlib import AbstractContextManager
-from typing import TYPE_CHECKING, Any, Callable, Collection, Iterable, Literal, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Callable, Collection, Iterable, Literal, Mapping, TypeVar, overload
 
 from ._exceptions import ConfigurationError, ProviderError, RequestTimeoutError, ServerUnavailableError
 from ._exchange import Deadline
@@ -289,6 +289,9 @@ class Failover(Provider):
         check_seconds("deadline", None if seconds is UNSET else seconds)
         deadline = Deadline(seconds, time.monotonic()) if isinstance(seconds, (int, float)) else None
         failures: list[tuple[Provider, ProviderError | None]] = []
+        tools = given.get("tools")
+        if isinstance(tools, Iterable) and not isinstance(tools, (str, Mapping)):
+            given["tools"] = list(tools)  # an iterator would be empty for the second provider
         while turn := self._rota.next([provider for provider, _ in failures]):
             provider = turn.member.provider
             if deadline is not None and failures:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from concurrent.futures import TimeoutError as FutureTimeoutError
 from typing import Iterable, Iterator, Sequence
 
 from ._exceptions import ProviderError, ServerUnavailableError
@@ -25,8 +24,11 @@ def check_health(providers: Iterable[Provider], timeout: float | None) -> Iterat
             health = future.result(None if end is None else max(0.0, end - time.monotonic()))
         except ProviderError as error:
             health = Health(False, error=error)
-        except FutureTimeoutError:
-            health = Health(False, error=ProviderError("its health check did not come to an end in time"))
+        except Exception as error:  # of a third party's provider: whatever it is, this one is not available
+            if not future.done():
+                health = Health(False, error=ProviderError("its health check did not come to an end in time"))
+            else:
+                health = Health(False, error=ProviderError(f"its health check failed: {type(error).__name__}: {error}"))
         yield provider, health
 
 

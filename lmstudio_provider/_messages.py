@@ -35,7 +35,7 @@ class Message:
             hint = "There are 'system', 'user', 'assistant' and 'tool'; a dict may have any other"
             raise InvalidRequestError(f"Message: role={self.role!r} is unknown", hint=hint)
         if self.content is not None and not isinstance(self.content, str):
-            all_of("Message: content", self.content, Mapping)
+            object.__setattr__(self, "content", list(all_of("Message: content", self.content, Mapping)))
         for name in ("name", "tool_call_id"):
             if not isinstance(getattr(self, name), (str, type(None))):
                 raise InvalidRequestError(f"Message: {name}={getattr(self, name)!r} is no text")

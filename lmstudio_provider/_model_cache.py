@@ -44,8 +44,12 @@ class ModelCache:
         self._models = tuple(models)
         self._filled_at = time.monotonic()
 
-    def forget(self) -> None:
-        """Count what is known as old, because it has been changed; until it is asked for again it is shown."""
+    def forget(self, gone: str | None = None) -> None:
+        """Count what is known as old, because it has been changed; until it is asked for again it is shown.
+
+        The model that is ``gone`` is not; a name without a tag means the tag ``latest``.
+        """
+        self._models = tuple(each for each in self._models if gone is None or each.id not in (gone, f"{gone}:latest"))
         self._filled_at = None
 
     def ensure(self, fetch: Callable[[], object], eager: bool) -> None:

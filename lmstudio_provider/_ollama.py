@@ -19,9 +19,10 @@ def _tidy(host: str) -> str:
     host = host.strip().strip("\"'").strip()
     if host.startswith(":") and not host.startswith("::"):
         return f"127.0.0.1{host}"
-    if "://" not in host and "[" not in host and host.count(":") > 1:
+    if "://" not in host and not {"[", "@", "/"}.intersection(host) and host.count(":") > 1:
         return f"[{host}]"
-    return "https://ollama.com" if host == "ollama.com" else host
+    # Ollama's own servers take the key over TLS alone, whatever of this is left out.
+    return "https://ollama.com" if host.rstrip("/") in ("ollama.com", "ollama.com:443") else host
 
 
 class OllamaProvider(HTTPProvider):
@@ -76,6 +77,8 @@ class OllamaProvider(HTTPProvider):
                 for line in lines:
                     progress = meter.update(*ollama.pull_line(line))
                     callback(progress)
+                    if progress.status == "success":
+                        break
             if progress.status != "success":
                 raise StreamInterruptedError(
                     f"the download of {model!r} stopped at {progress.status!r}, without its end",
@@ -85,15 +88,14 @@ class OllamaProvider(HTTPProvider):
         except ProviderError as error:
             error.progress = progress
             raise
-        finally:
-            callback.warn()
+        callback.warn()
         session.cache.forget()
 
     def delete(self, model: str) -> None:
         """Delete ``model`` from the server's disk. Raises ModelNotFoundError where it is not there."""
         session, plan = self._where(UNSET, UNSET)
         session.ask(ollama.delete_call(_name(model)), plan)
-        session.cache.forget()
+        session.cache.forget(model)
 
     def version(self) -> str:
         """The version of the server, such as "0.33.0"."""

@@ -20,5 +20,8 @@ def begin(function: Callable[..., _Value], *arguments: object) -> Future[_Value]
         except BaseException as error:
             future.set_exception(error)
 
-    threading.Thread(target=run, name="lmstudio-ask", daemon=True).start()
+    try:
+        threading.Thread(target=run, name="lmstudio-ask", daemon=True).start()
+    except RuntimeError:  # no more threads: it is asked by this one
+        run()
     return future

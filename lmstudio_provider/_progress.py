@@ -15,20 +15,23 @@ class Meter:
         self._clock = clock
         self._completed: dict[str, int] = {}
         self._totals: dict[str, int] = {}
-        # What was there before is no speed: a download may go on with one that was broken off.
-        self._begin: tuple[float, int] | None = None
+        # What each part had at first is no speed: a download may go on with one that was broken off.
+        self._before: dict[str, int] = {}
+        self._began: float | None = None
 
     def update(self, status: str, part: str | None, completed: int | None, total: int | None) -> Progress:
         """Note what is told of a ``part``, in bytes, and return how far all of them are."""
+        now = self._clock()
         if part is not None:
+            if completed:
+                self._before.setdefault(part, completed)
+                self._began = now if self._began is None else self._began
             self._completed[part] = max(self._completed.get(part, 0), completed or 0)
             self._totals[part] = max(self._totals.get(part, 0), total or 0, self._completed[part])
         done, whole = sum(self._completed.values()), sum(self._totals.values())
-        now = self._clock()
-        if self._begin is None and done:
-            self._begin = now, done
+        fresh = done - sum(self._before.values())
         speed = left = None
-        if self._begin is not None and now > self._begin[0] and done > self._begin[1]:
-            speed = (done - self._begin[1]) / (now - self._begin[0])
+        if self._began is not None and now > self._began and fresh > 0:
+            speed = fresh / (now - self._began)
             left = (whole - done) / speed
         return Progress(status, done, whole or None, speed, left)

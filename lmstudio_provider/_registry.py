@@ -7,7 +7,7 @@ from types import TracebackType
 from typing import Any, Iterator
 from urllib.parse import urlsplit
 
-from ._discovery import discover
+from ._discovery import discover, lm_studio_url
 from ._exceptions import ConfigurationError, ServerUnavailableError
 from ._health import check_health, none_available
 from ._lmstudio import LMStudioProvider
@@ -127,11 +127,13 @@ class Registry:
 def _where(kind: type[LocalServer], base_url: str, settings: Any) -> dict[str, Any]:
     """The arguments that lead to ``base_url``, and the token no further than to the URL that it was set for."""
     lookup = Settings(kind._names, {}, settings)
-    if lookup.find("base_url") is None:
-        return {"base_url": base_url}
-    if lookup.config().base_url.text == base_url:
-        return {}  # the setting itself, which may hold userinfo, and may change
-    return {"base_url": base_url, "api_token": False}
+    is_set = lookup.find("base_url") is not None
+    own = {lookup.config().base_url.text}
+    if not is_set and kind is LMStudioProvider:
+        own.add(lm_studio_url() or "")
+    if base_url not in own:
+        return {"base_url": base_url, "api_token": False}
+    return {} if is_set else {"base_url": base_url}  # the setting itself may hold userinfo, and may change
 
 
 def _address(base_url: str) -> str:

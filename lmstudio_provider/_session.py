@@ -139,10 +139,13 @@ class Session:
                 while data:
                     data = reply.read_piece()
                     for event in reader.feed(data) if data else reader.finish():
-                        self._raise_error(200, {}, json.dumps(event).encode(), event, self._asked(call, plan))
+                        if isinstance(event, dict) and event.get("error"):
+                            self._raise_error(200, {}, json.dumps(event).encode(), event, self._asked(call, plan))
                         yield event
             except ServerUnavailableError as error:
-                raise StreamInterruptedError(f"the stream broke off: {error.message}", sent=True) from error.__cause__
+                raise StreamInterruptedError(
+                    f"the stream broke off: {error.message}", hint="Ask again", sent=True
+                ) from error.__cause__
             finally:
                 reply.drop()
 
@@ -150,7 +153,7 @@ class Session:
         reply = self._send(call, plan, self._facts.dialect.STREAM_TYPE)
         kind = (reply.headers.get("Content-Type") or "").lower()
         # An error comes as JSON, also under 200; a proxy's page as HTML. Anything else is taken for a stream.
-        if not 200 <= reply.status < 300 or "json" in kind.replace("x-ndjson", "") or "html" in kind:
+        if not 200 <= reply.status < 300 or "json" in kind.replace("ndjson", "") or "html" in kind:
             self._value(reply, call, plan)
             raise ProtocolError(
                 f"a stream was asked for, and {kind!r} came",

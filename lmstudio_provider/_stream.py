@@ -260,8 +260,15 @@ class Stream(Iterator[Chunk]):
     def _over(self, completion: Completion, error: BaseException | None) -> None:
         if self._completion is None:
             self._completion = completion
-            for function in self._callbacks:
-                try:
-                    function(completion, error)
-                except Exception:
-                    logger.exception("a callback at the end of a stream failed; the reply is not affected")
+            with contextlib.ExitStack() as stack:  # all of them are called, also where one is interrupted
+                for function in reversed(self._callbacks):
+                    stack.callback(_call, function, completion, error)
+
+
+def _call(
+    function: Callable[[Completion, BaseException | None], object], completion: Completion, error: BaseException | None
+) -> None:
+    try:
+        function(completion, error)
+    except Exception:
+        logger.exception("a callback at the end of a stream failed; the reply is not affected")

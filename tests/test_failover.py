@@ -13,6 +13,7 @@ from lmstudio_provider import (
     Failover,
     InvalidRequestError,
     LMStudioProvider,
+    Message,
     ModelNotFoundError,
     ProviderClosedError,
     ProviderError,
@@ -546,3 +547,23 @@ def test_a_failover_of_failovers_works(simulator):
     inner = failover_of(Plugin("a", error=refused()), id="inner")
     with failover_of(inner, LMStudioProvider(simulator.url, refresh=False)) as failover:
         assert failover.complete("Hi").provider_id == "lm-studio"
+
+
+def test_tools_from_a_generator_reach_the_second_provider(closed_port, simulator):
+    tools = (Tool(name) for name in ["now"])
+    first, second = LMStudioProvider(f"127.0.0.1:{closed_port}", refresh=False), LMStudioProvider(simulator.url)
+    with Failover([first, second]) as failover:
+        assert failover.chat([Message.user("Hi")], tools=tools).tool_calls[0].name == "now"
+
+
+def test_a_recorder_that_is_interrupted_leaves_nobody_busy(simulator):
+    class Interrupted:
+        def record(self, record, /):
+            raise KeyboardInterrupt
+
+    first = LMStudioProvider(simulator.url, id="first", usage=Interrupted())
+    second = LMStudioProvider(simulator.url, id="second")
+    with Failover([first, second], balance="least_busy") as failover:
+        with pytest.raises(KeyboardInterrupt):
+            list(failover.stream("Hi"))
+        assert [len(member.calls) for member in failover._rota.members] == [0, 0]

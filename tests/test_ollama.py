@@ -19,6 +19,7 @@ from lmstudio_provider import (
     StreamInterruptedError,
 )
 from lmstudio_provider._progress import Meter
+from lmstudio_provider.simulator import SimulatedOllama
 
 LINES = "application/x-ndjson"
 
@@ -228,3 +229,48 @@ def test_usage_is_recorded_under_ollama(httpserver, sample):
     (record,) = usage.records
     assert (record.provider_id, record.api_key_hash, record.operation) == ("ollama", "ollama-local", "stream")
     assert (record.prompt_tokens, record.completion_tokens, record.status) == (26, 3, "ok")
+
+
+@pytest.mark.parametrize(
+    ("host", "url"),
+    [
+        ("user:secret@gpu-box:8080", "http://gpu-box:8080"),
+        ("ollama.com/", "https://ollama.com"),
+        ("ollama.com:443", "https://ollama.com"),
+    ],
+)
+def test_ollama_host_with_userinfo_or_in_the_cloud(monkeypatch, host, url):
+    monkeypatch.setenv("OLLAMA_HOST", host)
+    with OllamaProvider(refresh=False) as provider:
+        assert provider.base_url == url
+
+
+def test_a_download_is_over_when_it_says_so(raw_server):
+    head = b"HTTP/1.1 200 OK\r\nContent-Type: application/ndjson\r\nContent-Length: 999\r\n\r\n"
+    server = raw_server(head + b'{"status": "success"}\n')
+    with OllamaProvider(server.url, refresh=False) as provider:
+        assert provider.pull("m") is None
+
+
+def test_the_speed_leaves_out_what_each_layer_had_before():
+    now = [0.0]
+    meter = Meter(lambda: now[0])
+    meter.update("pulling", "a", 1, 1000)
+    now[0] = 1.0
+    meter.update("pulling", "a", 101, 1000)
+    progress = meter.update("pulling", "b", 5_000, 10_000)
+    assert progress.bytes_per_second == 100.0
+    assert progress.completed_bytes == 5101
+
+
+def test_a_failed_download_is_told_before_a_failed_callback(httpserver, ollama, sample):
+    pulled(httpserver, sample("ollama_pull_stream_error.ndjson"))
+    with pytest.raises(ModelNotFoundError):
+        ollama.pull("no-such-model", lambda progress: 1 / 0)
+
+
+def test_a_deleted_model_is_no_longer_chosen():
+    with SimulatedOllama(models=["first", "second"]) as server, OllamaProvider(server.url, refresh=False) as provider:
+        provider.refresh_models()
+        provider.delete("first")
+        assert provider.complete("Hi").model == "second:latest"

@@ -101,10 +101,12 @@ def test_what_is_down_or_raises_is_not_available_and_harms_nobody(registry, simu
     assert [each.id for each in registry.available()] == ["up", "plugin"]
 
 
-def test_a_mistake_in_a_health_check_is_raised(registry):
-    registry.register(Raising(error=KeyError("oops")))
-    with pytest.raises(KeyError, match="oops"):
-        registry.available()
+def test_a_mistake_in_a_health_check_is_told_and_takes_nobody_else_down(registry):
+    registry.register(Raising("broken", error=KeyError("oops")))
+    with pytest.raises(ServerUnavailableError, match="KeyError: 'oops'"):
+        registry.first_available()
+    registry.register(Plugin("fine"))
+    assert [provider.id for provider in registry.available()] == ["fine"]
 
 
 def test_all_are_asked_at_once(registry):

@@ -17,6 +17,7 @@ from lmstudio_provider import (
     ModelNotFoundError,
     ProtocolError,
     RateLimitError,
+    RequestTimeoutError,
     ServerError,
     StreamInterruptedError,
     TextRequest,
@@ -361,3 +362,91 @@ def test_an_lm_studio_is_told_by_how_it_does_not_know_an_endpoint():
     error = find_error(200, {}, json.dumps(body).encode(), body, Asked("m"))
     assert type(error) is EndpointNotFoundError
     assert "LMStudioProvider" in error.hint
+
+
+# What was odd
+
+
+HUGE = int("9" * 400)
+
+
+@pytest.mark.parametrize("name", ["eval_duration", "prompt_eval_duration", "load_duration", "eval_count"])
+@pytest.mark.parametrize("figure", [HUGE, 1e999, float("nan"), -1, True, "1", [1]])
+def test_figures_that_cannot_be_harm_no_reply(name, figure):
+    value = {"message": {"content": "Hi"}, "done": True, "eval_count": 3, name: figure}
+    assert reply(value, asked(), 1.0).text == "Hi"
+    stream = OllamaStream(asked(), Asked("asked"), 0.0)
+    stream.feed(value)
+    assert stream.completion().text == "Hi"
+
+
+@pytest.mark.parametrize("running", [[{"name": ["a"]}], [{}], [None], {}, None])
+def test_running_models_of_an_odd_shape_harm_no_list(running):
+    (model,) = models_reply({"models": [{"name": "m", "capabilities": []}]}, lambda call: {"models": running})
+    assert model.id == "m"
+
+
+def test_a_list_that_is_told_in_part_is_no_list():
+    def ask(call):
+        if call.path == "/api/show":
+            raise RequestTimeoutError("too late")
+        return {"models": []}
+
+    with pytest.raises(RequestTimeoutError):
+        models_reply({"models": [{"name": "m"}]}, ask)
+
+
+@pytest.mark.parametrize("tool", [{"function": "f"}, {"function": [1]}, {"function": {}}, {}])
+def test_a_tool_without_a_function_is_refused(tool):
+    with pytest.raises(InvalidRequestError, match=r"tools\[0\]"):
+        body_of(tools=[tool])
+
+
+def test_an_overflow_with_numbers_without_end_is_one_all_the_same():
+    body = {"error": f"request ({'9' * 5000} tokens) exceeds the available context size (9 tokens)"}
+    assert type(find_error(400, {}, b"", body, Asked("m"))) is ContextLengthError
+
+
+def test_what_a_dict_has_besides_goes_along():
+    message = {"role": "user", "content": "See", "images": ["aGk="], "thinking": "t"}
+    assert body_of([message])["messages"] == [message]
+
+
+def test_a_part_whose_text_is_none_is_refused():
+    with pytest.raises(InvalidRequestError, match="NoneType"):
+        body_of([{"role": "user", "content": [{"type": "text", "text": None}]}])
+
+
+def test_parts_from_a_generator_are_sent():
+    parts = ({"type": "text", "text": each} for each in ("a", "b"))
+    assert body_of([Message("user", parts)])["messages"] == [{"role": "user", "content": "ab"}]
+
+
+def test_the_end_of_a_stream_needs_no_message():
+    lines = [{"message": {"content": "Hi"}}, {"done": True, "done_reason": "stop"}]
+    _, completion = streamed(b"".join(json.dumps(line).encode() + b"\n" for line in lines))
+    assert (completion.text, completion.finish_reason) == ("Hi", "stop")
+
+
+def test_calls_that_are_none_are_no_calls():
+    _, completion = streamed(
+        json.dumps({"message": {"content": "Hi", "tool_calls": [None]}, "done": True}).encode() + b"\n"
+    )
+    assert (completion.tool_calls, completion.finish_reason) == ((), "stop")
+
+
+def test_vectors_of_several_lengths_are_none():
+    with pytest.raises(ProtocolError):
+        embed_reply({"embeddings": [[1.0, 2.0], [3.0]]}, asked(), 2)
+
+
+def test_a_server_that_forbids_does_not_want_a_token():
+    error = find_error(403, {}, b"", None, Asked("m"))
+    assert "forbids" in error.message
+    assert "token" not in error.message
+
+
+def test_a_result_of_an_unknown_call_has_no_name_of_a_tool():
+    assert body_of([Message.tool("unknown", "1")])["messages"] == [
+        {"role": "tool", "content": "1", "tool_call_id": "unknown"}
+    ]

@@ -123,7 +123,7 @@ def fault_error(
             said = ""  # it repeats the beginning of a malformed token
         if asked.token_source:
             what += f" that came from {asked.token_source}"
-        else:
+        elif status != 403:  # which forbids, whatever one gives
             what = "the server wants an API token, and none was given"
     elif meaning.error is ContextLengthError:
         data["prompt_tokens"], data["context_length"] = prompt, context = _tokens(fault)
@@ -148,12 +148,14 @@ def fault_error(
 
 _TOKENS = [
     # The tokens of the prompt, then those that fit: the wordings of 0.3.x, 0.3.18 to 0.4.x, 0.4.20 on, and 0.2.x.
-    re.compile(r"keep the first (?P<prompt>\d+) tokens.*context length of only (?P<context>\d+)", re.S),
-    re.compile(r"n_keep: *(?P<prompt>\d+) *>= *n_ctx: *(?P<context>\d+)"),
-    re.compile(r"request \((?P<prompt>\d+) tokens\) exceeds the available context size \((?P<context>\d+) tokens\)"),
-    re.compile(r"Input length (?P<prompt>\d+) exceeds context length (?P<context>\d+)"),
+    re.compile(r"keep the first (?P<prompt>\d{1,15}) tokens.*context length of only (?P<context>\d{1,15})", re.S),
+    re.compile(r"n_keep: *(?P<prompt>\d{1,15}) *>= *n_ctx: *(?P<context>\d{1,15})"),
+    re.compile(
+        r"request \((?P<prompt>\d{1,15}) tokens\) exceeds the available context size \((?P<context>\d{1,15}) tokens\)"
+    ),
+    re.compile(r"Input length (?P<prompt>\d{1,15}) exceeds context length (?P<context>\d{1,15})"),
     # llama-cpp-python's server.
-    re.compile(r"maximum context length is (?P<context>\d+) tokens.*\((?P<prompt>\d+) in", re.S),
+    re.compile(r"maximum context length is (?P<context>\d{1,15}) tokens.*\((?P<prompt>\d{1,15}) in", re.S),
 ]
 
 

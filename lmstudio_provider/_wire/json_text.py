@@ -43,7 +43,8 @@ def text_or_none(value: object) -> str | None:
 
 def number(value: object) -> Any:
     """``value`` where it is a number, else None."""
-    return value if isinstance(value, (int, float)) and not isinstance(value, bool) else None
+    # What is larger than any figure of a reply can be no float, or makes one that is no number.
+    return value if isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) < 2**63 else None
 
 
 def count(value: object) -> int | None:

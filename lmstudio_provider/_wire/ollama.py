@@ -6,7 +6,13 @@ import dataclasses
 import json
 from typing import Any, Callable, Mapping, Sequence
 
-from .._exceptions import InvalidRequestError, ProtocolError, ProviderError
+from .._exceptions import (
+    InvalidRequestError,
+    ProtocolError,
+    ProviderClosedError,
+    ProviderError,
+    RequestTimeoutError,
+)
 from .._messages import Message, Tool, to_json
 from .._requests import ChatRequest, TextRequest
 from .._structured import structure_of
@@ -38,7 +44,7 @@ def models_reply(value: Any, ask: Callable[[Call], Any]) -> list[ModelInfo]:
     running = _or_nothing(ask, Call("GET", "/api/ps")).get("models")
     if not isinstance(running, list):
         return [_model(name, entry, ask) for name, entry in entries]
-    loaded = {each.get("name"): each for each in running if isinstance(each, dict)}
+    loaded = {str(each.get("name")): each for each in running if isinstance(each, dict)}
     return [
         dataclasses.replace(
             _model(name, entry, ask),
@@ -69,6 +75,8 @@ def _or_nothing(ask: Callable[[Call], Any], call: Call) -> dict[str, Any]:
     """What else the server tells; a list of models is worth having without it."""
     try:
         value = ask(call)
+    except (RequestTimeoutError, ProviderClosedError):
+        raise  # a list of which a part was not told would be taken for the whole
     except ProviderError:
         return {}
     return value if isinstance(value, dict) else {}
@@ -115,7 +123,7 @@ def chat_call(request: ChatRequest, model: str, stream: bool) -> Call:
     """Ask for the next message. Raises InvalidRequestError for what Ollama does not take."""
     body: dict[str, Any] = {"model": model, "messages": _messages(request.messages)}
     tools = [_tool(tool) for tool in request.tools]
-    names = [str((tool.get("function") or {}).get("name")) for tool in tools]
+    names = [_tool_name(position, tool) for position, tool in enumerate(tools)]
     # There is no tool_choice: not to offer a tool is all that can be done.
     if request.tool_choice == "none":
         tools = []
@@ -154,6 +162,14 @@ def _call(
     return Call("POST", path, to_json(body, "the request").encode("ascii"), model, tools)
 
 
+def _tool_name(position: int, tool: Mapping[str, Any]) -> str:
+    function = tool.get("function")
+    name = function.get("name") if isinstance(function, Mapping) else None
+    if not isinstance(name, str):
+        raise InvalidRequestError(f"tools[{position}] has no function with a name", hint="Give Tools, or OpenAI's form")
+    return name
+
+
 def _tool(tool: Tool | Mapping[str, Any]) -> dict[str, Any]:
     if not isinstance(tool, Tool):
         return dict(tool)
@@ -163,7 +179,13 @@ def _tool(tool: Tool | Mapping[str, Any]) -> dict[str, Any]:
 
 def _messages(messages: Sequence[Message | Mapping[str, Any]]) -> list[dict[str, Any]]:
     names: dict[str, str] = {}  # of the tools, by the ids of their calls
-    return [_message(each if isinstance(each, Message) else Message.from_dict(each), names) for each in messages]
+    return [_message(each, names) if isinstance(each, Message) else _dict(each, names) for each in messages]
+
+
+def _dict(message: Mapping[str, Any], names: dict[str, str]) -> dict[str, Any]:
+    """A dict in OpenAI's form, with what else Ollama takes as it is."""
+    more = {name: message[name] for name in ("images", "thinking", "tool_name") if name in message}
+    return {**_message(Message.from_dict(message), names), **more}
 
 
 def _message(message: Message, names: dict[str, str]) -> dict[str, Any]:
@@ -181,7 +203,9 @@ def _message(message: Message, names: dict[str, str]) -> dict[str, Any]:
             for call in message.tool_calls
         ]
     if message.role == "tool":
-        wire["tool_name"] = message.name or names.get(message.tool_call_id or "", "")
+        name = message.name or names.get(message.tool_call_id or "")
+        if name:
+            wire["tool_name"] = name
         if message.tool_call_id:
             wire["tool_call_id"] = message.tool_call_id
     return wire
@@ -192,7 +216,10 @@ def _text(part: Mapping[str, Any]) -> str:
         raise InvalidRequestError(
             f"a part of type {part.get('type')!r} is not known to Ollama", hint="Send text and images"
         )
-    return str(part.get("text", ""))
+    text = part.get("text", "")
+    if not isinstance(text, str):
+        raise InvalidRequestError(f"the text of a part is {type(text).__name__}, not text")
+    return text
 
 
 def _image(part: Mapping[str, Any]) -> str:
@@ -239,6 +266,8 @@ def reply(value: Any, call: Call, duration_s: float) -> Completion:
 
 def said(value: Any) -> tuple[str, str, Any]:
     """Text, reasoning and tool calls of a reply, or of a line of one; raises ProtocolError."""
+    if isinstance(value, dict) and value.get("done") and value.get("message", value.get("response")) is None:
+        return "", "", None  # the end of a stream has nothing more to say
     where = value if isinstance(value, dict) and "response" in value else member(value, "message", dict, "the reply")
     texts = [where.get("response", where.get("content")), where.get("thinking")]
     for text in texts:
@@ -293,8 +322,8 @@ def embed_call(texts: Sequence[str], model: str) -> Call:
 def embed_reply(value: Any, call: Call, texts: int) -> Embeddings:
     """The vectors of so many ``texts``; raises ProtocolError."""
     vectors = [vector(each) for each in member(value, "embeddings", list, "the reply")]
-    if len(vectors) != texts:
-        raise ProtocolError(f"the reply has {len(vectors)} vectors for {texts} texts", sent=True)
+    if len(vectors) != texts or len({len(each) for each in vectors}) > 1:
+        raise ProtocolError(f"the reply has {len(vectors)} vectors for {texts} texts, or of several lengths", sent=True)
     tokens = count(value.get("prompt_eval_count"))
     usage = None if tokens is None else Usage(tokens, total_tokens=tokens)
     return Embeddings(vectors, text_or_none(value.get("model")) or call.model, call.model, usage)

@@ -37,7 +37,7 @@ class OllamaStream(GrowingReply):
         self._model = self._model or text_or_none(event.get("model"))
         if event.get("done"):
             self._last, self._usage, self.done = event, read_usage(event), True
-            self._finish_reason = finish_reason(event, self._calls > 0)
+            self._finish_reason = finish_reason(event, bool(self._tools.calls()))
         self._raw = "response" in event
         return self._chunk(content, reasoning) if self._raw else self._content(content, reasoning)
 
