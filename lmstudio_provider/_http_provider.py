@@ -216,7 +216,7 @@ def finished(completion: Completion, request: ChatRequest) -> Completion:
     if empty and completion.reasoning and completion.finish_reason == "length":
         warn(
             f"the answer is empty: reasoning took all of max_tokens={request.max_tokens}; raise it, or switch "
-            "reasoning off in LM Studio or with extra={'reasoning_effort': 'none'}",
+            "reasoning off with extra={'reasoning_effort': 'none'}",
             EmptyAnswerWarning,
         )
     return completion
@@ -243,9 +243,7 @@ def _hinting(session: Session, model: str) -> Iterator[None]:
         yield
     except (InvalidRequestError, ServerError, ModelNotFoundError, ProtocolError) as error:
         if error.sent and model not in known:
-            which = (
-                f"the server has {', '.join(known)}" if known else "load one, such as text-embedding-nomic-embed-text"
-            )
+            which = f"the server has {', '.join(known)}" if known else "load one, such as nomic-embed-text"
             error.hint = f"{model!r} may be no embedding model: {which}. {error.hint}".strip()
         raise
 

@@ -15,7 +15,7 @@ _PIECE_BYTES = 64 * 1024
 #: How long to wait for the end of a body whose content is complete, so that its connection can be used again.
 _DRAIN_S = 0.1
 #: What to do about a server that hangs up.
-HUNG_UP = "Ask again; if it happens each time, see the server's log: 'lms log stream', or LM Studio's Developer page"
+HUNG_UP = "Ask again; if it happens each time, see the server's log (of LM Studio: 'lms log stream')"
 
 
 def reason(error: BaseException) -> str:

@@ -216,7 +216,7 @@ def _token(setting: Setting) -> str:
     if not re.fullmatch(r"[\x21-\x7e]+", token):
         raise ConfigurationError(
             f"the API token from {setting.source} is no line of printable ASCII without blanks",
-            hint="LM Studio's tokens look like sk-lm-AbCd1234:0123456789abcdefghij",
+            hint="A token is one word; LM Studio's look like sk-lm-AbCd1234:0123456789abcdefghij",
         )
     return token
 

@@ -157,3 +157,16 @@ def test_a_model_is_pulled_and_deleted(server, sample):
     status, _, data = ask(server, "DELETE", "/api/delete", {"model": "new"})
     assert (status, data) == (200, b"")
     assert "new:latest" not in server.models
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        {"role": "user", "content": [{"type": "text", "text": "Hi"}]},
+        {"role": "assistant", "content": "", "tool_calls": [{"function": {"name": "f", "arguments": "{}"}}]},
+        {"role": "user", "content": "", "images": ["data:image/png;base64,aGk="]},
+    ],
+)
+def test_what_only_openai_writes_so_is_refused(server, message):
+    status, _, _ = post(server, "/api/chat", {"model": "chat-model", "messages": [message]})
+    assert status == 400

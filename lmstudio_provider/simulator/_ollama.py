@@ -87,6 +87,8 @@ class SimulatedOllama(StandIn):
         if not messages:
             empty = {"role": "assistant", "content": ""}
             return _json(_line(model, message=empty, done=True, done_reason="load"))
+        for each in messages:
+            _check(each)
         asked = {**body, "response_format": _openai_format(body.get("format"))}
         asked["reasoning_effort"] = "low" if body.get("think") else "none"
         generated = self._generated(asked, echo)
@@ -173,6 +175,20 @@ class SimulatedOllama(StandIn):
     def _load(self, name: str) -> None:
         if name not in self.loaded:
             self.loaded.append(name)
+
+
+def _check(message: Any) -> None:
+    """Refuse what Ollama's decoder refuses: OpenAI's forms of parts, arguments and images."""
+    message = message if isinstance(message, dict) else {}
+    calls = [call.get("function") or {} for call in message.get("tool_calls") or ()]
+    if not isinstance(message.get("content", ""), str):
+        raise RefusedError(error(400, "json: cannot unmarshal array into Go struct field ChatRequest.messages.content"))
+    if not all(isinstance(call.get("arguments", {}), dict) for call in calls):
+        raise RefusedError(
+            error(400, "json: cannot unmarshal string into Go struct field ChatRequest.messages.tool_calls")
+        )
+    if any(str(image).startswith("data:") for image in message.get("images") or ()):
+        raise RefusedError(error(400, "illegal base64 data at input byte 4"))
 
 
 def _tagged(name: str) -> str:
