@@ -8,7 +8,8 @@ from lmstudio_provider import ProviderError, Registry
 
 
 def main() -> None:
-    with Registry.local() as registry:
+    # Half a second is what it takes by itself; a machine that is loading a model may be slow to answer.
+    with Registry.local(timeout=2) as registry:
         provider = registry.first_available()
         print(f"{provider.display_name} at {provider.base_url} answers:")
         for text in provider.stream("Why is the sky blue? Answer in one sentence.").text():

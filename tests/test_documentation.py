@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from lmstudio_provider.simulator import SimulatedLMStudio
+from lmstudio_provider.simulator import SimulatedLMStudio, SimulatedOllama
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.rst").read_text(encoding="utf-8")
@@ -38,6 +38,13 @@ def test_the_readme_has_its_programs():
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.name)
 def test_an_example_runs_as_it_stands(simulator, path):
     assert run(path, url=simulator.url).strip()
+
+
+def test_the_example_for_whichever_is_running_talks_to_ollama_where_that_is_it(monkeypatch, closed_port):
+    with SimulatedOllama(replies=["Because of Rayleigh."]) as server:
+        monkeypatch.setenv("OLLAMA_HOST", server.url)
+        shown = run(ROOT / "examples" / "whichever.py", url=f"http://127.0.0.1:{closed_port}")
+        assert shown == f"Ollama (Local) at {server.url} answers:\nBecause of Rayleigh.\n"
 
 
 def test_the_quickstart_shows_everything_and_uses_the_server_that_answers():
