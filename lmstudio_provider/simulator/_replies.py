@@ -11,6 +11,8 @@ import threading
 from dataclasses import dataclass
 from typing import Any, Callable, Iterable, Iterator, Mapping, Union
 
+from ._examples import example
+
 #: A text, or a dict with any of "content", "reasoning_content", "tool_calls" (``{"name", "arguments"}`` each).
 Reply = Union[str, Mapping[str, Any]]
 #: Makes a reply out of the body of a request.
@@ -55,7 +57,8 @@ def echo(body: Mapping[str, Any]) -> Reply:
     results = list(itertools.takewhile(lambda message: message.get("role") == "tool", reversed(messages)))[::-1]
     if tools and not results and body.get("tool_choice") != "none":
         function = tools[0]["function"]
-        return {"tool_calls": [{"name": function["name"], "arguments": example(function.get("parameters") or {})}]}
+        arguments = example({"type": "object", **(function.get("parameters") or {})})
+        return {"tool_calls": [{"name": function["name"], "arguments": arguments}]}
     form = body.get("response_format") or {}
     said = " ".join(_said(message) for message in results or messages[-1:])
     what = "The tool answered" if results else "You said"
@@ -77,31 +80,6 @@ def _said(message: Mapping[str, Any]) -> str:
     if isinstance(content, list):
         return " ".join(part.get("text", "[image]") for part in content)
     return f"{content} [image]" if message.get("images") else str(content)
-
-
-def example(schema: Any, root: Any = None) -> Any:
-    """A short value that fits a JSON schema, as far as the stand-in knows it."""
-    root = schema if root is None else root
-    if not isinstance(schema, Mapping):
-        return "simulated"
-    if "$ref" in schema:
-        return example((root.get("$defs") or {}).get(schema["$ref"].rpartition("/")[2]), root)
-    for name in ("anyOf", "oneOf", "allOf"):
-        if schema.get(name):
-            return example(schema[name][0], root)
-    if "const" in schema or schema.get("enum"):
-        return schema["const"] if "const" in schema else schema["enum"][0]
-    kind = schema.get("type")
-    kind = kind[0] if isinstance(kind, list) else kind
-    if kind == "object" or (kind is None and "properties" in schema):
-        properties = schema.get("properties") or {}
-        return {name: example(properties.get(name), root) for name in schema.get("required", properties)}
-    if kind == "array":
-        first = [example(each, root) for each in schema.get("prefixItems", ())]
-        # What refers to something may refer to itself, and would have no end.
-        least = schema.get("minItems", 0 if "$ref" in (schema.get("items") or {}) else 1)
-        return first + [example(schema.get("items"), root)] * (least - len(first))
-    return {"integer": 1, "number": 1.0, "boolean": True, "null": None}.get(str(kind), "simulated")
 
 
 def vector(text: str, size: int = 32) -> list[float]:

@@ -1,0 +1,117 @@
+"""The JSON that the stand-in makes up for a schema, where nobody gave it a reply."""
+
+import json
+
+import pytest
+from plain_http import CHAT, HI, ask, chat_reply
+
+from lmstudio_provider.simulator import SimulatedLMStudio
+
+
+def form(schema):
+    return {"type": "json_schema", "json_schema": {"name": "answer", "strict": True, "schema": schema}}
+
+
+def made_up(schema):
+    with SimulatedLMStudio() as server:
+        return json.loads(chat_reply(server, response_format=form(schema))["choices"][0]["message"]["content"])
+
+
+@pytest.mark.parametrize(
+    ("schema", "says"),
+    [
+        ({"$ref": "#/$defs/missing"}, "#/$defs/missing"),
+        ({"$ref": "https://example.com/schema"}, "https://example.com/schema"),
+        ({"type": "object", "properties": {"next": {"$ref": "#"}}, "required": ["next"]}, "never ends"),
+        ({"anyOf": [{"$ref": "#"}]}, "never ends"),
+    ],
+)
+def test_a_schema_for_which_nothing_can_be_made_up_is_an_error_of_the_server(schema, says):
+    with SimulatedLMStudio() as server:
+        status, _, data = ask(server, "POST", CHAT, {"messages": HI, "response_format": form(schema)})
+    assert status == 500
+    assert says in json.loads(data)["error"]
+
+
+@pytest.mark.parametrize(
+    ("schema", "value"),
+    [
+        ({}, "simulated"),
+        ({"type": "string"}, "simulated"),
+        ({"type": "integer"}, 1),
+        ({"type": "number"}, 1.0),
+        ({"type": "boolean"}, True),
+        ({"type": "null"}, None),
+        ({"type": "array"}, []),
+        ({"type": "object"}, {}),
+        ({"type": ["integer", "null"]}, 1),
+        ({"enum": ["red", "green"]}, "red"),
+        ({"const": None, "type": "string"}, None),
+        ({"anyOf": [{"type": "integer"}, {"type": "null"}]}, 1),
+        ({"oneOf": [{"type": "null"}, {"type": "integer"}]}, None),
+        ({"type": "array", "items": {"type": "integer"}}, [1]),
+        ({"type": "array", "items": {"type": "integer"}, "minItems": 3}, [1, 1, 1]),
+        ({"type": "array", "items": {"type": "integer"}, "maxItems": 0}, []),
+        ({"type": "array", "prefixItems": [{"type": "integer"}, {"type": "string"}]}, [1, "simulated"]),
+        ({"type": "array", "prefixItems": [{"type": "integer"}], "items": False}, [1]),
+        ({"prefixItems": [{"type": "integer"}], "items": {"type": "null"}, "minItems": 3}, [1, None, None]),
+        ({"type": "array", "minItems": 2}, ["simulated", "simulated"]),
+        ({"properties": {"a": {"type": "integer"}, "b": True}}, {"a": 1, "b": "simulated"}),
+        ({"type": "object", "properties": {"a": {}, "b": {}}, "required": ["b"]}, {"b": "simulated"}),
+        ({"type": "object", "required": ["a"]}, {"a": "simulated"}),
+        (
+            {"$ref": "#/$defs/a~1b", "$defs": {"a/b": {"properties": {"x": {"$ref": "#/$defs/c"}}}, "c": {"const": 5}}},
+            {"x": 5},
+        ),
+    ],
+)
+def test_an_answer_fits_its_schema(schema, value):
+    assert made_up(schema) == value
+
+
+NODE = {
+    "type": "object",
+    "properties": {
+        "name": {"type": "string"},
+        "children": {"type": "array", "items": {"$ref": "#/$defs/node"}},
+        "next": {"anyOf": [{"$ref": "#/$defs/node"}, {"type": "null"}]},
+        "other": {"$ref": "#/$defs/node"},
+    },
+}
+
+
+def test_a_schema_that_contains_itself_comes_to_an_end():
+    inner = {**NODE, "required": ["name", "children", "next"]}
+    assert made_up({"$ref": "#/$defs/node", "$defs": {"node": inner}}) == {
+        "name": "simulated",
+        "children": [],
+        "next": None,
+    }
+    assert made_up({"$ref": "#/$defs/node", "$defs": {"node": NODE}}) == {
+        "name": "simulated",
+        "children": [],
+        "next": None,
+    }
+
+
+def test_an_alternative_that_would_never_end_gives_way_to_the_next():
+    assert made_up({"anyOf": [{"type": "array", "items": {"$ref": "#"}, "minItems": 1}, {"type": "null"}]}) == [None]
+
+
+def test_replies_of_the_tests_own_are_sent_whatever_the_schema():
+    with SimulatedLMStudio(replies="no JSON") as server:
+        reply = chat_reply(server, response_format=form({"type": "object"}))
+    assert reply["choices"][0]["message"]["content"] == "no JSON"
+
+
+def test_text_is_a_response_format_too():
+    with SimulatedLMStudio() as server:
+        reply = chat_reply(server, response_format={"type": "text"})
+    assert reply["choices"][0]["message"]["content"].endswith("You said: Hi")
+
+
+def test_an_answer_for_a_schema_is_cut_as_any_other():
+    schema = {"type": "object", "properties": {"a": {"type": "integer"}, "b": {"type": "integer"}}}
+    with SimulatedLMStudio() as server:
+        choice = chat_reply(server, response_format=form(schema), max_tokens=2)["choices"][0]
+    assert (choice["message"]["content"], choice["finish_reason"]) == ('{"a": 1,', "length")
