@@ -88,3 +88,25 @@ def test_a_tool_call_without_an_id_is_refused(call):
 @pytest.mark.parametrize("messages", ["Hi", {"role": "user"}, ["Hi"], [None]])
 def test_messages_that_are_no_list_of_objects_are_refused(messages):
     assert json.loads(refusal({"messages": messages})) == BAD_MESSAGES
+
+
+def test_what_comes_after_a_stop_text_is_not_called():
+    with SimulatedLMStudio(replies={"content": "one two", "tool_calls": [{"name": "f"}]}) as server:
+        choice = chat_reply(server, stop="two")["choices"][0]
+    assert (choice["message"]["content"], choice["finish_reason"]) == ("one ", "stop")
+    assert choice["message"]["tool_calls"] == []
+
+
+def test_an_effort_of_null_asks_for_no_reasoning():
+    with SimulatedLMStudio() as server:
+        reply = chat_reply(server, reasoning_effort=None)
+    assert "reasoning_content" not in reply["choices"][0]["message"]
+
+
+def test_a_completion_takes_only_the_text_of_a_reply():
+    replies = {"content": "abc", "reasoning_content": "a b c", "tool_calls": [{"name": "f"}]}
+    with SimulatedLMStudio(replies=replies) as server:
+        _, _, data = ask(server, "POST", "/v1/completions", {"prompt": "x", "max_tokens": 3})
+    reply = json.loads(data)
+    assert (reply["choices"][0]["text"], reply["choices"][0]["finish_reason"]) == ("abc", "stop")
+    assert reply["usage"]["completion_tokens"] == 1

@@ -79,7 +79,8 @@ class SimulatedLMStudio(StandIn):
             raise refused("'prompt' field is required")  # a wording of our own: LM Studio's is not known
         model = self._model(body)
         reply = checked((self._make_reply or echo_text)(body))
-        generated = generate(reply, body.get("max_tokens"), body.get("stop"))
+        # There is no chat template, and so neither reasoning nor calls.
+        generated = generate({"content": reply.get("content")}, body.get("max_tokens"), body.get("stop"))
         used = usage([body["prompt"]], generated)
         head = {"id": f"cmpl-{self._next()}", "object": "text_completion", "created": int(time.time()), "model": model}
         if body.get("stream"):

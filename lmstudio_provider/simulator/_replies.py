@@ -65,7 +65,7 @@ def echo(body: Mapping[str, Any]) -> Reply:
     reply = {"content": f"This is a simulated reply, no model wrote it. {what}: {said}"}
     if form.get("type") == "json_schema":
         reply["content"] = json.dumps(example(form["json_schema"].get("schema") or {}), ensure_ascii=False)
-    if body.get("reasoning_effort", "none") != "none":
+    if body.get("reasoning_effort") not in (None, "none"):
         reply["reasoning_content"] = "This is simulated reasoning, no model thought it."
     return reply
 
@@ -104,12 +104,13 @@ class Generated:
 
 def generate(reply: Mapping[str, Any], max_tokens: object = None, stop: object = None) -> Generated:
     """Generate ``reply``, cut as the request wants; reasoning uses tokens up, too."""
-    text = reply.get("content") or ""
+    whole = text = reply.get("content") or ""
     stops = [stop] if isinstance(stop, str) else stop if isinstance(stop, list) else []
     for each in stops:
         text = text.partition(each)[0] if each else text
     reasoning, content = pieces(reply.get("reasoning_content") or ""), pieces(text)
-    calls = list(_tool_calls(reply))
+    # A model thinks first, then answers, then calls: what comes late is what is cut.
+    calls = list(_tool_calls(reply)) if text == whole else []
     if isinstance(max_tokens, int) and 0 <= max_tokens < len(reasoning) + len(content):
         left = max(0, max_tokens - len(reasoning))
         return Generated(reasoning[:max_tokens], content[:left], [], "length")
