@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Callable, Mapping, Sequence
 from ._exceptions import ConfigurationError, InvalidRequestError
 from ._files import write_whole
 from ._images import Image
+from ._json import loads
 from ._messages import Message, Tool
 from ._requests import ToolOverrides
 from ._stream import Stream
@@ -138,7 +139,7 @@ class Conversation:
         if not isinstance(self, Conversation):
             raise InvalidRequestError("load() is called on a conversation", hint="Write Conversation(lm).load(path)")
         try:
-            content = json.loads(Path(path).read_text(encoding="utf-8"))
+            content = loads(Path(path).read_text(encoding="utf-8"))
             system_prompt, turns = _read(content)
         except (OSError, ValueError, TypeError, RecursionError, InvalidRequestError) as error:
             why = getattr(error, "strerror", None) or getattr(error, "message", None) or str(error)

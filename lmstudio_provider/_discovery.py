@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import ipaddress
-import json
 import os
 import time
 from concurrent.futures import wait
@@ -15,6 +14,7 @@ from urllib.parse import urlsplit
 
 from ._exceptions import ConfigurationError, ProtocolError, ProviderError
 from ._exchange import CancelledCall, Deadline
+from ._json import loads
 from ._lmstudio import LMStudioProvider
 from ._ollama import OllamaProvider
 from ._parallel import begin
@@ -110,7 +110,7 @@ def lm_studio_url() -> str | None:
         if not path.is_file():  # opening a pipe would wait for a writer
             return None
         with path.open("rb") as file:
-            value = json.loads(file.read(_MOST_OF_FILE))
+            value = loads(file.read(_MOST_OF_FILE).decode("utf-8-sig"))
     except (OSError, ValueError, RecursionError):
         return None
     # Which interface it listens on besides does not matter: only loopback is asked.

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import zlib
 from typing import Any, Iterable, Iterator, NamedTuple
 
 from ._exceptions import ProtocolError
+from ._json import loads
 from ._types import Limits
 
 
@@ -91,7 +91,7 @@ class NDJSONReader:
             return []
         self._blank_lines = 0
         try:
-            return [json.loads(line.decode("utf-8"))]
+            return [loads(line.decode("utf-8"))]
         except (ValueError, RecursionError):
             begin = line[:800].decode("utf-8", "replace")[:200]
         # Out here the error has no context, which would carry the whole line.

@@ -9,6 +9,7 @@ from typing import Any, Callable, Iterator, Mapping
 
 from ._exceptions import ConfigurationError, InvalidRequestError, StructuredOutputError
 from ._hints import MisfitError, Shapes, is_record
+from ._json import is_too_deep, loads
 from ._json_schema import Misfit, find_misfit
 from ._types import Completion
 
@@ -126,7 +127,7 @@ def _validated(cls: Any, text: str) -> Any:
 
 def _value(text: str) -> Any:
     try:
-        return json.loads(text)
+        return loads(text)
     except RecursionError as error:
         raise MisfitError(Misfit("$", "it is nested too deeply")) from error
 
@@ -139,7 +140,7 @@ def _candidates(text: str, cut: bool) -> Iterator[str]:
     yield text
     found: list[str] = []
     decoder, position = json.JSONDecoder(), 0
-    for _ in range(0 if cut else 1000):
+    for _ in range(0 if cut or is_too_deep(text) else 1000):
         start = _BEGIN.search(text, position)
         if start is None:
             break

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, Mapping, NamedTuple, Union
 
 from ._exceptions import ConfigurationError, InvalidRequestError, ProviderError, ToolArgumentsError
+from ._json import loads
 
 
 class Unset(enum.Enum):
@@ -119,7 +120,7 @@ class ToolCall:
         if not self.raw_arguments.strip():
             return {}
         try:
-            value = json.loads(self.raw_arguments)
+            value = loads(self.raw_arguments)
         except (ValueError, RecursionError) as error:
             raise self._bad_arguments(f"no JSON ({error})") from error
         if not isinstance(value, dict):

@@ -8,6 +8,7 @@ import uuid
 from dataclasses import dataclass, field
 from typing import Any, Sequence
 
+from .._json import loads
 from .._types import ToolCall
 
 _OPEN, _CLOSE = "<think>", "</think>"
@@ -88,7 +89,7 @@ class _Slot:
     def is_whole(self) -> bool:
         """Whether the arguments have come to their end."""
         try:
-            return isinstance(json.loads("".join(self.arguments)), dict)
+            return isinstance(loads("".join(self.arguments)), dict)
         except (ValueError, RecursionError):
             return False
 

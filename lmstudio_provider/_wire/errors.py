@@ -18,6 +18,7 @@ from .._exceptions import (
     ProviderError,
     StatusError,
 )
+from .._json import loads
 
 HIDDEN = "[hidden]"
 
@@ -64,7 +65,7 @@ def _unwrap(fault: Fault) -> Fault:
     if not fault.message.startswith(("Engine protocol", "{")) or "{" not in fault.message:
         return fault
     try:
-        inner = json.loads(fault.message[fault.message.index("{") :])["error"]
+        inner = loads(fault.message[fault.message.index("{") :])["error"]
         return Fault(str(inner["message"]), str(inner.get("type", "")), "", fault.param, inner)
     except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
         return fault  # it only looked like one: the text as it is says enough

@@ -6,12 +6,13 @@ import json
 from typing import Any
 
 from .._exceptions import ProtocolError
+from .._json import loads
 
 
 def parse(text: bytes | str, what: str) -> Any:
     """The value of ``text``; raises ProtocolError, which says that ``what`` is no JSON and how it begins."""
     try:
-        return json.loads(text.decode("utf-8") if isinstance(text, bytes) else text)
+        return loads(text.decode("utf-8") if isinstance(text, bytes) else text)
     except (ValueError, RecursionError) as error:
         why = "nested too deeply" if isinstance(error, RecursionError) else str(error)
     # Out here the error has no context, which would carry the whole text: it may be large, and repeat a secret.

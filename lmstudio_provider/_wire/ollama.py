@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from typing import Any, Callable, Mapping, Sequence
 
 from .._exceptions import (
@@ -13,6 +12,7 @@ from .._exceptions import (
     ProviderError,
     RequestTimeoutError,
 )
+from .._json import loads
 from .._messages import Message, Tool, to_json
 from .._requests import ChatRequest, TextRequest
 from .._structured import structure_of
@@ -237,7 +237,7 @@ def _image(part: Mapping[str, Any]) -> str:
 def _arguments(call: ToolCall) -> Any:
     """The arguments as the object that Ollama wants, also where the model wrote none."""
     try:
-        value = json.loads(call.raw_arguments or "{}")
+        value = loads(call.raw_arguments or "{}")
     except (ValueError, RecursionError):
         value = None
     return value if isinstance(value, dict) else {"arguments": call.raw_arguments}

@@ -1,0 +1,21 @@
+import pytest
+
+from lmstudio_provider._json import loads
+
+
+@pytest.mark.parametrize("text", ["[" * 100_000, '{"a":' * 300, "[" * 201 + "]" * 201, '["[", ' * 201])
+def test_what_is_nested_too_deeply_is_told_and_not_tried(text):
+    with pytest.raises(ValueError, match="nested too deeply"):
+        loads(text)
+
+
+@pytest.mark.parametrize("text", ["", "{", "[1,]", "'a'"])
+def test_what_is_no_json_is_a_value_error(text):
+    with pytest.raises(ValueError, match=r"."):
+        loads(text)
+
+
+def test_brackets_beside_each_other_and_in_texts_are_not_nested():
+    assert loads("[" + "[], " * 1000 + "[]]") == [[]] * 1001
+    assert loads('["' + "[{" * 1000 + '\\" [", 1]') == ["[{" * 1000 + '" [', 1]
+    assert loads("[" * 200 + "]" * 200)
