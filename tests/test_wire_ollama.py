@@ -16,6 +16,7 @@ from lmstudio_provider import (
     Message,
     ModelNotFoundError,
     ProtocolError,
+    ProviderClosedError,
     RateLimitError,
     RequestTimeoutError,
     ServerError,
@@ -386,13 +387,29 @@ def test_running_models_of_an_odd_shape_harm_no_list(running):
     assert model.id == "m"
 
 
-def test_a_list_that_is_told_in_part_is_no_list():
+def test_a_server_that_falls_silent_is_asked_no_more_and_its_models_are_listed():
+    calls = []
+
     def ask(call):
+        calls.append(call.path)
         if call.path == "/api/show":
             raise RequestTimeoutError("too late")
         return {"models": []}
 
-    with pytest.raises(RequestTimeoutError):
+    models = models_reply({"models": [{"name": "first"}, {"name": "nomic-embed-text"}, {"name": "third"}]}, ask)
+    assert [(model.id, model.can_chat, model.vision) for model in models] == [
+        ("first", True, None),
+        ("nomic-embed-text", False, None),
+        ("third", True, None),
+    ]
+    assert calls == ["/api/ps", "/api/show"]
+
+
+def test_a_provider_that_is_closed_meanwhile_lists_nothing():
+    def ask(call):
+        raise ProviderClosedError("closed")
+
+    with pytest.raises(ProviderClosedError):
         models_reply({"models": [{"name": "m"}]}, ask)
 
 

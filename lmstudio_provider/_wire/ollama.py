@@ -41,13 +41,14 @@ def models_call() -> Call:
 def models_reply(value: Any, ask: Callable[[Call], Any]) -> list[ModelInfo]:
     """The models on disk; which of them are loaded, and what they can, is asked where the list does not tell."""
     entries = [(member(entry, "name", str, "a model"), entry) for entry in member(value, "models", list, "the list")]
-    running = _or_nothing(ask, Call("GET", "/api/ps")).get("models")
+    more = _while_it_answers(ask)
+    running = more(Call("GET", "/api/ps")).get("models")
     if not isinstance(running, list):
-        return [_model(name, entry, ask) for name, entry in entries]
+        return [_model(name, entry, more) for name, entry in entries]
     loaded = {str(each.get("name")): each for each in running if isinstance(each, dict)}
     return [
         dataclasses.replace(
-            _model(name, entry, ask),
+            _model(name, entry, more),
             loaded=name in loaded,
             context_length=count(loaded.get(name, {}).get("context_length")),
         )
@@ -55,15 +56,17 @@ def models_reply(value: Any, ask: Callable[[Call], Any]) -> list[ModelInfo]:
     ]
 
 
-def _model(name: str, entry: Mapping[str, Any], ask: Callable[[Call], Any]) -> ModelInfo:
+def _model(name: str, entry: Mapping[str, Any], more: Callable[[Call], dict[str, Any]]) -> ModelInfo:
     told = entry.get("capabilities")
     if not isinstance(told, list):  # an older server, or a model that can nothing
-        told = _or_nothing(ask, show_call(name)).get("capabilities")
+        told = more(show_call(name)).get("capabilities")
     can = {str(each) for each in told} if isinstance(told, list) else None
+    # Where nobody tells, it is the name that does: a chat with a model that only embeds is refused.
+    embeds = "embed" in name.lower() if can is None else "embedding" in can and "completion" not in can
     details = entry.get("details")
     return ModelInfo(
         name,
-        "embedding" if can is not None and "embedding" in can and "completion" not in can else "llm",
+        "embedding" if embeds else "llm",
         quantization=text_or_none(details.get("quantization_level")) if isinstance(details, dict) else None,
         size_bytes=count(entry.get("size")),
         vision=None if can is None else "vision" in can,
@@ -71,15 +74,23 @@ def _model(name: str, entry: Mapping[str, Any], ask: Callable[[Call], Any]) -> M
     )
 
 
-def _or_nothing(ask: Callable[[Call], Any], call: Call) -> dict[str, Any]:
-    """What else the server tells; a list of models is worth having without it."""
-    try:
-        value = ask(call)
-    except (RequestTimeoutError, ProviderClosedError):
-        raise  # a list of which a part was not told would be taken for the whole
-    except ProviderError:
-        return {}
-    return value if isinstance(value, dict) else {}
+def _while_it_answers(ask: Callable[[Call], Any]) -> Callable[[Call], dict[str, Any]]:
+    """Asks for what else there is to know: a list of models is worth having without it."""
+    silent = False
+
+    def more(call: Call) -> dict[str, Any]:
+        nonlocal silent
+        value = None
+        if not silent:
+            try:
+                value = ask(call)
+            except ProviderClosedError:
+                raise
+            except ProviderError as error:
+                silent = isinstance(error, RequestTimeoutError)  # the next question would wait as long
+        return value if isinstance(value, dict) else {}
+
+    return more
 
 
 def version_call() -> Call:
