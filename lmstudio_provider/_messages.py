@@ -154,6 +154,11 @@ class Tool:
         said = read.description if description is None else description
         return cls(name or read.name, said, read.schema, function)
 
+    def as_dict(self) -> dict[str, Any]:
+        """The tool in OpenAI's form, which is Ollama's as well."""
+        function = {"name": self.name, "description": self.description, "parameters": self.parameters}
+        return {"type": "function", "function": function}
+
 
 def _plain(value: object) -> object:
     """What JSON writes for a value that it does not know."""

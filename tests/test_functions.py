@@ -540,9 +540,6 @@ def test_a_set_of_what_has_no_hash_does_not_fit():
 
 
 def test_another_alternative_is_taken_where_one_refuses():
-    class Negative:
-        pass
-
     negative = dataclasses.make_dataclass("Negative", [("value", int)])
     assert called(of_hint(Union[Positive, negative]), {"x": {"value": -1}}) == negative(-1)
     with pytest.raises(MisfitError, match="below 1"):

@@ -133,7 +133,7 @@ def text_call(request: TextRequest, model: str, stream: bool) -> Call:
 def chat_call(request: ChatRequest, model: str, stream: bool) -> Call:
     """Ask for the next message. Raises InvalidRequestError for what Ollama does not take."""
     body: dict[str, Any] = {"model": model, "messages": _messages(request.messages)}
-    tools = [_tool(tool) for tool in request.tools]
+    tools = [tool.as_dict() if isinstance(tool, Tool) else dict(tool) for tool in request.tools]
     names = [_tool_name(position, tool) for position, tool in enumerate(tools)]
     # There is no tool_choice: not to offer a tool is all that can be done.
     if request.tool_choice == "none":
@@ -179,13 +179,6 @@ def _tool_name(position: int, tool: Mapping[str, Any]) -> str:
     if not isinstance(name, str):
         raise InvalidRequestError(f"tools[{position}] has no function with a name", hint="Give Tools, or OpenAI's form")
     return name
-
-
-def _tool(tool: Tool | Mapping[str, Any]) -> dict[str, Any]:
-    if not isinstance(tool, Tool):
-        return dict(tool)
-    function = {"name": tool.name, "description": tool.description, "parameters": tool.parameters}
-    return {"type": "function", "function": function}
 
 
 def _messages(messages: Sequence[Message | Mapping[str, Any]]) -> list[dict[str, Any]]:

@@ -51,7 +51,7 @@ def text_call(request: TextRequest, model: str, stream: bool) -> Call:
 def chat_call(request: ChatRequest, model: str, stream: bool) -> Call:
     """Ask for the next message. Raises InvalidRequestError for what cannot be written as JSON."""
     body: dict[str, Any] = {"model": model, "messages": with_ids([_message(each) for each in request.messages])}
-    tools = [_tool(tool) for tool in request.tools]
+    tools = [tool.as_dict() if isinstance(tool, Tool) else dict(tool) for tool in request.tools]
     if request.tool_choice not in (None, "auto", "none", "required"):
         # LM Studio refuses the object that names one function: offering it alone says the same.
         tools = [tool for tool in tools if _tool_name(tool) == request.tool_choice]
@@ -111,13 +111,6 @@ def _message(message: Message | Mapping[str, Any]) -> dict[str, Any]:
 def _tool_name(tool: Mapping[str, Any]) -> str | None:
     function = tool.get("function")
     return text_or_none(function.get("name")) if isinstance(function, Mapping) else None
-
-
-def _tool(tool: Tool | Mapping[str, Any]) -> dict[str, Any]:
-    if not isinstance(tool, Tool):
-        return dict(tool)
-    function = {"name": tool.name, "description": tool.description, "parameters": tool.parameters}
-    return {"type": "function", "function": function}
 
 
 def reply(value: Any, call: Call, duration_s: float) -> Completion:
