@@ -23,7 +23,7 @@ from ._requests import ChatRequest, TextRequest
 from ._settings import Config
 from ._stream import Assembly, Reader, Stream
 from ._transport import Transport, secret_values
-from ._types import Call, Completion, Embeddings, Limits, ModelInfo, Timeouts
+from ._types import Call, Chunk, Completion, Embeddings, Limits, ModelInfo, Timeouts
 from ._wire.errors import Asked, redact
 from ._wire.json_text import parse, shown
 
@@ -66,7 +66,7 @@ class Dialect(Protocol):
         """Makes events of a stream's bytes."""
 
     @property
-    def Assembly(self) -> Callable[[Call, Asked, float], Assembly]:
+    def Assembly(self) -> Callable[[Call, Asked, float], Assembly[Chunk, Completion]]:
         """Makes chunks of a stream's events."""
 
 

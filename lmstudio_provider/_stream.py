@@ -8,7 +8,7 @@ import logging
 import threading
 import weakref
 from types import TracebackType
-from typing import Any, Callable, Iterator, Protocol
+from typing import Any, Callable, Generic, Iterator, Protocol, TypeVar
 
 from ._exceptions import (
     InvalidRequestError,
@@ -25,6 +25,12 @@ from ._types import Chunk, Completion
 
 logger = logging.getLogger("lmstudio_provider")
 
+#: What a stream iterates over, and what it adds up to.
+Item = TypeVar("Item")
+Whole = TypeVar("Whole", bound=Completion)
+_Whole_co = TypeVar("_Whole_co", bound=Completion, covariant=True)
+_Self = TypeVar("_Self", bound="BaseStream[Any, Any]")
+
 
 class Reader(Protocol):
     """What makes events of bytes."""
@@ -36,8 +42,8 @@ class Reader(Protocol):
         """The event that the end of the body cut off, if any."""
 
 
-class Assembly(Protocol):
-    """What makes chunks of events; each wire format has its own."""
+class Assembly(Protocol[Item, _Whole_co]):
+    """What makes the items of a stream out of events; each wire format has its own."""
 
     done: bool
 
@@ -45,60 +51,55 @@ class Assembly(Protocol):
     def ended(self) -> bool:
         """Whether all of the reply has come, although the stream may go on."""
 
-    def feed(self, event: Any) -> Chunk | None:
-        """The chunk that an event makes, if any."""
+    def feed(self, event: Any) -> Item | None:
+        """The item that an event makes, if any."""
 
-    def finish(self) -> list[Chunk]:
-        """The last chunks."""
+    def finish(self) -> list[Item]:
+        """The last items."""
 
-    def completion(self, finish_reason: str | None = None) -> Completion:
+    def completion(self, finish_reason: str | None = None) -> _Whole_co:
         """The reply as far as it came."""
 
 
-class Stream(Iterator[Chunk]):
-    """Iterates over the chunks of a reply, as they come; the last one has ``done``.
-
-    ``completion`` is the whole reply once it is over. Leaving a ``with`` block, ``close()`` from any thread, and
-    dropping the stream close the socket, which makes LM Studio stop generating. While it is iterated it raises
-    StreamInterruptedError, RequestTimeoutError, ProtocolError or StatusError; their ``partial`` is what came so far.
-    """
+class BaseStream(Iterator[Item], Generic[Item, Whole]):
+    """What all streams have in common: iterating, closing from any thread, and the whole reply at the end."""
 
     def __init__(
         self,
         reply: Reply,
         reader: Reader,
-        assembly: Assembly,
-        finished: Callable[[Completion], Completion],
-        over: Callable[[Completion, BaseException | None], None],
+        assembly: Assembly[Item, Whole],
+        finished: Callable[[Whole], Whole],
+        over: Callable[[Whole, BaseException | None], None],
         tell: Callable[[ProviderError], ProviderError],
     ) -> None:
         self._reply = reply
         self._reader = reader
         self._assembly = assembly
         self._finished = finished
-        self._callbacks: list[Callable[[Completion, BaseException | None], object]] = [over]
+        self._callbacks: list[Callable[[Whole, BaseException | None], object]] = [over]
         self._tell = tell
-        self._ready: collections.deque[Chunk] = collections.deque()
-        self._completion: Completion | None = None
+        self._ready: collections.deque[Item] = collections.deque()
+        self._completion: Whole | None = None
         self._error: ProviderError | None = None
         # Held while the socket is read, so that close() knows whether somebody else will clean up. No RLock: a signal
         # handler that closes the stream must leave that to the reader that it interrupted, too.
         self._reading = threading.Lock()
         reply.exchange.settle = weakref.WeakMethod(self._settle)
 
-    def __iter__(self) -> Iterator[Chunk]:
+    def __iter__(self) -> Iterator[Item]:
         # A generator, because it notices when the loop is left.
         try:
             while True:
                 try:
-                    chunk = next(self)
+                    item = next(self)
                 except StopIteration:
                     return
-                yield chunk
+                yield item
         finally:
             self.close()
 
-    def __next__(self) -> Chunk:
+    def __next__(self) -> Item:
         if self._reply.exchange.is_foreign():  # and the lock may be held by a thread that is not here
             raise ProviderError("the stream belongs to the process that opened it, and this is a fork of that")
         try:
@@ -109,7 +110,7 @@ class Stream(Iterator[Chunk]):
             if self._reply.exchange.cancelled.is_set():
                 self._settle()
 
-    def _next(self) -> Chunk:
+    def _next(self) -> Item:
         while not self._ready:
             if self._error is not None:
                 try:
@@ -121,14 +122,8 @@ class Stream(Iterator[Chunk]):
             self._read()
         return self._ready.popleft()
 
-    def text(self) -> Iterator[str]:
-        """Iterate over the texts of the answer alone."""
-        for chunk in self:
-            if chunk.delta:
-                yield chunk.delta
-
     @property
-    def completion(self) -> Completion:
+    def completion(self) -> Whole:
         """The whole reply; after ``close()`` or an error, as much of it as came.
 
         Raises ProviderError while the stream is not over.
@@ -153,7 +148,7 @@ class Stream(Iterator[Chunk]):
             finally:
                 self._reading.release()
 
-    def __enter__(self) -> Stream:
+    def __enter__(self: _Self) -> _Self:
         return self
 
     def __exit__(
@@ -198,9 +193,9 @@ class Stream(Iterator[Chunk]):
 
     def _take(self, events: list[Any]) -> None:
         for event in events:
-            chunk = self._assembly.feed(event)
-            if chunk is not None:
-                self._ready.append(chunk)
+            item = self._assembly.feed(event)
+            if item is not None:
+                self._ready.append(item)
             if self._assembly.done:
                 return
 
@@ -239,13 +234,14 @@ class Stream(Iterator[Chunk]):
             self._ready.clear()
             self._over(self._assembly.completion("cancelled"), None)
 
-    def _fail(self, error: ProviderError, completion: Completion | None = None) -> None:
+    def _fail(self, error: ProviderError, completion: Whole | None = None) -> None:
         self._reply.drop()
-        error.sent, error.partial = True, completion or self._assembly.completion()
+        whole = completion or self._assembly.completion()
+        error.sent, error.partial = True, whole
         self._error = self._tell(error.with_traceback(None))
-        self._over(error.partial, error)
+        self._over(whole, error)
 
-    def add_done_callback(self, function: Callable[[Completion, BaseException | None], object]) -> None:
+    def add_done_callback(self, function: Callable[[Whole, BaseException | None], object]) -> None:
         """Have ``function`` called once with the completion, and the error if any, when the stream comes to its end.
 
         It is called by the thread that reads or closes the stream, and must not read it; what it raises is logged.
@@ -257,7 +253,7 @@ class Stream(Iterator[Chunk]):
             raise ProviderError("the stream is over already", hint="Its reply is in completion")
         self._callbacks.append(function)
 
-    def _over(self, completion: Completion, error: BaseException | None) -> None:
+    def _over(self, completion: Whole, error: BaseException | None) -> None:
         if self._completion is None:
             self._completion = completion
             with contextlib.ExitStack() as stack:  # all of them are called, also where one is interrupted
@@ -265,8 +261,23 @@ class Stream(Iterator[Chunk]):
                     stack.callback(_call, function, completion, error)
 
 
+class Stream(BaseStream[Chunk, Completion]):
+    """Iterates over the chunks of a reply, as they come; the last one has ``done``.
+
+    ``completion`` is the whole reply once it is over. Leaving a ``with`` block, ``close()`` from any thread, and
+    dropping the stream close the socket, which makes LM Studio stop generating. While it is iterated it raises
+    StreamInterruptedError, RequestTimeoutError, ProtocolError or StatusError; their ``partial`` is what came so far.
+    """
+
+    def text(self) -> Iterator[str]:
+        """Iterate over the texts of the answer alone."""
+        for chunk in self:
+            if chunk.delta:
+                yield chunk.delta
+
+
 def _call(
-    function: Callable[[Completion, BaseException | None], object], completion: Completion, error: BaseException | None
+    function: Callable[[Whole, BaseException | None], object], completion: Whole, error: BaseException | None
 ) -> None:
     try:
         function(completion, error)
