@@ -10,6 +10,7 @@ ProviderError
 ├── ProviderClosedError        the provider was used after ``close()``
 ├── ToolArgumentsError         a tool call's arguments are no JSON object
 ├── StructuredOutputError      the answer is not what ``response_format`` asked for
+├── DownloadError              a download failed, or was paused
 └── StatusError                any other error that the server answered with
     ├── AuthenticationError
     ├── ModelNotFoundError
@@ -17,7 +18,12 @@ ProviderError
     ├── ContextLengthError
     ├── RateLimitError
     ├── EndpointNotFoundError
-    └── ServerError
+    ├── ResponseNotFoundError  ``previous_response_id`` is not known, or no longer
+    ├── JobNotFoundError       the download is not known
+    └── ServerError            the server failed
+        ├── ModelLoadError     to load the model
+        ├── ModelCrashedError  in the model's engine
+        └── ModelUnloadedError because the model was unloaded while it worked
 """
 
 from __future__ import annotations
@@ -128,6 +134,18 @@ class StructuredOutputError(ProviderError):
     path: str = "$"
 
 
+class DownloadError(ProviderError):
+    """A download failed, or was paused; ``progress.status`` says which, and ``progress`` how far it came."""
+
+    progress: Progress
+    #: What ``Download.resume`` takes.
+    job_id: str | None = None
+
+
+class ModelMismatchWarning(RuntimeWarning):
+    """Another model answered than the one that was asked for."""
+
+
 class EmptyAnswerWarning(RuntimeWarning):
     """The answer is empty, because reasoning took all of ``max_tokens``."""
 
@@ -159,8 +177,9 @@ class AuthenticationError(StatusError):
 class ModelNotFoundError(StatusError):
     """The server does not know the model that was asked for."""
 
-    #: The model that was asked for.
+    #: The model that was asked for, and the ids of the models that may have been meant.
     model: str | None = None
+    near: tuple[str, ...] = ()
 
 
 class NoModelLoadedError(StatusError):
@@ -182,6 +201,29 @@ class RateLimitError(StatusError):
 class EndpointNotFoundError(StatusError):
     """The server does not know this method and path."""
 
+    #: The version of LM Studio that brought it, where that is known.
+    since: str | None = None
+
+
+class ResponseNotFoundError(StatusError):
+    """The server does not know the response that this one was to follow: it was not stored, or is no longer."""
+
+
+class JobNotFoundError(StatusError):
+    """The server does not know the download."""
+
 
 class ServerError(StatusError):
     """The server failed: the model could not be loaded, crashed, or was unloaded, or any HTTP 5xx."""
+
+
+class ModelLoadError(ServerError):
+    """The model could not be loaded."""
+
+
+class ModelCrashedError(ServerError):
+    """The engine that ran the model died, or did not start."""
+
+
+class ModelUnloadedError(ServerError):
+    """The model was unloaded while it worked: by a time to live, by auto-evict, or by a person."""

@@ -35,7 +35,7 @@ from ._requests import (
     TextRequest,
     override,
 )
-from ._session import Plan, Session
+from ._session import ChatDialect, Plan, Session
 from ._settings import as_timeouts
 from ._stream import Stream
 from ._structured import structure_of
@@ -85,20 +85,30 @@ class HTTPProvider(LocalServer):
         on_chunk: Callable[[Chunk], object] | None = None,
         **overrides: Unpack[StreamOverrides],
     ) -> Stream | Completion:
-        callback = Callback("on_chunk", on_chunk)
         if isinstance(request, (CompletionRequest, str)):
             request = _completion_request(request)
         elif not isinstance(request, TextRequest):
             request = _chat_request(request)
-        session, call, plan, finished = self._plan(request, dict(overrides), stream=True)
+        return self._stream("stream", request, on_chunk, dict(overrides), self._dialect)
+
+    def _stream(
+        self,
+        operation: str,
+        request: Request,
+        on_chunk: Callable[[Chunk], object] | None,
+        overrides: dict[str, Any],
+        dialect: ChatDialect,
+    ) -> Stream | Completion:
+        callback = Callback("on_chunk", on_chunk)
+        session, call, plan, finished = self._plan(request, overrides, dialect, stream=True)
         started = time.monotonic()
 
         def over(completion: Completion, error: BaseException | None) -> None:
             status = "cancelled" if completion.finish_reason == "cancelled" else status_of(error)
-            self._record("stream", completion, started, status)
+            self._record(operation, completion, started, status)
 
-        with self._recording_failure("stream", call, started):
-            stream = session.stream(call, plan, finished, over)
+        with self._recording_failure(operation, call, started):
+            stream = session.stream(call, plan, Stream, dialect.Assembly, finished, over)
         if on_chunk is None:
             return stream
         with stream:
@@ -135,18 +145,21 @@ class HTTPProvider(LocalServer):
         self._record("embed", Completion("", whole.model, model, usage=whole.usage), started, "ok")
         return whole
 
-    def _generate(self, operation: str, request: Request, overrides: dict[str, Any]) -> Completion:
-        session, call, plan, finished = self._plan(request, overrides, stream=False)
+    def _generate(
+        self, operation: str, request: Request, overrides: dict[str, Any], dialect: ChatDialect | None = None
+    ) -> Completion:
+        dialect = dialect or self._dialect
+        session, call, plan, finished = self._plan(request, overrides, dialect, stream=False)
         started = time.monotonic()
         with self._recording_failure(operation, call, started):
-            value = session.ask(call, plan)
-            with session.telling(call, plan):
-                completion = finished(self._dialect.reply(value, call, time.monotonic() - started))
+            completion: Completion = session.ask(
+                call, plan, lambda value: finished(dialect.reply(value, call, time.monotonic() - started)), dialect
+            )
         self._record(operation, completion, started, "ok")
         return completion
 
     def _plan(
-        self, request: Request, overrides: dict[str, Any], stream: bool
+        self, request: Request, overrides: dict[str, Any], dialect: ChatDialect, stream: bool
     ) -> tuple[Session, Call, Plan, Callable[[Completion], Completion]]:
         """Who is called with what, and how, and what makes of the reply what the caller gets.
 
@@ -160,7 +173,7 @@ class HTTPProvider(LocalServer):
             call = self._dialect.text_call(request, model, stream)
             return session, dataclasses.replace(call, provider_id=self.id), plan, lambda completion: completion
         chat = request.as_chat() if isinstance(request, CompletionRequest) else request
-        call = dataclasses.replace(self._dialect.chat_call(chat, model, stream), provider_id=self.id)
+        call = dataclasses.replace(dialect.chat_call(chat, model, stream), provider_id=self.id)
         return session, call, plan, functools.partial(finished, request=chat)
 
     def _where(self, timeout: Timeout | Unset, deadline: float | Unset | None) -> tuple[Session, Plan]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import os
 from pathlib import Path
-from typing import Union
+from typing import Iterable, Sequence, Union
 
 from ._exceptions import InvalidRequestError
 
@@ -14,6 +14,14 @@ Image = Union[str, bytes, bytearray, memoryview, "os.PathLike[str]"]
 
 # The first bytes of each kind: PNG specification 5.2; ITU T.81 B.1.1.3; RFC 9649 2.4; GIF89a specification 17.
 _KINDS = {b"\x89PNG\r\n\x1a\n": "png", b"\xff\xd8\xff": "jpeg", b"RIFF": "webp", b"GIF8": "gif"}
+
+
+def listed(images: Image | Sequence[Image] | None) -> list[Image]:
+    """Several images, of one or several."""
+    if images is None:
+        return []
+    one = isinstance(images, (str, bytes, bytearray, memoryview, os.PathLike)) or not isinstance(images, Iterable)
+    return [images] if one else list(images)  # type: ignore[list-item,arg-type]  # one is no Sequence[Image]
 
 
 def data_url(image: Image) -> str:

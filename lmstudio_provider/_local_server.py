@@ -8,11 +8,12 @@ import threading
 import time
 import weakref
 from contextlib import AbstractContextManager
-from typing import TYPE_CHECKING, Any, Literal, Mapping
+from typing import TYPE_CHECKING, Any, Iterable, Literal, Mapping
 
 from ._exceptions import ConfigurationError, ProviderClosedError, RequestTimeoutError
 from ._exchange import Deadline
 from ._model_cache import DISCOVERY_S, ModelCache
+from ._model_names import find
 from ._provider import Provider
 from ._session import Dialect, Facts, Plan, Session
 from ._settings import Config, Names, Settings, as_timeouts, check_arguments
@@ -107,10 +108,19 @@ class LocalServer(Provider):
     def capabilities(self) -> Capabilities:
         session = self._current
         models = () if session is None else session.cache.models
-        told = {model.vision for model in models if model.can_chat}
-        # One model that sees is enough; where any has not been told of, nobody knows that there is none.
-        vision = True if True in told else False if told == {False} else None
+        chatting = [model for model in models if model.can_chat]
+        # LM Studio lets any model call tools, those that were not trained for it less well (LM Studio docs, tool use).
+        vision = _any(model.vision for model in chatting)
         return Capabilities(True, True, vision, tuple(model.id for model in models))
+
+    def capabilities_for(self, model: str | None = None) -> Capabilities:
+        known = self._known_models(DISCOVERY_S)
+        found = find(known, model or self.resolve_model())
+        if found is None:
+            return Capabilities(True, None, None, ())
+        if not found.can_chat:
+            return Capabilities(False, False, False, (found.id,))
+        return Capabilities(True, found.tool_use, found.vision, (found.id,))
 
     def list_models(self, timeout: Timeout | Unset = UNSET) -> list[ModelInfo]:
         return self._list_models(timeout)
@@ -151,15 +161,17 @@ class LocalServer(Provider):
         if model is not None:
             self._check_open()
             return model
-        models = self._known_models(wait_s)
-        return next((model.id for model in models if model.can_chat), self._default_model)
+        models = [model for model in self._known_models(wait_s) if model.can_chat]
+        # One that is loaded answers at once, and another one need not be unloaded for it.
+        return next((each.name for each in [*filter(_is_loaded, models), *models]), self._default_model)
 
     def _embedding_model(self, wait_s: float) -> str:
         """The setting for the tier "embedding", else the first embedding model, else what chats: it may embed, too."""
         if self._settings.find("model_embedding") is not None:
             return self._resolve_model("embedding", wait_s)
-        models = self._known_models(wait_s)
-        return next((model.id for model in models if not model.can_chat), None) or self._resolve_model(None, 0.0)
+        models = [model for model in self._known_models(wait_s) if not model.can_chat]
+        found = next((each.name for each in [*filter(_is_loaded, models), *models]), None)
+        return found or self._resolve_model(None, 0.0)
 
     def _known_models(self, wait_s: float) -> tuple[ModelInfo, ...]:
         cache = self._cache(eager=True)
@@ -220,3 +232,13 @@ class LocalServer(Provider):
     def _check_open(self) -> None:
         if self._closed:
             raise ProviderClosedError.before_call()
+
+
+def _is_loaded(model: ModelInfo) -> bool:
+    return model.loaded is True
+
+
+def _any(told: Iterable[bool | None]) -> bool | None:
+    """Whether one of them is; where any has not been told of, nobody knows that there is none."""
+    known = set(told)
+    return True if True in known else False if known == {False} else None

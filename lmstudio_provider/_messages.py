@@ -6,14 +6,13 @@ import dataclasses
 import enum
 import inspect
 import json
-import os
 import re
 from dataclasses import dataclass, field
 from typing import Any, Callable, Iterable, Mapping, Sequence
 
 from ._exceptions import InvalidRequestError
 from ._functions import Function
-from ._images import Image, data_url
+from ._images import Image, data_url, listed
 from ._types import ToolCall
 
 
@@ -52,12 +51,11 @@ class Message:
 
         Raises InvalidRequestError for an image that LM Studio is known to refuse (http URLs, WebP).
         """
-        if isinstance(images, (str, bytes, bytearray, memoryview, os.PathLike)) or not isinstance(images, Iterable):
-            images = [images]
-        if not images:
+        seen = listed(images)
+        if not seen:
             return cls("user", text)
         parts: list[Mapping[str, Any]] = [{"type": "text", "text": text}]
-        parts += [{"type": "image_url", "image_url": {"url": data_url(image)}} for image in images]
+        parts += [{"type": "image_url", "image_url": {"url": data_url(image)}} for image in seen]
         return cls("user", parts)
 
     @classmethod

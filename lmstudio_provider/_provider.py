@@ -57,6 +57,14 @@ class Provider(ABC):
     def capabilities(self) -> Capabilities:
         """What can be done, and the ids of the models in the cache."""
 
+    def capabilities_for(self, model: str | None = None) -> Capabilities:
+        """What ``model`` can do, by default the one that a call without ``model`` asks for.
+
+        Waits for a discovery that is under way; what is not known is None, and ``models`` is empty where the model is
+        not known at all.
+        """
+        return self.capabilities
+
     def refresh_models(self, timeout: float | None = 3.0) -> bool:
         """Ask the server for its models now, in ``timeout`` seconds; False where they could not be had."""
         try:

@@ -28,6 +28,37 @@ _NUMBERS: dict[str, tuple[float, float, bool]] = {
 }
 
 
+def check_numbers(given: Mapping[str, Any], numbers: Mapping[str, tuple[float, float, bool]]) -> None:
+    """Raise InvalidRequestError for a number that is out of its bounds; None is left to the server."""
+    for name, (least, most, whole) in numbers.items():
+        value = given[name]
+        if value is None:
+            continue
+        kinds = int if whole else (int, float)
+        if isinstance(value, bool) or not isinstance(value, kinds) or not least <= value <= most:
+            span = f" from {least:g} to {most:g}" if most < math.inf else f" of at least {least:g}"
+            span = "" if least == -math.inf else span
+            raise InvalidRequestError(f"{name}={value!r} is no {'whole ' if whole else ''}number{span}")
+        if value in (math.inf, -math.inf):
+            raise InvalidRequestError(f"{name}={value!r} is not finite")
+
+
+def check_name(what: str, value: object) -> None:
+    """Raise InvalidRequestError for anything but a text that is not blank, or None."""
+    if value is not None and (not isinstance(value, str) or not value.strip()):
+        raise InvalidRequestError(f"{what}={value!r} is no name")
+
+
+def check_extra(extra: object) -> None:
+    """Raise InvalidRequestError for further fields of a body that cannot be."""
+    if not isinstance(extra, Mapping):
+        raise InvalidRequestError(f"extra={extra!r} is no mapping")
+    # These two decide how the reply is read, which is settled by the method that was called.
+    for name in ("stream", "stream_options"):
+        if name in extra:
+            raise InvalidRequestError(f"extra: {name!r} cannot be set", hint="Call stream() for a stream")
+
+
 @dataclass(frozen=True)
 class _Options:
     """How to generate; None leaves it to the server and is not sent."""
@@ -58,21 +89,9 @@ class _Options:
     extra: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        for name, (least, most, whole) in _NUMBERS.items():
-            value = getattr(self, name)
-            if value is None:
-                continue
-            kinds = int if whole else (int, float)
-            if isinstance(value, bool) or not isinstance(value, kinds) or not least <= value <= most:
-                span = f" from {least:g} to {most:g}" if most < math.inf else f" of at least {least:g}"
-                span = "" if least == -math.inf else span
-                raise InvalidRequestError(f"{name}={value!r} is no {'whole ' if whole else ''}number{span}")
-            if value in (math.inf, -math.inf):
-                raise InvalidRequestError(f"{name}={value!r} is not finite")
+        check_numbers(vars(self), _NUMBERS)
         for name in ("model", "tier", "draft_model"):
-            value = getattr(self, name)
-            if value is not None and (not isinstance(value, str) or not value.strip()):
-                raise InvalidRequestError(f"{name}={value!r} is no name")
+            check_name(name, getattr(self, name))
         texts = [self.stop or ""] if isinstance(self.stop, (str, type(None))) else self.stop
         if not isinstance(texts, Sequence) or not all(isinstance(text, str) for text in texts):
             raise InvalidRequestError(f"stop={self.stop!r} is neither text nor a sequence of texts")
@@ -84,12 +103,7 @@ class _Options:
             raise InvalidRequestError(f"logit_bias={self.logit_bias!r} is no mapping of token ids to numbers")
         if self.extra is None:
             object.__setattr__(self, "extra", {})
-        if not isinstance(self.extra, Mapping):
-            raise InvalidRequestError(f"extra={self.extra!r} is no mapping")
-        # These two decide how the reply is read, which is settled by the method that was called.
-        for name in ("stream", "stream_options"):
-            if name in self.extra:
-                raise InvalidRequestError(f"extra: {name!r} cannot be set", hint="Call stream() for a stream")
+        check_extra(self.extra)
 
 
 # The fields of the last base come first: dataclasses collect them in reverse order of the bases. So the text can

@@ -6,7 +6,7 @@ import contextlib
 import functools
 import json
 from dataclasses import dataclass, field
-from typing import Any, Callable, Generator, Iterator, Mapping, NamedTuple, Protocol, Sequence
+from typing import Any, Callable, Generator, Iterator, Mapping, NamedTuple, Protocol, Sequence, TypeVar
 
 from ._exceptions import (
     ProtocolError,
@@ -21,41 +21,54 @@ from ._model_cache import ModelCache
 from ._reply import Reply
 from ._requests import ChatRequest, TextRequest
 from ._settings import Config
-from ._stream import Assembly, Reader, Stream
+from ._stream import Assembly, BaseStream, Reader
 from ._transport import Transport, secret_values
 from ._types import Call, Chunk, Completion, Embeddings, Limits, ModelInfo, Timeouts
 from ._wire.errors import Asked, redact
 from ._wire.json_text import parse, shown
 
+_Stream = TypeVar("_Stream", bound=BaseStream[Any, Any])
 
-class Dialect(Protocol):
-    """What a server speaks: a module of ``_wire``."""
 
-    def models_call(self) -> Call:
-        """Ask which models there are."""
+class Ask(Protocol):
+    """Sends a call; returns what ``read`` makes of the JSON of its reply, or the JSON itself; raises ProviderError."""
 
-    def models_reply(self, value: Any, ask: Callable[[Call], Any]) -> list[ModelInfo]:
-        """The models of that reply; ``ask`` is for what it does not tell."""
+    def __call__(self, call: Call, read: Callable[[Any], Any] | None = None) -> Any: ...
+
+
+class ChatDialect(Protocol):
+    """How to ask for the next message, and to read the reply: a module of ``_wire``."""
 
     def chat_call(self, request: ChatRequest, model: str, stream: bool) -> Call:
         """Ask for the next message."""
 
+    def reply(self, value: Any, call: Call, duration_s: float) -> Completion:
+        """The completion of a reply, where it is no stream."""
+
+    def find_error(
+        self, status: int, headers: Mapping[str, str], body: bytes, value: object, asked: Asked
+    ) -> ProviderError | None:
+        """The error that a whole reply is; ``value`` is its JSON, None where it is none."""
+
+    @property
+    def Assembly(self) -> Callable[[Call, Asked, float], Assembly[Chunk, Completion]]:
+        """Makes chunks of a stream's events."""
+
+
+class Dialect(ChatDialect, Protocol):
+    """What a server speaks: a module of ``_wire``."""
+
+    def list_models(self, ask: Ask) -> list[ModelInfo]:
+        """The models of the server."""
+
     def text_call(self, request: TextRequest, model: str, stream: bool) -> Call:
         """Ask for what comes after a text."""
-
-    def reply(self, value: Any, call: Call, duration_s: float) -> Completion:
-        """The completion of a reply to either, where it is no stream."""
 
     def embed_call(self, texts: Sequence[str], model: str) -> Call:
         """Ask for the vectors of some texts."""
 
     def embed_reply(self, value: Any, call: Call, count: int) -> Embeddings:
         """The vectors of that reply."""
-
-    def find_error(
-        self, status: int, headers: Mapping[str, str], body: bytes, value: object, asked: Asked
-    ) -> ProviderError | None:
-        """The error that a whole reply is; ``value`` is its JSON, None where it is none."""
 
     @property
     def STREAM_TYPE(self) -> str:
@@ -64,10 +77,6 @@ class Dialect(Protocol):
     @property
     def Reader(self) -> Callable[[Limits], Reader]:
         """Makes events of a stream's bytes."""
-
-    @property
-    def Assembly(self) -> Callable[[Call, Asked, float], Assembly[Chunk, Completion]]:
-        """Makes chunks of a stream's events."""
 
 
 @dataclass(frozen=True)
@@ -103,29 +112,38 @@ class Session:
         self._facts = facts
         self._transport = transport
 
-    def ask(self, call: Call, plan: Plan) -> Any:
-        """Send ``call`` and return the JSON of its reply; raises ProviderError."""
+    def ask(
+        self, call: Call, plan: Plan, read: Callable[[Any], Any] | None = None, dialect: ChatDialect | None = None
+    ) -> Any:
+        """Send ``call``; return what ``read`` makes of the JSON of its reply, or the JSON; raises ProviderError.
+
+        What is an error is for ``dialect`` to say, or for the server's own.
+        """
         with self.telling(call, plan):
             reply = self._send(call, plan, "application/json")
-            return self._value(reply, call, plan)
+            value = self._value(reply, call, plan, dialect)
+            return value if read is None else read(value)
 
     def stream(
         self,
         call: Call,
         plan: Plan,
-        finished: Callable[[Completion], Completion],
-        over: Callable[[Completion, BaseException | None], None],
-    ) -> Stream:
-        """Send ``call`` and return its stream when the headers are in.
+        kind: Callable[..., _Stream],
+        new_assembly: Callable[[Call, Asked, float], object],
+        finished: Callable[[Any], Completion],
+        over: Callable[[Any, BaseException | None], None],
+    ) -> _Stream:
+        """Send ``call`` and return its stream, which is of that ``kind``, when the headers are in.
 
-        ``finished`` makes of a whole reply what the caller gets, and ``over`` is called once, at the end.
+        ``new_assembly`` makes what makes items of its events, ``finished`` makes of a whole reply what the caller
+        gets, and ``over`` is called once, at the end.
         """
         with self.telling(call, plan):
             reply = self._open_stream(call, plan)
-            dialect, limits = self._facts.dialect, self._transport.limits
-            assembly = dialect.Assembly(call, self._asked(call, plan), reply.exchange.started)
+            reader = self._facts.dialect.Reader(self._transport.limits)
+            assembly = new_assembly(call, self._asked(call, plan), reply.exchange.started)
             tell = functools.partial(self._tell, call=call, plan=plan)
-            return Stream(reply, dialect.Reader(limits), assembly, finished, over, tell)
+            return kind(reply, reader, assembly, finished, over, tell)
 
     def events(self, call: Call, plan: Plan) -> Generator[Any, None, None]:
         """Send ``call`` and iterate over the events of its stream, which ends where the body does.
@@ -164,10 +182,7 @@ class Session:
 
     def list_models(self, plan: Plan) -> list[ModelInfo]:
         """Ask for the models, and keep them in the cache."""
-        call = self._facts.dialect.models_call()
-        value = self.ask(call, plan)
-        with self.telling(call, plan):
-            models = self._facts.dialect.models_reply(value, lambda more: self.ask(more, plan))
+        models = self._facts.dialect.list_models(lambda call, read=None: self.ask(call, plan, read))
         self.cache.fill(models)
         return models
 
@@ -191,12 +206,12 @@ class Session:
         headers = {name: value for name, value in headers.items() if name.lower() not in own}
         return self._transport.send(call, {**headers, **self._facts.headers}, plan.timeouts, plan.deadline)
 
-    def _value(self, reply: Reply, call: Call, plan: Plan) -> Any:
+    def _value(self, reply: Reply, call: Call, plan: Plan, dialect: ChatDialect | None = None) -> Any:
         body = reply.read_all()
         value = None
         with contextlib.suppress(ProtocolError):
             value = parse(body, "the reply")
-        self._raise_error(reply.status, reply.headers, body, value, self._asked(call, plan))
+        self._raise_error(reply.status, reply.headers, body, value, self._asked(call, plan), dialect)
         if value is None and not body and call.method == "DELETE":
             return None  # there is nothing to say
         if value is None:
@@ -208,8 +223,16 @@ class Session:
             )
         return value
 
-    def _raise_error(self, status: int, headers: Mapping[str, str], body: bytes, value: Any, asked: Asked) -> None:
-        error = self._facts.dialect.find_error(status, headers, body, value, asked)
+    def _raise_error(
+        self,
+        status: int,
+        headers: Mapping[str, str],
+        body: bytes,
+        value: Any,
+        asked: Asked,
+        dialect: ChatDialect | None = None,
+    ) -> None:
+        error = (dialect or self._facts.dialect).find_error(status, headers, body, value, asked)
         if error is not None:
             try:
                 raise error
@@ -220,12 +243,13 @@ class Session:
         config = plan.config
         authorization = config.authorization or ""
         secrets = [authorization.partition(" ")[2], config.base_url.password or ""]
-        secrets += [*secret_values(self._facts.headers), *self._transport.secrets()]
+        secrets += [*secret_values(self._facts.headers), *self._transport.secrets(), *call.secrets]
         source = config.api_token_source or ("the base URL" if config.base_url.authorization else None)
         if "authorization" in {name.lower() for name in self._facts.headers}:
             source = "the argument headers"
         # A value as short as "1" is no secret, and cannot be cut out of a text without destroying it.
-        return Asked(call.model, source, tuple(each for each in secrets if len(each) >= 6))
+        known = tuple(model.id for model in self.cache.models)
+        return Asked(call.model, source, tuple(each for each in secrets if len(each) >= 6), call.path, known)
 
     @contextlib.contextmanager
     def telling(self, call: Call, plan: Plan) -> Iterator[None]:

@@ -200,15 +200,15 @@ class BaseStream(Iterator[Item], Generic[Item, Whole]):
                 return
 
     def _finish(self) -> None:
-        self._ready.extend(self._assembly.finish())
-        self._reply.finish()
-        completion = self._assembly.completion()
         try:
-            completion = self._finished(completion)
-        except ProviderError as error:  # the reply is whole, and not what was asked for
-            self._fail(error, completion)
+            self._ready.extend(self._assembly.finish())
+            self._reply.finish()
+            completion = self._finished(self._assembly.completion())
+        except ProviderError as error:  # the reply has no end, is an error, or is not what was asked for
+            self._fail(error)
         except BaseException as error:  # a warning that the user has made an error
-            self._over(completion, error)
+            self._reply.drop()
+            self._over(self._assembly.completion(), error)
             raise
         else:
             self._over(completion, None)
@@ -228,15 +228,15 @@ class BaseStream(Iterator[Item], Generic[Item, Whole]):
         if self._completion is not None:
             return
         if self._reply.exchange.closed:
-            self._fail(ProviderClosedError.during_call(), self._assembly.completion("cancelled"))
+            self._fail(ProviderClosedError.during_call(), "cancelled")
         else:
             self._reply.drop()
             self._ready.clear()
             self._over(self._assembly.completion("cancelled"), None)
 
-    def _fail(self, error: ProviderError, completion: Whole | None = None) -> None:
+    def _fail(self, error: ProviderError, finish_reason: str | None = None) -> None:
         self._reply.drop()
-        whole = completion or self._assembly.completion()
+        whole = self._assembly.completion(finish_reason)
         error.sent, error.partial = True, whole
         self._error = self._tell(error.with_traceback(None))
         self._over(whole, error)

@@ -88,6 +88,8 @@ class Call:
     tools: tuple[str, ...] = ()
     #: Who makes it.
     provider_id: str = ""
+    #: What is in the body and must never be shown.
+    secrets: tuple[str, ...] = field(default=(), repr=False)
 
 
 @dataclass(frozen=True, init=False)
@@ -236,11 +238,23 @@ class Chunk(NamedTuple):
 
 
 @dataclass(frozen=True)
+class LoadedInstance:
+    """A model in memory, as LM Studio tells of it."""
+
+    #: What ``native.unload`` takes, and what a request may give as its model.
+    id: str
+    #: Tokens that it can hold at once.
+    context_length: int | None = None
+    #: How it was loaded, as the server has it: ``context_length``, ``eval_batch_size``, ``flash_attention`` and so on.
+    config: Mapping[str, Any] = field(default_factory=dict, repr=False, compare=False)
+
+
+@dataclass(frozen=True)
 class ModelInfo:
-    """A model that the server knows; None where it does not say."""
+    """A model that the server knows; None, and an empty tuple, where it does not say."""
 
     id: str
-    #: "llm", "vlm" or "embedding".
+    #: "llm", "vlm" (reads images, too) or "embedding".
     type: str = "llm"
     loaded: bool | None = None
     #: Tokens that the loaded model can hold at once.
@@ -249,22 +263,37 @@ class ModelInfo:
     size_bytes: int | None = None
     vision: bool | None = None
     tool_use: bool | None = None
+    #: Tokens that it could hold at once, if it were loaded so.
+    max_context_length: int | None = None
+    #: Those in memory; one model can be loaded several times.
+    instances: tuple[LoadedInstance, ...] = ()
+    #: What ``reasoning=`` may be, such as "off", "on", "low", "medium" and "high", and what it is by itself.
+    reasoning_options: tuple[str, ...] = ()
+    reasoning_default: str | None = None
+    #: All that the server tells, under its own names.
+    raw: Mapping[str, Any] = field(default_factory=dict, repr=False, compare=False)
 
     @property
     def can_chat(self) -> bool:
         """Whether it generates text: every model but an embedding model."""
         return self.type != "embedding"
 
+    @property
+    def name(self) -> str:
+        """What a request for what is loaded gives as its model: the ``id``, unless only an instance has a name."""
+        names = [instance.id for instance in self.instances]
+        return self.id if self.id in names or not names else names[0]
+
 
 @dataclass(frozen=True)
 class Capabilities:
-    """What a provider can do; ``models`` are the ids in its cache.
+    """What a provider, or one model, can do; ``models`` are the ids that it was read from.
 
-    ``vision`` is whether one of them reads images; None where the server does not say.
+    ``tool_calling`` and ``vision`` (reading images) are of the best of them; None where the server does not say.
     """
 
     streaming: bool
-    tool_calling: bool
+    tool_calling: bool | None
     vision: bool | None
     models: tuple[str, ...]
 

@@ -21,6 +21,7 @@ from lmstudio_provider import (
     InvalidRequestError,
     Limits,
     LMStudioProvider,
+    ModelUnloadedError,
     ProtocolError,
     ProviderError,
     RateLimitError,
@@ -182,7 +183,7 @@ FAULTS = [
     in_stream("an error first", ServerError, b'event: error\ndata: {"error": {"message": "x"}, "message": "x"}\n\n'),
     in_stream(
         "an error in the middle",
-        ServerError,
+        ModelUnloadedError,
         HI,
         b'event: error\ndata: {"error":{"message":"Model unloaded."}}\n\n',
         text="Hi",

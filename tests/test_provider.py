@@ -2,6 +2,7 @@ import json
 import logging
 import pickle
 import re
+import threading
 
 import pytest
 from raw import stream_of
@@ -229,16 +230,22 @@ def test_the_background_thread_finds_the_models(httpserver, sample):
         assert lm.wait_until_configured() is True
         assert lm.is_configured() is True
         assert lm.resolve_model() == "qwen/qwen3-8b"
-    assert len(httpserver.log) == 1
+    assert [request.path for request, _ in httpserver.log] == ["/api/v1/models", "/api/v0/models", "/v1/models"]
 
 
 def test_a_server_that_comes_up_later_is_found(httpserver, sample):
-    httpserver.expect_ordered_request("/v1/models").respond_with_data("starting", 503)
-    httpserver.expect_ordered_request("/v1/models").respond_with_data(sample("models_openai.json"))
+    up = threading.Event()
+
+    def answer(request):
+        return Response(sample("models_openai.json")) if up.is_set() else Response("starting", 503)
+
+    httpserver.expect_request("/v1/models").respond_with_handler(answer)
     with LMStudioProvider(httpserver.url_for("")) as lm:
         # The constructor's discovery failed, or is about to; a later use begins another.
+        assert not lm.wait_until_configured()
+        up.set()
         while not lm.wait_until_configured():
-            assert len(httpserver.log) < 5
+            assert len(httpserver.log) < 20
         assert lm.resolve_model() == "qwen/qwen3-8b"
 
 

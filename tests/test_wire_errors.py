@@ -8,10 +8,15 @@ from lmstudio_provider import (
     ContextLengthError,
     EndpointNotFoundError,
     InvalidRequestError,
+    JobNotFoundError,
+    ModelCrashedError,
+    ModelLoadError,
     ModelNotFoundError,
+    ModelUnloadedError,
     NoModelLoadedError,
     ProtocolError,
     RateLimitError,
+    ResponseNotFoundError,
     ServerError,
     StatusError,
 )
@@ -38,16 +43,21 @@ def error_of(value, status=400, asked=ASKED, headers=()):
         ("unexpected_endpoint", EndpointNotFoundError, "does not know this endpoint"),
         ("no_models_loaded", NoModelLoadedError, "lms load"),
         ("model_not_found", ModelNotFoundError, "'qwen3-99b'.*qwen/qwen3-8b.*lms get"),
-        ("model_load_failed", ServerError, "could not load the model 'qwen3-99b'.*insufficient system resources"),
+        ("model_load_failed", ModelLoadError, "could not load the model 'qwen3-99b'.*insufficient system resources"),
         ("api_key_missing", AuthenticationError, "api_token.*LM_API_TOKEN"),
         ("api_key_malformed", AuthenticationError, "api_token.*LM_API_TOKEN"),
         ("context_overflow_keep", ContextLengthError, "9214 tokens.*4096"),
         ("context_overflow_nkeep", ContextLengthError, "13055 tokens.*4096"),
         ("context_overflow_engine", ContextLengthError, "9025 tokens.*8192"),
         ("context_size_exceeded", ContextLengthError, "Context size has been exceeded"),
-        ("model_crashed", ServerError, "crashed"),
-        ("model_unloaded", ServerError, "unloaded"),
+        ("model_crashed", ModelCrashedError, "crashed"),
+        ("model_unloaded", ModelUnloadedError, "unloaded"),
         ("grammar", InvalidRequestError, "grammar"),
+        ("no_models_loaded_responses", NoModelLoadedError, "lms load"),
+        ("v1_engine", ContextLengthError, "Context size has been exceeded"),
+        ("v1_model_load_failed", ModelLoadError, "could not load the model 'qwen3-99b'.*insufficient system resources"),
+        ("v1_unrecognized_key", InvalidRequestError, "does not take a field.*'seed'"),
+        ("anthropic_api_error", InvalidRequestError, "grammar"),
     ],
 )
 def test_an_error_has_its_class_by_meaning_whatever_the_status(sample, name, kind, says, status):
@@ -172,3 +182,123 @@ def test_retry_after_is_read_as_seconds_or_date(value, seconds):
 
 def test_redact_leaves_other_texts_alone():
     assert redact("**bold** text", (TOKEN,)) == "**bold** text"
+
+
+# What was seen in reports, by its text (wire facts: quirks seen in the wild).
+QUIRKS = {
+    "Unexpected endpoint or method. (POST /chat/completions)": EndpointNotFoundError,
+    "No models loaded. Please load a model in the developer page or use the 'lms load' command.": NoModelLoadedError,
+    'Invalid model identifier "x". Please specify a valid downloaded model (e.g., context size, jinja).': (
+        ModelNotFoundError
+    ),
+    'Failed to load model "x". Error: the context length is too large': ModelLoadError,
+    "Error loading model.": ModelLoadError,
+    "Model loading aborted due to insufficient system resources. Overloading the system will freeze.": ModelLoadError,
+    "Model loading was stopped due to insufficient system resources.": ModelLoadError,
+    "Engine protocol runtime llama-server for x exited before becoming healthy. exitCode=1, signal=null": (
+        ModelCrashedError
+    ),
+    "The model has crashed without additional information. (Exit code: 18446744072635812000)": ModelCrashedError,
+    "Channel Error": ModelCrashedError,
+    "Error in iterating prediction stream: StopIteration: x": ModelCrashedError,
+    "Model unloaded.": ModelUnloadedError,
+    "Model is unloaded.": ModelUnloadedError,
+    "Model reloaded.": ModelUnloadedError,
+    "Context size has been exceeded.": ContextLengthError,
+    "Trying to keep the first 9 tokens when context overflows. However, the model is loaded with context length of "
+    "only 4 tokens, which is not enough.": ContextLengthError,
+    "The number of tokens to keep from the initial prompt is greater than the context length.": ContextLengthError,
+    "Input length 9 exceeds context length 4": ContextLengthError,
+    'Error rendering prompt with jinja template: "Conversation roles must alternate"': InvalidRequestError,
+    "Failed to initialize samplers: failed to parse grammar": InvalidRequestError,
+    "Unrecognized key(s) in object: 'seed'": InvalidRequestError,
+}
+
+
+@pytest.mark.parametrize("shape", ["text", "object", "nulls", "anthropic", "engine"])
+@pytest.mark.parametrize("text", QUIRKS)
+def test_a_text_has_its_meaning_in_every_shape(text, shape):
+    nulls = {"message": text, "type": "invalid_request_error", "param": None, "code": None}
+    body = {
+        "text": {"error": text},
+        "object": {"error": {"message": text, "type": "unknown"}},
+        "nulls": {"error": nulls},
+        "anthropic": {"type": "error", "error": {"type": "api_error", "message": text}},
+        "engine": {"error": "Engine protocol predict request returned 400: " + json.dumps({"error": nulls})},
+    }[shape]
+    for status in (200, 400, 404, 500):
+        assert type(error_of(body, status)) is QUIRKS[text]
+
+
+@pytest.mark.parametrize(
+    ("code", "kind"),
+    [
+        ("job_not_found", JobNotFoundError),
+        ("previous_response_not_found", ResponseNotFoundError),
+        ("model_not_found", ModelNotFoundError),
+        ("model_load_failed", ModelLoadError),
+        ("mcp_connection_error", ServerError),
+        ("plugin_connection_error", ServerError),
+        ("internal_error", ServerError),
+        ("not_implemented", ServerError),
+        ("unknown", ServerError),
+    ],
+)
+def test_a_type_of_the_native_api_has_its_meaning(code, kind):
+    for name in ("type", "code"):
+        error = error_of({"error": {name: code, "message": "It went wrong."}}, 200)
+        assert type(error) is kind
+        assert "It went wrong." in str(error)
+
+
+def test_an_mcp_server_that_cannot_be_reached_is_told_with_the_switches_of_lm_studio():
+    error = error_of({"error": {"type": "mcp_connection_error", "message": "The MCP server 'x' is gone."}}, 200)
+    assert "Allow per-request MCPs" in error.hint
+    assert "mcp.json" in error.hint
+
+
+KNOWN = ("qwen/qwen3-8b", "openai/gpt-oss-20b", "gemma-3-4b-it")
+
+
+@pytest.mark.parametrize(
+    ("asked", "near"),
+    [
+        ("qwen/qwen3-9b", ("qwen/qwen3-8b",)),
+        ("Qwen3-8B-instruct", ("qwen/qwen3-8b",)),
+        ("gpt-oss", ("openai/gpt-oss-20b",)),
+        ("gemma-3-4b", ("gemma-3-4b-it",)),
+        ("completely different", ()),
+        ("gemma-3-4b-it", ()),
+        ("", ()),
+    ],
+)
+def test_a_model_that_is_not_known_is_told_with_those_that_may_have_been_meant(asked, near):
+    error = error_of({"error": {"code": "model_not_found", "message": "no"}}, 404, Asked(asked, known=KNOWN))
+    assert (error.model, error.near) == (asked, near)
+    assert ("Did you mean" in error.hint) == bool(near)
+    assert all(repr(each) in error.hint for each in near)
+
+
+@pytest.mark.parametrize(
+    ("path", "since"),
+    [
+        ("/api/v1/chat", "0.4.0"),
+        ("/api/v1/models/load", "0.4.0"),
+        ("/api/v0/models", "0.3.6"),
+        ("/v1/responses", "0.3.29"),
+        ("/v1/messages", "0.4.1"),
+        ("/v1/chat/completions", None),
+    ],
+)
+def test_an_endpoint_that_is_not_known_is_told_with_the_version_that_has_it(sample, path, since):
+    for status in (200, 404):
+        error = error_of(sample("errors/unexpected_endpoint.json"), status, Asked(path=path))
+        assert isinstance(error, EndpointNotFoundError)
+        assert error.since == since
+        assert (since or "the version of LM Studio") in error.hint
+
+
+def test_what_a_malformed_token_began_with_is_cut_out_whoever_sent_it(sample):
+    error = error_of(sample("errors/api_key_malformed.json"), 401, Asked(token_source="the argument api_token"))
+    assert "sk-bogus" not in f"{error!r} {error.body} {error.message}"
+    assert "the argument api_token" in str(error)

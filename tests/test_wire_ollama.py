@@ -33,7 +33,7 @@ from lmstudio_provider._wire.ollama import (
     chat_call,
     embed_call,
     embed_reply,
-    models_call,
+    list_models,
     models_reply,
     reply,
     text_call,
@@ -322,12 +322,10 @@ def test_vectors_come_in_the_order_of_the_texts(sample):
 
 
 def test_models_have_what_the_lists_tell(sample):
-    def ask(call):
-        assert call.path == "/api/ps"
-        return json.loads(sample("ollama_ps.json"))
+    def ask(call, read=lambda value: value):
+        return read(json.loads(sample({"/api/tags": "ollama_tags.json", "/api/ps": "ollama_ps.json"}[call.path])))
 
-    assert models_call().path == "/api/tags"
-    chat, cloud, embedding = models_reply(json.loads(sample("ollama_tags.json")), ask)
+    chat, cloud, embedding = list_models(ask)
     assert (chat.id, chat.type, chat.loaded, chat.context_length) == ("qwen3:8b", "llm", True, 4096)
     assert (chat.quantization, chat.size_bytes, chat.vision, chat.tool_use) == ("Q4_K_M", 5225388164, False, True)
     assert (cloud.loaded, cloud.context_length) == (False, None)

@@ -20,16 +20,13 @@ from lmstudio_provider import (
 from lmstudio_provider._readers import Event, SSEReader
 from lmstudio_provider._types import Call
 from lmstudio_provider._wire.errors import Asked
-from lmstudio_provider._wire.openai import chat_call, models_reply, reply
+from lmstudio_provider._wire.models import openai_models as models_of
+from lmstudio_provider._wire.openai import chat_call, reply
 from lmstudio_provider._wire.openai_stream import ChatStream
 
 
 def asked(*tools):
     return Call("POST", "/v1/chat/completions", b"", "asked", tools)
-
-
-def models_of(value):
-    return models_reply(value, lambda call: None)
 
 
 def reply_of(value):

@@ -12,6 +12,7 @@ from typing import Any, Mapping, Sequence
 from .._exceptions import (
     AuthenticationError,
     ContextLengthError,
+    EndpointNotFoundError,
     InvalidRequestError,
     ModelNotFoundError,
     ProtocolError,
@@ -19,6 +20,7 @@ from .._exceptions import (
     StatusError,
 )
 from .._json import loads
+from .._model_names import near
 
 HIDDEN = "[hidden]"
 
@@ -44,6 +46,10 @@ class Asked:
     token_source: str | None = None
     #: What must never be shown.
     secrets: tuple[str, ...] = field(default=(), repr=False)
+    #: The path of the call.
+    path: str = ""
+    #: The ids of the models that the server is known to have.
+    known: tuple[str, ...] = ()
 
 
 def find_fault(value: object) -> Fault | None:
@@ -93,6 +99,8 @@ class Meanings:
     #: A request that was refused, and a server that failed, for reasons that nobody knows yet.
     request: Meaning
     failed: Meaning
+    #: Which version brought the endpoints whose path begins so.
+    since: Mapping[str, str] = field(default_factory=dict)
 
     def find(self, fault: Fault, status: int) -> Meaning:
         """What ``fault`` means: by its code, then its text, then the status."""
@@ -131,7 +139,13 @@ def fault_error(
         if prompt and context:
             what, said = f"the prompt has {prompt} tokens and the model's context holds {context}", ""
     elif meaning.error is ModelNotFoundError:
-        data["model"] = asked.model
+        data["model"], data["near"] = asked.model, near(asked.model, asked.known)
+        if data["near"]:
+            hint = f"Did you mean {' or '.join(map(repr, data['near']))}? {hint}"
+    elif meaning.error is EndpointNotFoundError:
+        data["since"] = next((meanings.since[each] for each in meanings.since if asked.path.startswith(each)), None)
+        if data["since"]:
+            hint = f"LM Studio has it since {data['since']}: update it. {hint}"
     if "html" in (headers.get("Content-Type") or "").lower():
         hint = "That is a web page: another program, or a proxy, answers at that address; check host and port"
     return meaning.error(

@@ -11,7 +11,7 @@ from .assembly import ThinkSplitter, ToolCallAssembly, split_unopened
 from .errors import Asked
 
 
-class _Text:
+class GrowingText:
     """A growing text: no list of pieces, which takes ten times the memory for a million of them, and no StringIO.
 
     The garbage collector may close a StringIO before the stream that needs it is told of its own end.
@@ -45,8 +45,8 @@ class GrowingReply(ABC):
         self._started = started  # time.monotonic() when the request was sent
         self._first: float | None = None
         self._ended: float | None = None
-        self._text = _Text()
-        self._reasoning = _Text()
+        self._text = GrowingText()
+        self._reasoning = GrowingText()
         self._think = ThinkSplitter()
         self._tools = ToolCallAssembly(call.tools)
         self._id: str | None = None

@@ -5,7 +5,8 @@ from __future__ import annotations
 from .._readers import SSEReader as Reader
 from .embeddings import embed_call, embed_reply
 from .lmstudio_errors import find_error
-from .openai import chat_call, models_call, models_reply, reply, text_call
+from .models import list_models
+from .openai import chat_call, reply, text_call
 from .openai_stream import ChatStream as Assembly
 
 STREAM_TYPE = "text/event-stream"
@@ -18,8 +19,7 @@ __all__ = [
     "embed_call",
     "embed_reply",
     "find_error",
-    "models_call",
-    "models_reply",
+    "list_models",
     "reply",
     "text_call",
 ]

@@ -12,9 +12,14 @@ from .._exceptions import (
     ContextLengthError,
     EndpointNotFoundError,
     InvalidRequestError,
+    JobNotFoundError,
+    ModelCrashedError,
+    ModelLoadError,
     ModelNotFoundError,
+    ModelUnloadedError,
     NoModelLoadedError,
     RateLimitError,
+    ResponseNotFoundError,
     ServerError,
 )
 from . import errors
@@ -56,13 +61,33 @@ _KNOWN = [
     _AUTHENTICATION,
     _MODEL_NOT_FOUND,
     Meaning(
+        JobNotFoundError,
+        "the server does not know this download",
+        "It forgets them when it restarts: native.download(MODEL) begins it again, and goes on where it was",
+        codes=("job_not_found",),
+    ),
+    Meaning(
+        ResponseNotFoundError,
+        "the server does not know the response that this one was to follow",
+        "It is no longer stored, or was made with store=False: begin a new conversation",
+        codes=("previous_response_not_found",),
+        texts=("previous response", "previous_response"),
+    ),
+    Meaning(
         ServerError,
+        "LM Studio could not reach an MCP server",
+        "Check its URL, and that LM Studio's server settings allow it: 'Allow per-request MCPs' for EphemeralMCP, "
+        "'Allow calling servers from mcp.json' for Plugin",
+        codes=("mcp_connection_error", "plugin_connection_error"),
+    ),
+    Meaning(
+        ModelCrashedError,
         "the model crashed in LM Studio",
         "Load it again, with a smaller context if memory is short; update the runtime if it stays",
         texts=("model has crashed", "exited before becoming healthy", "iterating prediction stream", "channel error"),
     ),
     Meaning(
-        ServerError,
+        ModelUnloadedError,
         "the model was unloaded while it worked",
         "Ask again; switch off auto-evict or raise the model's TTL in LM Studio if it happens often",
         texts=("model unloaded", "model is unloaded", "model reloaded"),
@@ -74,7 +99,7 @@ _KNOWN = [
         texts=("no models loaded",),
     ),
     Meaning(
-        ServerError,
+        ModelLoadError,
         "the server could not load the model {model!r}",
         "Unload other models, or take a smaller quantization or context",
         codes=("model_load_failed",),
@@ -101,7 +126,17 @@ _KNOWN = [
         "Offer fewer tools and simpler schemas, without pattern, huge enum or deep $ref",
         texts=("failed to parse grammar",),
     ),
+    Meaning(
+        InvalidRequestError,
+        "the endpoint does not take a field of the request",
+        "/api/v1 refuses what it does not know; chat() takes most fields",
+        codes=("unrecognized_keys",),
+        texts=("unrecognized key",),
+    ),
 ]
+
+# In which version each came (LM Studio's changelog, and its documentation for the two last).
+_SINCE = {"/api/v0/": "0.3.6", "/v1/responses": "0.3.29", "/api/v1/": "0.4.0", "/v1/messages": "0.4.1"}
 
 _BY_STATUS = {
     400: _REQUEST,
@@ -114,6 +149,6 @@ _BY_STATUS = {
     429: _RATE,
 }
 
-MEANINGS = Meanings(_KNOWN, _BY_STATUS, _REQUEST, _FAILED)
+MEANINGS = Meanings(_KNOWN, _BY_STATUS, _REQUEST, _FAILED, _SINCE)
 find_error = functools.partial(errors.find_error, MEANINGS)
 fault_error = functools.partial(errors.fault_error, MEANINGS)

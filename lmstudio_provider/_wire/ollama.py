@@ -33,9 +33,10 @@ _OPTIONS = {
 }  # fmt: skip
 
 
-def models_call() -> Call:
-    """Ask which models there are."""
-    return Call("GET", "/api/tags")
+def list_models(ask: Callable[..., Any]) -> list[ModelInfo]:
+    """The models on disk, with what is known of them; raises ProviderError."""
+    models: list[ModelInfo] = ask(Call("GET", "/api/tags"), lambda value: models_reply(value, ask))
+    return models
 
 
 def models_reply(value: Any, ask: Callable[[Call], Any]) -> list[ModelInfo]:

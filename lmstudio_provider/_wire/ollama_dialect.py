@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from .._readers import NDJSONReader as Reader
-from .ollama import chat_call, embed_call, embed_reply, models_call, models_reply, reply, text_call
+from .ollama import chat_call, embed_call, embed_reply, list_models, reply, text_call
 from .ollama_errors import find_error
 from .ollama_stream import OllamaStream as Assembly
 
@@ -17,8 +17,7 @@ __all__ = [
     "embed_call",
     "embed_reply",
     "find_error",
-    "models_call",
-    "models_reply",
+    "list_models",
     "reply",
     "text_call",
 ]

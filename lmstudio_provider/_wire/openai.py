@@ -1,14 +1,14 @@
-"""The OpenAI-compatible endpoints for models, chat and text, as LM Studio speaks them."""
+"""The OpenAI-compatible endpoints for chat and text, as LM Studio speaks them."""
 
 from __future__ import annotations
 
-from typing import Any, Callable, Mapping
+from typing import Any, Mapping
 
 from .._exceptions import InvalidRequestError, ProtocolError
 from .._messages import Message, Tool, to_json
 from .._requests import ChatRequest, TextRequest
 from .._structured import structure_of
-from .._types import Call, Completion, ModelInfo, Stats, Usage
+from .._types import Call, Completion, Stats, Usage
 from .assembly import ToolCallAssembly, split_think
 from .json_text import count, member, number, text_or_none
 
@@ -17,30 +17,6 @@ _FIELDS = (
     "max_tokens", "temperature", "top_p", "top_k", "min_p", "repeat_penalty", "presence_penalty",
     "frequency_penalty", "stop", "seed", "logit_bias", "ttl", "draft_model",
 )  # fmt: skip
-
-
-def models_call() -> Call:
-    """Ask which models there are."""
-    return Call("GET", "/v1/models")
-
-
-def models_reply(value: Any, ask: Callable[[Call], Any]) -> list[ModelInfo]:
-    """The models of a reply to ``models_call``; raises ProtocolError."""
-    entries = member(value, "data", list, "the list of models")
-    return [_model(entry, member(entry, "id", str, "a model in the list")) for entry in entries]
-
-
-def _model(entry: Mapping[str, Any], id_: str) -> ModelInfo:
-    # LM Studio tells the id alone here, and names embedding models so (LM Studio docs, openai-compat). Other servers
-    # say more: llama.cpp's "multimodal", or what LM Studio's own /api/v0/models says.
-    kind = "embedding" if id_.startswith("text-embedding-") else "llm"
-    kind = {"embeddings": "embedding", "embedding": "embedding", "vlm": "vlm"}.get(str(entry.get("type")), kind)
-    told = entry.get("capabilities")
-    if isinstance(told, Mapping):
-        vision = told["vision"] if isinstance(told.get("vision"), bool) else None
-    else:
-        vision = bool({"vision", "multimodal"}.intersection(map(str, told))) if isinstance(told, list) else None
-    return ModelInfo(id_, kind, vision=True if kind == "vlm" else vision)
 
 
 def text_call(request: TextRequest, model: str, stream: bool) -> Call:

@@ -1,0 +1,278 @@
+"""What goes to LM Studio's own API and comes back from it."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Iterable, Mapping, Sequence, TypedDict, Union
+from urllib.parse import urlsplit
+
+from ._exceptions import InvalidRequestError
+from ._images import Image, data_url, listed
+from ._messages import all_of
+from ._requests import check_extra, check_name, check_numbers
+from ._types import Completion, Timeout
+
+#: LM Studio docs: developer/rest/chat.
+_NUMBERS: dict[str, tuple[float, float, bool]] = {
+    "temperature": (0, 1, False),
+    "top_p": (0, 1, False),
+    "top_k": (0, math.inf, True),
+    "min_p": (0, 1, False),
+    "repeat_penalty": (0, math.inf, False),
+    "presence_penalty": (-2, 2, False),
+    "max_output_tokens": (1, math.inf, True),
+    "context_length": (1, math.inf, True),
+}
+_REASONING = ("off", "low", "medium", "high", "on")
+
+
+@dataclass(frozen=True)
+class Plugin:
+    """A plugin or MCP server that is installed in LM Studio, such as "mcp/playwright".
+
+    It needs the server setting "Allow calling servers from mcp.json", and that needs authentication (LM Studio docs:
+    developer/core/server/settings).
+    """
+
+    id: str
+    #: The names of the tools that may be used; None is all of them.
+    allowed_tools: Sequence[str] | None = None
+
+    def __post_init__(self) -> None:
+        check_name("Plugin: id", self.id or " ")
+        _check_tools("Plugin", self.allowed_tools)
+
+    def as_dict(self) -> dict[str, Any]:
+        """The integration as LM Studio takes it."""
+        return _without_none(type="plugin", id=self.id, allowed_tools=_list(self.allowed_tools))
+
+
+@dataclass(frozen=True)
+class EphemeralMCP:
+    """An MCP server for one request. It needs the server setting "Allow per-request MCPs".
+
+    Neither ``headers`` nor what a URL may hold of secrets (userinfo, query) is ever shown.
+    """
+
+    server_label: str
+    #: An http or https URL.
+    server_url: str
+    #: The names of the tools that may be used; None is all of them.
+    allowed_tools: Sequence[str] | None = None
+    #: What LM Studio sends to that server, such as its authorization.
+    headers: Mapping[str, str] | None = None
+
+    def __post_init__(self) -> None:
+        check_name("EphemeralMCP: server_label", self.server_label or " ")
+        if not isinstance(self.server_url, str) or not self.server_url.lower().startswith(("http://", "https://")):
+            raise InvalidRequestError(f"EphemeralMCP {self.server_label}: server_url is no http or https URL")
+        _check_tools(f"EphemeralMCP {self.server_label}", self.allowed_tools)
+        headers = {} if self.headers is None else self.headers
+        if not isinstance(headers, Mapping) or not all(
+            isinstance(name, str) and isinstance(value, str) for name, value in headers.items()
+        ):
+            raise InvalidRequestError(f"EphemeralMCP {self.server_label}: headers is no mapping of names to texts")
+
+    def __repr__(self) -> str:
+        url = urlsplit(self.server_url)
+        where = f"{url.scheme}://{url.netloc.rpartition('@')[2]}{url.path}"
+        return f"EphemeralMCP({self.server_label!r}, {where!r}, allowed_tools={self.allowed_tools!r})"
+
+    def as_dict(self) -> dict[str, Any]:
+        """The integration as LM Studio takes it, secrets included."""
+        return _without_none(
+            type="ephemeral_mcp",
+            server_label=self.server_label,
+            server_url=self.server_url,
+            allowed_tools=_list(self.allowed_tools),
+            headers=dict(self.headers) if self.headers else None,
+        )
+
+
+#: What ``integrations`` takes: the id of a plugin is one, too, and so is a dict as LM Studio takes it.
+Integration = Union[Plugin, EphemeralMCP, str, Mapping[str, Any]]
+
+
+@dataclass(frozen=True)
+class NativeRequest:
+    """One turn of a chat over ``/api/v1/chat``; None leaves a field to the server and is not sent.
+
+    Raises InvalidRequestError for values that cannot work.
+    """
+
+    #: What the user says, or a list of items as LM Studio takes them.
+    input: str | Sequence[Mapping[str, Any]]
+    model: str | None = None
+    #: Picks the setting ``lmstudio_model_{tier}``.
+    tier: str | None = None
+    #: For the first turn of a conversation.
+    system_prompt: str | None = None
+    #: Paths, bytes or ``data:`` URLs of PNG or JPEG.
+    images: Image | Sequence[Image] = ()
+    #: The MCP servers whose tools the model may call; LM Studio calls them itself.
+    integrations: Sequence[Integration] = field(default=(), repr=False)
+    #: "off", "low", "medium", "high" or "on"; ``ModelInfo.reasoning_options`` are those that a model knows.
+    reasoning: str | None = None
+    #: Tokens that the model is to hold at once, where this request loads it.
+    context_length: int | None = None
+    #: Whether the server keeps the conversation, so that it can go on.
+    store: bool = True
+    #: The ``response_id`` of the turn before.
+    previous_response_id: str | None = None
+    #: From 0 to 1.
+    temperature: float | None = None
+    top_p: float | None = None
+    top_k: int | None = None
+    min_p: float | None = None
+    #: 1 is none.
+    repeat_penalty: float | None = None
+    presence_penalty: float | None = None
+    #: Tokens, those of reasoning included.
+    max_output_tokens: int | None = None
+    #: Further fields of the body, sent as they are; a field that the server does not know is refused.
+    extra: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        check_numbers(vars(self), _NUMBERS)
+        for name in ("model", "tier", "previous_response_id"):
+            check_name(name, getattr(self, name))
+        check_extra(self.extra)
+        if not isinstance(self.input, str):
+            object.__setattr__(self, "input", all_of("input", self.input, Mapping))
+        if not isinstance(self.system_prompt, (str, type(None))):
+            raise InvalidRequestError(f"system_prompt is {type(self.system_prompt).__name__}, not text")
+        if not isinstance(self.store, bool):
+            raise InvalidRequestError(f"store={self.store!r} is neither True nor False")
+        if self.reasoning is not None and self.reasoning not in _REASONING:
+            raise InvalidRequestError(f"reasoning={self.reasoning!r} is none of {', '.join(map(repr, _REASONING))}")
+        object.__setattr__(self, "images", tuple(map(data_url, listed(self.images))))
+        given = self.integrations
+        given = (given,) if isinstance(given, (Plugin, EphemeralMCP, str)) else given
+        object.__setattr__(self, "integrations", all_of("integrations", given, (Plugin, EphemeralMCP, str, Mapping)))
+
+
+class NativeOptions(TypedDict, total=False):
+    """Keyword arguments of ``native.chat`` and ``native.stream``."""
+
+    timeout: Timeout
+    deadline: float | None
+    model: str | None
+    tier: str | None
+    system_prompt: str | None
+    images: Image | Sequence[Image]
+    integrations: Integration | Sequence[Integration]
+    reasoning: str | None
+    context_length: int | None
+    store: bool
+    previous_response_id: str | None
+    temperature: float | None
+    top_p: float | None
+    top_k: int | None
+    min_p: float | None
+    repeat_penalty: float | None
+    presence_penalty: float | None
+    max_output_tokens: int | None
+    extra: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class MessageItem:
+    """A part of the answer."""
+
+    type: ClassVar[str] = "message"
+    content: str
+
+
+@dataclass(frozen=True)
+class ReasoningItem:
+    """What the model thought."""
+
+    type: ClassVar[str] = "reasoning"
+    content: str
+
+
+@dataclass(frozen=True)
+class ToolCallItem:
+    """A call of a tool, which LM Studio has made."""
+
+    type: ClassVar[str] = "tool_call"
+    tool: str
+    arguments: Mapping[str, Any]
+    #: What the tool answered, often JSON.
+    output: str
+    #: Whose tool it is: ``{"type": "plugin", "plugin_id"}`` or ``{"type": "ephemeral_mcp", "server_label"}``.
+    provider_info: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class InvalidToolCallItem:
+    """A call that the model wanted and that could not be made."""
+
+    type: ClassVar[str] = "invalid_tool_call"
+    reason: str
+    #: ``type`` is "invalid_name" or "invalid_arguments", ``tool_name`` what was to be called.
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class UnknownItem:
+    """An item of a kind that is not known here."""
+
+    type: str
+    data: Mapping[str, Any] = field(default_factory=dict)
+
+
+OutputItem = Union[MessageItem, ReasoningItem, ToolCallItem, InvalidToolCallItem, UnknownItem]
+
+
+@dataclass(frozen=True)
+class NativeCompletion(Completion):
+    """A whole reply of ``/api/v1/chat``, or as much of it as came.
+
+    ``text`` joins its messages, and ``reasoning`` what was thought. ``tool_calls`` is empty, because LM Studio has made
+    the calls itself; they are in ``output``. The server tells no ``finish_reason``: it is "cancelled" after
+    ``close()``, else None.
+    """
+
+    #: The items of the reply in order.
+    output: tuple[OutputItem, ...] = ()
+
+    @property
+    def response_id(self) -> str | None:
+        """What the next turn gives as ``previous_response_id``; None where nothing was stored."""
+        return self.id
+
+    @property
+    def model_instance_id(self) -> str:
+        """The instance that answered; ``native.unload`` takes it."""
+        return self.model
+
+
+@dataclass(frozen=True)
+class LoadedModel:
+    """A model that is in memory now."""
+
+    #: What ``native.unload`` takes, and what a request may give as its model.
+    instance_id: str
+    #: "llm" or "embedding".
+    type: str
+    #: None where it was loaded already.
+    load_time_seconds: float | None = None
+    #: How it was loaded, where that was asked for with ``echo_load_config``, or it was loaded already.
+    load_config: Mapping[str, Any] | None = None
+
+
+def _check_tools(what: str, tools: object) -> None:
+    if tools is not None and (
+        isinstance(tools, str) or not isinstance(tools, Iterable) or not all(isinstance(each, str) for each in tools)
+    ):
+        raise InvalidRequestError(f"{what}: allowed_tools={tools!r} is no sequence of names")
+
+
+def _list(names: Sequence[str] | None) -> list[str] | None:
+    return None if names is None else list(names)
+
+
+def _without_none(**values: Any) -> dict[str, Any]:
+    return {name: value for name, value in values.items() if value is not None}

@@ -1,0 +1,114 @@
+"""The lists of models: LM Studio's own, of 0.4.0 and of 0.3.6 on, and the OpenAI-compatible one of all servers."""
+
+from __future__ import annotations
+
+from typing import Any, Callable, Mapping
+
+from .._exceptions import AuthenticationError, InvalidRequestError, ProtocolError, RateLimitError, StatusError
+from .._types import Call, LoadedInstance, ModelInfo
+from .json_text import count, member, text_or_none
+
+NATIVE_PATH = "/api/v1/models"
+
+
+def list_models(ask: Callable[..., Any]) -> list[ModelInfo]:
+    """The models of the best list that the server has; raises ProviderError.
+
+    There is no endpoint that tells a version: what does not know a path may answer anything, status 200 included.
+    """
+    models: list[ModelInfo]
+    for path, read in ((NATIVE_PATH, native_models), ("/api/v0/models", v0_models)):
+        try:
+            models = ask(Call("GET", path), read)
+        except (AuthenticationError, RateLimitError):
+            raise  # the next one would answer the same
+        except (StatusError, InvalidRequestError, ProtocolError):
+            continue
+        return models
+    models = ask(Call("GET", "/v1/models"), openai_models)
+    return models
+
+
+def native_models(value: Any) -> list[ModelInfo]:
+    """The models of a reply of ``/api/v1/models``; raises ProtocolError."""
+    return [_native_model(entry) for entry in member(value, "models", list, "the list of models")]
+
+
+def _native_model(entry: Any) -> ModelInfo:
+    id_ = member(entry, "key", str, "a model in the list")
+    told = _mapping(entry.get("capabilities"))  # embedding models have none
+    reasoning = _mapping(told.get("reasoning"))
+    options = reasoning.get("allowed_options")
+    vision = told.get("vision") is True
+    embeds = entry.get("type") == "embedding"
+    loaded = entry.get("loaded_instances")
+    instances = tuple(map(_instance, loaded if isinstance(loaded, list) else ()))
+    return ModelInfo(
+        id_,
+        "embedding" if embeds else "vlm" if vision else "llm",
+        loaded=bool(instances),
+        # A request that names the model is answered by the instance of the same name, where there is one.
+        context_length=next((each.context_length for each in instances if each.id == id_), None)
+        or next((each.context_length for each in instances), None),
+        quantization=text_or_none(_mapping(entry.get("quantization")).get("name")),
+        size_bytes=count(entry.get("size_bytes")),
+        vision=vision if told or embeds else None,
+        tool_use=told.get("trained_for_tool_use") is True if told or embeds else None,
+        max_context_length=count(entry.get("max_context_length")),
+        instances=instances,
+        reasoning_options=tuple(map(str, options)) if isinstance(options, list) else (),
+        reasoning_default=text_or_none(reasoning.get("default")),
+        raw=entry,
+    )
+
+
+def _instance(entry: Any) -> LoadedInstance:
+    config = _mapping(entry.get("config") if isinstance(entry, dict) else None)
+    id_ = member(entry, "id", str, "a loaded instance in the list")
+    return LoadedInstance(id_, count(config.get("context_length")), config)
+
+
+def v0_models(value: Any) -> list[ModelInfo]:
+    """The models of a reply of ``/api/v0/models``; raises ProtocolError."""
+    models = openai_models(value)
+    if not all("state" in model.raw for model in models):
+        raise ProtocolError("the models in the list have no state", sent=True)
+    return models
+
+
+def openai_models(value: Any) -> list[ModelInfo]:
+    """The models of a reply of ``/v1/models``, whoever sent it; raises ProtocolError.
+
+    LM Studio tells the ids alone there, and names embedding models so that they can be known (LM Studio docs,
+    openai-compat). Other servers tell more: llama.cpp's "multimodal", or what /api/v0/models tells.
+    """
+    return [_model(entry) for entry in member(value, "data", list, "the list of models")]
+
+
+_KINDS = {"embeddings": "embedding", "embedding": "embedding", "vlm": "vlm"}
+
+
+def _model(entry: Any) -> ModelInfo:
+    id_ = member(entry, "id", str, "a model in the list")
+    kind = _KINDS.get(str(entry.get("type")), "embedding" if id_.startswith("text-embedding-") else "llm")
+    told, vision, tool_use = entry.get("capabilities"), None, None
+    if isinstance(told, Mapping):
+        vision = told["vision"] if isinstance(told.get("vision"), bool) else None
+    elif isinstance(told, list):
+        vision = bool({"vision", "multimodal"}.intersection(map(str, told)))
+        tool_use = "tool_use" in told if "state" in entry else None
+    return ModelInfo(
+        id_,
+        kind,
+        loaded=entry["state"] == "loaded" if "state" in entry else None,
+        context_length=count(entry.get("loaded_context_length")),
+        quantization=text_or_none(entry.get("quantization")),
+        vision=True if kind == "vlm" else vision,
+        tool_use=tool_use,
+        max_context_length=count(entry.get("max_context_length")),
+        raw=entry,
+    )
+
+
+def _mapping(value: object) -> Mapping[str, Any]:
+    return value if isinstance(value, dict) else {}

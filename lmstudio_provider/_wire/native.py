@@ -1,0 +1,208 @@
+"""LM Studio's own API of 0.4.0 on: chat, load, unload and download. LM Studio docs: developer/rest."""
+
+from __future__ import annotations
+
+import json
+from typing import Any, Mapping
+
+from .._exceptions import ProtocolError
+from .._messages import to_json
+from .._native_types import (
+    EphemeralMCP,
+    InvalidToolCallItem,
+    LoadedModel,
+    MessageItem,
+    NativeCompletion,
+    NativeRequest,
+    OutputItem,
+    Plugin,
+    ReasoningItem,
+    ToolCallItem,
+    UnknownItem,
+)
+from .._types import Call, Stats, Usage
+from .json_text import count, member, number, shown, text_or_none
+
+_FIELDS = (
+    "system_prompt", "reasoning", "context_length", "previous_response_id", "temperature", "top_p", "top_k", "min_p",
+    "repeat_penalty", "presence_penalty", "max_output_tokens",
+)  # fmt: skip
+
+
+def chat_call(request: NativeRequest, model: str, stream: bool) -> Call:
+    """Ask for the next turn. Raises InvalidRequestError for what cannot be written as JSON."""
+    items: Any = request.input
+    if request.images or not isinstance(items, str):
+        # The documentation's table calls a text "message", its example "text", which 0.4.20 was seen to accept.
+        items = [{"type": "text", "content": items}] if isinstance(items, str) else list(items)
+        items += [{"type": "image", "data_url": url} for url in request.images]  # type: ignore[union-attr]
+    body: dict[str, Any] = {"model": model, "input": items}
+    integrations = [
+        each.as_dict() if isinstance(each, (Plugin, EphemeralMCP)) else each for each in request.integrations
+    ]
+    if integrations:
+        body["integrations"] = integrations
+    body.update((name, value) for name in _FIELDS if (value := getattr(request, name)) is not None)
+    body.update(store=request.store, stream=stream)
+    body.update(request.extra)
+    content = to_json(body, "the request").encode("ascii")
+    return Call("POST", "/api/v1/chat", content, model, secrets=tuple(_secrets(integrations)))
+
+
+def _secrets(integrations: list[Any]) -> list[str]:
+    """What of the integrations must never be shown: a server may repeat what it was sent."""
+    found: list[str] = []
+    for each in integrations:
+        if isinstance(each, Mapping):
+            headers, url = each.get("headers"), str(each.get("server_url") or "")
+            values = [str(value) for value in headers.values()] if isinstance(headers, Mapping) else []
+            found += [word for value in values for word in (value, value.rpartition(" ")[2])]
+            found += [url.partition("?")[2], url.partition("//")[2].rpartition("@")[0]]
+    return [each for each in found if each]
+
+
+def chat_reply(value: Any, call: Call, duration_s: float) -> NativeCompletion:
+    """The completion of a whole reply; raises ProtocolError. ``duration_s`` is how long it took, in seconds."""
+    output = tuple(_item(each) for each in member(value, "output", list, "the reply"))
+    stats = value.get("stats")
+    return completion(
+        output,
+        call,
+        model=text_or_none(value.get("model_instance_id")),
+        response_id=text_or_none(value.get("response_id")),
+        stats=stats if isinstance(stats, dict) else {},
+        duration_s=duration_s,
+        raw=value,
+    )
+
+
+def completion(
+    output: tuple[OutputItem, ...],
+    call: Call,
+    *,
+    model: str | None,
+    response_id: str | None,
+    stats: Mapping[str, Any],
+    duration_s: float,
+    raw: Mapping[str, Any] | None = None,
+    first_s: float | None = None,
+    finish_reason: str | None = None,
+) -> NativeCompletion:
+    """The reply of which the items are ``output``; ``first_s`` and ``duration_s`` are what was measured, in seconds."""
+    first = number(stats.get("time_to_first_token_seconds"))
+    first = first_s if first is None else first
+    load_s = number(stats.get("model_load_time_seconds"))
+    return NativeCompletion(
+        text="".join(item.content for item in output if isinstance(item, MessageItem)),
+        model=model or call.model,
+        requested_model=call.model,
+        finish_reason=finish_reason,
+        reasoning="".join(item.content for item in output if isinstance(item, ReasoningItem)),
+        usage=_usage(stats),
+        stats=Stats(
+            tokens_per_second=number(stats.get("tokens_per_second")),
+            time_to_first_token_s=first,
+            generation_time_s=max(0.0, duration_s - (first or 0.0) - (load_s or 0.0)),
+            model_load_time_s=load_s,
+        ),
+        id=response_id,
+        raw=raw,
+        provider_id=call.provider_id,
+        output=output,
+    )
+
+
+def _usage(stats: Mapping[str, Any]) -> Usage | None:
+    read, written = count(stats.get("input_tokens")), count(stats.get("total_output_tokens"))
+    if read is written is None:
+        return None
+    total = None if read is None or written is None else read + written
+    return Usage(read, written, total, count(stats.get("reasoning_output_tokens")))
+
+
+def _item(item: Any) -> OutputItem:
+    kind = member(item, "type", str, "an item of the reply")
+    if kind in ("message", "reasoning"):
+        content = member(item, "content", str, f"an item of type {kind!r}")
+        return MessageItem(content) if kind == "message" else ReasoningItem(content)
+    if kind == "tool_call":
+        return tool_call(item)
+    if kind == "invalid_tool_call":
+        return invalid_tool_call(item)
+    return UnknownItem(kind, item)
+
+
+def tool_call(value: Mapping[str, Any]) -> ToolCallItem:
+    """The call that an item, or an event, tells of; raises ProtocolError."""
+    output = value.get("output")
+    return ToolCallItem(
+        member(value, "tool", str, "a tool call"),
+        mapping(value.get("arguments")),
+        output if isinstance(output, str) else json.dumps(output, ensure_ascii=False),
+        mapping(value.get("provider_info")),
+    )
+
+
+def invalid_tool_call(value: Mapping[str, Any]) -> InvalidToolCallItem:
+    """The call that could not be made, of an item or an event; raises ProtocolError."""
+    return InvalidToolCallItem(member(value, "reason", str, "an invalid tool call"), mapping(value.get("metadata")))
+
+
+def mapping(value: object) -> Mapping[str, Any]:
+    """``value`` where it is an object, else an empty one."""
+    return value if isinstance(value, dict) else {}
+
+
+def load_call(model: str, config: Mapping[str, Any]) -> Call:
+    """Load a model; the answer comes when it is loaded."""
+    return _post("/api/v1/models/load", {"model": model, **config}, model)
+
+
+def load_reply(value: Any) -> LoadedModel:
+    """The model that was loaded; raises ProtocolError."""
+    config = value.get("load_config") if isinstance(value, dict) else None
+    return LoadedModel(
+        member(value, "instance_id", str, "the reply"),
+        text_or_none(value.get("type")) or "llm",
+        number(value.get("load_time_seconds")),
+        config if isinstance(config, dict) else None,
+    )
+
+
+def unload_call(instance_id: str) -> Call:
+    """Unload an instance. The key is not "model"."""
+    return _post("/api/v1/models/unload", {"instance_id": instance_id}, instance_id)
+
+
+def unload_reply(value: Any) -> None:
+    """Raises ProtocolError where that reply is none."""
+    member(value, "instance_id", str, "the reply")
+
+
+def download_call(model: str, quantization: str | None) -> Call:
+    """Download a model; the answer comes at once."""
+    body = {"model": model}
+    if quantization is not None:
+        body["quantization"] = quantization
+    return _post("/api/v1/models/download", body, model)
+
+
+def status_call(job_id: str) -> Call:
+    """Ask how far a download is."""
+    return Call("GET", f"/api/v1/models/download/status/{job_id}")
+
+
+_STATUSES = ("downloading", "paused", "completed", "failed", "already_downloaded")
+
+
+def download_reply(value: Any) -> Mapping[str, Any]:
+    """How far a download is, of either reply: ``status`` is one of five; raises ProtocolError."""
+    status = member(value, "status", str, "the reply")
+    if status not in _STATUSES:
+        raise ProtocolError(f"a download has the unknown status {shown(status)}", sent=True)
+    found: Mapping[str, Any] = value
+    return found
+
+
+def _post(path: str, body: Mapping[str, Any], model: str) -> Call:
+    return Call("POST", path, to_json(body, "the request").encode("ascii"), model)

@@ -1,0 +1,179 @@
+"""A streamed reply of LM Studio's own API: typed events come out, and the whole reply is there at the end."""
+
+from __future__ import annotations
+
+import time
+from typing import Any, Callable, Mapping
+
+from .. import events
+from .._exceptions import ProtocolError, ProviderError, StreamInterruptedError
+from .._native_types import MessageItem, NativeCompletion, OutputItem, ReasoningItem
+from .._readers import Event
+from .._types import Call
+from .errors import Asked, Fault, find_fault
+from .growing import GrowingText
+from .json_text import member, number, parse, text_or_none
+from .lmstudio_errors import fault_error
+from .native import chat_reply, completion, invalid_tool_call, mapping, tool_call
+
+
+class NativeAssembly:
+    """Makes typed events of the events of one reply."""
+
+    def __init__(self, call: Call, asked: Asked, started: float) -> None:
+        self._call = call
+        self._asked = asked
+        self._started = started  # time.monotonic() when the request was sent
+        self._first: float | None = None
+        self._ended: float | None = None
+        self._model: str | None = None
+        self._items: list[OutputItem] = []
+        #: The item that grows now: its kind, and its text.
+        self._kind: type[MessageItem | ReasoningItem] = MessageItem
+        self._growing = GrowingText()
+        self._error: ProviderError | None = None
+        self._result: NativeCompletion | None = None
+        self._any = False
+        #: Whether the last event has come.
+        self.done = False
+
+    @property
+    def ended(self) -> bool:
+        """Whether all of the reply has come, although the stream may go on."""
+        return self._error is not None or self._result is not None
+
+    def feed(self, event: Event) -> events.Event | None:
+        """The typed event of ``event``; raises ProtocolError for one that is broken."""
+        if event.data == "[DONE]":  # reported once
+            return None
+        value = parse(event.data, "an event of the stream")
+        if not isinstance(value, dict):
+            raise ProtocolError(f"an event of the stream is {type(value).__name__}, not an object", sent=True)
+        self._any = True
+        fault = find_fault(value)
+        kind = text_or_none(value.get("type")) or event.event
+        if kind == "error" or (fault is not None and kind not in _EVENTS):
+            return self._failed(fault or Fault(text_or_none(value.get("message")) or event.data), event.data)
+        if kind == "chat.end":
+            return self._end(value)
+        made = _EVENTS[kind](value) if kind in _EVENTS else events.UnknownEvent(kind, value)
+        self._note(made)
+        return made
+
+    def _failed(self, fault: Fault, body: str) -> events.ErrorEvent:
+        error = fault_error(fault, 200, {}, body, self._asked)
+        self._error = self._error or error  # the first one is the cause
+        return events.ErrorEvent(error)
+
+    def _end(self, value: Mapping[str, Any]) -> events.ChatEnd:
+        self._ended = time.monotonic()
+        result = chat_reply(member(value, "result", dict, "the last event"), self._call, self._ended - self._started)
+        if not result.output:  # after an error there may be less in it than came
+            result = self._so_far(result.raw or {}, None)
+        self._result, self.done = result, True
+        return events.ChatEnd(result)
+
+    def _note(self, event: events.Event) -> None:
+        """Keep what the event adds to the reply."""
+        if isinstance(event, events.ChatStart):
+            self._model = event.model_instance_id
+        elif isinstance(event, events.MessageDelta):
+            self._grow(MessageItem, event.content)
+        elif isinstance(event, events.ReasoningDelta):
+            self._grow(ReasoningItem, event.content)
+        elif isinstance(event, (events.MessageEnd, events.ReasoningEnd)):
+            self._settle()
+        elif isinstance(event, events.ToolCallSuccess):
+            self._settle()
+            self._items.append(tool_call(vars(event)))
+        elif isinstance(event, events.ToolCallFailure):
+            self._settle()
+            self._items.append(invalid_tool_call(vars(event)))
+
+    def _grow(self, kind: type[MessageItem | ReasoningItem], content: str) -> None:
+        if self._first is None:
+            self._first = time.monotonic()
+        if kind is not self._kind:
+            self._settle()
+            self._kind = kind
+        self._growing.add(content)
+
+    def _settle(self) -> None:
+        """The item that grew is whole."""
+        content = self._growing.whole()
+        if content:
+            self._items.append(self._kind(content))
+            self._growing = GrowingText()
+
+    def finish(self) -> list[events.Event]:
+        """Raises the error of an ``error`` event, StreamInterruptedError without an end, ProtocolError for nothing."""
+        self._ended = self._ended or time.monotonic()
+        if self._error is not None:
+            error, self._error = self._error, None  # no cycle of error, traceback and assembly
+            raise error
+        if not self._any:
+            raise ProtocolError(
+                "the stream ended with nothing in it", hint="Ask again, and see LM Studio's log", sent=True
+            )
+        if self._result is None:
+            raise StreamInterruptedError(
+                "the stream ended before the reply did: no chat.end came",
+                hint=".partial holds what came; ask again for the whole reply",
+                sent=True,
+            )
+        return []
+
+    def completion(self, finish_reason: str | None = None) -> NativeCompletion:
+        """The reply as far as it came; ``finish_reason`` stands in, because the server gives none."""
+        return self._result or self._so_far({}, finish_reason)
+
+    def _so_far(self, told: Mapping[str, Any], finish_reason: str | None) -> NativeCompletion:
+        self._settle()
+        return completion(
+            tuple(self._items),
+            self._call,
+            model=text_or_none(told.get("model_instance_id")) or self._model,
+            response_id=text_or_none(told.get("response_id")),
+            stats=mapping(told.get("stats")),
+            duration_s=(self._ended or time.monotonic()) - self._started,
+            raw=told or None,
+            first_s=None if self._first is None else self._first - self._started,
+            finish_reason=finish_reason,
+        )
+
+
+def _text(value: Mapping[str, Any], name: str) -> str:
+    found: str = member(value, name, str, f"the event {value.get('type')!r}")
+    return found
+
+
+def _instance(value: Mapping[str, Any]) -> str:
+    return text_or_none(value.get("model_instance_id")) or ""
+
+
+def _fraction(value: Mapping[str, Any]) -> float:
+    # A number that is none must not cost the reply.
+    return min(1.0, max(0.0, float(number(value.get("progress")) or 0.0)))
+
+
+_EVENTS: dict[str, Callable[[Mapping[str, Any]], events.Event]] = {
+    "chat.start": lambda value: events.ChatStart(_instance(value)),
+    "model_load.start": lambda value: events.ModelLoadStart(_instance(value)),
+    "model_load.progress": lambda value: events.ModelLoadProgress(_instance(value), _fraction(value)),
+    "model_load.end": lambda value: events.ModelLoadEnd(_instance(value), number(value.get("load_time_seconds"))),
+    "prompt_processing.start": lambda value: events.PromptProcessingStart(),
+    "prompt_processing.progress": lambda value: events.PromptProcessingProgress(_fraction(value)),
+    "prompt_processing.end": lambda value: events.PromptProcessingEnd(),
+    "reasoning.start": lambda value: events.ReasoningStart(),
+    "reasoning.delta": lambda value: events.ReasoningDelta(_text(value, "content")),
+    "reasoning.end": lambda value: events.ReasoningEnd(),
+    "tool_call.start": lambda value: events.ToolCallStart(_text(value, "tool"), mapping(value.get("provider_info"))),
+    "tool_call.arguments": lambda value: events.ToolCallArguments(
+        _text(value, "tool"), mapping(value.get("arguments")), mapping(value.get("provider_info"))
+    ),
+    "tool_call.success": lambda value: events.ToolCallSuccess(**vars(tool_call(value))),
+    "tool_call.failure": lambda value: events.ToolCallFailure(**vars(invalid_tool_call(value))),
+    "message.start": lambda value: events.MessageStart(),
+    "message.delta": lambda value: events.MessageDelta(_text(value, "content")),
+    "message.end": lambda value: events.MessageEnd(),
+}
