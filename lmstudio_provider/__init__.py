@@ -2,8 +2,10 @@
 
 import logging
 
+from . import events
 from ._conversation import Conversation
 from ._discovery import Endpoint, discover
+from ._download import Download
 from ._exceptions import (
     AuthenticationError,
     ConfigurationError,
@@ -35,6 +37,20 @@ from ._exceptions import (
 from ._failover import Failover
 from ._lmstudio import LMStudioProvider
 from ._messages import Message, Tool
+from ._native import Native, NativeStream
+from ._native_conversation import NativeConversation
+from ._native_types import (
+    EphemeralMCP,
+    InvalidToolCallItem,
+    LoadedModel,
+    MessageItem,
+    NativeCompletion,
+    NativeRequest,
+    Plugin,
+    ReasoningItem,
+    ToolCallItem,
+    UnknownItem,
+)
 from ._ollama import OllamaProvider
 from ._provider import Provider
 from ._registry import Registry
@@ -71,34 +87,46 @@ __all__ = [
     "ConfigurationError",
     "ContextLengthError",
     "Conversation",
+    "Download",
     "DownloadError",
     "Embeddings",
     "EmptyAnswerWarning",
     "Endpoint",
     "EndpointNotFoundError",
+    "EphemeralMCP",
     "Failover",
     "Health",
     "InvalidRequestError",
+    "InvalidToolCallItem",
     "JobNotFoundError",
     "LMStudioProvider",
     "Limits",
     "LoadedInstance",
+    "LoadedModel",
     "MemoryUsage",
     "Message",
+    "MessageItem",
     "ModelCrashedError",
     "ModelInfo",
     "ModelLoadError",
     "ModelMismatchWarning",
     "ModelNotFoundError",
     "ModelUnloadedError",
+    "Native",
+    "NativeCompletion",
+    "NativeConversation",
+    "NativeRequest",
+    "NativeStream",
     "NoModelLoadedError",
     "OllamaProvider",
+    "Plugin",
     "Progress",
     "ProtocolError",
     "Provider",
     "ProviderClosedError",
     "ProviderError",
     "RateLimitError",
+    "ReasoningItem",
     "Registry",
     "RequestTimeoutError",
     "ResponseNotFoundError",
@@ -114,12 +142,15 @@ __all__ = [
     "Tool",
     "ToolArgumentsError",
     "ToolCall",
+    "ToolCallItem",
     "ToolEvent",
     "ToolRun",
+    "UnknownItem",
     "Usage",
     "UsageRecord",
     "UsageRecorder",
     "discover",
+    "events",
     "run_tools",
     "start_server",
 ]

@@ -129,7 +129,7 @@ class HTTPProvider(LocalServer):
         session, plan = self._where(timeout, deadline)
         if not isinstance(model, (str, type(None))):
             raise InvalidRequestError(f"model={model!r} is no name")
-        model = model or self._embedding_model(_patience(plan))
+        model = model or self._embedding_model(patience(plan))
         started = time.monotonic()
         parts = []
         for begin in range(0, len(inputs), _BATCH):
@@ -168,7 +168,7 @@ class HTTPProvider(LocalServer):
         timeout, deadline = overrides.pop("timeout", UNSET), overrides.pop("deadline", UNSET)
         session, plan = self._where(timeout, deadline)
         request = override(request, **overrides)
-        model = request.model or self._resolve_model(request.tier, _patience(plan))
+        model = request.model or self._resolve_model(request.tier, patience(plan))
         if isinstance(request, TextRequest):
             call = self._dialect.text_call(request, model, stream)
             return session, dataclasses.replace(call, provider_id=self.id), plan, lambda completion: completion
@@ -235,7 +235,7 @@ def finished(completion: Completion, request: ChatRequest) -> Completion:
     return completion
 
 
-def _patience(plan: Plan) -> float:
+def patience(plan: Plan) -> float:
     """For how long a discovery may be waited for."""
     return DISCOVERY_S if plan.deadline is None else min(DISCOVERY_S, plan.deadline.left())
 

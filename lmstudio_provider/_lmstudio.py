@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from ._download import Download
 from ._http_provider import HTTPProvider
+from ._native import Native
 from ._settings import Names
 from ._wire import lmstudio
 
 
 class LMStudioProvider(HTTPProvider):
-    """LM Studio's local server, over its OpenAI-compatible endpoints.
+    """LM Studio's local server, over its OpenAI-compatible endpoints; ``native`` is LM Studio's own API.
 
     Without arguments it is the server at ``$LM_STUDIO_URL``, else at ``http://localhost:1234``.
     """
@@ -34,3 +36,11 @@ class LMStudioProvider(HTTPProvider):
     _url_hint = "and base_url= or LM_STUDIO_URL names another server"
     _api_key_hash = "lmstudio-local"
     _default_model = "local-model"
+
+    @property
+    def native(self) -> Native:
+        """LM Studio's own API: chats with progress and state, and loading, unloading and downloading models."""
+        return Native(self)
+
+
+Download._by_settings = staticmethod(lambda: LMStudioProvider(refresh=False))

@@ -8,7 +8,7 @@ import threading
 import time
 import weakref
 from contextlib import AbstractContextManager
-from typing import TYPE_CHECKING, Any, Iterable, Literal, Mapping
+from typing import TYPE_CHECKING, Any, Iterable, Literal, Mapping, TypeVar
 
 from ._exceptions import ConfigurationError, ProviderClosedError, RequestTimeoutError
 from ._exchange import Deadline
@@ -23,6 +23,9 @@ from ._usage import UsageRecorder
 
 if TYPE_CHECKING:
     import urllib3
+
+
+_Self = TypeVar("_Self", bound="LocalServer")
 
 
 class LocalServer(Provider):
@@ -83,6 +86,7 @@ class LocalServer(Provider):
         self._lock = threading.RLock()
         self._pid = os.getpid()
         self._current: Session | None = None
+        self._load_lock = threading.Lock()
         # Sessions before it, as long as calls or a discovery are under way there.
         self._retired: weakref.WeakSet[Session] = weakref.WeakSet()
         self._closed = False
@@ -99,6 +103,12 @@ class LocalServer(Provider):
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         LocalServer.__init__(self, **state)
+
+    def _twin(self: _Self) -> _Self:
+        """A provider with the same settings, and with connections of its own; it discovers and records nothing."""
+        twin = object.__new__(type(self))
+        LocalServer.__init__(twin, **{**self._arguments, "refresh": False, "usage": None})
+        return twin
 
     @property
     def base_url(self) -> str:
@@ -221,7 +231,13 @@ class LocalServer(Provider):
             self._inherited = [self._current, *self._retired]
             self._retired = weakref.WeakSet()
             self._pid, self._lock, self._current = os.getpid(), threading.RLock(), None
+            self._load_lock = threading.Lock()
         return self._lock
+
+    def _loading(self) -> AbstractContextManager[bool]:
+        """Held while it is looked whether a model is loaded, and while it is loaded then."""
+        with self._own_lock():  # which makes another in a fork
+            return self._load_lock
 
     def _retire(self) -> None:
         if self._current is not None:

@@ -152,20 +152,16 @@ class NativeRequest:
         object.__setattr__(self, "integrations", all_of("integrations", given, (Plugin, EphemeralMCP, str, Mapping)))
 
 
-class NativeOptions(TypedDict, total=False):
-    """Keyword arguments of ``native.chat`` and ``native.stream``."""
+class TurnOptions(TypedDict, total=False):
+    """Keyword arguments of a NativeConversation and its turns."""
 
     timeout: Timeout
     deadline: float | None
     model: str | None
     tier: str | None
-    system_prompt: str | None
-    images: Image | Sequence[Image]
     integrations: Integration | Sequence[Integration]
     reasoning: str | None
     context_length: int | None
-    store: bool
-    previous_response_id: str | None
     temperature: float | None
     top_p: float | None
     top_k: int | None
@@ -174,6 +170,15 @@ class NativeOptions(TypedDict, total=False):
     presence_penalty: float | None
     max_output_tokens: int | None
     extra: Mapping[str, Any]
+
+
+class NativeOptions(TurnOptions, total=False):
+    """Keyword arguments of ``native.chat`` and ``native.stream``."""
+
+    system_prompt: str | None
+    images: Image | Sequence[Image]
+    store: bool
+    previous_response_id: str | None
 
 
 @dataclass(frozen=True)

@@ -250,19 +250,22 @@ _ELSEWHERE = {
     "system_prompt": "In a chat it is the first message: Message.system(...)",
     "stream": "Call stream()",
 }
-_Request = TypeVar("_Request", bound=_Options)
+_Request = TypeVar("_Request")
 
 
-def override(request: _Request, **overrides: Any) -> _Request:
-    """``request`` with some of its fields changed; a name that it has not is an InvalidRequestError."""
-    names = [each.name for each in dataclasses.fields(request)]
+def override(request: _Request, elsewhere: Mapping[str, str] = _ELSEWHERE, /, **overrides: Any) -> _Request:
+    """``request`` with some of its fields changed; a name that it has not is an InvalidRequestError.
+
+    ``elsewhere`` tells what to do about names that have their place somewhere else.
+    """
+    names = [each.name for each in dataclasses.fields(request)]  # type: ignore[arg-type]
     for name in overrides:
         if name not in names:
             near = difflib.get_close_matches(name, [*names, "timeout", "deadline"], n=1)
             hint = "Fields that only the server knows go into extra={...}"
-            if name in _ELSEWHERE:
-                hint = _ELSEWHERE[name]
+            if name in elsewhere:
+                hint = elsewhere[name]
             elif near:
                 hint = f"Did you mean {near[0]!r}?"
             raise InvalidRequestError(f"{type(request).__name__} has no field {name!r}", hint=hint)
-    return dataclasses.replace(request, **overrides) if overrides else request
+    return dataclasses.replace(request, **overrides) if overrides else request  # type: ignore[type-var]

@@ -1,0 +1,134 @@
+"""A download of a model that LM Studio makes."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from typing import Any, Callable, ClassVar, Mapping
+
+from ._callbacks import Callback
+from ._exceptions import DownloadError, InvalidRequestError, ProviderError, RequestTimeoutError
+from ._exchange import Deadline
+from ._http_provider import HTTPProvider
+from ._progress import Meter
+from ._requests import check_name
+from ._types import UNSET, Progress, Unset, check_seconds
+from ._wire import native
+from ._wire.json_text import count, number
+
+
+class Download:
+    """A download under way in LM Studio, which goes on whether or not anybody waits for it.
+
+    ``status`` of its Progress is "downloading", "paused", "completed", "failed", or "already_downloaded", where there
+    was nothing to do.
+    """
+
+    # Makes a provider that goes by the settings. Given where that is defined, which is above this module.
+    _by_settings: ClassVar[Callable[[], HTTPProvider]]
+
+    def __init__(self, provider: HTTPProvider, job_id: str | None, told: Mapping[str, Any], model: str = "") -> None:
+        #: What ``Download.resume`` takes; None where the model was there already.
+        self.job_id = job_id
+        self.model = model
+        #: How far it was when that was last asked.
+        self.progress = Progress("unknown")
+        self._provider = provider
+        self._meter = Meter()
+        if told:
+            self._read(told)
+
+    def __repr__(self) -> str:
+        return f"<Download {self.job_id} {self.model} {self.progress.status}>"
+
+    @classmethod
+    def resume(cls, job_id: str, provider: Any = None) -> Download:
+        """Take up a download that was begun before, by this program or another; asks nothing yet.
+
+        ``provider`` is the LMStudioProvider to ask; by default one that goes by the settings.
+        """
+        check_name("job_id", job_id if isinstance(job_id, str) else job_id or "")
+        if "/" in job_id or "?" in job_id or not job_id.isascii() or not job_id.isprintable():
+            raise InvalidRequestError(f"job_id={job_id!r} is no id of a download")
+        if provider is None:
+            provider = cls._by_settings()
+        if not isinstance(provider, HTTPProvider):
+            raise InvalidRequestError(f"resume: {type(provider).__name__} is no LMStudioProvider")
+        return cls(provider, job_id, {})
+
+    def status(self, *, deadline: float | Unset | None = UNSET) -> Progress:
+        """Ask how far it is now. Raises JobNotFoundError; ``deadline`` is in seconds."""
+        if self.job_id is None:
+            return self.progress
+        session, plan = self._provider._where(UNSET, deadline)
+        value = session.ask(native.status_call(self.job_id), plan, native.download_reply)
+        before = self.progress.status
+        self._read(value)
+        if self.progress.status == "completed" != before:
+            session.cache.forget()  # there is a model more
+        return self.progress
+
+    def _read(self, told: Mapping[str, Any]) -> None:
+        status, total = told["status"], count(told.get("total_size_bytes"))
+        completed = total if status == "completed" else count(told.get("downloaded_bytes"))
+        progress = self._meter.update(status, "model", completed, total)
+        speed = number(told.get("bytes_per_second")) if status == "downloading" else None
+        if speed and progress.total_bytes is not None:  # the server's own figure is of now
+            left = (progress.total_bytes - progress.completed_bytes) / speed
+            progress = dataclasses.replace(progress, bytes_per_second=float(speed), seconds_left=left)
+        elif status != "downloading":
+            progress = dataclasses.replace(progress, bytes_per_second=None, seconds_left=None)
+        self.progress = progress
+
+    def wait(
+        self,
+        on_progress: Callable[[Progress], object] | None = None,
+        poll: float = 1.0,
+        deadline: float | None = None,
+    ) -> Progress:
+        """Wait until the model is there, asking every ``poll`` seconds, for ``deadline`` seconds at most.
+
+        ``on_progress`` is called with each Progress, whose bytes never go back; what it raises becomes a
+        RuntimeWarning at the end. Raises DownloadError where the download failed or was paused, RequestTimeoutError
+        after ``deadline``, JobNotFoundError, and what any call raises; the download itself goes on. ``progress`` of
+        every error is how far it was.
+        """
+        callback = Callback("on_progress", on_progress)
+        check_seconds("poll", poll)
+        check_seconds("deadline", deadline)
+        if poll is None:
+            raise InvalidRequestError("poll=None is no number of seconds")
+        end = None if deadline is None else Deadline(deadline, time.monotonic())
+        try:
+            while True:
+                progress = self.status(deadline=UNSET if end is None else max(0.001, end.left()))
+                callback(progress)
+                if progress.status in ("failed", "paused"):
+                    raise self._stopped(progress)
+                if progress.status != "downloading":
+                    break
+                left = poll if end is None else min(poll, end.left())
+                if left <= 0:
+                    raise self._late(deadline or 0.0)
+                time.sleep(left)  # the server tells nothing by itself
+        except ProviderError as error:
+            error.progress = self.progress
+            callback.warn()
+            raise
+        callback.warn()
+        return progress
+
+    def _stopped(self, progress: Progress) -> DownloadError:
+        if progress.status == "paused":
+            what, hint = "was paused", f"Go on with it in LM Studio, then call Download.resume({self.job_id!r}).wait()"
+        else:
+            what, hint = "failed, and LM Studio does not say why", "See LM Studio's log and the free space of the disk"
+        return DownloadError(f"the download {self.job_id} {what}", hint=hint, job_id=self.job_id, progress=progress)
+
+    def _late(self, deadline: float) -> RequestTimeoutError:
+        return RequestTimeoutError(
+            f"the download {self.job_id} did not end in {deadline:g} s",
+            hint=f"It goes on: Download.resume({self.job_id!r}).wait() waits for it again",
+            limit="deadline",
+            waited_s=deadline,
+        )

@@ -1,0 +1,339 @@
+"""LM Studio's own API, as ``lm.native``: chats with progress and state, and the models in memory and on disk."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import difflib
+import time
+from typing import TYPE_CHECKING, Any, Callable, Iterator, Mapping, Sequence, TypedDict
+
+from . import events
+from ._callbacks import Callback
+from ._download import Download
+from ._exceptions import InvalidRequestError
+from ._http_provider import HTTPProvider, patience
+from ._loading import Loading
+from ._model_names import find
+from ._native_types import LoadedModel, NativeCompletion, NativeOptions, NativeRequest
+from ._requests import check_name, check_numbers, override
+from ._session import Plan, Session
+from ._stream import BaseStream
+from ._types import UNSET, Call, ModelInfo, Progress, Timeout, Timeouts, Unset
+from ._usage import status_of
+from ._wire import models, native
+from ._wire.native_stream import NativeAssembly
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+# A stream that loads a model, reads a prompt or waits for a tool is as rightly silent as a reply before its first byte.
+_PATIENT = Timeouts(idle=Timeouts().first_byte)
+
+
+class LoadOptions(TypedDict, total=False):
+    """How to load a model; what is left out is left to LM Studio."""
+
+    #: Tokens that it is to hold at once.
+    context_length: int | None
+    #: Tokens that it reads at once.
+    eval_batch_size: int | None
+    flash_attention: bool | None
+    #: Of a mixture of experts, how many are used.
+    num_experts: int | None
+    offload_kv_cache_to_gpu: bool | None
+
+
+class NativeStream(BaseStream[events.Event, NativeCompletion]):
+    """Iterates over the typed events of a reply, as they come.
+
+    ``completion`` is the whole reply once it is over; closing it is as that of a Stream. What an ``error`` event
+    reports is raised when the stream has been read to its end; ``partial`` is what there is of the reply.
+    """
+
+    def __init__(self, *parts: Any, on_progress: Callable[[str, float], object] | None = None) -> None:
+        super().__init__(*parts)
+        self._progress = _Progress(on_progress)
+
+    def __next__(self) -> events.Event:
+        try:
+            event = super().__next__()
+        except StopIteration:
+            self._progress.warn()
+            raise
+        self._progress(event)
+        return event
+
+    def text(self) -> Iterator[str]:
+        """Iterate over the texts of the answer alone."""
+        for event in self:
+            if isinstance(event, events.MessageDelta) and event.content:
+                yield event.content
+
+
+class _Progress:
+    """Calls ``on_progress(stage, fraction)`` where an event tells of progress, and that is new."""
+
+    def __init__(self, function: Callable[[str, float], object] | None) -> None:
+        if function is not None and not callable(function):
+            raise InvalidRequestError(f"on_progress={function!r} cannot be called")
+        call = None if function is None else lambda stage: function(*stage)
+        self._callback: Callback[tuple[str, float]] = Callback("on_progress", call)
+        self._last: tuple[str, float] | None = None
+        self.warn = self._callback.warn
+
+    def __call__(self, event: events.Event) -> None:
+        stage, _, step = event.type.partition(".")
+        if stage in ("model_load", "prompt_processing") and step in ("start", "progress", "end"):
+            now = (stage, getattr(event, "progress", 0.0 if step == "start" else 1.0))
+            if now != self._last:
+                self._last = now
+                self._callback(now)
+
+
+class Native:
+    """LM Studio's own API, of 0.4.0 on. An older server, or another one, is an EndpointNotFoundError.
+
+    What is raised besides is as for every call of the provider. Keyword arguments of every call are ``timeout`` (the
+    longest silence, in seconds or as Timeouts) and ``deadline`` (for the whole call, in seconds).
+    """
+
+    def __init__(self, provider: HTTPProvider) -> None:
+        self._provider = provider
+
+    def __repr__(self) -> str:
+        return f"<Native {self._provider.base_url}>"
+
+    def chat(self, input: str | Sequence[Mapping[str, Any]], **options: Unpack[NativeOptions]) -> NativeCompletion:
+        """Answer ``input``, the user's text; keyword arguments are the fields of NativeRequest.
+
+        LM Studio runs the tools of ``integrations`` itself, and keeps the conversation unless ``store=False``: the next
+        turn gives ``previous_response_id=completion.response_id``. Python functions as tools, JSON schemas, ``stop``
+        and ``seed`` are for ``lm.chat``.
+        """
+        session, call, plan = self._plan(input, dict(options), stream=False)
+        provider, started = self._provider, time.monotonic()
+        with provider._recording_failure("native.chat", call, started):
+            completion: NativeCompletion = session.ask(
+                call, plan, lambda value: native.chat_reply(value, call, time.monotonic() - started)
+            )
+        provider._record("native.chat", completion, started, "ok")
+        return completion
+
+    def stream(
+        self,
+        input: str | Sequence[Mapping[str, Any]],
+        *,
+        on_progress: Callable[[str, float], object] | None = None,
+        **options: Unpack[NativeOptions],
+    ) -> NativeStream:
+        """Answer as ``chat`` does, event by event. The request is sent when this returns.
+
+        ``on_progress(stage, fraction)`` is called while the stream is iterated, with "model_load" or
+        "prompt_processing" and a number from 0 to 1. What it raises becomes a RuntimeWarning at the end. Without a
+        ``timeout`` the server may be silent for 600 s at any time, as it may be while it loads a model or runs a tool.
+        """
+        _Progress(on_progress)  # a bad one is told before anything is sent
+        session, call, plan = self._plan(input, dict(options), stream=True)
+        provider, started = self._provider, time.monotonic()
+        if "timeout" not in options and plan.config.timeouts is None:
+            plan = plan._replace(timeouts=_PATIENT)
+
+        def over(completion: NativeCompletion, error: BaseException | None) -> None:
+            status = "cancelled" if completion.finish_reason == "cancelled" else status_of(error)
+            provider._record("native.stream", completion, started, status)
+
+        def kind(*parts: Any) -> NativeStream:
+            return NativeStream(*parts, on_progress=on_progress)
+
+        with provider._recording_failure("native.stream", call, started):
+            return session.stream(call, plan, kind, NativeAssembly, lambda completion: completion, over)
+
+    def _plan(self, input: Any, options: dict[str, Any], stream: bool) -> tuple[Session, Call, Plan]:
+        limits = [options.pop(name, UNSET) for name in ("timeout", "deadline")]
+        given = input if isinstance(input, NativeRequest) else NativeRequest(input)
+        request = override(given, _ELSEWHERE, **options)
+        session, plan = self._provider._where(*limits)
+        model = request.model or self._provider._resolve_model(request.tier, patience(plan))
+        call = dataclasses.replace(native.chat_call(request, model, stream), provider_id=self._provider.id)
+        return session, call, plan
+
+    def models(self, *, timeout: Timeout | Unset = UNSET, deadline: float | Unset | None = UNSET) -> list[ModelInfo]:
+        """The models on disk, with all that LM Studio tells of them; ``ModelInfo.raw`` has what is not read here."""
+        session, plan = self._provider._where(timeout, deadline)
+        found: list[ModelInfo] = session.ask(Call("GET", models.NATIVE_PATH), plan, models.native_models)
+        session.cache.fill(found)
+        return found
+
+    def load(
+        self,
+        model: str,
+        *,
+        echo_load_config: bool = False,
+        timeout: Timeout | Unset = UNSET,
+        deadline: float | Unset | None = UNSET,
+        **config: Unpack[LoadOptions],
+    ) -> LoadedModel:
+        """Load ``model`` and return when it is loaded. One that is loaded already is loaded once more, as ``model:2``.
+
+        ``config`` are ``context_length`` and ``eval_batch_size`` (tokens), ``flash_attention``, ``num_experts`` and
+        ``offload_kv_cache_to_gpu``; ``echo_load_config`` has the server tell all of it as ``load_config``. Raises
+        ModelNotFoundError and ModelLoadError. After a RequestTimeoutError the server may still be loading.
+        """
+        body = checked_config(model, config)
+        if not isinstance(echo_load_config, bool):
+            raise InvalidRequestError(f"echo_load_config={echo_load_config!r} is neither True nor False")
+        if echo_load_config:
+            body["echo_load_config"] = True
+        session, plan = self._provider._where(timeout, deadline)
+        loaded: LoadedModel = session.ask(native.load_call(model, body), plan, native.load_reply)
+        session.cache.forget()
+        return loaded
+
+    def unload(
+        self,
+        instance_id: str | LoadedModel,
+        *,
+        timeout: Timeout | Unset = UNSET,
+        deadline: float | Unset | None = UNSET,
+    ) -> None:
+        """Unload an instance: a LoadedModel, or its ``instance_id``. Raises ModelNotFoundError for an unknown one."""
+        id_ = instance_id.instance_id if isinstance(instance_id, LoadedModel) else instance_id
+        check_name("instance_id", id_ or "")
+        session, plan = self._provider._where(timeout, deadline)
+        session.ask(native.unload_call(id_), plan, native.unload_reply)
+        session.cache.forget()
+
+    def ensure_loaded(
+        self,
+        model: str,
+        *,
+        timeout: Timeout | Unset = UNSET,
+        deadline: float | Unset | None = UNSET,
+        **config: Unpack[LoadOptions],
+    ) -> LoadedModel:
+        """Return an instance of ``model``, and load one only where there is none that was loaded with ``config``.
+
+        A larger ``context_length`` than was asked for is as good. Threads that ask at once load one between them.
+        """
+        checked_config(model, config)
+        with self._provider._loading():
+            found = self._instance(model, config, timeout=timeout, deadline=deadline)
+            return found or self.load(model, timeout=timeout, deadline=deadline, **config)
+
+    @contextlib.contextmanager
+    def loaded(
+        self,
+        model: str,
+        *,
+        timeout: Timeout | Unset = UNSET,
+        deadline: float | Unset | None = UNSET,
+        **config: Unpack[LoadOptions],
+    ) -> Iterator[LoadedModel]:
+        """An instance of ``model`` as ``ensure_loaded`` has it, for a ``with`` block; unloads what it loaded.
+
+        So it does after any exception, KeyboardInterrupt and a time limit while the model is being loaded included: a
+        thread then waits for the server in the background, and unloads. What was unloaded meanwhile is no error.
+        """
+        body = checked_config(model, config)
+        session, plan = self._provider._where(timeout, deadline)
+        call = native.load_call(model, body)
+        loading = Loading(self._provider, call)
+        failed = True
+        try:
+            with self._provider._loading():
+                instance = self._instance(model, config, timeout=timeout, deadline=deadline)
+                if instance is None:
+                    with session.telling(call, plan):
+                        instance = loading.wait(plan)
+                    session.cache.forget()
+            yield instance
+            failed = False
+        finally:
+            if loading.release(quiet=failed):
+                session.cache.forget()
+
+    def _instance(self, model: str, config: Mapping[str, Any], **limits: Any) -> LoadedModel | None:
+        """An instance of ``model`` that was loaded with ``config``, if there is one."""
+        info = find(self.models(**limits), model)
+        if info is None or ("@" in model and info.raw.get("selected_variant", model) != model):
+            return None  # not there, or another variant of it is
+        named = [each for each in info.instances if each.id == model != info.id]
+        fitting = (each for each in named or info.instances if _fits(each.config, config))
+        instance = next(fitting, None)
+        kind = "llm" if info.can_chat else "embedding"
+        return None if instance is None else LoadedModel(instance.id, kind, None, instance.config)
+
+    def download(
+        self,
+        model: str,
+        quantization: str | None = None,
+        *,
+        timeout: Timeout | Unset = UNSET,
+        deadline: float | Unset | None = UNSET,
+    ) -> Download:
+        """Begin to download ``model``: a name of LM Studio's catalog, or the URL of a repository at Hugging Face.
+
+        ``quantization``, such as "Q4_K_M", goes with a URL alone. Returns at once; ``wait()`` waits for the end.
+        """
+        check_name("model", model or "")
+        check_name("quantization", quantization)
+        if quantization is not None and "://" not in model:
+            raise InvalidRequestError(
+                f"quantization={quantization!r} goes with the URL of a repository alone, and {model!r} is none",
+                hint="Give 'https://huggingface.co/...', or leave quantization out",
+            )
+        session, plan = self._provider._where(timeout, deadline)
+        value = session.ask(native.download_call(model, quantization), plan, native.download_reply)
+        return Download(self._provider, value.get("job_id"), value, model)
+
+    def download_status(self, job_id: str) -> Progress:
+        """How far a download is. Raises JobNotFoundError."""
+        return Download.resume(job_id, self._provider).status()
+
+
+_CONFIG_NUMBERS: dict[str, tuple[float, float, bool]] = {
+    name: (1, float("inf"), True) for name in ("context_length", "eval_batch_size", "num_experts")
+}
+_CONFIG_SWITCHES = ("flash_attention", "offload_kv_cache_to_gpu")
+
+
+def checked_config(model: object, config: Mapping[str, Any]) -> dict[str, Any]:
+    """What of ``config`` is sent; raises InvalidRequestError for what ``/api/v1/models/load`` does not take."""
+    check_name("model", model or "")
+    names = [*_CONFIG_NUMBERS, *_CONFIG_SWITCHES]
+    for name, value in config.items():
+        if name not in names:
+            near = difflib.get_close_matches(name, names, n=1)
+            hint = f"Did you mean {near[0]!r}?" if near else f"There are {', '.join(names)}"
+            if name == "ttl":
+                hint = "A time to live goes with lm.chat(..., ttl=), where that loads the model"
+            raise InvalidRequestError(f"load() has no option {name!r}", hint=hint)
+        if name in _CONFIG_SWITCHES and not isinstance(value, (bool, type(None))):
+            raise InvalidRequestError(f"{name}={value!r} is neither True nor False")
+    check_numbers({**dict.fromkeys(names), **config}, _CONFIG_NUMBERS)
+    return {name: value for name, value in config.items() if value is not None}
+
+
+def _fits(loaded: Mapping[str, Any], config: Mapping[str, Any]) -> bool:
+    """Whether a model that is loaded so is as good as one with ``config``; what the server does not tell is."""
+    for name, wanted in config.items():
+        told = loaded.get(name)
+        if wanted is None or told is None:
+            continue
+        if told < wanted if name == "context_length" else told != wanted:
+            return False
+    return True
+
+
+_CHAT_TAKES = ("stop", "seed", "logit_bias", "frequency_penalty", "draft_model", "ttl", "response_format")
+_ELSEWHERE = {
+    **dict.fromkeys(_CHAT_TAKES, "lm.chat() takes it: /v1/chat/completions"),
+    **dict.fromkeys(("tools", "tool_choice"), "lm.chat() takes it: /v1/chat/completions; here are integrations="),
+    "messages": "lm.chat() takes messages: /v1/chat/completions; here the server keeps them (previous_response_id=)",
+    "max_tokens": "Here it is called max_output_tokens",
+    "reasoning_effort": "Here it is called reasoning",
+    "instructions": "Here it is called system_prompt",
+    "on_chunk": "native.stream() gives events",
+    "stream": "Call native.stream()",
+}

@@ -1,0 +1,101 @@
+"""A chat that LM Studio remembers."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Callable, Sequence
+
+from ._exceptions import InvalidRequestError, ProtocolError
+from ._images import Image
+from ._native import Native, NativeStream
+from ._native_types import NativeCompletion, NativeOptions, TurnOptions
+from ._requests import check_name
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+    from ._lmstudio import LMStudioProvider
+
+
+class NativeConversation:
+    """A chat over ``lm.native``, of which only what is new is sent: the server keeps the rest.
+
+    ``options`` are keyword arguments of ``native.chat`` for every turn. ``response_id`` is the last turn's; kept in a
+    file, it takes up the chat again, in a new ``NativeConversation(lm, response_id=...)``. A turn that fails leaves it
+    as it was. Have one turn after the other: of two at once, the chat goes on from the one that ends last.
+    """
+
+    def __init__(
+        self,
+        provider: LMStudioProvider,
+        system_prompt: str | None = None,
+        *,
+        response_id: str | None = None,
+        **options: Unpack[TurnOptions],
+    ) -> None:
+        if not isinstance(getattr(provider, "native", None), Native):
+            raise InvalidRequestError(
+                f"NativeConversation got {type(provider).__name__}, not an LMStudioProvider",
+                hint="Write NativeConversation(lm, system_prompt)",
+            )
+        check_name("response_id", response_id)
+        self.provider = provider
+        self.system_prompt = system_prompt
+        self.response_id = response_id
+        self._options = _checked(options)
+
+    def ask(self, text: str, images: Image | Sequence[Image] = (), **options: Unpack[TurnOptions]) -> NativeCompletion:
+        """Say ``text`` and return the answer. Raises ResponseNotFoundError where the server has forgotten the chat."""
+        completion = self.provider.native.chat(text, **self._turn(images, options))
+        self._keep(completion)
+        return completion
+
+    def stream(
+        self,
+        text: str,
+        images: Image | Sequence[Image] = (),
+        *,
+        on_progress: Callable[[str, float], object] | None = None,
+        **options: Unpack[TurnOptions],
+    ) -> NativeStream:
+        """Say ``text`` and return the stream of the answer; the chat goes on from it when it has been read whole."""
+        stream = self.provider.native.stream(text, on_progress=on_progress, **self._turn(images, options))
+
+        def over(completion: NativeCompletion, error: BaseException | None) -> None:
+            if error is None and completion.response_id is not None:
+                self.response_id = completion.response_id
+
+        stream.add_done_callback(over)
+        return stream
+
+    def branch(self) -> NativeConversation:
+        """Another conversation that goes on from here; neither sees what the other says from now on."""
+        return NativeConversation(self.provider, self.system_prompt, response_id=self.response_id, **self._options)
+
+    def _turn(self, images: Any, options: TurnOptions) -> NativeOptions:
+        turn: NativeOptions = {"images": images}
+        turn.update(self._options)
+        turn.update(_checked(options))
+        if self.response_id is not None:
+            turn["previous_response_id"] = self.response_id
+        elif self.system_prompt is not None:
+            # In the first turn alone: later it would be a second system message, which strict chat templates refuse
+            # (LM Studio bug-tracker 2219).
+            turn["system_prompt"] = self.system_prompt
+        return turn
+
+    def _keep(self, completion: NativeCompletion) -> None:
+        if completion.response_id is None:
+            raise ProtocolError(
+                "the server did not store its answer, so that the conversation cannot go on from it",
+                hint=".partial is the answer",
+                sent=True,
+                partial=completion,
+            )
+        self.response_id = completion.response_id
+
+
+def _checked(options: TurnOptions) -> TurnOptions:
+    for name in ("store", "previous_response_id", "system_prompt", "images"):
+        if name in options:
+            raise InvalidRequestError(f"a NativeConversation sees to {name!r} itself")
+    return options
