@@ -8,10 +8,10 @@ CHAT = "/v1/chat/completions"
 HI = [{"role": "user", "content": "Hi"}]
 
 
-def ask(server, method, path, body=None, data=None):
+def ask(server, method, path, body=None, data=None, headers=None):
     connection = http.client.HTTPConnection(urlsplit(server.url).netloc, timeout=10)
     try:
-        connection.request(method, path, data if body is None else json.dumps(body))
+        connection.request(method, path, data if body is None else json.dumps(body), headers or {})
         reply = connection.getresponse()
         return reply.status, dict(reply.getheaders()), reply.read()
     finally:
@@ -24,6 +24,19 @@ def events(data):
     assert all(frame.startswith("data: ") and "\n" not in frame for frame in frames)
     assert frames.pop() == "data: [DONE]"
     return [json.loads(frame[6:]) for frame in frames]
+
+
+def post(server, path, body):
+    status, _, data = ask(server, "POST", path, body)
+    return status, json.loads(data)
+
+
+def named_events(data):
+    """The values of an event stream of which each frame says its type twice, and none is [DONE]."""
+    frames = [frame.split("\n") for frame in data.decode().split("\n\n") if frame]
+    values = [json.loads(value.partition("data: ")[2]) for _, value in frames]
+    assert [name for name, _ in frames] == [f"event: {value['type']}" for value in values]
+    return values
 
 
 def keys(value):

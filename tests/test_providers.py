@@ -94,7 +94,8 @@ def test_nobody_there_is_told_with_the_url_and_how_to_start(kind, closed_port):
 @pytest.mark.parametrize("streaming", [False, True])
 def test_a_model_that_is_not_there_is_told_by_name(serve, kind, streaming):
     provider, server = serve()
-    server.models.append("second-model:latest")  # with one alone, LM Studio takes that for any name
+    server.models.append("second-model:latest")
+    provider.complete("Hi", model="second-model:latest")  # with one alone in memory, LM Studio takes that for any name
     with pytest.raises(ModelNotFoundError, match="no-such-model") as caught:
         provider.stream("Hi", model="no-such-model") if streaming else provider.complete("Hi", model="no-such-model")
     assert caught.value.model == "no-such-model"

@@ -4,7 +4,7 @@ import json
 import math
 
 import pytest
-from plain_http import HI, ask, chat_reply, events, keys
+from plain_http import HI, ask, chat_reply, events, keys, post
 
 from lmstudio_provider.simulator import SimulatedLMStudio
 
@@ -25,11 +25,6 @@ SCHEMA = {
     "required": ["name", "kind", "one", "tags", "pair", "either", "inner", "several"],
     "$defs": {"Inner": {"type": "object", "properties": {"x": {"type": "integer"}}}},
 }
-
-
-def post(server, path, body):
-    status, _, data = ask(server, "POST", path, body)
-    return status, json.loads(data)
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""What LM Studio refuses in the body of a chat, in its own words."""
+"""What LM Studio refuses in the body of a request, in its own words."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import base64
 import re
 from typing import Any, Iterable, Mapping
 
+from ._errors import invalid, native_error
 from ._server import RefusedError, error
 
 _PNG, _JPEG = b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff"
@@ -25,6 +26,26 @@ def check_chat(body: Any) -> None:
     form = body.get("response_format")
     if form is not None and not (isinstance(form, dict) and form.get("type") in ("json_schema", "text")):
         raise refused("'response_format.type' must be 'json_schema' or 'text'")
+
+
+def check_keys(body: Any, known: Mapping[str, tuple[type, ...]], required: Iterable[str]) -> dict[str, Any]:
+    """What ``body`` says, as a dict that may be changed; raises RefusedError for what ``/api/v1`` does not take.
+
+    ``known`` are the types of each key. The wordings are our own, but for keys that are not known.
+    """
+    if not isinstance(body, dict):
+        body = {}
+    unknown = [f"'{key}'" for key in body if key not in known]
+    if unknown:
+        text = f"Unrecognized key(s) in object: {', '.join(unknown)}"
+        raise RefusedError(native_error(400, "invalid_request", text, code="unrecognized_keys"))
+    for key in required:
+        if key not in body:
+            raise invalid(f"'{key}' is required", "missing_required_parameter", key)
+    for key, value in body.items():
+        if type(value) not in known[key]:  # JSON's true is no number
+            raise invalid(f"'{key}' has the wrong type", "invalid_type", key)
+    return dict(body)
 
 
 def _check_message(message: Mapping[str, Any]) -> None:

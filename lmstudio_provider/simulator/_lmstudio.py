@@ -2,27 +2,42 @@
 
 from __future__ import annotations
 
-import itertools
 import json
+import re
 import time
+from email.message import Message
 from typing import Any, Callable, ClassVar, Iterable, Iterator, Mapping
 
 from ._checks import check_chat, refused
+from ._errors import told, unauthorized
+from ._models import Models
 from ._replies import Generated, Replies, checked, echo, echo_text, generate, maker, usage, vector
-from ._server import Answer, RefusedError, StandIn, error, event, events, indented
+from ._server import Answer, StandIn, Whole, error, event, events, indented
+from ._state import FailedError, Instance, State, embeds
 
 _FINGERPRINT = "simulated"
+_DOWNLOAD_STATUS = "GET /api/v1/models/download/status/"
+#: Since which version there is what.
+_SINCE = {"/api/v0/": (0, 3, 6), "/v1/responses": (0, 3, 29), "/api/v1/": (0, 4, 0), "/v1/messages": (0, 4, 1)}
 
 
 class SimulatedLMStudio(StandIn):
-    """A context manager that serves LM Studio's OpenAI-compatible endpoints at ``url``, as LM Studio does.
+    """A context manager that serves LM Studio's APIs at ``url``, as LM Studio does.
 
-    ``models`` are the ids to list; those that begin with ``text-embedding-`` embed, and do not chat. ``replies`` are
-    given in turn, over and over, or made by a function of the request's body; without them, a reply says what it was
-    asked, where tools are offered the first one is called, and where a JSON schema is given it is kept. ``delay_s`` is
-    the pause before each piece of a stream, and ``port`` 0 takes any that is free. ``requests`` holds the method, path,
-    headers and body of each request so far. What a function of ``replies`` raises is answered as HTTP 500, with its
-    traceback.
+    ``models`` are the ids on disk: those that begin with ``text-embedding-`` embed, and do not chat, those with ``-vl``
+    see images, and those with ``too-large`` cannot be loaded. ``loaded`` are those in memory from the start, by default
+    all that can be; others are loaded when a request names them, unless ``jit`` is false. A model in memory takes
+    prompts of ``context_length`` tokens. ``replies`` are given in turn, over and over, or made by a function of the
+    request's body, in OpenAI's form; without them, a reply says what it was asked, where tools are offered the first
+    one is called, and where a JSON schema is given it is kept.
+
+    ``delay_s`` is the pause before each piece of a stream, and ``port`` 0 takes any that is free. With ``api_token``,
+    requests need that token. Endpoints that came after ``version`` are not there, and ``clock`` tells in seconds when
+    a model that was loaded for a request has been idle for too long.
+
+    ``requests`` holds the method, path, headers and body of each request so far, ``instances`` what is in memory,
+    ``jobs`` the downloads, and ``responses`` the stored conversations. What a function of ``replies`` raises is
+    answered as HTTP 500, with its traceback.
     """
 
     headers: ClassVar[Mapping[str, str]] = {"X-Powered-By": "Express", "Connection": "keep-alive"}
@@ -33,31 +48,72 @@ class SimulatedLMStudio(StandIn):
         replies: Replies | None = None,
         delay_s: float = 0.0,
         port: int = 0,
+        *,
+        loaded: Iterable[str] | None = None,
+        jit: bool = True,
+        api_token: str | None = None,
+        context_length: int = 4096,
+        version: str = "0.4.20",
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         super().__init__(delay_s, port)
-        self.models = [models] if isinstance(models, str) else list(models)
+        self._state = State(models, loaded, jit, context_length, clock)
+        self.models = self._state.models
+        self.jobs = self._state.jobs
+        self.responses = self._state.responses
         self._make_reply = maker(replies)
-        self._numbers = itertools.count(1)
+        self._api_token = api_token
+        self._version = tuple(map(int, version.split(".")))
+        self._models = Models(self._state)
         self._endpoints: dict[str, Callable[[Any], Answer]] = {
+            "GET /lmstudio-greeting": lambda body: Whole(b'{"lmstudio":true}'),
+            "GET /api/v0/models": self._models.list_v0,
+            "GET /api/v1/models": self._models.list_v1,
+            "POST /api/v1/models/load": self._models.load,
+            "POST /api/v1/models/unload": self._models.unload,
+            "POST /api/v1/models/download": self._models.download,
             "GET /v1/models": self._list_models,
             "POST /v1/chat/completions": self._chat,
             "POST /v1/completions": self._complete,
             "POST /v1/embeddings": self._embed,
         }
 
-    def answer(self, endpoint: str, body: Any) -> Answer:
+    @property
+    def instances(self) -> list[Instance]:
+        """What is in memory, in the order in which it was loaded."""
+        return self._state.instances
+
+    def answer(self, endpoint: str, body: Any, headers: Message) -> Answer:
         """Answer what LM Studio would; an unknown endpoint is an error under status 200 there."""
-        if endpoint not in self._endpoints:
+        self._check_token(endpoint, headers)
+        path = endpoint.partition(" ")[2]
+        known = all(self._version >= since for prefix, since in _SINCE.items() if path.startswith(prefix))
+        if known and endpoint.startswith(_DOWNLOAD_STATUS):
+            return self._models.download_status(endpoint[len(_DOWNLOAD_STATUS) :])
+        if not known or endpoint not in self._endpoints:
             return error(200, f"Unexpected endpoint or method. ({endpoint})")
-        return self._endpoints[endpoint](body)
+        try:
+            return self._endpoints[endpoint](body)
+        except FailedError as failed:
+            return told(endpoint, failed)
+
+    def _check_token(self, endpoint: str, headers: Message) -> None:
+        if self._api_token is None or endpoint == "GET /lmstudio-greeting":
+            return
+        bearer = re.fullmatch(r"Bearer (.*)", headers.get("Authorization", ""))
+        token = bearer[1] if bearer else headers.get("x-api-key") if endpoint == "POST /v1/messages" else None
+        if token != self._api_token:
+            raise unauthorized(token)
 
     def _list_models(self, body: Any) -> Answer:
-        data = [{"id": id_, "object": "model", "owned_by": "organization_owner"} for id_ in self.models]
+        instances = [each.id for each in self.instances]
+        ids = dict.fromkeys([*self.models, *instances] if self._state.jit else instances)
+        data = [{"id": id_, "object": "model", "owned_by": "organization_owner"} for id_ in ids]
         return indented({"data": data, "object": "list"})
 
     def _chat(self, body: Any) -> Answer:
         check_chat(body)
-        model = self._model(body)
+        model = self._take(body).id
         reply = checked((self._make_reply or echo)(body))
         generated = generate(reply, body.get("max_tokens"), body.get("stop"))
         used = usage((json.dumps(message.get("content")) for message in body["messages"]), generated)
@@ -77,7 +133,7 @@ class SimulatedLMStudio(StandIn):
     def _complete(self, body: Any) -> Answer:
         if not isinstance(body, dict) or not isinstance(body.get("prompt"), str):
             raise refused("'prompt' field is required")  # a wording of our own: LM Studio's is not known
-        model = self._model(body)
+        model = self._take(body).id
         reply = checked((self._make_reply or echo_text)(body))
         # There is no chat template, and so neither reasoning nor calls.
         generated = generate({"content": reply.get("content")}, body.get("max_tokens"), body.get("stop"))
@@ -94,30 +150,20 @@ class SimulatedLMStudio(StandIn):
         texts = [texts] if isinstance(texts, str) else texts
         if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
             raise refused("'input' field must be a string or an array of strings")
-        model = body.get("model")
-        if model not in self.models:
-            raise _model_not_found(model, self.models)
-        if not str(model).startswith("text-embedding-"):
-            raise refused(f"{model} is no embedding model")  # a wording of our own: LM Studio's is not known
+        named = self._state.model_of(body.get("model"))
+        if named is not None and not embeds(named):
+            raise refused(f"{named} is no embedding model")  # a wording of our own: LM Studio's is not known
+        model = self._take(body, embedding=True).id
         data = [{"object": "embedding", "embedding": vector(text), "index": at} for at, text in enumerate(texts)]
         used = {"prompt_tokens": 0, "total_tokens": 0}  # as LM Studio has it, whatever it read
         return indented({"object": "list", "data": data, "model": model, "usage": used})
 
-    def _model(self, body: Mapping[str, Any]) -> object:
-        """The model that answers; raises RefusedError where there is none."""
-        chatting = [id_ for id_ in self.models if not id_.startswith("text-embedding-")]
-        model = body.get("model")
-        if not chatting:
-            text = "No models loaded. Please load a model in the developer page or use the 'lms load' command."
-            raise refused(text)
-        if model in chatting:
-            return model
-        if len(chatting) > 1:
-            raise _model_not_found(model, chatting)
-        return chatting[0]  # with one model loaded, the name is ignored
+    def _take(self, body: Mapping[str, Any], embedding: bool = False) -> Instance:
+        """The instance that answers; raises FailedError where there is none."""
+        return self._state.take(body.get("model"), embedding, body.get("ttl"))[0]
 
     def _next(self) -> str:
-        return f"simulated{next(self._numbers):06}"
+        return f"simulated{self._state.number():06}"
 
 
 def _choice(finish_reason: str | None = None, **content: object) -> dict[str, Any]:
@@ -148,9 +194,3 @@ def _deltas(generated: Generated) -> Iterator[dict[str, Any]]:
         yield {"tool_calls": [first]}
         for piece in (arguments[:half], arguments[half:]):
             yield {"tool_calls": [{"index": index, "function": {"arguments": piece}}]}
-
-
-def _model_not_found(model: object, known: Iterable[str]) -> RefusedError:
-    text = f'Invalid model identifier "{model}". Please specify a valid downloaded model (e.g., {", ".join(known)}).'
-    what = {"message": text, "type": "invalid_request_error", "param": "model", "code": "model_not_found"}
-    return RefusedError(error(400, what))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import itertools
 import json
+from email.message import Message
 from typing import Any, Callable, ClassVar, Iterable, Mapping
 
 from ._replies import Generated, Replies, checked, echo, echo_text, generate, maker, pieces, vector
@@ -52,7 +53,7 @@ class SimulatedOllama(StandIn):
             "DELETE /api/delete": self._delete,
         }
 
-    def answer(self, endpoint: str, body: Any) -> Answer:
+    def answer(self, endpoint: str, body: Any, headers: Message) -> Answer:
         """Answer what Ollama would."""
         if endpoint in self._endpoints:
             if not endpoint.startswith("GET") and not isinstance(body, dict):

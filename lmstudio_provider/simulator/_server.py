@@ -10,6 +10,7 @@ import sys
 import threading
 import traceback
 from dataclasses import dataclass, field
+from email.message import Message
 from http.server import BaseHTTPRequestHandler
 from types import TracebackType
 from typing import Any, ClassVar, Iterable, Mapping, TypeVar, Union
@@ -80,7 +81,7 @@ class StandIn(abc.ABC):
         self._server: _Server | None = None
 
     @abc.abstractmethod
-    def answer(self, endpoint: str, body: Any) -> Answer:
+    def answer(self, endpoint: str, body: Any, headers: Message) -> Answer:
         """What to answer at ``endpoint`` ("POST /path"); ``body`` is None where it is no JSON. Raises RefusedError."""
 
     @property
@@ -181,7 +182,7 @@ class _Handler(BaseHTTPRequestHandler):
             {"method": self.command, "path": self.path, "headers": dict(self.headers), "body": body}
         )
         try:
-            answer = stand_in.answer(f"{self.command} {self.path}", body)
+            answer = stand_in.answer(f"{self.command} {self.path}", body, self.headers)
         except RefusedError as refused:
             answer = refused.answer
         except Exception:

@@ -1,0 +1,48 @@
+"""How LM Studio tells that it cannot serve a request, in the form of each of its APIs."""
+
+from __future__ import annotations
+
+from ._server import RefusedError, Whole, error
+from ._state import FailedError
+
+# The type of the error and its status, by the kind of failure.
+_NATIVE = {
+    "model_not_found": ("model_not_found", 404),
+    "model_load_failed": ("model_load_failed", 500),
+    "no_model_loaded": ("invalid_request", 400),
+    "context_length": ("unknown", 500),
+}
+_UNAUTHORIZED = (
+    "An LM Studio API token is required to make requests to this server, but none was provided using the Authorization "
+    "header using the 'Bearer' scheme (i.e., 'Authorization: Bearer $LM_API_TOKEN'). "
+    "Learn more at: https://lmstudio.ai/docs/developer/core/authentication."
+)
+
+
+def told(endpoint: str, failed: FailedError) -> Whole:
+    """``failed`` in the form of the API that ``endpoint`` is of."""
+    path = endpoint.partition(" ")[2]
+    if path.startswith("/api/v1/"):
+        type_, status = _NATIVE[failed.kind]
+        return native_error(status, type_, failed.text)
+    if failed.kind != "model_not_found":
+        return error(400, failed.text)
+    return error(400, {"message": failed.text, "type": "invalid_request_error", "param": "model", "code": failed.kind})
+
+
+def native_error(status: int, type: str, message: str, **more: object) -> Whole:
+    """The form of ``/api/v1``; ``more`` are "code" and "param"."""
+    return error(status, {"type": type, "message": message, **more})
+
+
+def invalid(message: str, code: str, param: str) -> RefusedError:
+    """What is raised for a body that ``/api/v1`` refuses."""
+    return RefusedError(native_error(400, "invalid_request", message, code=code, param=param))
+
+
+def unauthorized(token: str | None) -> RefusedError:
+    """What is raised for a request with another ``token`` than the server's, or without any."""
+    text = _UNAUTHORIZED
+    if token:
+        text = f"Malformed LM Studio API token provided: {token[:10]}{'*' * 14}. Ensure you are using a valid token."
+    return RefusedError(error(401, {"type": "invalid_request", "code": "invalid_api_key", "message": text}))

@@ -1,0 +1,205 @@
+"""What the stand-in for LM Studio has: models on disk and in memory, downloads, stored replies."""
+
+from __future__ import annotations
+
+import itertools
+import threading
+from dataclasses import dataclass, field
+from datetime import datetime, timezone
+from typing import Any, Callable, Iterable, Mapping
+
+#: How long a model that a request loaded stays without use, in seconds.
+DEFAULT_TTL_S = 3600
+#: What a model takes on disk.
+SIZE_BYTES = 4 * 1024 * 1024
+_NOT_LOADED = "No models loaded. Please load a model in the developer page or use the 'lms load' command."
+_TOO_LARGE = (
+    "Model loading aborted due to insufficient system resources. Overloading the system will likely cause it to freeze."
+)
+_CONFIG = {"eval_batch_size": 512, "parallel": 4, "flash_attention": True, "offload_kv_cache_to_gpu": True}
+
+
+class FailedError(Exception):
+    """A request that is well formed cannot be served; each endpoint tells it in its own form.
+
+    ``kind`` is "no_model_loaded", "model_not_found", "model_load_failed" or "context_length".
+    """
+
+    def __init__(self, kind: str, text: str) -> None:
+        super().__init__(text)
+        self.kind = kind
+        self.text = text
+
+
+@dataclass
+class Instance:
+    """A model in memory."""
+
+    id: str
+    model: str
+    #: As ``/api/v1/models`` lists it; ``context_length`` is in tokens.
+    config: dict[str, Any]
+    #: Seconds without use until it is unloaded; None keeps it.
+    ttl_s: float | None
+    by_jit: bool
+    used_at: float
+
+    @property
+    def context_length(self) -> int:
+        """How many tokens the prompt may have."""
+        return int(self.config["context_length"])
+
+
+@dataclass
+class Job:
+    """A download; a test may set its ``status`` to "paused" or "failed"."""
+
+    id: str
+    model: str
+    status: str = "downloading"
+    total_size_bytes: int = SIZE_BYTES
+    downloaded_bytes: int = 0
+    started_at: datetime = field(default_factory=lambda: datetime.now(timezone.utc))
+    completed_at: datetime | None = None
+
+
+def embeds(model: str) -> bool:
+    """Whether it is an embedding model, by LM Studio's own way to name them."""
+    return model.startswith("text-embedding-")
+
+
+class State:
+    """What there is, and what requests change about it, in whatever thread they come."""
+
+    def __init__(
+        self,
+        models: Iterable[str],
+        loaded: Iterable[str] | None,
+        jit: bool,
+        context_length: int,
+        clock: Callable[[], float],
+    ) -> None:
+        self.models = [models] if isinstance(models, str) else list(models)
+        self.jit = jit
+        self.jobs: dict[str, Job] = {}
+        #: The messages so far, in OpenAI's form, by the id of the reply that they ended with.
+        self.responses: dict[str, list[dict[str, Any]]] = {}
+        self._context_length = context_length
+        self._clock = clock
+        self._numbers = itertools.count(1)
+        self._lock = threading.RLock()
+        self._instances: list[Instance] = []
+        if loaded is None:
+            loaded = [model for model in self.models if _fits(model)]
+        for model in [loaded] if isinstance(loaded, str) else loaded:
+            self.load(model)
+
+    @property
+    def instances(self) -> list[Instance]:
+        """What is in memory now, in the order in which it was loaded."""
+        with self._lock:
+            now = self._clock()
+            self._instances = [
+                each for each in self._instances if each.ttl_s is None or now - each.used_at < each.ttl_s
+            ]
+            return list(self._instances)
+
+    def number(self) -> int:
+        """A number that was not given before, for ids."""
+        return next(self._numbers)
+
+    def model_of(self, name: object) -> str | None:
+        """The model that ``name`` means, a key, a key with a variant, or the id of an instance; None for no model."""
+        if not isinstance(name, str):
+            return None
+        by_id = {each.id: each.model for each in self.instances}
+        key = name.partition("@")[0]
+        return name if name in self.models else by_id.get(name, key if key in self.models else None)
+
+    def load(self, name: str, context_length: int | None = None, **config: Any) -> Instance:
+        """Load a model as people do: it stays. Raises FailedError."""
+        return self._load(name, context_length, config, None)
+
+    def unload(self, id: str) -> None:
+        """Unload an instance; raises FailedError where there is none of that id."""
+        with self._lock:
+            left = [each for each in self.instances if each.id != id]
+            if len(left) == len(self._instances):
+                raise FailedError("model_not_found", f'No model instance with the id "{id}" is loaded.')
+            self._instances = left
+
+    def take(
+        self, name: object, embedding: bool = False, ttl_s: float | None = None, context_length: int | None = None
+    ) -> tuple[Instance, bool]:
+        """The instance that answers a request for ``name``, and whether it was loaded for this. Raises FailedError.
+
+        ``ttl_s`` and ``context_length`` count only where it is loaded.
+        """
+        with self._lock:
+            instance = self._loaded(name, embedding)
+            if instance is not None:
+                instance.used_at = self._clock()
+                return instance, False
+            # One that was loaded by a request makes room for the next.
+            self._instances = [each for each in self._instances if not each.by_jit]
+            return self._load(str(name), context_length, {}, DEFAULT_TTL_S if ttl_s is None else ttl_s), True
+
+    def start_download(self, model: str) -> Job:
+        """Begin to download ``model``."""
+        with self._lock:
+            job = Job(f"job_{self.number():010x}", model)
+            self.jobs[job.id] = job
+            return job
+
+    def advance(self, job: Job) -> None:
+        """Let a download that runs come on by a quarter; at its end the model is there."""
+        with self._lock:
+            if job.status != "downloading":
+                return
+            job.downloaded_bytes = min(job.total_size_bytes, job.downloaded_bytes + job.total_size_bytes // 4)
+            if job.downloaded_bytes == job.total_size_bytes:
+                job.status, job.completed_at = "completed", datetime.now(timezone.utc)
+                if job.model not in self.models:
+                    self.models.append(job.model)
+
+    def _loaded(self, name: object, embedding: bool) -> Instance | None:
+        """The instance for ``name``, None where it is to be loaded; raises FailedError where it cannot be had."""
+        instances = [each for each in self.instances if embeds(each.model) is embedding]
+        models = [model for model in self.models if embeds(model) is embedding]
+        model = self.model_of(name)
+        fitting = [each for each in instances if each.id == name] or [each for each in instances if each.model == model]
+        if fitting:
+            return fitting[0]
+        if self.jit and model in models:
+            return None
+        if len(instances) == 1 and not embedding:
+            return instances[0]  # with one model loaded, the name is ignored
+        if not instances and (not self.jit or not models or name is None):
+            raise FailedError("no_model_loaded", _NOT_LOADED)
+        raise not_found(name, models if self.jit else [each.id for each in instances])
+
+    def _load(self, name: str, context_length: int | None, config: Mapping[str, Any], ttl_s: float | None) -> Instance:
+        with self._lock:
+            model = self.model_of(name)
+            if model is None:
+                raise not_found(name, self.models)
+            if not _fits(model):
+                raise FailedError("model_load_failed", f'Failed to load model "{model}". Error: {_TOO_LARGE}')
+            taken = {each.id for each in self.instances}
+            ids = itertools.chain([model], (f"{model}:{number}" for number in itertools.count(2)))
+            whole: dict[str, Any] = {"context_length": context_length or self._context_length}
+            if not embeds(model):
+                whole.update(_CONFIG, **config)
+            id_ = next(each for each in ids if each not in taken)
+            self._instances.append(Instance(id_, model, whole, ttl_s, ttl_s is not None, self._clock()))
+            return self._instances[-1]
+
+
+def _fits(model: str) -> bool:
+    return "too-large" not in model
+
+
+def not_found(name: object, known: Iterable[str]) -> FailedError:
+    """What is raised for a model that is not there."""
+    text = f'Invalid model identifier "{name}". Please specify a valid downloaded model (e.g., {", ".join(known)}).'
+    return FailedError("model_not_found", text)
