@@ -110,3 +110,16 @@ def test_a_completion_takes_only_the_text_of_a_reply():
     reply = json.loads(data)
     assert (reply["choices"][0]["text"], reply["choices"][0]["finish_reason"]) == ("abc", "stop")
     assert reply["usage"]["completion_tokens"] == 1
+
+
+@pytest.mark.parametrize(("path", "prompt"), [(CHAT, {"messages": HI * 2}), ("/v1/completions", {"prompt": "Hi Hi"})])
+def test_a_prompt_that_is_too_long_is_an_error_of_the_engine(sample, path, prompt):
+    wanted = sample("errors/context_overflow_engine.json").rstrip().replace(b"9025", b"2").replace(b"8192", b"1")
+    with SimulatedLMStudio(context_length=1) as server:
+        status, _, data = ask(server, "POST", path, prompt)
+        assert (status, data) == (400, wanted)
+        status, headers, data = ask(server, "POST", path, {**prompt, "stream": True})
+    assert (status, headers["Content-Type"]) == (200, "text/event-stream")
+    text = json.loads(wanted)["error"]
+    name, value = data.decode().rstrip().split("\n")
+    assert (name, json.loads(value[6:])) == ("event: error", {"error": {"message": text}, "message": text})

@@ -53,15 +53,16 @@ def _check_message(message: Mapping[str, Any]) -> None:
     parts = content if isinstance(content, list) else []
     if not isinstance(content, (str, list)) or not all(isinstance(part, dict) for part in parts):
         raise refused("Invalid 'content': 'content' field must be a string or an array of objects..")
-    if not all(_is_image(part.get("image_url")) for part in parts if part.get("type") == "image_url"):
+    images = [part.get("image_url") for part in parts if part.get("type") == "image_url"]
+    if not all(isinstance(image, dict) and is_image(image.get("url")) for image in images):
         raise refused("'url' field must be a base64 encoded image.")
     calls: Iterable[Any] = message.get("tool_calls") or ()
     if not all(isinstance(call, dict) and call.get("id") for call in calls):
         raise _bad_messages()
 
 
-def _is_image(value: Any) -> bool:
-    url = value.get("url") if isinstance(value, dict) else None
+def is_image(url: object) -> bool:
+    """Whether it is a data URL of a picture in a format that LM Studio takes."""
     match = re.match(r"data:[^,]*;base64,", url) if isinstance(url, str) else None
     if not match:
         return False

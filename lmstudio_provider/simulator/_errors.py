@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ._server import RefusedError, Whole, error
+from ._server import Answer, RefusedError, Whole, error, event, events
 from ._state import FailedError
 
 # The type of the error and its status, by the kind of failure.
@@ -19,12 +19,14 @@ _UNAUTHORIZED = (
 )
 
 
-def told(endpoint: str, failed: FailedError) -> Whole:
-    """``failed`` in the form of the API that ``endpoint`` is of."""
+def told(endpoint: str, failed: FailedError, stream: bool) -> Answer:
+    """``failed`` in the form of the API that ``endpoint`` is of, where ``stream`` tells what was asked for."""
     path = endpoint.partition(" ")[2]
     if path.startswith("/api/v1/"):
         type_, status = _NATIVE[failed.kind]
         return native_error(status, type_, failed.text)
+    if failed.kind == "context_length" and stream:
+        return events([event({"error": {"message": failed.text}, "message": failed.text}, "error")], [])
     if failed.kind != "model_not_found":
         return error(400, failed.text)
     return error(400, {"message": failed.text, "type": "invalid_request_error", "param": "model", "code": failed.kind})

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import json
 import re
 import time
 from email.message import Message
 from typing import Any, Callable, ClassVar, Iterable, Iterator, Mapping
 
 from ._checks import check_chat, refused
+from ._engine import Engine
 from ._errors import told, unauthorized
 from ._models import Models
-from ._replies import Generated, Replies, checked, echo, echo_text, generate, maker, usage, vector
+from ._native import Native
+from ._replies import Generated, Replies, vector
 from ._server import Answer, StandIn, Whole, error, event, events, indented
 from ._state import FailedError, Instance, State, embeds
 
@@ -61,14 +62,16 @@ class SimulatedLMStudio(StandIn):
         self.models = self._state.models
         self.jobs = self._state.jobs
         self.responses = self._state.responses
-        self._make_reply = maker(replies)
+        self._engine = Engine(replies)
         self._api_token = api_token
         self._version = tuple(map(int, version.split(".")))
         self._models = Models(self._state)
+        native = Native(self._state, self._engine)
         self._endpoints: dict[str, Callable[[Any], Answer]] = {
             "GET /lmstudio-greeting": lambda body: Whole(b'{"lmstudio":true}'),
             "GET /api/v0/models": self._models.list_v0,
             "GET /api/v1/models": self._models.list_v1,
+            "POST /api/v1/chat": native.chat,
             "POST /api/v1/models/load": self._models.load,
             "POST /api/v1/models/unload": self._models.unload,
             "POST /api/v1/models/download": self._models.download,
@@ -95,7 +98,7 @@ class SimulatedLMStudio(StandIn):
         try:
             return self._endpoints[endpoint](body)
         except FailedError as failed:
-            return told(endpoint, failed)
+            return told(endpoint, failed, bool(body.get("stream")))
 
     def _check_token(self, endpoint: str, headers: Message) -> None:
         if self._api_token is None or endpoint == "GET /lmstudio-greeting":
@@ -113,11 +116,9 @@ class SimulatedLMStudio(StandIn):
 
     def _chat(self, body: Any) -> Answer:
         check_chat(body)
-        model = self._take(body).id
-        reply = checked((self._make_reply or echo)(body))
-        generated = generate(reply, body.get("max_tokens"), body.get("stop"))
-        used = usage((json.dumps(message.get("content")) for message in body["messages"]), generated)
-        head = {"id": f"chatcmpl-{self._next()}", "created": int(time.time()), "model": model}
+        instance = self._take(body)
+        generated, used = self._engine.chat(body, instance)
+        head = {"id": f"chatcmpl-{self._next()}", "created": int(time.time()), "model": instance.id}
         if body.get("stream"):
             head = {**head, "object": "chat.completion.chunk", "system_fingerprint": _FINGERPRINT}
             choices = [_choice(delta={"role": "assistant", **delta}) for delta in _deltas(generated)]
@@ -133,12 +134,10 @@ class SimulatedLMStudio(StandIn):
     def _complete(self, body: Any) -> Answer:
         if not isinstance(body, dict) or not isinstance(body.get("prompt"), str):
             raise refused("'prompt' field is required")  # a wording of our own: LM Studio's is not known
-        model = self._take(body).id
-        reply = checked((self._make_reply or echo_text)(body))
-        # There is no chat template, and so neither reasoning nor calls.
-        generated = generate({"content": reply.get("content")}, body.get("max_tokens"), body.get("stop"))
-        used = usage([body["prompt"]], generated)
-        head = {"id": f"cmpl-{self._next()}", "object": "text_completion", "created": int(time.time()), "model": model}
+        instance = self._take(body)
+        generated, used = self._engine.complete(body, instance)
+        head: dict[str, Any] = {"id": f"cmpl-{self._next()}", "object": "text_completion"}
+        head.update(created=int(time.time()), model=instance.id)
         if body.get("stream"):
             choices = [_choice(text=piece) for piece in generated.content]
             return _stream(body, head, [*choices, _choice(generated.finish_reason, text="")], used)

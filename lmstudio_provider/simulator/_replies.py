@@ -122,9 +122,9 @@ def pieces(text: str) -> list[str]:
     return re.findall(r"\s*\S+|\s+", text)
 
 
-def usage(prompt: Iterable[str], generated: Generated) -> dict[str, Any]:
-    """The tokens of the texts of the prompt, and of what was generated."""
-    read, thought = sum(len(pieces(text)) for text in prompt), len(generated.reasoning)
+def usage(read: int, generated: Generated) -> dict[str, Any]:
+    """The tokens of the prompt, which are ``read``, and of what was generated."""
+    thought = len(generated.reasoning)
     written = thought + len(generated.content)
     used: dict[str, Any] = {"prompt_tokens": read, "completion_tokens": written, "total_tokens": read + written}
     if thought:

@@ -62,10 +62,17 @@ def events(pieces: Iterable[bytes], end: Iterable[bytes]) -> Stream:
     return Stream({"Content-Type": "text/event-stream", "Cache-Control": "no-cache"}, pieces, end)
 
 
-def event(value: object) -> bytes:
-    """One frame of an event stream: a text as it is, anything else as JSON."""
+def event(value: object, name: str = "") -> bytes:
+    """One frame of an event stream, with a name or without: a text as it is, anything else as JSON."""
     text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-    return f"data: {text}\n\n".encode()
+    return (f"event: {name}\n" if name else "").encode() + f"data: {text}\n\n".encode()
+
+
+def typed_events(values: Iterable[Mapping[str, Any]]) -> Stream:
+    """An event stream whose frames are named by the "type" of what they hold."""
+    # All frames are made before the first is sent: what cannot be JSON is an error of its own then.
+    *frames, last = [event(value, value["type"]) for value in values]
+    return events(frames, [last])
 
 
 class StandIn(abc.ABC):

@@ -22,13 +22,15 @@ _CONFIG = {"eval_batch_size": 512, "parallel": 4, "flash_attention": True, "offl
 class FailedError(Exception):
     """A request that is well formed cannot be served; each endpoint tells it in its own form.
 
-    ``kind`` is "no_model_loaded", "model_not_found", "model_load_failed" or "context_length".
+    ``kind`` is "no_model_loaded", "model_not_found", "model_load_failed" or "context_length"; with the last one,
+    ``tokens`` is how long the prompt is.
     """
 
-    def __init__(self, kind: str, text: str) -> None:
+    def __init__(self, kind: str, text: str, tokens: int = 0) -> None:
         super().__init__(text)
         self.kind = kind
         self.text = text
+        self.tokens = tokens
 
 
 @dataclass
@@ -107,6 +109,16 @@ class State:
     def number(self) -> int:
         """A number that was not given before, for ids."""
         return next(self._numbers)
+
+    def store(self, conversation: list[dict[str, Any]]) -> str:
+        """Keep ``conversation``; the id under which it can be continued."""
+        id_ = f"resp_{self.number():048x}"
+        self.responses[id_] = conversation
+        return id_
+
+    def stored(self, id: str | None) -> list[dict[str, Any]] | None:
+        """The conversation that goes on: empty without an ``id``, and None where there is none of that id."""
+        return [] if id is None else self.responses.get(id)
 
     def model_of(self, name: object) -> str | None:
         """The model that ``name`` means, a key, a key with a variant, or the id of an instance; None for no model."""
