@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import functools
 import logging
 import time
-from typing import TYPE_CHECKING, Any, Callable, Iterable, Iterator, Union, overload
+from typing import TYPE_CHECKING, Any, Callable, Iterable, Iterator, TypeVar, Union, overload
 
 from ._callbacks import Callback, warn
 from ._exceptions import (
     EmptyAnswerWarning,
     InvalidRequestError,
+    ModelMismatchWarning,
     ModelNotFoundError,
     ProtocolError,
     ProviderError,
@@ -21,6 +21,8 @@ from ._exceptions import (
 from ._exchange import Deadline
 from ._local_server import LocalServer
 from ._model_cache import DISCOVERY_S
+from ._model_names import find, is_same
+from ._native_types import NativeCompletion
 from ._requests import (
     ChatInput,
     ChatOverrides,
@@ -47,6 +49,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("lmstudio_provider")
 
+_Served = TypeVar("_Served", Completion, NativeCompletion, Embeddings)
 Request = Union[CompletionRequest, ChatRequest, TextRequest]
 # As many texts as all servers take at once.
 _BATCH = 64
@@ -141,7 +144,7 @@ class HTTPProvider(LocalServer):
                     parts.append(self._dialect.embed_reply(value, call, len(batch)))
         if not parts:
             return Embeddings([], model, model)
-        whole = _joined(parts)
+        whole = self._served(_joined(parts))
         self._record("embed", Completion("", whole.model, model, usage=whole.usage), started, "ok")
         return whole
 
@@ -171,10 +174,25 @@ class HTTPProvider(LocalServer):
         model = request.model or self._resolve_model(request.tier, patience(plan))
         if isinstance(request, TextRequest):
             call = self._dialect.text_call(request, model, stream)
-            return session, dataclasses.replace(call, provider_id=self.id), plan, lambda completion: completion
+            return session, dataclasses.replace(call, provider_id=self.id), plan, self._served
         chat = request.as_chat() if isinstance(request, CompletionRequest) else request
         call = dataclasses.replace(dialect.chat_call(chat, model, stream), provider_id=self.id)
-        return session, call, plan, functools.partial(finished, request=chat)
+        return session, call, plan, lambda completion: finished(self._served(completion), chat)
+
+    def _served(self, completion: _Served) -> _Served:
+        """Warn where another model answered than was asked for; once for each pair, with a reply that is kept."""
+        pair = asked, served = completion.requested_model, completion.model
+        if pair not in self._mismatches and asked != self._default_model and not is_same(asked, served):
+            known = find(self._cached_models(), asked)
+            # An instance may have been given any name.
+            if known is None or served not in [instance.id for instance in known.instances]:
+                self._mismatches.add(pair)
+                warn(
+                    f"{served!r} answered, and not {asked!r}, which was asked for: with one model loaded, LM Studio "
+                    "may ignore the name; list_models() tells what is there",
+                    ModelMismatchWarning,
+                )
+        return completion
 
     def _where(self, timeout: Timeout | Unset, deadline: float | Unset | None) -> tuple[Session, Plan]:
         """The session with the server as it is set now, and how it is to be called."""

@@ -90,6 +90,8 @@ class LocalServer(Provider):
         # Sessions before it, as long as calls or a discovery are under way there.
         self._retired: weakref.WeakSet[Session] = weakref.WeakSet()
         self._closed = False
+        #: Models that were asked for, and answered, which have been warned of.
+        self._mismatches: set[tuple[str, str]] = set()
         self._settings.model(None)  # a bad one is told now
         self._cache(eager=True)
 
@@ -116,12 +118,15 @@ class LocalServer(Provider):
 
     @property
     def capabilities(self) -> Capabilities:
-        session = self._current
-        models = () if session is None else session.cache.models
+        models = self._cached_models()
         chatting = [model for model in models if model.can_chat]
         # LM Studio lets any model call tools, those that were not trained for it less well (LM Studio docs, tool use).
         vision = _any(model.vision for model in chatting)
         return Capabilities(True, True, vision, tuple(model.id for model in models))
+
+    def _cached_models(self) -> tuple[ModelInfo, ...]:
+        session = self._current
+        return () if session is None else session.cache.models
 
     def capabilities_for(self, model: str | None = None) -> Capabilities:
         known = self._known_models(DISCOVERY_S)

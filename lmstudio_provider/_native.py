@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Callable, Iterator, Mapping, Sequence, Ty
 from . import events
 from ._callbacks import Callback
 from ._download import Download
-from ._exceptions import InvalidRequestError
+from ._exceptions import InvalidRequestError, ModelNotFoundError
 from ._http_provider import HTTPProvider, patience
 from ._loading import Loading
 from ._model_names import find
@@ -115,7 +115,7 @@ class Native:
         provider, started = self._provider, time.monotonic()
         with provider._recording_failure("native.chat", call, started):
             completion: NativeCompletion = session.ask(
-                call, plan, lambda value: native.chat_reply(value, call, time.monotonic() - started)
+                call, plan, lambda value: provider._served(native.chat_reply(value, call, time.monotonic() - started))
             )
         provider._record("native.chat", completion, started, "ok")
         return completion
@@ -147,7 +147,7 @@ class Native:
             return NativeStream(*parts, on_progress=on_progress)
 
         with provider._recording_failure("native.stream", call, started):
-            return session.stream(call, plan, kind, NativeAssembly, lambda completion: completion, over)
+            return session.stream(call, plan, kind, NativeAssembly, provider._served, over)
 
     def _plan(self, input: Any, options: dict[str, Any], stream: bool) -> tuple[Session, Call, Plan]:
         limits = [options.pop(name, UNSET) for name in ("timeout", "deadline")]
@@ -201,8 +201,13 @@ class Native:
         id_ = instance_id.instance_id if isinstance(instance_id, LoadedModel) else instance_id
         check_name("instance_id", id_ or "")
         session, plan = self._provider._where(timeout, deadline)
-        session.ask(native.unload_call(id_), plan, native.unload_reply)
-        session.cache.forget()
+        try:
+            session.ask(native.unload_call(id_), plan, native.unload_reply)
+        except ModelNotFoundError as error:
+            error.hint = "native.models() tells the instances that are loaded; a time to live may have unloaded it"
+            raise
+        finally:
+            session.cache.forget()
 
     def ensure_loaded(
         self,

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Callable, Sequence
 from ._exceptions import InvalidRequestError, ProtocolError
 from ._images import Image
 from ._native import Native, NativeStream
-from ._native_types import NativeCompletion, NativeOptions, TurnOptions
+from ._native_types import NativeCompletion, TurnOptions
 from ._requests import check_name
 
 if TYPE_CHECKING:
@@ -71,10 +71,8 @@ class NativeConversation:
         """Another conversation that goes on from here; neither sees what the other says from now on."""
         return NativeConversation(self.provider, self.system_prompt, response_id=self.response_id, **self._options)
 
-    def _turn(self, images: Any, options: TurnOptions) -> NativeOptions:
-        turn: NativeOptions = {"images": images}
-        turn.update(self._options)
-        turn.update(_checked(options))
+    def _turn(self, images: Any, options: TurnOptions) -> dict[str, Any]:
+        turn: dict[str, Any] = {**self._options, **_checked(options), "images": images}
         if self.response_id is not None:
             turn["previous_response_id"] = self.response_id
         elif self.system_prompt is not None:

@@ -139,7 +139,10 @@ class NativeRequest:
             check_name(name, getattr(self, name))
         check_extra(self.extra)
         if not isinstance(self.input, str):
-            object.__setattr__(self, "input", all_of("input", self.input, Mapping))
+            items = all_of("input", self.input, Mapping)
+            if not items:
+                raise InvalidRequestError("input is empty", hint="Give the user's text, or a list of items")
+            object.__setattr__(self, "input", items)
         if not isinstance(self.system_prompt, (str, type(None))):
             raise InvalidRequestError(f"system_prompt is {type(self.system_prompt).__name__}, not text")
         if not isinstance(self.store, bool):

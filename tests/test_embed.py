@@ -15,6 +15,7 @@ from lmstudio_provider import (
     InvalidRequestError,
     LMStudioProvider,
     MemoryUsage,
+    ModelMismatchWarning,
     ProtocolError,
     Provider,
     ProviderError,
@@ -209,7 +210,8 @@ def test_the_model_is_the_setting_else_the_first_that_embeds_else_any(httpserver
     with LMStudioProvider(httpserver.url_for("")) as lm:
         assert lm.embed("1").requested_model == "text-embedding-nomic-embed-text-v1.5"
     with LMStudioProvider(httpserver.url_for(""), settings={"lmstudio_model_embedding": "set"}) as lm:
-        assert lm.embed("1").requested_model == "set"
+        with pytest.warns(ModelMismatchWarning):
+            assert lm.embed("1").requested_model == "set"
     with LMStudioProvider(httpserver.url_for(""), refresh=False) as lm:
         assert lm.embed("1").requested_model == "local-model"
 
@@ -237,12 +239,13 @@ def test_a_text_is_completed_as_in_the_sample(httpserver, provider, sample):
     httpserver.expect_request("/v1/completions").respond_with_data(
         sample("text_completion.json"), content_type="application/json"
     )
-    completion = provider.complete_text("The best way to learn is", stop=["."], model="m", max_tokens=5)
+    model = json.loads(sample("text_completion.json"))["model"]
+    completion = provider.complete_text("The best way to learn is", stop=["."], model=model, max_tokens=5)
     assert (completion.text, completion.finish_reason) == (" to keep asking questions", "length")
     assert completion.usage == Usage(5, 5, 10)
     request, _ = httpserver.log[0]
     assert request.get_json() == {
-        "model": "m",
+        "model": model,
         "prompt": "The best way to learn is",
         "max_tokens": 5,
         "temperature": 0.7,

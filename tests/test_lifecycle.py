@@ -189,11 +189,11 @@ def test_a_provider_goes_to_another_process_by_pickle(simulator):
 
 
 def test_pickle_keeps_the_settings_and_nothing_else(simulator):
-    with LMStudioProvider(simulator.url, model="m", timeout=5, refresh=False) as lm:
+    with LMStudioProvider(simulator.url, model="simulated-model", timeout=5, refresh=False) as lm:
         lm.complete("Hi")
         with pickle.loads(pickle.dumps(lm)) as again:
-            assert (again.base_url, again.resolve_model()) == (lm.base_url, "m")
-            assert again.complete("Hi").requested_model == "m"
+            assert (again.base_url, again.resolve_model()) == (lm.base_url, "simulated-model")
+            assert again.complete("Hi").requested_model == "simulated-model"
 
 
 def test_a_provider_with_a_manager_of_the_users_says_that_it_cannot_be_pickled():

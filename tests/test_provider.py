@@ -20,6 +20,7 @@ from lmstudio_provider import (
     LMStudioProvider,
     MemoryUsage,
     Message,
+    ModelMismatchWarning,
     ProtocolError,
     Provider,
     ProviderClosedError,
@@ -286,9 +287,10 @@ def test_the_choice_of_a_model_has_its_order(httpserver, sample):
     httpserver.expect_request(CHAT).respond_with_data(sample("chat_completion.json"))
     mapping = {"lmstudio_model_fast": "of-tier", "lmstudio_model": "of-setting"}
     with LMStudioProvider(httpserver.url_for(""), settings=mapping, refresh=False) as lm:
-        lm.complete("Hi", model="of-request", tier="fast")
-        lm.complete(CompletionRequest("Hi", tier="fast"))
-        lm.complete("Hi", tier="slow")
+        with pytest.warns(ModelMismatchWarning):
+            lm.complete("Hi", model="of-request", tier="fast")
+            lm.complete(CompletionRequest("Hi", tier="fast"))
+            lm.complete("Hi", tier="slow")
         mapping.clear()
         lm.complete("Hi")
     assert [body["model"] for body in sent(httpserver)] == ["of-request", "of-tier", "of-setting", "local-model"]
@@ -483,13 +485,15 @@ def test_a_changed_setting_holds_from_the_next_call_on(httpserver, sample, close
     with LMStudioProvider(settings=mapping, refresh=False) as lm:
         with pytest.raises(ServerUnavailableError, match=f"{closed_port} came from the setting lmstudio_base_url"):
             lm.complete("Hi")
-        mapping.update(lmstudio_base_url=httpserver.url_for(""), lmstudio_model="two", lmstudio_api_token="second")
+        mapping.update(
+            lmstudio_base_url=httpserver.url_for(""), lmstudio_model="qwen/qwen3-8b", lmstudio_api_token="second"
+        )
         lm.complete("Hi")
         assert lm.base_url == httpserver.url_for("").rstrip("/")
         mapping["lmstudio_base_url"] = "ftp://x"
         with pytest.raises(ConfigurationError):
             lm.complete("Hi")
-    assert sent(httpserver)[0]["model"] == "two"
+    assert sent(httpserver)[0]["model"] == "qwen/qwen3-8b"
     assert httpserver.log[0][0].headers["Authorization"] == "Bearer second"
 
 

@@ -63,7 +63,7 @@ _KNOWN = [
     Meaning(
         JobNotFoundError,
         "the server does not know this download",
-        "It forgets them when it restarts: native.download(MODEL) begins it again, and goes on where it was",
+        "It may have forgotten it when it restarted: native.download(MODEL) begins it again",
         codes=("job_not_found",),
     ),
     Meaning(
