@@ -195,7 +195,7 @@ def test_a_function_gets_the_request_in_openais_form():
             },
         ],
     }
-    assert asked[1] == {"model": "m", "messages": [{"role": "user", "content": [{"type": "text", "text": "Hi"}]}]}
+    assert asked[1] == {"model": "m", "messages": [{"role": "user", "content": "Hi"}]}
 
 
 def test_a_stored_reply_is_continued_with_all_that_was_said():

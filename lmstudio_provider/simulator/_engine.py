@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import Any, Mapping
+from typing import Any, Iterable, Mapping
 
 from ._replies import Generated, Replies, checked, echo, echo_text, generate, maker, pieces, usage
 from ._state import FailedError, Instance
@@ -31,6 +31,12 @@ class Engine:
         reply = checked((self._make_reply or echo_text)(body))
         generated = generate({"content": reply.get("content")}, body.get("max_tokens"), body.get("stop"))
         return generated, usage(read, generated)
+
+
+def as_content(parts: Iterable[Mapping[str, Any]]) -> Any:
+    """The parts of a message as OpenAI's ``content``: a text, where they are nothing else."""
+    parts = list(parts)
+    return "".join(part["text"] for part in parts) if all(part["type"] == "text" for part in parts) else parts
 
 
 def _read(instance: Instance, *texts: str) -> int:

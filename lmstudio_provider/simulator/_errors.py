@@ -25,11 +25,18 @@ def told(endpoint: str, failed: FailedError, stream: bool) -> Answer:
     if path.startswith("/api/v1/"):
         type_, status = _NATIVE[failed.kind]
         return native_error(status, type_, failed.text)
+    if failed.kind == "model_not_found":
+        return openai_error(failed.text, "model", failed.kind)
+    if path == "/v1/responses":
+        return openai_error(failed.text, "input" if failed.kind == "context_length" else "model")
     if failed.kind == "context_length" and stream:
         return events([event({"error": {"message": failed.text}, "message": failed.text}, "error")], [])
-    if failed.kind != "model_not_found":
-        return error(400, failed.text)
-    return error(400, {"message": failed.text, "type": "invalid_request_error", "param": "model", "code": failed.kind})
+    return error(400, failed.text)
+
+
+def openai_error(message: str, param: str, code: str | None = None) -> Whole:
+    """The form of OpenAI's API."""
+    return error(400, {"message": message, "type": "invalid_request_error", "param": param, "code": code})
 
 
 def native_error(status: int, type: str, message: str, **more: object) -> Whole:

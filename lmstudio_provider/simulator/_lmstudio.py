@@ -13,6 +13,7 @@ from ._errors import told, unauthorized
 from ._models import Models
 from ._native import Native
 from ._replies import Generated, Replies, vector
+from ._responses import Responses
 from ._server import Answer, StandIn, Whole, error, event, events, indented
 from ._state import FailedError, Instance, State, embeds
 
@@ -66,7 +67,7 @@ class SimulatedLMStudio(StandIn):
         self._api_token = api_token
         self._version = tuple(map(int, version.split(".")))
         self._models = Models(self._state)
-        native = Native(self._state, self._engine)
+        native, responses = Native(self._state, self._engine), Responses(self._state, self._engine)
         self._endpoints: dict[str, Callable[[Any], Answer]] = {
             "GET /lmstudio-greeting": lambda body: Whole(b'{"lmstudio":true}'),
             "GET /api/v0/models": self._models.list_v0,
@@ -79,6 +80,7 @@ class SimulatedLMStudio(StandIn):
             "POST /v1/chat/completions": self._chat,
             "POST /v1/completions": self._complete,
             "POST /v1/embeddings": self._embed,
+            "POST /v1/responses": responses.create,
         }
 
     @property

@@ -7,7 +7,7 @@ import time
 from typing import Any, Iterator, Mapping
 
 from ._checks import check_keys, is_image
-from ._engine import Engine
+from ._engine import Engine, as_content
 from ._errors import invalid, native_error
 from ._models import REASONING
 from ._replies import Generated, usage
@@ -73,7 +73,8 @@ class Native:
         result["stats"] = _stats(used, began, load_s)
         if body.get("store", True):
             said = {"role": "assistant", "content": "".join(generated.content)}
-            result["response_id"] = self._state.store([*form["messages"], said])
+            result["response_id"] = self._state.response_id()
+            self._state.responses[result["response_id"]] = [*form["messages"], said]
         if not body.get("stream"):
             return indented(result)
         return typed_events([*start, *_events(generated, output), {"type": "chat.end", "result": result}])
@@ -100,7 +101,7 @@ class Native:
 
 
 def _content(given: Any) -> Any:
-    return given if isinstance(given, str) else [_part(item) for item in given]
+    return given if isinstance(given, str) else as_content(map(_part, given))
 
 
 def _part(item: Any) -> dict[str, Any]:

@@ -110,11 +110,9 @@ class State:
         """A number that was not given before, for ids."""
         return next(self._numbers)
 
-    def store(self, conversation: list[dict[str, Any]]) -> str:
-        """Keep ``conversation``; the id under which it can be continued."""
-        id_ = f"resp_{self.number():048x}"
-        self.responses[id_] = conversation
-        return id_
+    def response_id(self) -> str:
+        """An id for a reply that can be continued."""
+        return f"resp_{self.number():048x}"
 
     def stored(self, id: str | None) -> list[dict[str, Any]] | None:
         """The conversation that goes on: empty without an ``id``, and None where there is none of that id."""
