@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 from ._server import Answer, RefusedError, Whole, error, event, events
 from ._state import FailedError
 
@@ -11,6 +13,12 @@ _NATIVE = {
     "model_load_failed": ("model_load_failed", 500),
     "no_model_loaded": ("invalid_request", 400),
     "context_length": ("unknown", 500),
+}
+_ANTHROPIC = {
+    "model_not_found": ("not_found_error", 404),
+    "model_load_failed": ("api_error", 500),
+    "no_model_loaded": ("invalid_request_error", 400),
+    "context_length": ("api_error", 500),
 }
 _UNAUTHORIZED = (
     "An LM Studio API token is required to make requests to this server, but none was provided using the Authorization "
@@ -25,6 +33,9 @@ def told(endpoint: str, failed: FailedError, stream: bool) -> Answer:
     if path.startswith("/api/v1/"):
         type_, status = _NATIVE[failed.kind]
         return native_error(status, type_, failed.text)
+    if path == "/v1/messages":
+        type_, status = _ANTHROPIC[failed.kind]
+        return anthropic_error(status, type_, failed.text)
     if failed.kind == "model_not_found":
         return openai_error(failed.text, "model", failed.kind)
     if path == "/v1/responses":
@@ -42,6 +53,12 @@ def openai_error(message: str, param: str, code: str | None = None) -> Whole:
 def native_error(status: int, type: str, message: str, **more: object) -> Whole:
     """The form of ``/api/v1``; ``more`` are "code" and "param"."""
     return error(status, {"type": type, "message": message, **more})
+
+
+def anthropic_error(status: int, type: str, message: str) -> Whole:
+    """The form of Anthropic's API."""
+    content = json.dumps({"type": "error", "error": {"type": type, "message": message}}, separators=(",", ":"))
+    return Whole(content.encode(), status)
 
 
 def invalid(message: str, code: str, param: str) -> RefusedError:

@@ -10,6 +10,7 @@ from typing import Any, Callable, ClassVar, Iterable, Iterator, Mapping
 from ._checks import check_chat, refused
 from ._engine import Engine
 from ._errors import told, unauthorized
+from ._messages import Messages
 from ._models import Models
 from ._native import Native
 from ._replies import Generated, Replies, vector
@@ -67,12 +68,11 @@ class SimulatedLMStudio(StandIn):
         self._api_token = api_token
         self._version = tuple(map(int, version.split(".")))
         self._models = Models(self._state)
-        native, responses = Native(self._state, self._engine), Responses(self._state, self._engine)
         self._endpoints: dict[str, Callable[[Any], Answer]] = {
             "GET /lmstudio-greeting": lambda body: Whole(b'{"lmstudio":true}'),
             "GET /api/v0/models": self._models.list_v0,
             "GET /api/v1/models": self._models.list_v1,
-            "POST /api/v1/chat": native.chat,
+            "POST /api/v1/chat": Native(self._state, self._engine).chat,
             "POST /api/v1/models/load": self._models.load,
             "POST /api/v1/models/unload": self._models.unload,
             "POST /api/v1/models/download": self._models.download,
@@ -80,7 +80,8 @@ class SimulatedLMStudio(StandIn):
             "POST /v1/chat/completions": self._chat,
             "POST /v1/completions": self._complete,
             "POST /v1/embeddings": self._embed,
-            "POST /v1/responses": responses.create,
+            "POST /v1/responses": Responses(self._state, self._engine).create,
+            "POST /v1/messages": Messages(self._state, self._engine).create,
         }
 
     @property

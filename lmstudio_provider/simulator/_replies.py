@@ -100,21 +100,23 @@ class Generated:
     content: list[str]
     tool_calls: list[dict[str, Any]]
     finish_reason: str
+    #: The stop text that ended it.
+    stopped_by: str | None = None
 
 
 def generate(reply: Mapping[str, Any], max_tokens: object = None, stop: object = None) -> Generated:
     """Generate ``reply``, cut as the request wants; reasoning uses tokens up, too."""
-    whole = text = reply.get("content") or ""
+    text = reply.get("content") or ""
     stops = [stop] if isinstance(stop, str) else stop if isinstance(stop, list) else []
-    for each in stops:
-        text = text.partition(each)[0] if each else text
+    end, stopped_by = min(((text.index(each), each) for each in stops if each and each in text), default=(None, None))
+    text = text[:end]
     reasoning, content = pieces(reply.get("reasoning_content") or ""), pieces(text)
     # A model thinks first, then answers, then calls: what comes late is what is cut.
-    calls = list(_tool_calls(reply)) if text == whole else []
+    calls = list(_tool_calls(reply)) if stopped_by is None else []
     if isinstance(max_tokens, int) and 0 <= max_tokens < len(reasoning) + len(content):
         left = max(0, max_tokens - len(reasoning))
         return Generated(reasoning[:max_tokens], content[:left], [], "length")
-    return Generated(reasoning, content, calls, "tool_calls" if calls else "stop")
+    return Generated(reasoning, content, calls, "tool_calls" if calls else "stop", stopped_by)
 
 
 def pieces(text: str) -> list[str]:
