@@ -54,7 +54,7 @@ from ._native_types import (
 from ._ollama import OllamaProvider
 from ._provider import Provider
 from ._registry import Registry
-from ._requests import ChatRequest, CompletionRequest, TextRequest
+from ._requests import ChatRequest, CompletionRequest, ResponsesRequest, TextRequest
 from ._start import start_server
 from ._stream import Stream
 from ._tools import ToolEvent, ToolRun, run_tools
@@ -130,6 +130,7 @@ __all__ = [
     "Registry",
     "RequestTimeoutError",
     "ResponseNotFoundError",
+    "ResponsesRequest",
     "ServerError",
     "ServerUnavailableError",
     "Stats",

@@ -1,4 +1,4 @@
-"""What goes out: the three kinds of request, checked when they are made."""
+"""What goes out: the kinds of request, checked when they are made."""
 
 from __future__ import annotations
 
@@ -192,11 +192,34 @@ class ChatRequest(_Options, _Messages):
         structure_of(self.response_format)
 
 
-#: What ``complete`` takes, what ``chat`` takes, and what ``complete_text`` takes.
+@dataclass(frozen=True)
+class ResponsesRequest(ChatRequest):
+    """The next message of a conversation that the server may keep; for ``responses`` alone.
+
+    Raises InvalidRequestError for values that cannot work.
+    """
+
+    #: The ``id`` of the completion to go on from: ``messages`` are then the new ones alone.
+    previous_response_id: str | None = None
+    #: Whether the server keeps the reply, so that another can go on from it.
+    store: bool = True
+    #: "none", "minimal", "low", "medium", "high", or any other word that the model takes.
+    reasoning_effort: str | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name in ("previous_response_id", "reasoning_effort"):
+            check_name(name, getattr(self, name))
+        if not isinstance(self.store, bool):
+            raise InvalidRequestError(f"store={self.store!r} is neither True nor False")
+
+
+#: What ``complete``, ``chat``, ``complete_text``, ``stream``, and ``responses`` and ``messages`` take.
 CompletionInput = Union[CompletionRequest, str]
 ChatInput = Union[ChatRequest, Sequence[Union[Message, Mapping[str, Any]]]]
 TextInput = Union[TextRequest, str]
 StreamInput = Union[CompletionInput, ChatInput, TextRequest]
+DialectInput = Union[CompletionInput, ChatInput]
 
 
 class Overrides(TypedDict, total=False):
@@ -242,10 +265,19 @@ class ChatOverrides(ToolOverrides, total=False):
 
 
 class StreamOverrides(CompletionOverrides, ChatOverrides, total=False):
-    """Keyword arguments of ``stream``: which of them fit depends on the request."""
+    """Keyword arguments of ``stream`` and ``messages``: which of them fit depends on the request."""
+
+
+class ResponsesOverrides(StreamOverrides, total=False):
+    """Keyword arguments of ``responses``."""
+
+    previous_response_id: str | None
+    store: bool
+    reasoning_effort: str | None
 
 
 _ELSEWHERE = {
+    **dict.fromkeys(("previous_response_id", "store", "reasoning_effort"), "responses() takes it: /v1/responses"),
     **dict.fromkeys(("tools", "tool_choice", "response_format"), "chat([Message.user(...)]) takes it"),
     "system_prompt": "In a chat it is the first message: Message.system(...)",
     "stream": "Call stream()",

@@ -22,6 +22,7 @@ class GrowingText:
         self._pieces: list[str] = []
 
     def add(self, piece: str) -> None:
+        """Append ``piece``."""
         if piece:
             self._pieces.append(piece)
             if len(self._pieces) == _BLOCK:
@@ -29,6 +30,7 @@ class GrowingText:
                 self._pieces.clear()
 
     def whole(self) -> str:
+        """All of it."""
         return "".join([*self._blocks, *self._pieces])
 
 

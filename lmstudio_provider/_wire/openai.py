@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Mapping
+from typing import Any, Mapping, Sequence
 
 from .._exceptions import InvalidRequestError, ProtocolError
 from .._messages import Message, Tool, to_json
@@ -26,26 +26,42 @@ def text_call(request: TextRequest, model: str, stream: bool) -> Call:
 
 def chat_call(request: ChatRequest, model: str, stream: bool) -> Call:
     """Ask for the next message. Raises InvalidRequestError for what cannot be written as JSON."""
-    body: dict[str, Any] = {"model": model, "messages": with_ids([_message(each) for each in request.messages])}
-    tools = [tool.as_dict() if isinstance(tool, Tool) else dict(tool) for tool in request.tools]
-    if request.tool_choice not in (None, "auto", "none", "required"):
-        # LM Studio refuses the object that names one function: offering it alone says the same.
-        tools = [tool for tool in tools if _tool_name(tool) == request.tool_choice]
-        if not tools:
-            raise InvalidRequestError(
-                f"tool_choice={request.tool_choice!r} names no tool of the request",
-                hint="Give 'auto', 'none', 'required', or the name of one of the tools",
-            )
-        body["tool_choice"] = "required"
-    elif request.tool_choice is not None:
-        body["tool_choice"] = request.tool_choice
+    tools, choice = offered(request)
+    body: dict[str, Any] = {"model": model, "messages": plain_messages(request)}
+    if choice is not None:
+        body["tool_choice"] = choice
     if tools:
         body["tools"] = tools
     structure = structure_of(request.response_format)
     if structure is not None:
         schema = {"name": structure.name, "strict": True, "schema": structure.schema}
         body["response_format"] = {"type": "json_schema", "json_schema": schema}
-    return _call("/v1/chat/completions", body, request, stream, tuple(filter(None, map(_tool_name, tools))))
+    return _call("/v1/chat/completions", body, request, stream, tool_names(tools))
+
+
+def offered(request: ChatRequest) -> tuple[list[dict[str, Any]], str | None]:
+    """The tools to offer, in OpenAI's form, and the word for how to choose; raises InvalidRequestError."""
+    tools = [tool.as_dict() if isinstance(tool, Tool) else dict(tool) for tool in request.tools]
+    if request.tool_choice in (None, "auto", "none", "required"):
+        return tools, request.tool_choice
+    # LM Studio refuses the object that names one function: offering it alone says the same.
+    tools = [tool for tool in tools if _tool_name(tool) == request.tool_choice]
+    if not tools:
+        raise InvalidRequestError(
+            f"tool_choice={request.tool_choice!r} names no tool of the request",
+            hint="Give 'auto', 'none', 'required', or the name of one of the tools",
+        )
+    return tools, "required"
+
+
+def tool_names(tools: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:
+    """The names of tools in OpenAI's form, of those that have one."""
+    return tuple(filter(None, map(_tool_name, tools)))
+
+
+def plain_messages(request: ChatRequest) -> list[dict[str, Any]]:
+    """The messages in OpenAI's form, with content and with an id for each tool call."""
+    return with_ids([_message(each) for each in request.messages])
 
 
 def _call(
@@ -105,12 +121,28 @@ def reply(value: Any, call: Call, duration_s: float) -> Completion:
         text, thought = split_think(content_text(message.get("content")), unopened=not reasoning)
         tools.add(message.get("tool_calls"), whole=True)
     usage = read_usage(value.get("usage"))
+    return completion_of(
+        value, call, duration_s, text, reasoning + thought, tools, usage, text_or_none(choice.get("finish_reason"))
+    )
+
+
+def completion_of(
+    value: Mapping[str, Any],
+    call: Call,
+    duration_s: float,
+    text: str,
+    reasoning: str,
+    tools: ToolCallAssembly,
+    usage: Usage | None,
+    finish_reason: str | None,
+) -> Completion:
+    """The completion of the reply ``value``, of what was read from it."""
     return Completion(
         text=text,
         model=text_or_none(value.get("model")) or call.model,
         requested_model=call.model,
-        finish_reason=text_or_none(choice.get("finish_reason")),
-        reasoning=reasoning + thought,
+        finish_reason=finish_reason,
+        reasoning=reasoning,
         tool_calls=tools.calls(),
         usage=usage,
         stats=read_stats(value.get("stats"), usage, None, duration_s),

@@ -1,0 +1,8 @@
+"""The dialect of ``/v1/responses``: what a provider has to know of it, under the names that every dialect uses."""
+
+from __future__ import annotations
+
+from .responses import chat_call, find_error, reply
+from .responses_stream import ResponsesStream as Assembly
+
+__all__ = ["Assembly", "chat_call", "find_error", "reply"]

@@ -1,0 +1,126 @@
+"""A streamed reply of ``/v1/responses``: events go in, chunks come out, and the whole reply is there at the end."""
+
+from __future__ import annotations
+
+from typing import Any, Mapping, Sequence
+
+from .._types import Call
+from .assembly import ToolCallAssembly
+from .errors import Asked, find_fault
+from .growing import GrowingText
+from .json_text import member, text_or_none
+from .openai import content_text
+from .responses import (
+    ANSWER,
+    REASONING,
+    call_pieces,
+    failure,
+    finish_reason,
+    item_texts,
+    items_of,
+    part_kind,
+    read_usage,
+    texts_of,
+)
+from .typed_stream import TypedStream
+
+_TEXTS = {"response.output_text": ANSWER, "response.reasoning_text": REASONING}
+_CALL = "function_call"
+#: Where an event that ends something has it whole; under "text", unless it is listed here.
+_WHOLE = {"response.function_call_arguments": "arguments", "response.content_part": "part"}
+
+
+class ResponsesStream(TypedStream):
+    """Makes chunks of the events of one reply.
+
+    Each text comes up to four times: in deltas, and whole at the end of its part, of its item and of the reply. Of a
+    whole one counts what had not come before.
+    """
+
+    def __init__(self, call: Call, asked: Asked, started: float) -> None:
+        super().__init__(call, asked, started)
+        self._offered = call.tools
+        # What came, by kind, item and part.
+        self._came: dict[tuple[str, str, str], GrowingText] = {}
+
+    def _take(self, kind: str, value: dict[str, Any], data: str) -> tuple[str, str]:
+        what, _, step = kind.rpartition(".")
+        place, index = _place(value, value.get("item_id")), value.get("content_index") or 0
+        whole = step == "done"
+        if what == "response":
+            return self._response(step, value.get("response"), data)
+        if what == "response.output_item":
+            return self._item(value)
+        if step in ("delta", "done"):
+            text: Any = value.get("delta" if step == "delta" else _WHOLE.get(what, "text"))
+            if what == "response.function_call_arguments":
+                self._tools.add([{"index": place, "function": {"name": value.get("name")}}])
+                self._arguments(place, text, whole)
+            elif what in _TEXTS:
+                return self._said(_TEXTS[what], place, index, text, whole)
+            elif what == "response.content_part" and part_kind(text) is not None:
+                return self._said(str(part_kind(text)), place, index, text.get("text"), whole)
+        return "", ""
+
+    def _said(self, kind: str, place: str, index: object, text: object, whole: bool) -> tuple[str, str]:
+        added = self._new((kind, place, str(index)), text, whole)
+        return (added, "") if kind == ANSWER else ("", added)
+
+    def _arguments(self, place: str, text: object, whole: bool) -> None:
+        added = self._new((_CALL, place, ""), text, whole)
+        self._tools.add([{"index": place, "function": {"arguments": added}}])
+
+    def _new(self, where: tuple[str, str, str], text: object, whole: bool) -> str:
+        """What of ``text`` had not come; raises ProtocolError where it is none."""
+        came, new = self._came.setdefault(where, GrowingText()), content_text(text)
+        if whole:
+            before = came.whole()
+            new = new[len(before) :] if new.startswith(before) else ""
+        came.add(new)
+        return new
+
+    def _item(self, value: Mapping[str, Any]) -> tuple[str, str]:
+        item = member(value, "item", dict, "an event of the stream")
+        place = _place(value, item.get("id"))
+        if item.get("type") == "function_call":
+            function = {"name": item.get("name")}
+            self._tools.add([{"index": place, "id": item.get("call_id"), "function": function}])
+            self._arguments(place, item.get("arguments"), whole=True)
+        said = [self._said(kind, place, index, text, whole=True) for index, kind, text in item_texts(item)]
+        return "".join(text for text, _ in said), "".join(reasoning for _, reasoning in said)
+
+    def _response(self, step: str, response: Any, data: str) -> tuple[str, str]:
+        response = response if isinstance(response, dict) else {}
+        self._id = self._id or text_or_none(response.get("id"))
+        self._model = self._model or text_or_none(response.get("model"))
+        if step not in ("completed", "incomplete", "failed"):
+            return "", ""
+        self._usage = read_usage(response.get("usage"))
+        items = items_of(response.get("output"))
+        calls = call_pieces(items)
+        if calls:  # whole, whatever came of them before
+            self._tools = ToolCallAssembly(self._offered)
+            self._tools.add(calls, whole=True)
+        text, reasoning = (_rest(texts_of(items, kind), self._all_that_came(kind)) for kind in (ANSWER, REASONING))
+        if step == "failed" or find_fault(response) is not None:
+            self._content(text, reasoning)
+            raise failure(response, data, self._asked)
+        self._finish_reason, self.done = finish_reason(step, response, bool(self._tools.calls())), True
+        return text, reasoning
+
+    def _all_that_came(self, kind: str) -> str:
+        return "".join(came.whole() for (each, _, _), came in self._came.items() if each == kind)
+
+
+def _place(value: Mapping[str, Any], id_: object) -> str:
+    """Which item an event is about: its index, else its id."""
+    index = value.get("output_index")
+    return str(id_ if index is None else index)
+
+
+def _rest(texts: Sequence[str], came: str) -> str:
+    """What of the ``texts`` of a whole reply had not come."""
+    whole = "".join(texts)
+    if whole.startswith(came):
+        return whole[len(came) :]
+    return "".join(text for text in texts if text.strip() not in came)  # the blanks around it may be others

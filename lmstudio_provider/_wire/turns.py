@@ -1,0 +1,73 @@
+"""Requests for the dialects that LM Studio speaks beside chat: what both of them make of messages and options."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any, Callable, Collection, Mapping
+
+from .._exceptions import InvalidRequestError
+from .._messages import Message, to_json
+from .._requests import ChatRequest
+from .._types import Call
+from .openai import plain_messages, tool_names
+
+_EVERYWHERE = ("model", "tier", "max_tokens", "temperature", "top_p", "extra", "messages", "tools", "tool_choice")
+
+
+def refuse_others(request: ChatRequest, path: str, taken: Collection[str]) -> None:
+    """Raise InvalidRequestError for an option that is set and is not ``taken`` at ``path``."""
+    for each in dataclasses.fields(ChatRequest):
+        if each.name not in (*_EVERYWHERE, *taken) and getattr(request, each.name) is not None:
+            hint = "chat() takes it: /v1/chat/completions"
+            raise InvalidRequestError(f"{each.name} cannot be given to {path}", hint=hint)
+
+
+def call_of(path: str, body: dict[str, Any], request: ChatRequest, stream: bool, tools: list[dict[str, Any]]) -> Call:
+    """The call with the values of ``body`` that are not None, and what all requests have."""
+    body.update(temperature=request.temperature, top_p=request.top_p, stream=stream)
+    body = {name: value for name, value in body.items() if value is not None}
+    body.update(request.extra)
+    return Call("POST", path, to_json(body, "the request").encode("ascii"), body["model"], tool_names(tools))
+
+
+def turns(request: ChatRequest) -> tuple[str | None, list[Message]]:
+    """The system messages as one text, joined by blank lines, and the others, with an id for each tool call.
+
+    Raises InvalidRequestError for what is no message.
+    """
+    system, others = [], []
+    for message in plain_messages(request):
+        if message["role"] in ("system", "developer"):
+            system.append(text_of(message["content"]))
+            continue
+        others.append(Message.from_dict(message))
+        if message["role"] == "tool" and not message.get("tool_call_id"):
+            raise InvalidRequestError("the result of a tool answers no call: it has no tool_call_id")
+    return "\n\n".join(filter(None, system)) or None, others
+
+
+def text_of(content: Any) -> str:
+    """The text of a ``content`` that can be nothing else; raises InvalidRequestError."""
+    texts = [content or ""] if isinstance(content, (str, type(None))) else [part.get("text") for part in content]
+    if not all(isinstance(text, str) for text in texts):
+        raise InvalidRequestError("only a user's message can hold more than text")
+    return "".join(texts)
+
+
+def parts_of(
+    content: Any, text: Callable[[str], dict[str, Any]], image: Callable[[str], dict[str, Any]]
+) -> list[dict[str, Any]]:
+    """What ``text`` and ``image`` (of its URL) make of each part; one that is in no form of OpenAI's stays as it is."""
+    if isinstance(content, (str, type(None))):
+        return [text(content or "")]
+    parts = []
+    for part in content:
+        source = part.get("image_url")
+        url = source.get("url") if isinstance(source, Mapping) else None
+        if part.get("type") == "text" and isinstance(part.get("text"), str):
+            parts.append(text(part["text"]))
+        elif part.get("type") == "image_url" and isinstance(url, str):
+            parts.append(image(url))
+        else:
+            parts.append(dict(part))
+    return parts
