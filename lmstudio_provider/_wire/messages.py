@@ -1,0 +1,147 @@
+"""Anthropic's ``/v1/messages``, as LM Studio speaks it."""
+
+from __future__ import annotations
+
+from typing import Any, Mapping
+
+from .._exceptions import InvalidRequestError, ToolArgumentsError
+from .._messages import Message
+from .._requests import ChatRequest
+from .._types import Call, Completion, ToolCall, Usage
+from .assembly import ToolCallAssembly, split_think
+from .json_text import count, member, text_or_none
+from .openai import completion_of, content_text, offered
+from .turns import call_of, parts_of, refuse_others, text_of, turns
+
+PATH = "/v1/messages"
+
+
+def chat_call(request: ChatRequest, model: str, stream: bool) -> Call:
+    """Ask for the next message. Raises InvalidRequestError for what the endpoint does not take."""
+    refuse_others(request, PATH, ["top_k", "stop"])
+    if request.max_tokens in (None, -1):
+        raise InvalidRequestError(
+            f"max_tokens={request.max_tokens} cannot be given to {PATH}, which wants a limit",
+            hint="Give the most tokens that the answer may have, such as max_tokens=4096",
+        )
+    system, messages = turns(request)
+    tools, choice = offered(request)
+    body = {
+        "model": model,
+        "system": system,
+        "messages": _alternating(messages),
+        "max_tokens": request.max_tokens,
+        "top_k": request.top_k,
+        "stop_sequences": [request.stop] if isinstance(request.stop, str) else request.stop,
+        "tools": [_tool(tool) for tool in tools] or None,
+        "tool_choice": None if choice is None else _choice(choice, request.tool_choice),
+    }
+    return call_of(PATH, body, request, stream, tools)
+
+
+def _alternating(messages: list[Message]) -> list[dict[str, Any]]:
+    """Turns of user and assistant, of which several messages may make one."""
+    found: list[dict[str, Any]] = []
+    for message in messages:
+        role = "assistant" if message.role == "assistant" else "user"
+        blocks = _blocks(message)
+        if found and found[-1]["role"] == role:
+            found[-1]["content"] += blocks
+        elif blocks:  # an assistant that said nothing has no turn
+            found.append({"role": role, "content": blocks})
+    return found
+
+
+def _blocks(message: Message) -> list[dict[str, Any]]:
+    if message.role == "tool":
+        content = text_of(message.content)
+        return [{"type": "tool_result", "tool_use_id": message.tool_call_id, "content": content}]
+    if message.role == "assistant":
+        text = text_of(message.content)
+        return [*([_text_block(text)] if text else []), *map(_tool_use, message.tool_calls)]
+    return parts_of(message.content, _text_block, _image_block)
+
+
+def _text_block(text: str) -> dict[str, Any]:
+    return {"type": "text", "text": text}
+
+
+def _image_block(url: str) -> dict[str, Any]:
+    head, comma, data = url.partition(";base64,")
+    if not comma or not head.startswith("data:"):
+        raise InvalidRequestError(
+            f"an image is no base64 data: URL, and {PATH} takes no other", hint="Use Message.user(images=)"
+        )
+    return {"type": "image", "source": {"type": "base64", "media_type": head[len("data:") :], "data": data}}
+
+
+def _tool_use(call: ToolCall) -> dict[str, Any]:
+    try:
+        return {"type": "tool_use", "id": call.id, "name": call.name, "input": call.arguments}
+    except ToolArgumentsError as error:
+        raise InvalidRequestError(
+            f"the call {call.id!r} of {call.name!r} cannot be sent to {PATH}, which takes its arguments as an object "
+            f"alone: {error.message}",
+            hint="Leave out that call and its result, or send the conversation with chat()",
+        ) from error
+
+
+def _tool(tool: Mapping[str, Any]) -> dict[str, Any]:
+    """The tool without the level between; one that has it not is sent as it is."""
+    function = tool.get("function")
+    if not isinstance(function, Mapping):
+        return dict(tool)
+    schema = {"input_schema": function.get("parameters") or {"type": "object"}}
+    return {name: function[name] for name in ("name", "description") if name in function} | schema
+
+
+def _choice(choice: str, wanted: str | None) -> dict[str, Any]:
+    if choice == wanted:
+        return {"type": "any" if choice == "required" else choice}
+    return {"type": "tool", "name": wanted}
+
+
+def reply(value: Any, call: Call, duration_s: float) -> Completion:
+    """The completion of a whole reply; raises ProtocolError."""
+    blocks = [
+        member({"a block": each}, "a block", dict, "the reply") for each in member(value, "content", list, "the reply")
+    ]
+    said = [block_texts(block) for block in blocks]
+    reasoning = "".join(thought for _, thought in said)
+    text, thought = split_think("".join(text for text, _ in said), unopened=not reasoning)
+    tools = ToolCallAssembly(call.tools)
+    tools.add(
+        [call_piece(block, block.get("input")) for block in blocks if block.get("type") == "tool_use"], whole=True
+    )
+    usage, finish = read_usage(value.get("usage")), finish_reason(value.get("stop_reason"))
+    return completion_of(value, call, duration_s, text, reasoning + thought, tools, usage, finish)
+
+
+def block_texts(block: Mapping[str, Any]) -> tuple[str, str]:
+    """The text and the reasoning of a block, or of a piece of one; raises ProtocolError for what is none."""
+    kind = str(block.get("type"))
+    text = content_text(block.get("text")) if kind in ("text", "text_delta") else ""
+    return text, content_text(block.get("thinking")) if kind in ("thinking", "thinking_delta") else ""
+
+
+def call_piece(block: Mapping[str, Any], arguments: object) -> dict[str, Any]:
+    """The call of a block, in the form of chat."""
+    return {"id": block.get("id"), "function": {"name": block.get("name"), "arguments": arguments}}
+
+
+_REASONS = {"end_turn": "stop", "stop_sequence": "stop", "max_tokens": "length", "tool_use": "tool_calls"}
+
+
+def finish_reason(stop_reason: object) -> str | None:
+    """Why a reply ended, in the words of chat; one that chat does not have is kept."""
+    reason = text_or_none(stop_reason)
+    return None if reason is None else _REASONS.get(reason, reason)
+
+
+def read_usage(value: object) -> Usage | None:
+    """The tokens that a reply reports, or None where it reports none."""
+    told = value if isinstance(value, dict) else {}
+    prompt, generated = count(told.get("input_tokens")), count(told.get("output_tokens"))
+    if prompt is None and generated is None:
+        return None
+    return Usage(prompt, generated, None if prompt is None or generated is None else prompt + generated)
