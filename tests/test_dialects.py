@@ -1,0 +1,301 @@
+"""The dialects beside chat, as methods of the provider."""
+
+import json
+from dataclasses import dataclass
+
+import pytest
+
+from lmstudio_provider import (
+    ChatRequest,
+    CompletionRequest,
+    ContextLengthError,
+    EmptyAnswerWarning,
+    EndpointNotFoundError,
+    InvalidRequestError,
+    LMStudioProvider,
+    MemoryUsage,
+    Message,
+    OllamaProvider,
+    ProtocolError,
+    ResponsesRequest,
+    ServerError,
+    StreamInterruptedError,
+    StructuredOutputError,
+    TextRequest,
+    Tool,
+    Usage,
+)
+
+CHAT, RESPONSES, MESSAGES = "/v1/chat/completions", "/v1/responses", "/v1/messages"
+PATHS = [("responses", RESPONSES), ("messages", MESSAGES)]
+WHOLE = {RESPONSES: "response.json", MESSAGES: "message.json"}
+STREAMS = {CHAT: "chat_stream_usage.sse", RESPONSES: "responses_stream.sse", MESSAGES: "messages_stream.sse"}
+USER = [Message.user("Hi")]
+
+
+def sent(httpserver):
+    """The bodies of the POSTs so far."""
+    return [request.get_json() for request, _ in httpserver.log if request.method == "POST"]
+
+
+def answer(httpserver, path, body):
+    httpserver.expect_request(path, method="POST").respond_with_data(body, content_type="application/json")
+
+
+def stream(httpserver, path, body):
+    httpserver.expect_request(path, method="POST").respond_with_data(body, content_type="text/event-stream")
+
+
+def saying(text, **more):
+    """A reply of /v1/responses."""
+    part = {"type": "output_text", "text": text}
+    return json.dumps({"status": "completed", "output": [{"type": "message", "content": [part]}], **more})
+
+
+# Errors
+
+
+@pytest.mark.parametrize(("name", "path"), PATHS)
+def test_a_server_that_is_too_old_does_not_know_the_endpoint(httpserver, provider, name, path):
+    answer(httpserver, path, json.dumps({"error": f"Unexpected endpoint or method. (POST {path})"}))
+    with pytest.raises(EndpointNotFoundError) as caught:
+        getattr(provider, name)("Hi", model="m")
+    assert caught.value.url == httpserver.url_for(path)
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "word"),
+    [
+        ("responses", {"seed": 7}, "seed cannot be given to /v1/responses"),
+        ("responses", {"stop": "."}, "stop cannot be given to /v1/responses"),
+        ("responses", {"store": None}, "store=None"),
+        ("messages", {"seed": 7}, "seed cannot be given to /v1/messages"),
+        ("messages", {"max_tokens": -1}, "max_tokens=-1 cannot be given to /v1/messages"),
+        ("messages", {"store": False}, "no field 'store'"),
+        ("messages", {"tempratur": 1}, "no field 'tempratur'"),
+    ],
+)
+def test_an_option_that_does_not_fit_is_refused_before_anything_is_sent(httpserver, provider, name, options, word):
+    with pytest.raises(InvalidRequestError, match=word) as caught:
+        getattr(provider, name)("Hi", model="m", **options)
+    assert caught.value.sent is False
+    assert httpserver.log == []
+
+
+@pytest.mark.parametrize("request_", [TextRequest("Once"), 7, []])
+@pytest.mark.parametrize("name", ["responses", "messages"])
+def test_a_request_of_another_kind_is_refused(provider, name, request_):
+    with pytest.raises(InvalidRequestError):
+        getattr(provider, name)(request_, model="m")
+
+
+@pytest.mark.parametrize("name", ["chat", "complete_with_tools", "stream", "messages"])
+def test_a_request_for_responses_goes_nowhere_else(provider, name):
+    request = ResponsesRequest(USER, model="m", tools=[Tool("now")], previous_response_id="resp_1")
+    with pytest.raises(InvalidRequestError, match=r"responses\(\) alone"):
+        getattr(provider, name)(request)
+
+
+def test_ollama_does_not_take_a_request_for_responses(closed_port):
+    with OllamaProvider(f"127.0.0.1:{closed_port}", refresh=False) as server:
+        with pytest.raises(InvalidRequestError, match=r"responses\(\) alone"):
+            server.chat(ResponsesRequest(USER, model="m"))
+
+
+def test_a_reply_that_failed_keeps_what_was_generated(httpserver):
+    token = "sk-lm-AbCd1234:0123456789abcdefghij"
+    error = {"code": "server_error", "message": f"The model has crashed. {token}"}
+    answer(httpserver, RESPONSES, saying("29", status="failed", error=error))
+    usage = MemoryUsage()
+    with LMStudioProvider(httpserver.url_for(""), refresh=False, usage=usage, api_token=token) as lm:
+        with pytest.raises(ServerError, match="the model crashed") as caught:
+            lm.responses("Hi", model="m")
+    assert (caught.value.partial.text, caught.value.partial.provider_id) == ("29", "lm-studio")
+    assert caught.value.url == httpserver.url_for(RESPONSES)
+    assert token not in caught.value.message + caught.value.body
+    assert [(record.operation, record.status) for record in usage.records] == [("responses", "error")]
+
+
+def test_a_response_to_go_on_from_that_is_gone_is_told_so(httpserver, provider):
+    error = {"message": "Response with id 'resp_1' not found.", "code": "previous_response_not_found"}
+    httpserver.expect_request(RESPONSES).respond_with_json({"error": error}, status=400)
+    with pytest.raises(InvalidRequestError, match="does not have the response to go on from"):
+        provider.responses("Hi", model="m", previous_response_id="resp_1")
+
+
+@pytest.mark.parametrize(
+    ("name", "path", "file", "error"),
+    [
+        ("responses", RESPONSES, "responses_stream_failed.sse", ServerError),
+        ("messages", MESSAGES, "messages_stream_error.sse", ContextLengthError),
+    ],
+)
+def test_an_error_in_a_stream_comes_after_the_text_and_keeps_it(httpserver, provider, sample, name, path, file, error):
+    stream(httpserver, path, sample(file))
+    texts = []
+    with pytest.raises(error) as caught:
+        for chunk in getattr(provider, name)("Hi", model="m", stream=True):
+            texts.append(chunk.delta)
+    assert "".join(texts) == caught.value.partial.text == ("29" if name == "responses" else "")
+
+
+@pytest.mark.parametrize(("name", "path"), PATHS)
+def test_a_stream_that_is_cut_is_interrupted(httpserver, provider, sample, name, path):
+    stream(httpserver, path, sample(STREAMS[path])[:-400])
+    with pytest.raises((StreamInterruptedError, ProtocolError)) as caught:
+        getattr(provider, name)("Hi", print, model="m")
+    assert isinstance(caught.value, StreamInterruptedError)
+    assert caught.value.partial.reasoning
+
+
+def test_an_answer_that_is_not_what_was_asked_for_is_an_error_because_the_server_does_not_see_to_it(
+    httpserver, provider
+):
+    answer(httpserver, RESPONSES, saying("Oslo"))
+    with pytest.raises(StructuredOutputError):
+        provider.responses(USER, model="m", response_format={"type": "object"})
+
+
+# What is sent
+
+
+@pytest.mark.parametrize("request_", ["Hi", CompletionRequest("Hi"), USER, ChatRequest(USER), ResponsesRequest(USER)])
+def test_responses_takes_texts_messages_and_requests(httpserver, provider, sample, request_):
+    answer(httpserver, RESPONSES, sample("response.json"))
+    completion = provider.responses(request_, model="m", store=False, reasoning_effort="low", max_tokens=9)
+    assert completion.text == "29, and now the weather."
+    assert sent(httpserver) == [
+        {
+            "model": "m",
+            "input": [{"type": "message", "role": "user", "content": [{"type": "input_text", "text": "Hi"}]}],
+            "max_output_tokens": 9,
+            "temperature": 0.7,
+            "store": False,
+            "reasoning": {"effort": "low"},
+            "stream": False,
+        }
+    ]
+
+
+@pytest.mark.parametrize("request_", ["Hi", CompletionRequest("Hi"), USER, ChatRequest(USER)])
+def test_messages_takes_texts_messages_and_requests(httpserver, provider, sample, request_):
+    answer(httpserver, MESSAGES, sample("message.json"))
+    assert provider.messages(request_, model="m", top_k=5).text == "Let me look."
+    assert sent(httpserver) == [
+        {
+            "model": "m",
+            "messages": [{"role": "user", "content": [{"type": "text", "text": "Hi"}]}],
+            "max_tokens": 4096,
+            "temperature": 0.7,
+            "top_k": 5,
+            "stream": False,
+        }
+    ]
+
+
+def test_a_text_may_have_a_system_prompt_and_tools(httpserver, provider, sample):
+    answer(httpserver, RESPONSES, sample("response.json"))
+    answer(httpserver, MESSAGES, sample("message.json"))
+    provider.responses("Hi", model="m", system_prompt="Be brief", tools=[Tool("now")])
+    provider.messages(CompletionRequest("Hi", "Be long"), model="m", system_prompt="Be brief", tools=[Tool("now")])
+    first, second = sent(httpserver)
+    assert (first["instructions"], first["tools"][0]["name"]) == ("Be brief", "now")
+    assert (second["system"], second["tools"][0]["name"]) == ("Be brief", "now")
+
+
+def test_a_conversation_goes_on_from_the_id_of_a_reply(httpserver, provider, sample):
+    answer(httpserver, RESPONSES, sample("response.json"))
+    first = provider.responses("Hi", model="m")
+    provider.responses("And now?", model="m", previous_response_id=first.id)
+    assert [body.get("previous_response_id") for body in sent(httpserver)] == [None, first.id]
+
+
+def test_the_fields_of_a_request_are_kept(httpserver, provider, sample):
+    answer(httpserver, RESPONSES, sample("response.json"))
+    provider.responses(ResponsesRequest(USER, model="m", previous_response_id="resp_1", store=False), temperature=0)
+    (body,) = sent(httpserver)
+    assert (body["previous_response_id"], body["store"], body["temperature"]) == ("resp_1", False, 0)
+
+
+# What comes back
+
+
+@dataclass
+class City:
+    name: str
+
+
+def test_an_answer_is_parsed(httpserver, provider):
+    answer(httpserver, RESPONSES, saying('{"name": "Oslo"}'))
+    assert provider.responses("Where?", model="m", response_format=City).parsed == City("Oslo")
+
+
+def test_an_answer_that_reasoning_left_no_room_for_is_warned_of(httpserver, provider):
+    reasoning = {"type": "reasoning", "content": [{"type": "reasoning_text", "text": "Hm"}]}
+    details = {"reason": "max_output_tokens"}
+    value = {"status": "incomplete", "incomplete_details": details, "output": [reasoning]}
+    answer(httpserver, RESPONSES, json.dumps(value))
+    with pytest.warns(EmptyAnswerWarning, match="off with reasoning_effort='none'"):
+        assert provider.responses("Hi", model="m").finish_reason == "length"
+
+
+@pytest.mark.parametrize("arguments", [{}, {"stream": True}])
+@pytest.mark.parametrize(("name", "path"), PATHS)
+def test_with_on_chunk_each_piece_is_shown_and_the_whole_returned(httpserver, provider, sample, name, path, arguments):
+    stream(httpserver, path, sample(STREAMS[path]))
+    chunks = []
+    completion = getattr(provider, name)("Hi", chunks.append, model="m", **arguments)
+    assert "".join(chunk.delta for chunk in chunks) == completion.text
+    assert [chunk.done for chunk in chunks] == [False] * (len(chunks) - 1) + [True]
+    assert sent(httpserver)[0]["stream"] is True
+
+
+@pytest.mark.parametrize("name", ["responses", "messages"])
+def test_what_cannot_be_called_is_refused(provider, name):
+    with pytest.raises(InvalidRequestError, match="cannot be called"):
+        getattr(provider, name)("Hi", "model")
+
+
+@pytest.mark.parametrize(("name", "path"), PATHS)
+def test_usage_is_recorded_under_the_name_of_the_method(httpserver, sample, name, path):
+    usage = MemoryUsage()
+    with LMStudioProvider(httpserver.url_for(""), refresh=False, usage=usage) as lm:
+        httpserver.expect_ordered_request(path).respond_with_data(sample(WHOLE[path]))
+        httpserver.expect_ordered_request(path).respond_with_data(
+            sample(STREAMS[path]), content_type="text/event-stream"
+        )
+        whole = getattr(lm, name)("Hi", model="m")
+        streamed = getattr(lm, name)("Hi", print, model="m")
+    assert [(each.operation, each.status, each.total_tokens) for each in usage.records] == [
+        (name, "ok", whole.usage.total_tokens),
+        (name, "ok", streamed.usage.total_tokens),
+    ]
+    assert [each.model for each in usage.records] == [whole.model, streamed.model]
+
+
+@pytest.mark.parametrize(
+    ("path", "text", "reasoning", "calls", "usage"),
+    [
+        (CHAT, "Four.", "", [], Usage(24, 3, 27)),
+        (RESPONSES, "29, and now the weather.", "A small prime will do.", ["call_18c7d2"], Usage(71, 33, 104, 9)),
+        (MESSAGES, "Let me look.", "The weather is wanted.", ["toolu_365174485"], Usage(263, 41, 304)),
+    ],
+)
+def test_one_loop_reads_every_dialect(httpserver, provider, sample, path, text, reasoning, calls, usage):
+    stream(httpserver, path, sample(STREAMS[path]))
+    opened = {
+        CHAT: lambda: provider.stream(USER, model="m"),
+        RESPONSES: lambda: provider.responses(USER, model="m", stream=True),
+        MESSAGES: lambda: provider.messages(USER, model="m", stream=True),
+    }[path]()
+    said = thought = ""
+    with opened:
+        for chunk in opened:
+            said += chunk.delta
+            thought += chunk.reasoning
+    assert (said, thought) == (text, reasoning)
+    assert [call.id for call in chunk.tool_calls] == calls
+    assert (chunk.done, chunk.finish_reason, chunk.usage) == (True, "tool_calls" if calls else "stop", usage)
+    completion = opened.completion
+    assert (completion.text, completion.reasoning, completion.usage) == (text, reasoning, usage)
+    assert completion.provider_id == "lm-studio"
