@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 
 class LMStudioProvider(HTTPProvider):
-    """LM Studio's local server, over its OpenAI-compatible endpoints; ``native`` is LM Studio's own API.
+    """LM Studio's local server, over its OpenAI-compatible endpoints; ``messages`` is Anthropic's, ``native`` its own.
 
     Without arguments it is the server at ``$LM_STUDIO_URL``, else at ``http://localhost:1234``.
     """
@@ -109,7 +109,7 @@ class LMStudioProvider(HTTPProvider):
         given: dict[str, Any] = dict(overrides)
         chat = _chat(request, given)
         if not isinstance(chat, ResponsesRequest):
-            chat = ResponsesRequest(**{each.name: getattr(chat, each.name) for each in dataclasses.fields(chat)})
+            chat = ResponsesRequest(**{each.name: getattr(chat, each.name) for each in dataclasses.fields(ChatRequest)})
         return self._speak("responses", chat, on_chunk, stream, given, responses_dialect)
 
     @overload

@@ -52,7 +52,7 @@ class ResponsesStream(TypedStream):
         if what == "response.output_item":
             return self._item(value)
         if step in ("delta", "done"):
-            text: Any = value.get("delta" if step == "delta" else _WHOLE.get(what, "text"))
+            text: Any = value.get(_WHOLE.get(what, "text") if whole else "delta")
             if what == "response.function_call_arguments":
                 self._tools.add([{"index": place, "function": {"name": value.get("name")}}])
                 self._arguments(place, text, whole)
@@ -108,8 +108,8 @@ class ResponsesStream(TypedStream):
         self._finish_reason, self.done = finish_reason(step, response, bool(self._tools.calls())), True
         return text, reasoning
 
-    def _all_that_came(self, kind: str) -> str:
-        return "".join(came.whole() for (each, _, _), came in self._came.items() if each == kind)
+    def _all_that_came(self, kind: str) -> list[str]:
+        return [came.whole() for (each, _, _), came in self._came.items() if each == kind]
 
 
 def _place(value: Mapping[str, Any], id_: object) -> str:
@@ -118,9 +118,11 @@ def _place(value: Mapping[str, Any], id_: object) -> str:
     return str(id_ if index is None else index)
 
 
-def _rest(texts: Sequence[str], came: str) -> str:
+def _rest(texts: Sequence[str], came: Sequence[str]) -> str:
     """What of the ``texts`` of a whole reply had not come."""
-    whole = "".join(texts)
-    if whole.startswith(came):
-        return whole[len(came) :]
-    return "".join(text for text in texts if text.strip() not in came)  # the blanks around it may be others
+    whole, before = "".join(texts), "".join(came)
+    if whole.startswith(before):
+        return whole[len(before) :]
+    # They differ, be it in blanks alone: new is a text that has nothing to do with what came.
+    known = [each.strip() for each in came if each.strip()]
+    return "".join(text for text in texts if not any(each in text or text.strip() in each for each in known))
