@@ -218,7 +218,10 @@ def test_a_key_that_is_not_known_is_refused(server, sample, path, key):
         assert value["error"]["message"] == f"Unrecognized key(s) in object: '{key}', 'seed'"
 
 
-@pytest.mark.parametrize("body", [None, [], {}, {"model": 5}, {"model": "b", "context_length": True}])
+@pytest.mark.parametrize(
+    "body",
+    [None, [], {}, {"model": 5}, {"model": "b", "context_length": True}, {"model": "b", "context_length": 0}],
+)
 def test_a_body_that_does_not_fit_is_refused(server, body):
     status, value = post(server, LOAD, body)
     assert (status, value["error"]["type"]) == (400, "invalid_request")
@@ -231,12 +234,19 @@ def test_a_body_that_does_not_fit_is_refused(server, body):
         (LOAD, {"model": "too-large"}, 500, "model_load_failed"),
         (UNLOAD, {"instance_id": "b"}, 404, "model_not_found"),
         (DOWNLOAD, {"model": "no-such/model"}, 404, "model_not_found"),
+        (DOWNLOAD, {"model": ""}, 404, "model_not_found"),
         (DOWNLOAD, {"model": "acme/d", "quantization": "Q4_K_M"}, 400, "invalid_request"),
     ],
 )
 def test_what_cannot_be_done_is_told_with_its_type(server, path, body, status, type_):
     got, value = post(server, path, body)
     assert (got, value["error"]["type"]) == (status, type_)
+
+
+def test_a_model_that_is_too_large_is_told_as_lm_studio_tells_it(server, sample):
+    assert keys(post(server, LOAD, {"model": "too-large"})[1]) == keys(
+        json.loads(sample("errors/v1_model_load_failed.json"))
+    )
 
 
 def test_a_model_is_loaded_to_stay_with_what_was_asked_for(server, sample):

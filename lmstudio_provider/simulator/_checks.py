@@ -45,6 +45,8 @@ def check_keys(body: Any, known: Mapping[str, tuple[type, ...]], required: Itera
     for key, value in body.items():
         if type(value) not in known[key]:  # JSON's true is no number
             raise invalid(f"'{key}' has the wrong type", "invalid_type", key)
+        if key == "context_length" and value < 1:
+            raise invalid("'context_length' must be at least 1", "invalid_value", key)
     return dict(body)
 
 

@@ -73,7 +73,7 @@ class Models:
             model = urlsplit(model).path.strip("/")
         elif "quantization" in wanted:
             raise invalid("'quantization' is only for the URL of a repository", "invalid_value", "quantization")
-        if model.startswith("no-such"):
+        if not model or model.startswith("no-such"):
             raise not_found(model, self._state.models)
         if model in self._state.models:
             return indented({"status": "already_downloaded"})
