@@ -173,6 +173,9 @@ class StatusError(_Answered):
 class AuthenticationError(StatusError):
     """The API token is missing, wrong, or lacks a permission."""
 
+    #: Where the token that was sent came from, such as "the argument api_token"; None where none was.
+    token_source: str | None = None
+
 
 class ModelNotFoundError(StatusError):
     """The server does not know the model that was asked for."""

@@ -3,9 +3,19 @@
 from __future__ import annotations
 
 import dataclasses
+import time
 from typing import TYPE_CHECKING, Any, Callable, Literal, overload
 
+from ._diagnosis import with_advice
 from ._download import Download
+from ._exceptions import (
+    AuthenticationError,
+    InvalidRequestError,
+    ProtocolError,
+    RequestTimeoutError,
+    ServerUnavailableError,
+    StatusError,
+)
 from ._http_provider import HTTPProvider, chat_request
 from ._native import Native
 from ._requests import (
@@ -20,7 +30,7 @@ from ._requests import (
 from ._session import ChatDialect
 from ._settings import Names
 from ._stream import Stream
-from ._types import Chunk, Completion
+from ._types import Chunk, Completion, Health
 from ._wire import lmstudio, messages_dialect, responses_dialect
 
 if TYPE_CHECKING:
@@ -54,6 +64,27 @@ class LMStudioProvider(HTTPProvider):
     _url_hint = "and base_url= or LM_STUDIO_URL names another server"
     _api_key_hash = "lmstudio-local"
     _default_model = "local-model"
+
+    def health_check(self, timeout: float | None = 3.0) -> Health:
+        started = time.monotonic()
+        health = super().health_check(timeout)
+        if not health.reachable:
+            return health
+        # Its own lists of models tell what is loaded, and no other server has them.
+        is_lm_studio: bool | None = health.loaded is not None or None
+        left = None if timeout is None else timeout - (time.monotonic() - started)
+        if is_lm_studio is None and (left is None or left > 0):
+            session, plan = self._where(left, left)
+            asked = time.monotonic()
+            try:
+                is_lm_studio = session.ask(lmstudio.greeting_call(), plan, lmstudio.is_greeting)
+            except (StatusError, InvalidRequestError, ProtocolError) as error:
+                is_lm_studio = None if isinstance(error, AuthenticationError) else False
+            except (ServerUnavailableError, RequestTimeoutError):
+                pass  # it has answered before, or the first error says why not
+            else:
+                health = dataclasses.replace(health, latency_s=time.monotonic() - asked)
+        return with_advice(dataclasses.replace(health, is_lm_studio=is_lm_studio), self.base_url)
 
     @property
     def native(self) -> Native:

@@ -7,6 +7,7 @@ from abc import ABC, abstractmethod
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Callable, Iterable, TypeVar, overload
 
+from ._diagnosis import of_error, of_models, with_advice
 from ._exceptions import ConfigurationError, InvalidRequestError, ProviderClosedError, ProviderError
 from ._requests import (
     ChatInput,
@@ -95,15 +96,17 @@ class Provider(ABC):
         """Forget the models and close the idle connections; the next use starts afresh."""
 
     def health_check(self, timeout: float | None = 3.0) -> Health:
-        """How the server is; what other calls would raise is in ``error``."""
+        """How the server is now: what other calls would raise is in ``error``, and what to do in ``advice``."""
         started = time.monotonic()
         try:
             models = self.list_models(timeout)
         except (ConfigurationError, ProviderClosedError):
             raise
         except ProviderError as error:
-            return Health(False, time.monotonic() - started if error.sent else None, error=error)
-        return Health(True, time.monotonic() - started, tuple(model.id for model in models))
+            health = of_error(error, time.monotonic() - started)
+        else:
+            health = of_models(models, time.monotonic() - started)
+        return with_advice(health, self.base_url)
 
     def complete(self, request: CompletionInput, **overrides: Unpack[CompletionOverrides]) -> Completion:
         """Answer one text: ``request`` is the text, or a CompletionRequest, whose fields can be given by name.

@@ -314,12 +314,25 @@ class Progress:
 
 @dataclass(frozen=True)
 class Health:
-    """How a server is: ``error`` says why ``ok`` is False, ``latency_s`` is the time of one round trip."""
+    """How a server is; None where it is not known.
+
+    ``ok`` is whether it told its models, ``error`` why it did not, and ``latency_s`` the time of that round trip.
+    """
 
     ok: bool
     latency_s: float | None = None
     models: tuple[str, ...] = ()
     error: ProviderError | None = None
+    #: Whether anything takes connections there, and whether it is LM Studio.
+    reachable: bool | None = None
+    is_lm_studio: bool | None = None
+    #: Whether it wants an API token, because it got none, or refused the one that it got.
+    needs_token: bool = False
+    token_refused: bool = False
+    #: The models in memory.
+    loaded: tuple[str, ...] | None = None
+    #: A sentence for each thing that is wrong, or could be better, on what to do about it.
+    advice: tuple[str, ...] = ()
 
     def __bool__(self) -> bool:
         return self.ok

@@ -128,6 +128,7 @@ def fault_error(
     what, hint = meaning.what.format(model=asked.model), meaning.hint
     data: dict[str, Any] = {}
     if meaning.error is AuthenticationError:
+        data["token_source"] = asked.token_source
         if fault.code in meaning.codes:
             said = ""  # it repeats the beginning of a malformed token
         if asked.token_source:

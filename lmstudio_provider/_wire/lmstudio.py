@@ -5,7 +5,7 @@ from __future__ import annotations
 from .._readers import SSEReader as Reader
 from .embeddings import embed_call, embed_reply
 from .lmstudio_errors import find_error
-from .models import list_models
+from .models import greeting_call, is_greeting, list_models
 from .openai import chat_call, reply, text_call
 from .openai_stream import ChatStream as Assembly
 
@@ -19,6 +19,8 @@ __all__ = [
     "embed_call",
     "embed_reply",
     "find_error",
+    "greeting_call",
+    "is_greeting",
     "list_models",
     "reply",
     "text_call",

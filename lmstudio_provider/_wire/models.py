@@ -11,6 +11,16 @@ from .json_text import count, member, text_or_none
 NATIVE_PATH = "/api/v1/models"
 
 
+def greeting_call() -> Call:
+    """Ask what tells LM Studio from any other server (LM Studio's Python SDK does so)."""
+    return Call("GET", "/lmstudio-greeting")
+
+
+def is_greeting(value: Any) -> bool:
+    """Whether that is how LM Studio answers."""
+    return isinstance(value, dict) and value.get("lmstudio") is True
+
+
 def list_models(ask: Callable[..., Any]) -> list[ModelInfo]:
     """The models of the best list that the server has; raises ProviderError.
 

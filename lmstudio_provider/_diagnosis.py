@@ -1,0 +1,59 @@
+"""What the answer to a question for its models, or the lack of one, tells of a server."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Sequence
+
+from ._exceptions import AuthenticationError, ProviderError, RequestTimeoutError, ServerUnavailableError
+from ._types import Health, ModelInfo
+
+
+def of_models(models: Sequence[ModelInfo], latency_s: float) -> Health:
+    """The health of a server that told its models."""
+    names = [model.name for model in models if model.loaded]
+    known = any(model.loaded is not None for model in models)
+    return Health(
+        True,
+        latency_s,
+        tuple(model.id for model in models),
+        reachable=True,
+        loaded=tuple(names) if known else None,
+    )
+
+
+def of_error(error: ProviderError, latency_s: float | None) -> Health:
+    """The health of a server that did not; ``latency_s`` is how long it took to say so."""
+    refused = isinstance(error, AuthenticationError)
+    away = isinstance(error, ServerUnavailableError)
+    unopened = isinstance(error, RequestTimeoutError) and not error.sent
+    return Health(
+        False,
+        latency_s if error.sent else None,
+        error=error,
+        reachable=not (away or unopened),
+        needs_token=refused,
+        token_refused=refused and getattr(error, "token_source", None) is not None,
+    )
+
+
+def with_advice(health: Health, base_url: str) -> Health:
+    """``health`` with a sentence for each thing that is wrong, the worst first."""
+    advice = []
+    error = health.error
+    if error is not None:
+        hint = error.hint or "See the server's log"
+        advice.append(f"{error.message[:1].upper()}{error.message[1:]}: {hint[:1].lower()}{hint[1:]}.")
+    if health.is_lm_studio is False:
+        advice.append(
+            f"What answers at {base_url} is not LM Studio: check the address, or do without lm.native, responses() and "
+            "messages()."
+        )
+    if health.ok and not health.models:
+        advice.append("The server has no models: download one, with 'lms get MODEL' or lm.native.download('MODEL').")
+    elif health.ok and health.loaded == ():
+        advice.append(
+            "No model is loaded, so that the first request waits while one is: load it ahead, with 'lms load MODEL' or "
+            "lm.native.load('MODEL')."
+        )
+    return dataclasses.replace(health, advice=tuple(advice))

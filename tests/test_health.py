@@ -1,0 +1,119 @@
+"""What a health check tells, and what it advises."""
+
+import pytest
+
+from lmstudio_provider import (
+    AuthenticationError,
+    LMStudioProvider,
+    OllamaProvider,
+    RequestTimeoutError,
+    ServerUnavailableError,
+)
+from lmstudio_provider.simulator import SimulatedLMStudio, SimulatedOllama
+
+TOKEN = "sk-lm-AbCd1234:0123456789abcdefghij"
+OTHER = "sk-lm-ZzZz9876:9876543210zyxwvutsrq"
+MODELS = ["first", "second", "text-embedding-third"]
+
+
+def health_of(url, **arguments):
+    with LMStudioProvider(url, refresh=False, **arguments) as lm:
+        return lm.health_check()
+
+
+def test_a_server_that_is_not_there_is_told_with_how_to_start_it(closed_port):
+    health = health_of(f"127.0.0.1:{closed_port}")
+    assert (health.ok, health.reachable, health.is_lm_studio, health.loaded) == (False, False, None, None)
+    assert isinstance(health.error, ServerUnavailableError)
+    assert health.latency_s is None
+    (advice,) = health.advice
+    assert "lms server start" in advice
+    assert str(closed_port) in advice
+
+
+def test_a_port_that_takes_no_connection_is_not_reachable(hanging_url):
+    with LMStudioProvider(hanging_url, refresh=False) as lm:
+        health = lm.health_check(0.2)
+    assert isinstance(health.error, RequestTimeoutError)
+    assert health.reachable is False
+
+
+def test_a_silent_server_is_reachable(silent_server):
+    with LMStudioProvider(silent_server.url, refresh=False) as lm:
+        health = lm.health_check(0.2)
+    assert (health.ok, health.reachable, health.is_lm_studio) == (False, True, None)
+    assert isinstance(health.error, RequestTimeoutError)
+    assert len(health.advice) == 1
+
+
+def test_a_token_that_is_wanted_is_told_with_where_to_make_one():
+    with SimulatedLMStudio(MODELS, api_token=TOKEN) as server:
+        health = health_of(server.url)
+    assert (health.ok, health.needs_token, health.token_refused, health.is_lm_studio) == (False, True, False, True)
+    assert isinstance(health.error, AuthenticationError)
+    assert health.error.token_source is None
+    (advice,) = health.advice
+    assert "LM_API_TOKEN" in advice
+    assert "Server Settings" in advice
+
+
+def test_a_token_that_is_refused_is_told_with_its_setting_and_never_shown():
+    with SimulatedLMStudio(MODELS, api_token=TOKEN) as server:
+        health = health_of(server.url, api_token=OTHER)
+    assert (health.needs_token, health.token_refused) == (True, True)
+    (advice,) = health.advice
+    assert "the argument api_token" in advice
+    assert OTHER[:10] not in repr(health)
+
+
+def test_a_token_that_is_taken_is_no_matter():
+    with SimulatedLMStudio(MODELS, api_token=TOKEN) as server:
+        health = health_of(server.url, api_token=TOKEN)
+    assert (health.ok, health.needs_token, health.advice) == (True, False, ())
+
+
+def test_a_server_without_models_is_told_how_to_get_one():
+    with SimulatedLMStudio([]) as server:
+        health = health_of(server.url)
+    assert (health.ok, health.models, health.is_lm_studio) == (True, (), True)
+    (advice,) = health.advice
+    assert "lms get" in advice
+
+
+def test_a_server_with_nothing_loaded_is_told_to_load_ahead():
+    with SimulatedLMStudio(MODELS, loaded=()) as server:
+        health = health_of(server.url)
+    assert (health.ok, health.loaded) == (True, ())
+    (advice,) = health.advice
+    assert "native.load" in advice
+
+
+def test_an_old_version_is_known_by_its_list_or_its_greeting():
+    for version, loaded in (("0.3.6", tuple(MODELS)), ("0.3.5", None)):
+        with SimulatedLMStudio(MODELS, version=version) as server:
+            health = health_of(server.url)
+        assert (health.ok, health.is_lm_studio, health.loaded) == (True, True, loaded)
+
+
+def test_another_server_is_told_not_to_be_lm_studio(httpserver):
+    httpserver.expect_request("/v1/models").respond_with_json({"data": [{"id": "m"}], "object": "list"})
+    health = health_of(httpserver.url_for(""))
+    assert (health.ok, health.models, health.is_lm_studio, health.loaded) == (True, ("m",), False, None)
+    (advice,) = health.advice
+    assert "not LM Studio" in advice
+
+
+def test_all_is_well_with_a_model_in_memory():
+    with SimulatedLMStudio(MODELS) as server:
+        health = health_of(server.url)
+    assert (health.ok, health.reachable, health.is_lm_studio) == (True, True, True)
+    assert (health.models, health.loaded, health.advice, health.error) == (tuple(MODELS), tuple(MODELS), (), None)
+    assert health.latency_s > 0
+
+
+@pytest.mark.parametrize("models", [["m:latest"], []])
+def test_ollama_has_the_same(models):
+    with SimulatedOllama(models) as server, OllamaProvider(server.url, refresh=False) as ollama:
+        health = ollama.health_check()
+    assert (health.ok, health.reachable, health.is_lm_studio, health.models) == (True, True, None, tuple(models))
+    assert len(health.advice) == 1
