@@ -18,6 +18,7 @@ EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
 
 
 def run(*arguments, url):
+    """What a program prints; a carriage return is a new line here."""
     environment = {**os.environ, "LM_STUDIO_URL": url, "PYTHONPATH": str(ROOT), "PYTHONIOENCODING": "utf-8"}
     command = [sys.executable, "-X", "dev", "-W", "error", *map(str, arguments)]
     result = subprocess.run(command, capture_output=True, text=True, timeout=60, env=environment, check=False)
@@ -66,3 +67,26 @@ def test_the_quickstart_takes_the_stand_in_where_nobody_answers(closed_port):
 def test_the_message_of_the_readme_says_how_to_start_the_server(simulator):
     program = next(program for program in PROGRAMS if '"localhost:1"' in program)
     assert "lms server start" in run("-c", program, url=simulator.url)
+
+
+def test_the_example_of_loading_shows_how_far_it_is():
+    with SimulatedLMStudio(["small", "large"], ["Hello to all of you!"], loaded=["small"]) as server:
+        shown = run(ROOT / "examples" / "load_with_progress.py", "large", url=server.url)
+    assert re.search(r"\nloading the model  \[#{15} {15}\]  50%", shown)
+    assert "\nreading the prompt [##############################] 100%\nHello to all of you!\n" in shown
+    assert re.search(r"large answered, after \d+\.\d s of loading\n", shown)
+    assert "  small, with a context of 4096 tokens\n  large, with" in shown
+
+
+def test_the_example_of_downloading_shows_how_far_it_is_and_takes_up_a_job():
+    with SimulatedLMStudio() as server:
+        shown = run(ROOT / "examples" / "download_with_progress.py", "qwen/qwen3-4b", url=server.url)
+        (job,) = server.jobs
+        assert f"The job is {job}.\n" in shown
+        assert re.search(r"\ndownloading: 1\.0 of 4\.2 MB, \d+\.\d MB/s, \d+ s left", shown)
+        assert "Done." in shown
+        assert "qwen/qwen3-4b" in server.models
+        shown = run(ROOT / "examples" / "download_with_progress.py", "--resume", job, url=server.url)
+        assert "completed: 4.2 of 4.2 MB" in shown
+        shown = run(ROOT / "examples" / "download_with_progress.py", "qwen/qwen3-4b", url=server.url)
+        assert "There is nothing to do." in shown

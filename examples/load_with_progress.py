@@ -1,0 +1,50 @@
+"""Asks a model, and shows how far it is with being loaded and with reading the prompt.
+
+    python load_with_progress.py [MODEL]
+
+Without a MODEL it is the one that a call would take. It stays in memory as long as LM Studio keeps it.
+"""
+
+from __future__ import annotations
+
+import sys
+
+from lmstudio_provider import LMStudioProvider, ProviderError
+
+STAGES = {"model_load": "loading the model", "prompt_processing": "reading the prompt"}
+
+
+def show(stage: str, fraction: float) -> None:
+    """Draw a bar, over and over on one line."""
+    bar = ("#" * round(fraction * 30)).ljust(30)
+    end = "\n" if fraction == 1 else ""
+    print(f"\r{STAGES[stage]:18} [{bar}] {fraction:4.0%}", end=end, flush=True)
+
+
+def main() -> None:
+    with LMStudioProvider() as lm:
+        model = sys.argv[1] if len(sys.argv) > 1 else lm.resolve_model()
+        stream = lm.native.stream("Say hello in five words.", model=model, on_progress=show)
+        for text in stream.text():
+            print(text, end="", flush=True)
+        stats = stream.completion.stats
+        print(f"\n{stream.completion.model} answered", end="")
+        if stats.model_load_time_s is not None:
+            print(f", after {stats.model_load_time_s:.1f} s of loading", end="")
+        print()
+
+        print("In memory now:")
+        for info in lm.native.models():
+            for instance in info.instances:
+                print(f"  {instance.id}, with a context of {instance.context_length} tokens")
+
+        # To have a model for a while, in the size that is needed, and to give its memory back whatever happens:
+        #     with lm.native.loaded(model, context_length=16384) as instance:
+        #         lm.complete("...", model=instance.instance_id)
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except ProviderError as error:
+        sys.exit(str(error))
