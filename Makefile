@@ -37,8 +37,8 @@ matrix-ends: $(VENV)/.installed
 benchmark: $(VENV)/.installed
 	$(BIN)/python benchmarks/latency.py
 
-integration: $(VENV)/.integration
-	INTEGRATION=required $(BIN)/python -m pytest tests/integration
+integration: $(BIN)/llama-server
+	INTEGRATION=required LLAMA_SERVER=$(BIN)/llama-server $(BIN)/python -m pytest tests/integration
 
 format: $(VENV)/.dev
 	$(BIN)/ruff check --fix .
@@ -58,6 +58,10 @@ $(VENV)/.test $(VENV)/.dev: $(VENV)/.%: $(VENV)/.installed
 $(VENV)/.integration: $(VENV)/.test
 	$(BIN)/python -m pip install --disable-pip-version-check -e ".[integration]"
 	@touch $@
+
+$(BIN)/llama-server: $(VENV)/.integration tests/integration/build_llama_server.py
+	@echo "Compiling llama-server, for some minutes"
+	$(BIN)/python tests/integration/build_llama_server.py $@
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -46,8 +46,7 @@ def with_advice(health: Health, base_url: str) -> Health:
         advice.append(f"{error.message[:1].upper()}{error.message[1:]}: {hint[:1].lower()}{hint[1:]}.")
     if health.is_lm_studio is False:
         advice.append(
-            f"What answers at {base_url} is not LM Studio: check the address, or do without lm.native, responses() and "
-            "messages()."
+            f"What answers at {base_url} is not LM Studio, and has no lm.native: check the address if it should be."
         )
     if health.ok and not health.models:
         advice.append("The server has no models: download one, with 'lms get MODEL' or lm.native.download('MODEL').")

@@ -193,6 +193,11 @@ class Failover(Provider):
             models=tuple(dict.fromkeys(model for capabilities in each for model in capabilities.models)),
         )
 
+    def capabilities_for(self, model: str | None = None) -> Capabilities:
+        """What the first of them that knows ``model`` tells of it."""
+        each = [provider.capabilities_for(model) for provider in self._providers]
+        return next((capabilities for capabilities in each if capabilities.models), each[0])
+
     def refresh_models(self, timeout: float | None = 3.0) -> bool:
         """Ask all of them at once; False where none had any."""
         asked = self._ask_all(lambda provider: provider.refresh_models(timeout))

@@ -432,6 +432,16 @@ def test_it_can_do_what_any_of_them_can(visions, vision, simulator):
         assert failover.capabilities.tool_calling
 
 
+def test_what_a_model_can_is_told_by_the_first_that_knows_it():
+    with SimulatedLMStudio(["reads"]) as one, SimulatedLMStudio(["sees-vl"]) as other:
+        with LMStudioProvider(one.url) as first, LMStudioProvider(other.url, id="b") as second:
+            failover = Failover([first, second])
+            assert failover.capabilities_for("sees-vl") == second.capabilities_for("sees-vl")
+            assert failover.capabilities_for("sees-vl").vision is True
+            assert failover.capabilities_for().models == ("reads",)
+            assert failover.capabilities_for("nobody").models == ()
+
+
 def test_a_health_check_is_ok_where_one_is():
     failover = failover_of(Plugin("a", error=refused()), Plugin("b", models=["x", "y"]), Plugin("c", models=["y", "z"]))
     health = failover.health_check()

@@ -178,11 +178,10 @@ def test_a_command_that_hangs_is_ended(lms, tmp_path, closed_port):
 
 
 def test_a_command_that_is_interrupted_is_ended(lms, tmp_path, closed_port):
-    """As by Ctrl-C, which comes when the command runs."""
+    """As by Ctrl-C, which comes when the command runs: half a second after it began, it is waited for."""
     pid = tmp_path / "pid of lms"
-    lms(
-        f"open({str(pid)!r}, 'w').write(str(os.getpid()))\nos.kill(os.getppid(), {int(signal.SIGINT)})\ntime.sleep(600)"
-    )
+    interrupt = f"time.sleep(0.5)\nos.kill(os.getppid(), {int(signal.SIGINT)})\ntime.sleep(600)"
+    lms(f"open({str(pid)!r}, 'w').write(str(os.getpid()))\n{interrupt}")
     with pytest.raises(KeyboardInterrupt):
         start_server(settings=settings(closed_port), timeout=60)
     with pytest.raises(ProcessLookupError):

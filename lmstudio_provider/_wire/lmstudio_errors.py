@@ -71,7 +71,7 @@ _KNOWN = [
         "the server does not know the response that this one was to follow",
         "It is no longer stored, or was made with store=False: begin a new conversation",
         codes=("previous_response_not_found",),
-        texts=("previous response", "previous_response"),
+        texts=("previous response",),
     ),
     Meaning(
         ServerError,

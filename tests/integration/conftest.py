@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -11,7 +12,7 @@ import threading
 import time
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Iterator
+from typing import Iterator, Sequence
 
 import pytest
 import tiny_model
@@ -30,6 +31,12 @@ def pytest_collection_modifyitems(items):
                 item.add_marker(pytest.mark.skip(reason=reason))
 
 
+CONTEXT = str(tiny_model.CONTEXT)
+PYTHON_SERVER = (
+    sys.executable, "-m", "llama_cpp.server", "--model_alias", "tiny", "--n_ctx", CONTEXT, "--n_threads", "1",
+)  # fmt: skip
+
+
 def free_port() -> int:
     with socket.socket() as bound:
         bound.bind(("127.0.0.1", 0))
@@ -37,14 +44,13 @@ def free_port() -> int:
 
 
 @contextmanager
-def serving(model: Path, *flags: str) -> Iterator[str]:
+def serving(model: Path, *flags: str, program: Sequence[str] = PYTHON_SERVER) -> Iterator[str]:
     """The URL of a server of its own for the model; what it prints is shown when it does not come up.
 
     ``flags`` come last, so that they win over those that are set here.
     """
     port = free_port()
-    command = [sys.executable, "-m", "llama_cpp.server", "--model", str(model), "--model_alias", "tiny"]
-    command += ["--host", "127.0.0.1", "--port", str(port), "--n_ctx", str(tiny_model.CONTEXT), "--n_threads", "1"]
+    command = [*program, "--model", str(model), "--host", "127.0.0.1", "--port", str(port)]
     log = model.with_name(f"server-{port}.log")
     with log.open("wb") as output, subprocess.Popen([*command, *flags], stdout=output, stderr=output) as server:
         try:
@@ -53,7 +59,7 @@ def serving(model: Path, *flags: str) -> Iterator[str]:
                 pause = threading.Event()
                 while not lm.health_check().ok:
                     if server.poll() is not None or time.monotonic() > deadline:
-                        pytest.fail(f"llama_cpp.server did not start:\n{log.read_text(errors='replace')}")
+                        pytest.fail(f"{command[:3]} did not start:\n{log.read_text(errors='replace')}")
                     pause.wait(0.2)
             yield f"http://127.0.0.1:{port}"
         finally:
@@ -97,3 +103,13 @@ def llama_cpp_tools(tiny_gguf) -> Iterator[str]:
 def lm(llama_cpp) -> Iterator[LMStudioProvider]:
     with LMStudioProvider(llama_cpp) as provider:
         yield provider
+
+
+@pytest.fixture(scope="session")
+def llama_server(tiny_gguf) -> Iterator[str]:
+    """The URL of llama.cpp's own server, which speaks more dialects than the one in Python."""
+    program = os.environ.get("LLAMA_SERVER") or shutil.which("llama-server")
+    if program is None:
+        pytest.skip("no llama-server on the PATH, and none in $LLAMA_SERVER; llama_cpp.server has neither endpoint")
+    with serving(tiny_gguf, program=[program, "--alias", "tiny", "--ctx-size", CONTEXT, "--threads", "1"]) as url:
+        yield url
