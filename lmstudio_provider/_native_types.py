@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Iterable, Mapping, Sequence, TypedDict, Union
+from typing import Any, ClassVar, Mapping, Sequence, TypedDict, Union
 from urllib.parse import urlsplit
 
 from ._exceptions import InvalidRequestError
@@ -40,12 +41,12 @@ class Plugin:
     allowed_tools: Sequence[str] | None = None
 
     def __post_init__(self) -> None:
-        check_name("Plugin: id", self.id or " ")
-        _check_tools("Plugin", self.allowed_tools)
+        _check_named("Plugin: id", self.id)
+        object.__setattr__(self, "allowed_tools", _names("Plugin", self.allowed_tools))
 
     def as_dict(self) -> dict[str, Any]:
         """The integration as LM Studio takes it."""
-        return _without_none(type="plugin", id=self.id, allowed_tools=_list(self.allowed_tools))
+        return _without_none(type="plugin", id=self.id, allowed_tools=self.allowed_tools)
 
 
 @dataclass(frozen=True)
@@ -64,10 +65,10 @@ class EphemeralMCP:
     headers: Mapping[str, str] | None = None
 
     def __post_init__(self) -> None:
-        check_name("EphemeralMCP: server_label", self.server_label or " ")
-        if not isinstance(self.server_url, str) or not self.server_url.lower().startswith(("http://", "https://")):
+        _check_named("EphemeralMCP: server_label", self.server_label)
+        if not _is_http(self.server_url):
             raise InvalidRequestError(f"EphemeralMCP {self.server_label}: server_url is no http or https URL")
-        _check_tools(f"EphemeralMCP {self.server_label}", self.allowed_tools)
+        object.__setattr__(self, "allowed_tools", _names(f"EphemeralMCP {self.server_label}", self.allowed_tools))
         headers = {} if self.headers is None else self.headers
         if not isinstance(headers, Mapping) or not all(
             isinstance(name, str) and isinstance(value, str) for name, value in headers.items()
@@ -85,7 +86,7 @@ class EphemeralMCP:
             type="ephemeral_mcp",
             server_label=self.server_label,
             server_url=self.server_url,
-            allowed_tools=_list(self.allowed_tools),
+            allowed_tools=self.allowed_tools,
             headers=dict(self.headers) if self.headers else None,
         )
 
@@ -111,7 +112,7 @@ class NativeRequest:
     #: Paths, bytes or ``data:`` URLs of PNG or JPEG.
     images: Image | Sequence[Image] = ()
     #: The MCP servers whose tools the model may call; LM Studio calls them itself.
-    integrations: Sequence[Integration] = field(default=(), repr=False)
+    integrations: Integration | Sequence[Integration] = field(default=(), repr=False)
     #: "off", "low", "medium", "high" or "on"; ``ModelInfo.reasoning_options`` are those that a model knows.
     reasoning: str | None = None
     #: Tokens that the model is to hold at once, where this request loads it.
@@ -151,7 +152,7 @@ class NativeRequest:
             raise InvalidRequestError(f"reasoning={self.reasoning!r} is none of {', '.join(map(repr, _REASONING))}")
         object.__setattr__(self, "images", tuple(map(data_url, listed(self.images))))
         given = self.integrations
-        given = (given,) if isinstance(given, (Plugin, EphemeralMCP, str)) else given
+        given = (given,) if isinstance(given, (Plugin, EphemeralMCP, str, Mapping)) else given
         object.__setattr__(self, "integrations", all_of("integrations", given, (Plugin, EphemeralMCP, str, Mapping)))
 
 
@@ -271,15 +272,19 @@ class LoadedModel:
     load_config: Mapping[str, Any] | None = None
 
 
-def _check_tools(what: str, tools: object) -> None:
-    if tools is not None and (
-        isinstance(tools, str) or not isinstance(tools, Iterable) or not all(isinstance(each, str) for each in tools)
-    ):
-        raise InvalidRequestError(f"{what}: allowed_tools={tools!r} is no sequence of names")
+def _check_named(what: str, value: object) -> None:
+    check_name(what, "" if value is None else value)
 
 
-def _list(names: Sequence[str] | None) -> list[str] | None:
-    return None if names is None else list(names)
+def _names(what: str, tools: Any) -> tuple[str, ...] | None:
+    """The names of tools; raises InvalidRequestError. A tuple, because an iterator could be read once only."""
+    return None if tools is None else all_of(f"{what}: allowed_tools", tools, str)
+
+
+def _is_http(url: object) -> bool:
+    with contextlib.suppress(ValueError):  # such as of half an IPv6 address
+        return isinstance(url, str) and urlsplit(url).scheme in ("http", "https")
+    return False
 
 
 def _without_none(**values: Any) -> dict[str, Any]:

@@ -81,7 +81,7 @@ class Call:
 
     method: str
     path: str
-    body: bytes | None = None
+    body: bytes | None = field(default=None, repr=False)
     #: The model's name as it was sent.
     model: str = ""
     #: The names of the tools that were offered.

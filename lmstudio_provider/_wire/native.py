@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from typing import Any, Mapping
+from typing import Any, Iterator, Mapping
+from urllib.parse import quote
 
 from .._exceptions import ProtocolError
 from .._messages import to_json
@@ -37,64 +38,63 @@ def chat_call(request: NativeRequest, model: str, stream: bool) -> Call:
         items = [{"type": "text", "content": items}] if isinstance(items, str) else list(items)
         items += [{"type": "image", "data_url": url} for url in request.images]  # type: ignore[union-attr]
     body: dict[str, Any] = {"model": model, "input": items}
-    integrations = [
-        each.as_dict() if isinstance(each, (Plugin, EphemeralMCP)) else each for each in request.integrations
-    ]
+    integrations: Any = request.integrations  # a tuple, whatever was given
     if integrations:
-        body["integrations"] = integrations
+        body["integrations"] = [
+            each.as_dict() if isinstance(each, (Plugin, EphemeralMCP)) else each for each in integrations
+        ]
     body.update((name, value) for name in _FIELDS if (value := getattr(request, name)) is not None)
     body.update(store=request.store, stream=stream)
     body.update(request.extra)
     content = to_json(body, "the request").encode("ascii")
-    return Call("POST", "/api/v1/chat", content, model, secrets=tuple(_secrets(integrations)))
+    return Call("POST", "/api/v1/chat", content, model, secrets=tuple(_secrets(body.get("integrations"))))
 
 
-def _secrets(integrations: list[Any]) -> list[str]:
-    """What of the integrations must never be shown: a server may repeat what it was sent."""
-    found: list[str] = []
-    for each in integrations:
+def _secrets(integrations: Any) -> Iterator[str]:
+    """What of the integrations must never be shown: a server may repeat what it was sent, quoted as JSON or not."""
+    for each in integrations if isinstance(integrations, list) else ():
         if isinstance(each, Mapping):
             headers, url = each.get("headers"), str(each.get("server_url") or "")
             values = [str(value) for value in headers.values()] if isinstance(headers, Mapping) else []
-            found += [word for value in values for word in (value, value.rpartition(" ")[2])]
-            found += [url.partition("?")[2], url.partition("//")[2].rpartition("@")[0]]
-    return [each for each in found if each]
+            query, user = url.partition("?")[2], url.partition("//")[2].rpartition("@")[0]
+            parts = [user.partition(":")[2], *(field.partition("=")[2] for field in query.split("&"))]
+            for secret in filter(None, [*values, *(value.rpartition(" ")[2] for value in values), query, user, *parts]):
+                yield from dict.fromkeys(
+                    [secret, json.dumps(secret)[1:-1], json.dumps(secret, ensure_ascii=False)[1:-1]]
+                )
 
 
 def chat_reply(value: Any, call: Call, duration_s: float) -> NativeCompletion:
     """The completion of a whole reply; raises ProtocolError. ``duration_s`` is how long it took, in seconds."""
-    output = tuple(_item(each) for each in member(value, "output", list, "the reply"))
-    stats = value.get("stats")
-    return completion(
-        output,
-        call,
-        model=text_or_none(value.get("model_instance_id")),
-        response_id=text_or_none(value.get("response_id")),
-        stats=stats if isinstance(stats, dict) else {},
-        duration_s=duration_s,
-        raw=value,
-    )
+    return completion(items_of(value), call, told=value, duration_s=duration_s)
+
+
+def items_of(value: Any) -> tuple[OutputItem, ...]:
+    """The items of a whole reply; raises ProtocolError."""
+    return tuple(_item(each) for each in member(value, "output", list, "the reply"))
 
 
 def completion(
     output: tuple[OutputItem, ...],
     call: Call,
     *,
-    model: str | None,
-    response_id: str | None,
-    stats: Mapping[str, Any],
+    told: Mapping[str, Any],
     duration_s: float,
-    raw: Mapping[str, Any] | None = None,
     first_s: float | None = None,
+    model: str | None = None,
     finish_reason: str | None = None,
 ) -> NativeCompletion:
-    """The reply of which the items are ``output``; ``first_s`` and ``duration_s`` are what was measured, in seconds."""
+    """The reply of which the items are ``output``, and all else that the server tells is in ``told``.
+
+    ``first_s`` and ``duration_s`` are what was measured, in seconds; ``model`` is the instance that was told before.
+    """
+    stats = mapping(told.get("stats"))
     first = number(stats.get("time_to_first_token_seconds"))
     first = first_s if first is None else first
     load_s = number(stats.get("model_load_time_seconds"))
     return NativeCompletion(
         text="".join(item.content for item in output if isinstance(item, MessageItem)),
-        model=model or call.model,
+        model=text_or_none(told.get("model_instance_id")) or model or call.model,
         requested_model=call.model,
         finish_reason=finish_reason,
         reasoning="".join(item.content for item in output if isinstance(item, ReasoningItem)),
@@ -105,8 +105,8 @@ def completion(
             generation_time_s=max(0.0, duration_s - (first or 0.0) - (load_s or 0.0)),
             model_load_time_s=load_s,
         ),
-        id=response_id,
-        raw=raw,
+        id=text_or_none(told.get("response_id")),
+        raw=told or None,
         provider_id=call.provider_id,
         output=output,
     )
@@ -189,7 +189,7 @@ def download_call(model: str, quantization: str | None) -> Call:
 
 def status_call(job_id: str) -> Call:
     """Ask how far a download is."""
-    return Call("GET", f"/api/v1/models/download/status/{job_id}")
+    return Call("GET", f"/api/v1/models/download/status/{quote(job_id, safe='')}")
 
 
 _STATUSES = ("downloading", "paused", "completed", "failed", "already_downloaded")
@@ -200,6 +200,8 @@ def download_reply(value: Any) -> Mapping[str, Any]:
     status = member(value, "status", str, "the reply")
     if status not in _STATUSES:
         raise ProtocolError(f"a download has the unknown status {shown(status)}", sent=True)
+    if status in ("downloading", "paused"):  # what goes on has to be asked for again
+        member(value, "job_id", str, "the reply")
     found: Mapping[str, Any] = value
     return found
 

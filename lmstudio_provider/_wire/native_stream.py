@@ -7,14 +7,21 @@ from typing import Any, Callable, Mapping
 
 from .. import events
 from .._exceptions import ProtocolError, ProviderError, StreamInterruptedError
-from .._native_types import MessageItem, NativeCompletion, OutputItem, ReasoningItem
+from .._native_types import (
+    InvalidToolCallItem,
+    MessageItem,
+    NativeCompletion,
+    OutputItem,
+    ReasoningItem,
+    ToolCallItem,
+)
 from .._readers import Event
 from .._types import Call
 from .errors import Asked, Fault, find_fault
 from .growing import GrowingText
 from .json_text import member, number, parse, text_or_none
 from .lmstudio_errors import fault_error
-from .native import chat_reply, completion, invalid_tool_call, mapping, tool_call
+from .native import completion, invalid_tool_call, items_of, mapping, tool_call
 
 
 class NativeAssembly:
@@ -46,14 +53,25 @@ class NativeAssembly:
         """The typed event of ``event``; raises ProtocolError for one that is broken."""
         if event.data == "[DONE]":  # reported once
             return None
+        self._any = True
+        try:
+            return self._event(event)
+        except ProtocolError:
+            if self._error is None:
+                raise
+            self.done = True  # what broke is a consequence of the error that the server told
+            return None
+
+    def _event(self, event: Event) -> events.Event:
         value = parse(event.data, "an event of the stream")
+        fault = find_fault(value)
+        kind = (text_or_none(value.get("type")) if isinstance(value, dict) else None) or event.event
+        if fault is None and kind == "error":
+            fault = find_fault({"error": value or event.data})  # it is the error, instead of holding it
+        if fault is not None and kind not in _EVENTS:
+            return self._failed(fault, event.data)
         if not isinstance(value, dict):
             raise ProtocolError(f"an event of the stream is {type(value).__name__}, not an object", sent=True)
-        self._any = True
-        fault = find_fault(value)
-        kind = text_or_none(value.get("type")) or event.event
-        if kind == "error" or (fault is not None and kind not in _EVENTS):
-            return self._failed(fault or Fault(text_or_none(value.get("message")) or event.data), event.data)
         if kind == "chat.end":
             return self._end(value)
         made = _EVENTS[kind](value) if kind in _EVENTS else events.UnknownEvent(kind, value)
@@ -66,12 +84,12 @@ class NativeAssembly:
         return events.ErrorEvent(error)
 
     def _end(self, value: Mapping[str, Any]) -> events.ChatEnd:
-        self._ended = time.monotonic()
-        result = chat_reply(member(value, "result", dict, "the last event"), self._call, self._ended - self._started)
-        if not result.output:  # after an error there may be less in it than came
-            result = self._so_far(result.raw or {}, None)
-        self._result, self.done = result, True
-        return events.ChatEnd(result)
+        told = member(value, "result", dict, "the last event")
+        result, came = self._so_far(told, items=items_of(told)), self._so_far(told)
+        # After an error there may be less in it than came.
+        less = any(one < other for one, other in zip(_amount(result), _amount(came)))
+        self._result, self.done = came if less else result, True
+        return events.ChatEnd(self._result)
 
     def _note(self, event: events.Event) -> None:
         """Keep what the event adds to the reply."""
@@ -127,19 +145,26 @@ class NativeAssembly:
         """The reply as far as it came; ``finish_reason`` stands in, because the server gives none."""
         return self._result or self._so_far({}, finish_reason)
 
-    def _so_far(self, told: Mapping[str, Any], finish_reason: str | None) -> NativeCompletion:
+    def _so_far(
+        self, told: Mapping[str, Any], finish_reason: str | None = None, items: tuple[OutputItem, ...] | None = None
+    ) -> NativeCompletion:
+        """The reply of ``items``, by default of those that came."""
         self._settle()
         return completion(
-            tuple(self._items),
+            tuple(self._items) if items is None else items,
             self._call,
-            model=text_or_none(told.get("model_instance_id")) or self._model,
-            response_id=text_or_none(told.get("response_id")),
-            stats=mapping(told.get("stats")),
+            told=told,
             duration_s=(self._ended or time.monotonic()) - self._started,
-            raw=told or None,
             first_s=None if self._first is None else self._first - self._started,
+            model=self._model,
             finish_reason=finish_reason,
         )
+
+
+def _amount(completion: NativeCompletion) -> list[int]:
+    """How much there is of the answer, of what was thought, and of calls; blanks do not count: they may be trimmed."""
+    calls = [item for item in completion.output if isinstance(item, (ToolCallItem, InvalidToolCallItem))]
+    return [*(len("".join(text.split())) for text in (completion.text, completion.reasoning)), len(calls)]
 
 
 def _text(value: Mapping[str, Any], name: str) -> str:
