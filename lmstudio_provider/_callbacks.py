@@ -7,7 +7,7 @@ import traceback
 import warnings
 from typing import Callable, Generic, TypeVar
 
-from ._exceptions import InvalidRequestError
+from ._exceptions import InvalidRequestError, shown
 
 _Value = TypeVar("_Value")
 
@@ -17,7 +17,8 @@ class Callback(Generic[_Value]):
 
     def __init__(self, name: str, function: Callable[[_Value], object] | None) -> None:
         if function is not None and not callable(function):
-            raise InvalidRequestError(f"{name}={function!r} cannot be called", hint="Options go by name: model=...")
+            hint = "Options go by name: model=..."
+            raise InvalidRequestError(f"{name}={shown(function)} cannot be called", hint=hint)
         self._name = name
         self._function = function
         self._failure = ""

@@ -11,7 +11,7 @@ from ._exceptions import DownloadError, InvalidRequestError, ProviderError, Requ
 from ._exchange import Deadline
 from ._http_provider import HTTPProvider
 from ._progress import Meter
-from ._requests import check_name
+from ._requests import check_given
 from ._types import UNSET, Progress, Unset, check_seconds
 from ._wire import native
 from ._wire.json_text import count, number
@@ -47,9 +47,7 @@ class Download:
 
         ``provider`` is the LMStudioProvider to ask; by default one that goes by the settings.
         """
-        check_name("job_id", job_id if isinstance(job_id, str) else job_id or "")
-        if "/" in job_id or "?" in job_id or not job_id.isascii() or not job_id.isprintable():
-            raise InvalidRequestError(f"job_id={job_id!r} is no id of a download")
+        check_given("job_id", job_id)
         if provider is None:
             provider = cls._by_settings()
         if not isinstance(provider, HTTPProvider):

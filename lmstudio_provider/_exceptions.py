@@ -70,6 +70,14 @@ class ProviderError(Exception):
         return f"{type(self).__name__}({str(self)!r})"
 
 
+def shown(value: object) -> str:
+    """``value`` as a message quotes it; Python does not write a number of thousands of digits."""
+    try:
+        return repr(value)
+    except ValueError:
+        return f"<{type(value).__name__}>"
+
+
 class ConfigurationError(ProviderError):
     """A setting or an argument that cannot work; the message names it, its source and, unless secret, its value."""
 

@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any, Callable, Iterator, Mapping, Sequence, Ty
 from . import events
 from ._callbacks import Callback
 from ._download import Download
-from ._exceptions import InvalidRequestError, ModelNotFoundError
+from ._exceptions import InvalidRequestError, ModelNotFoundError, shown
 from ._http_provider import HTTPProvider, patience
 from ._loading import Loading
 from ._model_names import find
 from ._native_types import LoadedModel, NativeCompletion, NativeOptions, NativeRequest
-from ._requests import check_name, check_numbers, override
+from ._requests import check_given, check_name, check_numbers, override
 from ._session import Plan, Session
 from ._stream import BaseStream
 from ._types import UNSET, Call, ModelInfo, Progress, Timeout, Timeouts, Unset
@@ -76,7 +76,7 @@ class _Progress:
 
     def __init__(self, function: Callable[[str, float], object] | None) -> None:
         if function is not None and not callable(function):
-            raise InvalidRequestError(f"on_progress={function!r} cannot be called")
+            raise InvalidRequestError(f"on_progress={shown(function)} cannot be called")
         call = None if function is None else lambda stage: function(*stage)
         self._callback: Callback[tuple[str, float]] = Callback("on_progress", call)
         self._last: tuple[str, float] | None = None
@@ -182,7 +182,7 @@ class Native:
         """
         body = checked_config(model, config)
         if not isinstance(echo_load_config, bool):
-            raise InvalidRequestError(f"echo_load_config={echo_load_config!r} is neither True nor False")
+            raise InvalidRequestError(f"echo_load_config={shown(echo_load_config)} is neither True nor False")
         if echo_load_config:
             body["echo_load_config"] = True
         session, plan = self._provider._where(timeout, deadline)
@@ -199,7 +199,7 @@ class Native:
     ) -> None:
         """Unload an instance: a LoadedModel, or its ``instance_id``. Raises ModelNotFoundError for an unknown one."""
         id_ = instance_id.instance_id if isinstance(instance_id, LoadedModel) else instance_id
-        check_name("instance_id", id_ or "")
+        check_given("instance_id", id_)
         session, plan = self._provider._where(timeout, deadline)
         try:
             session.ask(native.unload_call(id_), plan, native.unload_reply)
@@ -281,7 +281,7 @@ class Native:
 
         ``quantization``, such as "Q4_K_M", goes with a URL alone. Returns at once; ``wait()`` waits for the end.
         """
-        check_name("model", model or "")
+        check_given("model", model)
         check_name("quantization", quantization)
         if quantization is not None and "://" not in model:
             raise InvalidRequestError(
@@ -305,7 +305,7 @@ _CONFIG_SWITCHES = ("flash_attention", "offload_kv_cache_to_gpu")
 
 def checked_config(model: object, config: Mapping[str, Any]) -> dict[str, Any]:
     """What of ``config`` is sent; raises InvalidRequestError for what ``/api/v1/models/load`` does not take."""
-    check_name("model", model or "")
+    check_given("model", model)
     names = [*_CONFIG_NUMBERS, *_CONFIG_SWITCHES]
     for name, value in config.items():
         if name not in names:
@@ -315,7 +315,7 @@ def checked_config(model: object, config: Mapping[str, Any]) -> dict[str, Any]:
                 hint = "A time to live goes with lm.chat(..., ttl=), where that loads the model"
             raise InvalidRequestError(f"load() has no option {name!r}", hint=hint)
         if name in _CONFIG_SWITCHES and not isinstance(value, (bool, type(None))):
-            raise InvalidRequestError(f"{name}={value!r} is neither True nor False")
+            raise InvalidRequestError(f"{name}={shown(value)} is neither True nor False")
     check_numbers({**dict.fromkeys(names), **config}, _CONFIG_NUMBERS)
     return {name: value for name, value in config.items() if value is not None}
 

@@ -8,10 +8,10 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar, Mapping, Sequence, TypedDict, Union
 from urllib.parse import urlsplit
 
-from ._exceptions import InvalidRequestError
+from ._exceptions import InvalidRequestError, shown
 from ._images import Image, data_url, listed
 from ._messages import all_of
-from ._requests import check_extra, check_name, check_numbers
+from ._requests import check_extra, check_given, check_name, check_numbers
 from ._types import Completion, Timeout
 
 #: LM Studio docs: developer/rest/chat.
@@ -41,7 +41,7 @@ class Plugin:
     allowed_tools: Sequence[str] | None = None
 
     def __post_init__(self) -> None:
-        _check_named("Plugin: id", self.id)
+        check_given("Plugin: id", self.id)
         object.__setattr__(self, "allowed_tools", _names("Plugin", self.allowed_tools))
 
     def as_dict(self) -> dict[str, Any]:
@@ -65,7 +65,7 @@ class EphemeralMCP:
     headers: Mapping[str, str] | None = None
 
     def __post_init__(self) -> None:
-        _check_named("EphemeralMCP: server_label", self.server_label)
+        check_given("EphemeralMCP: server_label", self.server_label)
         if not _is_http(self.server_url):
             raise InvalidRequestError(f"EphemeralMCP {self.server_label}: server_url is no http or https URL")
         object.__setattr__(self, "allowed_tools", _names(f"EphemeralMCP {self.server_label}", self.allowed_tools))
@@ -147,9 +147,10 @@ class NativeRequest:
         if not isinstance(self.system_prompt, (str, type(None))):
             raise InvalidRequestError(f"system_prompt is {type(self.system_prompt).__name__}, not text")
         if not isinstance(self.store, bool):
-            raise InvalidRequestError(f"store={self.store!r} is neither True nor False")
-        if self.reasoning is not None and self.reasoning not in _REASONING:
-            raise InvalidRequestError(f"reasoning={self.reasoning!r} is none of {', '.join(map(repr, _REASONING))}")
+            raise InvalidRequestError(f"store={shown(self.store)} is neither True nor False")
+        if self.reasoning is not None and not (isinstance(self.reasoning, str) and self.reasoning in _REASONING):
+            known = ", ".join(map(repr, _REASONING))
+            raise InvalidRequestError(f"reasoning={shown(self.reasoning)} is none of {known}")
         object.__setattr__(self, "images", tuple(map(data_url, listed(self.images))))
         given = self.integrations
         given = (given,) if isinstance(given, (Plugin, EphemeralMCP, str, Mapping)) else given
@@ -270,10 +271,6 @@ class LoadedModel:
     load_time_seconds: float | None = None
     #: How it was loaded, where that was asked for with ``echo_load_config``, or it was loaded already.
     load_config: Mapping[str, Any] | None = None
-
-
-def _check_named(what: str, value: object) -> None:
-    check_name(what, "" if value is None else value)
 
 
 def _names(what: str, tools: Any) -> tuple[str, ...] | None:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import math
+import sys
 from dataclasses import dataclass, field
 from typing import Any, Iterable, Mapping, Sequence, TypedDict, TypeVar, Union
 
-from ._exceptions import InvalidRequestError
+from ._exceptions import InvalidRequestError, shown
 from ._messages import Message, Tool, all_of
 from ._structured import structure_of
 from ._types import Timeout
@@ -38,21 +39,26 @@ def check_numbers(given: Mapping[str, Any], numbers: Mapping[str, tuple[float, f
         if isinstance(value, bool) or not isinstance(value, kinds) or not least <= value <= most:
             span = f" from {least:g} to {most:g}" if most < math.inf else f" of at least {least:g}"
             span = "" if least == -math.inf else span
-            raise InvalidRequestError(f"{name}={value!r} is no {'whole ' if whole else ''}number{span}")
-        if value in (math.inf, -math.inf):
-            raise InvalidRequestError(f"{name}={value!r} is not finite")
+            raise InvalidRequestError(f"{name}={shown(value)} is no {'whole ' if whole else ''}number{span}")
+        if abs(value) > sys.float_info.max:  # infinite, or a number that JSON has no room for
+            raise InvalidRequestError(f"{name}={shown(value)} is not finite")
 
 
 def check_name(what: str, value: object) -> None:
     """Raise InvalidRequestError for anything but a text that is not blank, or None."""
     if value is not None and (not isinstance(value, str) or not value.strip()):
-        raise InvalidRequestError(f"{what}={value!r} is no name")
+        raise InvalidRequestError(f"{what}={shown(value)} is no name")
+
+
+def check_given(what: str, value: object) -> None:
+    """Raise InvalidRequestError for anything but a text that is not blank."""
+    check_name(what, "" if value is None else value)
 
 
 def check_extra(extra: object) -> None:
     """Raise InvalidRequestError for further fields of a body that cannot be."""
     if not isinstance(extra, Mapping):
-        raise InvalidRequestError(f"extra={extra!r} is no mapping")
+        raise InvalidRequestError(f"extra={shown(extra)} is no mapping")
     # These two decide how the reply is read, which is settled by the method that was called.
     for name in ("stream", "stream_options"):
         if name in extra:

@@ -56,8 +56,11 @@ OUTPUT = (
     InvalidToolCallItem(*NO_ARGUMENTS),
     MessageItem("The most downloaded model is Qwen3 8B."),
 )
-ASKED = Call("POST", "/api/v1/chat", b"", "asked", provider_id="here")
 SECRET = "sk-0123456789abcdef"
+
+
+def asked():
+    return Call("POST", "/api/v1/chat", b"", "asked", provider_id="here")
 
 
 # The request
@@ -227,12 +230,12 @@ def test_a_secret_is_known_as_json_spells_it():
 )
 def test_what_is_no_reply_is_a_protocol_error(value):
     with pytest.raises(ProtocolError):
-        native.chat_reply(value, ASKED, 2.0)
+        native.chat_reply(value, asked(), 2.0)
 
 
 def test_a_reply_has_its_items_in_order(sample):
     value = json.loads(sample("v1_chat.json"))
-    got = native.chat_reply(value, ASKED, 4.0)
+    got = native.chat_reply(value, asked(), 4.0)
     assert got.output == OUTPUT
     assert (got.text, got.reasoning) == (OUTPUT[-1].content, OUTPUT[0].content)
     assert (got.model_instance_id, got.requested_model, got.response_id) == (MODEL, "asked", ID)
@@ -244,19 +247,19 @@ def test_a_reply_has_its_items_in_order(sample):
 
 
 def test_a_reply_that_was_not_stored_has_no_id(sample):
-    got = native.chat_reply(json.loads(sample("v1_chat_stateless.json")), ASKED, 1.0)
+    got = native.chat_reply(json.loads(sample("v1_chat_stateless.json")), asked(), 1.0)
     assert (got.text, got.response_id, got.stats.model_load_time_s) == ("Hello!", None, None)
 
 
 @pytest.mark.parametrize("stats", [None, [], {"input_tokens": "7", "tokens_per_second": None}])
 def test_stats_of_the_wrong_shape_cost_nothing_but_themselves(stats):
-    got = native.chat_reply({"output": [], "stats": stats}, ASKED, 1.0)
+    got = native.chat_reply({"output": [], "stats": stats}, asked(), 1.0)
     assert (got.model, got.usage, got.stats.tokens_per_second) == ("asked", None, None)
 
 
 def test_an_item_of_an_unknown_kind_is_kept():
     item = {"type": "picture", "url": "x"}
-    assert native.chat_reply({"output": [item]}, ASKED, 1.0).output == (UnknownItem("picture", item),)
+    assert native.chat_reply({"output": [item]}, asked(), 1.0).output == (UnknownItem("picture", item),)
 
 
 # Models and downloads
@@ -319,7 +322,7 @@ def test_a_job_is_asked_for_by_its_id_whatever_is_in_it():
 
 
 def assembly():
-    return NativeAssembly(ASKED, Asked("asked"), 0.0)
+    return NativeAssembly(asked(), Asked("asked"), 0.0)
 
 
 def fed(*values):
@@ -525,7 +528,7 @@ def test_each_of_the_nineteen_events_has_its_type(sample):
 
 def test_the_end_of_a_stream_is_the_reply_that_it_would_have_been_in_one_piece(sample):
     _, made = read(sample("v1_chat_stream.sse"))
-    whole = native.chat_reply(json.loads(sample("v1_chat.json")), ASKED, 1.0)
+    whole = native.chat_reply(json.loads(sample("v1_chat.json")), asked(), 1.0)
     assert replace(made.completion(), stats=whole.stats) == whole
 
 

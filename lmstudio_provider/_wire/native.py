@@ -189,7 +189,7 @@ def download_call(model: str, quantization: str | None) -> Call:
 
 def status_call(job_id: str) -> Call:
     """Ask how far a download is."""
-    return Call("GET", f"/api/v1/models/download/status/{quote(job_id, safe='')}")
+    return Call("GET", f"/api/v1/models/download/status/{quote(job_id, '', errors='surrogatepass')}")
 
 
 _STATUSES = ("downloading", "paused", "completed", "failed", "already_downloaded")
