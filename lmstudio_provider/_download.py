@@ -68,10 +68,11 @@ class Download:
 
     def _read(self, told: Mapping[str, Any]) -> None:
         status, total = told["status"], count(told.get("total_size_bytes"))
-        completed = total if status == "completed" else count(told.get("downloaded_bytes"))
+        completed = count(told.get("downloaded_bytes"))
+        completed = total if status == "completed" and total is not None else completed
         progress = self._meter.update(status, "model", completed, total)
         speed = number(told.get("bytes_per_second")) if status == "downloading" else None
-        if speed and progress.total_bytes is not None:  # the server's own figure is of now
+        if speed and speed > 0 and progress.total_bytes is not None:  # the server's own figure is of now
             left = (progress.total_bytes - progress.completed_bytes) / speed
             progress = dataclasses.replace(progress, bytes_per_second=float(speed), seconds_left=left)
         elif status != "downloading":
@@ -110,9 +111,11 @@ class Download:
                     raise self._late(deadline or 0.0)
                 time.sleep(left)  # the server tells nothing by itself
         except ProviderError as error:
+            if deadline is not None and isinstance(error, RequestTimeoutError) and error.limit == "deadline":
+                error = self._late(deadline)  # the last question had what was left of it
             error.progress = self.progress
             callback.warn()
-            raise
+            raise error
         callback.warn()
         return progress
 

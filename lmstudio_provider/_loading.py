@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import logging
 import os
 import threading
 import time
+import weakref
+from typing import Any, Callable
 
 from ._exceptions import ModelNotFoundError, ProviderError, RequestTimeoutError
 from ._http_provider import HTTPProvider
 from ._native_types import LoadedModel
 from ._session import Plan
+from ._settings import Config
 from ._types import Call, Timeouts
 from ._wire import native
 
@@ -27,18 +31,34 @@ class Loading:
     """Loads a model in a thread, so that nothing that happens to the caller cuts the call off.
 
     Only the answer tells which instance is to be unloaded again: where the caller leaves before it came, the thread
-    stays, and unloads. It has connections of its own, because the caller may close the provider, and is no daemon: a
-    program that ends waits for it.
+    stays, and unloads. It has connections of its own, because the caller may close the provider, and stays with the
+    server that there was at first; it is no daemon: a program that ends waits for it. Those that need the model are its
+    holders; when the last one has left, or is gone without a word, it is unloaded.
     """
 
-    def __init__(self, provider: HTTPProvider, call: Call) -> None:
-        self._provider = provider
+    def __init__(self, provider: HTTPProvider, call: Call, config: Config, holder: object) -> None:
+        self._session = provider._new_session(config)
         self._call = call
+        self._config = config
         self._pid = os.getpid()
         self._lock = threading.Lock()
         self._done = threading.Event()
         self._outcome: LoadedModel | BaseException | None = None
-        self._released = False
+        self._holders = {holder}
+        self._unloading = False
+        self._gone = threading.Event()
+
+    def join(self, holder: object) -> bool:
+        """Hold the model, too; False where it is not ours, or was just being unloaded, and is gone now."""
+        if self._pid != os.getpid():
+            return False
+        with self._lock:
+            if not self._unloading:
+                self._holders.add(holder)
+                return True
+        while not self._gone.wait(_WAIT_S):
+            continue
+        return False
 
     def wait(self, plan: Plan) -> LoadedModel:
         """Load the model; raises ProviderError, and RequestTimeoutError where it takes longer than ``plan`` allows."""
@@ -66,44 +86,90 @@ class Loading:
 
     def _load(self, connect_s: float | None, patience_s: float | None) -> None:
         try:
-            with self._provider._twin() as twin:
-                session, plan = twin._where(Timeouts(connect_s, patience_s, patience_s), None)
-                outcome: LoadedModel | BaseException = session.ask(self._call, plan, native.load_reply)
+            outcome: LoadedModel | BaseException = self._ask(
+                self._call, Timeouts(connect_s, patience_s, patience_s), native.load_reply
+            )
         except BaseException as error:  # it is the caller's
             outcome = error
-        with self._lock:
-            self._outcome, left = outcome, self._released
+        if isinstance(outcome, LoadedModel):
+            _LOADINGS.add(self)
+        self._outcome = outcome
         self._done.set()
-        if left and isinstance(outcome, LoadedModel):
-            self._unload(outcome, [])
+        self._unload([])
 
-    def release(self, quiet: bool) -> bool:
-        """Unload what was loaded, or have it unloaded when it is; tell whether anything was.
+    def release(self, holder: object, quiet: bool) -> bool:
+        """Leave; the last one has the model unloaded, or sees to it that it will be. Tell whether it was.
 
-        What goes wrong is raised, or, where that is to be ``quiet``, logged. Done once, in the process that loaded.
+        What goes wrong is raised, or, where that is to be ``quiet``, logged.
         """
-        with self._lock:
-            loaded, again, self._released = self._outcome, self._released, True
-        if not isinstance(loaded, LoadedModel) or again or self._pid != os.getpid():
+        # Until the thread below runs nothing is noted that would keep another try from unloading: there may be a
+        # KeyboardInterrupt at any place.
+        self._holders.discard(holder)
+        if not self._is_wanted():
             return False
         failures: list[ProviderError] = []
-        # In a thread, which no KeyboardInterrupt reaches.
-        unloading = threading.Thread(target=self._unload, args=[loaded, failures], name="lmstudio-unload")
-        unloading.start()
-        unloading.join()
+        thread = self._unload_in_thread(failures)
+        if thread is not None:
+            thread.join()
         if failures and not quiet:
             raise failures.pop()
         return True
 
-    def _unload(self, loaded: LoadedModel, failures: list[ProviderError]) -> None:
+    def _unload_in_thread(self, failures: list[ProviderError]) -> threading.Thread | None:
+        """Unload where no KeyboardInterrupt comes."""
+        thread = threading.Thread(target=self._unload, args=[failures], name="lmstudio-unload")
+        try:
+            thread.start()
+        except RuntimeError:  # there are no more threads, or none any more because the program ends
+            self._unload(failures)
+            return None
+        return thread
+
+    def _is_wanted(self) -> bool:
+        """Whether the model is to be unloaded now."""
+        ours = self._pid == os.getpid() and isinstance(self._outcome, LoadedModel)
+        return ours and not self._holders and not self._unloading
+
+    def _unload(self, failures: list[ProviderError]) -> None:
+        with self._lock:
+            if not self._is_wanted():
+                return
+            self._unloading = True
+        loaded: Any = self._outcome
         try:
             # That it is gone already, by auto-evict or by somebody's hand, is as good.
-            with self._provider._twin() as twin, contextlib.suppress(ModelNotFoundError):
-                session, plan = twin._where(Timeouts(), None)
-                session.ask(native.unload_call(loaded.instance_id), plan, native.unload_reply)
+            with contextlib.suppress(ModelNotFoundError):
+                self._ask(native.unload_call(loaded.instance_id), Timeouts(), native.unload_reply)
         except ProviderError as error:
             logger.warning("the model %r could not be unloaded: %s", loaded.instance_id, error)
             failures.append(error)
+        finally:
+            self._gone.set()
+
+    def _ask(self, call: Call, timeouts: Timeouts, read: Callable[[Any], Any]) -> Any:
+        try:
+            return self._session.ask(call, Plan(self._config, timeouts, None), read)
+        finally:
+            self._session.retire()
+
+    def __del__(self) -> None:
+        """All of the holders were interrupted before they could leave."""
+        if getattr(self, "_holders", None) is not None:
+            self._holders.clear()
+            if self._is_wanted():
+                self._unload_in_thread([])
+
+
+# What is loaded for blocks that are not left yet.
+_LOADINGS: weakref.WeakSet[Loading] = weakref.WeakSet()
+
+
+@atexit.register
+def _unload_all() -> None:
+    """The program ends inside of blocks that nobody will leave."""
+    for loading in list(_LOADINGS):
+        loading._holders.clear()
+        loading._unload([])
 
 
 def _now() -> float:

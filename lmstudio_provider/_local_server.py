@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import os
 import threading
 import time
 import weakref
 from contextlib import AbstractContextManager
-from typing import TYPE_CHECKING, Any, Iterable, Literal, Mapping, TypeVar
+from typing import TYPE_CHECKING, Any, Iterable, Iterator, Literal, Mapping, TypeVar
 
 from ._exceptions import ConfigurationError, ProviderClosedError, RequestTimeoutError
 from ._exchange import Deadline
@@ -23,6 +24,8 @@ from ._usage import UsageRecorder
 
 if TYPE_CHECKING:
     import urllib3
+
+    from ._loading import Loading
 
 
 _Self = TypeVar("_Self", bound="LocalServer")
@@ -86,7 +89,9 @@ class LocalServer(Provider):
         self._lock = threading.RLock()
         self._pid = os.getpid()
         self._current: Session | None = None
-        self._load_lock = threading.Lock()
+        self._load_lock = threading.RLock()
+        #: What is loaded for ``with`` blocks now, by base URL and instance.
+        self._loadings: weakref.WeakValueDictionary[tuple[str, str], Loading] = weakref.WeakValueDictionary()
         # Sessions before it, as long as calls or a discovery are under way there.
         self._retired: weakref.WeakSet[Session] = weakref.WeakSet()
         self._closed = False
@@ -105,12 +110,6 @@ class LocalServer(Provider):
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         LocalServer.__init__(self, **state)
-
-    def _twin(self: _Self) -> _Self:
-        """A provider with the same settings, and with connections of its own; it discovers and records nothing."""
-        twin = object.__new__(type(self))
-        LocalServer.__init__(twin, **{**self._arguments, "refresh": False, "usage": None})
-        return twin
 
     @property
     def base_url(self) -> str:
@@ -222,11 +221,14 @@ class LocalServer(Provider):
             session = self._current
             if session is None or session.base_url != config.base_url.text:
                 self._retire()
-                url, arguments = config.base_url.text, self._arguments
-                transport = Transport(url, arguments["http"], arguments["limits"], arguments["max_retries"])
-                cache = ModelCache(arguments["models_ttl"], arguments["refresh"])
-                session = self._current = Session(self._facts, url, transport, cache)
+                session = self._current = self._new_session(config)
             return session
+
+    def _new_session(self, config: Config) -> Session:
+        """A session with connections of its own."""
+        url, arguments = config.base_url.text, self._arguments
+        transport = Transport(url, arguments["http"], arguments["limits"], arguments["max_retries"])
+        return Session(self._facts, url, transport, ModelCache(arguments["models_ttl"], arguments["refresh"]))
 
     def _own_lock(self) -> AbstractContextManager[bool]:
         """The lock of this process."""
@@ -236,13 +238,30 @@ class LocalServer(Provider):
             self._inherited = [self._current, *self._retired]
             self._retired = weakref.WeakSet()
             self._pid, self._lock, self._current = os.getpid(), threading.RLock(), None
-            self._load_lock = threading.Lock()
+            self._load_lock = threading.RLock()
         return self._lock
 
-    def _loading(self) -> AbstractContextManager[bool]:
-        """Held while it is looked whether a model is loaded, and while it is loaded then."""
+    @contextlib.contextmanager
+    def _loading(self, deadline: Deadline | None) -> Iterator[None]:
+        """Held while it is looked whether a model is loaded, and while it is loaded then.
+
+        Raises RequestTimeoutError where another thread holds it for too long.
+        """
         with self._own_lock():  # which makes another in a fork
-            return self._load_lock
+            lock = self._load_lock
+        try:
+            if not lock.acquire(timeout=-1 if deadline is None else max(0.0, deadline.left())):
+                raise RequestTimeoutError(
+                    "another thread was still loading a model when deadline was over",
+                    hint="Raise deadline=",
+                    limit="deadline",
+                    waited_s=0.0 if deadline is None else deadline.seconds,
+                )
+            yield
+        finally:
+            # A KeyboardInterrupt may come just after the lock was taken; one that was not cannot be released.
+            with contextlib.suppress(RuntimeError):
+                lock.release()
 
     def _retire(self) -> None:
         if self._current is not None:

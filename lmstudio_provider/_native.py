@@ -160,7 +160,9 @@ class Native:
 
     def models(self, *, timeout: Timeout | Unset = UNSET, deadline: float | Unset | None = UNSET) -> list[ModelInfo]:
         """The models on disk, with all that LM Studio tells of them; ``ModelInfo.raw`` has what is not read here."""
-        session, plan = self._provider._where(timeout, deadline)
+        return self._models(*self._provider._where(timeout, deadline))
+
+    def _models(self, session: Session, plan: Plan) -> list[ModelInfo]:
         found: list[ModelInfo] = session.ask(Call("GET", models.NATIVE_PATH), plan, models.native_models)
         session.cache.fill(found)
         return found
@@ -185,8 +187,10 @@ class Native:
             raise InvalidRequestError(f"echo_load_config={shown(echo_load_config)} is neither True nor False")
         if echo_load_config:
             body["echo_load_config"] = True
-        session, plan = self._provider._where(timeout, deadline)
-        loaded: LoadedModel = session.ask(native.load_call(model, body), plan, native.load_reply)
+        return self._load(native.load_call(model, body), *self._provider._where(timeout, deadline))
+
+    def _load(self, call: Call, session: Session, plan: Plan) -> LoadedModel:
+        loaded: LoadedModel = session.ask(call, plan, native.load_reply)
         session.cache.forget()
         return loaded
 
@@ -221,10 +225,11 @@ class Native:
 
         A larger ``context_length`` than was asked for is as good. Threads that ask at once load one between them.
         """
-        checked_config(model, config)
-        with self._provider._loading():
-            found = self._instance(model, config, timeout=timeout, deadline=deadline)
-            return found or self.load(model, timeout=timeout, deadline=deadline, **config)
+        body = checked_config(model, config)
+        session, plan = self._provider._where(timeout, deadline)
+        with self._provider._loading(plan.deadline):
+            found = self._instance(model, config, session, plan)
+            return found or self._load(native.load_call(model, body), session, plan)
 
     @contextlib.contextmanager
     def loaded(
@@ -237,33 +242,44 @@ class Native:
     ) -> Iterator[LoadedModel]:
         """An instance of ``model`` as ``ensure_loaded`` has it, for a ``with`` block; unloads what it loaded.
 
+        What several blocks of this provider use at once is unloaded at the end of the last one.
         So it does after any exception, KeyboardInterrupt and a time limit while the model is being loaded included: a
         thread then waits for the server in the background, and unloads. What was unloaded meanwhile is no error.
         """
         body = checked_config(model, config)
         session, plan = self._provider._where(timeout, deadline)
         call = native.load_call(model, body)
-        loading = Loading(self._provider, call)
-        failed = True
+        holder, failed = object(), True
+        loading = Loading(self._provider, call, plan.config, holder)
+        loadings, url = self._provider._loadings, session.base_url
         try:
-            with self._provider._loading():
-                instance = self._instance(model, config, timeout=timeout, deadline=deadline)
+            with self._provider._loading(plan.deadline):
+                instance = self._instance(model, config, session, plan)
+                shared = None if instance is None else loadings.get((url, instance.instance_id))
+                if shared is not None:
+                    if shared.join(holder):
+                        loading = shared
+                    else:
+                        instance = self._instance(model, config, session, plan)
                 if instance is None:
                     with session.telling(call, plan):
                         instance = loading.wait(plan)
+                    loadings[url, instance.instance_id] = loading
                     session.cache.forget()
             yield instance
             failed = False
         finally:
-            if loading.release(quiet=failed):
+            if loading.release(holder, quiet=failed):
                 session.cache.forget()
 
-    def _instance(self, model: str, config: Mapping[str, Any], **limits: Any) -> LoadedModel | None:
+    def _instance(self, model: str, config: Mapping[str, Any], session: Session, plan: Plan) -> LoadedModel | None:
         """An instance of ``model`` that was loaded with ``config``, if there is one."""
-        info = find(self.models(**limits), model)
-        if info is None or ("@" in model and info.raw.get("selected_variant", model) != model):
-            return None  # not there, or another variant of it is
+        info = find(self._models(session, plan), model)
+        if info is None:
+            return None
         named = [each for each in info.instances if each.id == model != info.id]
+        if "@" in model and not named and info.raw.get("selected_variant", model) != model:
+            return None  # another variant of it is there
         fitting = (each for each in named or info.instances if _fits(each.config, config))
         instance = next(fitting, None)
         kind = "llm" if info.can_chat else "embedding"
@@ -324,7 +340,7 @@ def _fits(loaded: Mapping[str, Any], config: Mapping[str, Any]) -> bool:
     """Whether a model that is loaded so is as good as one with ``config``; what the server does not tell is."""
     for name, wanted in config.items():
         told = loaded.get(name)
-        if wanted is None or told is None:
+        if wanted is None or not isinstance(told, (int, float)):
             continue
         if told < wanted if name == "context_length" else told != wanted:
             return False

@@ -1,0 +1,544 @@
+"""Models in memory and on disk, by way of ``lm.native``: listed, loaded, unloaded, downloaded."""
+
+import gc
+import json
+import os
+import pickle
+import signal
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+
+import lmstudio_provider
+from lmstudio_provider import (
+    Download,
+    DownloadError,
+    EndpointNotFoundError,
+    InvalidRequestError,
+    JobNotFoundError,
+    LMStudioProvider,
+    ModelLoadError,
+    ModelNotFoundError,
+    ProtocolError,
+    ProviderClosedError,
+    RequestTimeoutError,
+    ServerError,
+    ServerUnavailableError,
+    Timeouts,
+)
+from lmstudio_provider.simulator import SimulatedLMStudio
+
+MODELS, LOAD, UNLOAD = "/api/v1/models", "/api/v1/models/load", "/api/v1/models/unload"
+DOWNLOAD = "/api/v1/models/download"
+JOB = "job_493c7c9ded"
+LONG = 20
+
+
+@pytest.fixture
+def server():
+    with SimulatedLMStudio(["m", "n", "too-large", "text-embedding-e"], loaded=["n"]) as running:
+        yield running
+
+
+@pytest.fixture
+def lm(server):
+    with LMStudioProvider(server.url, refresh=False) as provider:
+        yield provider
+
+
+@pytest.fixture
+def slow(server, monkeypatch):
+    """Holds a load until the test lets it go on; tells that it has begun."""
+    begun, go_on = threading.Event(), threading.Event()
+    load = server._state.load
+
+    def held(*arguments, **config):
+        begun.set()
+        assert go_on.wait(LONG)
+        return load(*arguments, **config)
+
+    monkeypatch.setattr(server._state, "load", held)
+    yield begun, go_on
+    go_on.set()
+
+
+def ids(server):
+    return [each.id for each in server.instances]
+
+
+def settled():
+    """Wait for what goes on in the background."""
+    for thread in threading.enumerate():
+        if thread.name in ("lmstudio-load", "lmstudio-unload"):
+            thread.join(LONG)
+
+
+def answer(httpserver, path, body, status=200):
+    data = body if isinstance(body, bytes) else json.dumps(body).encode()
+    httpserver.expect_request(path).respond_with_data(data, status, content_type="application/json")
+
+
+def sent(httpserver):
+    return [request.get_json() for request, _ in httpserver.log if request.method == "POST"]
+
+
+# Refused
+
+
+@pytest.mark.parametrize(
+    ("config", "words"),
+    [
+        ({"model": None}, "model=''"),
+        ({"model": 7}, "model=7"),
+        ({"context_length": 0}, "context_length=0"),
+        ({"context_length": 1.5}, "context_length=1.5"),
+        ({"num_experts": -(10**5000)}, "num_experts=<int>"),
+        ({"eval_batch_size": 10**5000}, "eval_batch_size=<int>"),
+        ({"flash_attention": 1}, "flash_attention=1"),
+        ({"ttl": 60}, r"lm\.chat\(\.\.\., ttl=\)"),
+        ({"context_lenght": 5}, "Did you mean 'context_length'"),
+    ],
+)
+@pytest.mark.parametrize("name", ["load", "ensure_loaded", "loaded"])
+def test_what_cannot_be_loaded_is_refused_before_anything_is_sent(server, lm, name, config, words):
+    with pytest.raises(InvalidRequestError, match=words):
+        with getattr(lm.native, name)(**{"model": "m", **config}):
+            pass
+    assert server.requests == []
+
+
+def test_echo_is_a_switch(lm):
+    with pytest.raises(InvalidRequestError, match="echo_load_config='yes'"):
+        lm.native.load("m", echo_load_config="yes")
+
+
+@pytest.mark.parametrize("instance_id", [None, "", 7])
+def test_only_an_instance_can_be_unloaded(lm, instance_id):
+    with pytest.raises(InvalidRequestError, match="instance_id"):
+        lm.native.unload(instance_id)
+
+
+def test_an_old_server_has_none_of_it():
+    with SimulatedLMStudio(version="0.3.30") as old, LMStudioProvider(old.url, refresh=False) as lm:
+        for call in (lm.native.models, lambda: lm.native.load("m"), lambda: lm.native.download("m")):
+            with pytest.raises(EndpointNotFoundError) as caught:
+                call()
+            assert caught.value.since == "0.4.0"
+
+
+@pytest.mark.parametrize("name", ["load", "ensure_loaded"])
+@pytest.mark.parametrize(("model", "error"), [("no", ModelNotFoundError), ("too-large", ModelLoadError)])
+def test_a_model_that_cannot_be_had_is_told_by_its_meaning(lm, name, model, error):
+    with pytest.raises(error):
+        getattr(lm.native, name)(model)
+
+
+def test_an_instance_that_is_not_there_cannot_be_unloaded(lm):
+    with pytest.raises(ModelNotFoundError, match="time to live"):
+        lm.native.unload("m:7")
+
+
+@pytest.mark.parametrize("body", [b"<html>", b"[]", b"{}", b'{"instance_id": 7}'])
+def test_an_answer_that_is_none_is_a_protocol_error(httpserver, provider, body):
+    answer(httpserver, LOAD, body)
+    with pytest.raises(ProtocolError):
+        provider.native.load("m")
+
+
+# Lists, load, unload
+
+
+def test_the_models_of_the_sample_are_listed(httpserver, provider, sample):
+    answer(httpserver, MODELS, sample("models_v1.json"))
+    assert [each.id for each in provider.native.models()] == [
+        each["key"] for each in json.loads(sample("models_v1.json"))["models"]
+    ]
+    assert provider.capabilities.models
+
+
+def test_a_model_is_loaded_as_the_sample_has_it(httpserver, provider, sample):
+    answer(httpserver, LOAD, sample("v1_model_load.json"))
+    got = provider.native.load("m", context_length=16384, flash_attention=None, echo_load_config=True)
+    assert (got.instance_id, got.load_time_seconds, got.load_config["num_experts"]) == ("openai/gpt-oss-20b", 9.099, 4)
+    assert sent(httpserver) == [{"model": "m", "context_length": 16384, "echo_load_config": True}]
+
+
+def test_an_instance_is_unloaded_as_the_sample_has_it(httpserver, provider, sample):
+    answer(httpserver, UNLOAD, sample("v1_model_unload.json"))
+    provider.native.unload("openai/gpt-oss-20b")
+    assert sent(httpserver) == [{"instance_id": "openai/gpt-oss-20b"}]
+
+
+def test_what_is_loaded_twice_is_there_twice_and_unloaded_one_by_one(server, lm):
+    one, two = lm.native.load("m", echo_load_config=True, context_length=16), lm.native.load("m")
+    assert (one.load_config["context_length"], two.load_config, two.type) == (16, None, "llm")
+    assert ids(server) == ["n", "m", "m:2"]
+    lm.native.unload(two)
+    lm.native.unload(one.instance_id)
+    assert ids(server) == ["n"]
+
+
+@pytest.mark.parametrize(
+    ("model", "config", "instance"),
+    [
+        ("n", {}, "n"),
+        ("n@q4_k_m", {}, "n"),
+        ("n", {"context_length": 4096}, "n"),
+        ("n", {"context_length": 64, "flash_attention": True}, "n"),
+        ("n", {"context_length": 8192}, "n:2"),
+        ("n", {"flash_attention": False}, "n:2"),
+        ("m", {}, "m"),
+        ("text-embedding-e", {}, "text-embedding-e"),
+    ],
+)
+def test_only_what_is_not_loaded_so_is_loaded(server, lm, model, config, instance):
+    got = lm.native.ensure_loaded(model, **config)
+    assert (got.instance_id, ids(server)) == (instance, list(dict.fromkeys(["n", instance])))
+    assert lm.native.ensure_loaded(model, **config).instance_id == instance
+
+
+def test_an_instance_with_a_variant_in_its_name_is_found_by_it(httpserver, provider):
+    instance = {"id": "m@q8_0", "config": {"context_length": "many"}}
+    model = {"key": "m", "selected_variant": "m@q4_k_m", "loaded_instances": [instance]}
+    answer(httpserver, MODELS, {"models": [model]})
+    assert provider.native.ensure_loaded("m@q8_0", context_length=5).instance_id == "m@q8_0"
+
+
+def test_another_variant_than_the_one_that_is_selected_is_loaded(httpserver, provider, sample):
+    model = {"key": "m", "selected_variant": "m@q4_k_m", "loaded_instances": [{"id": "m", "config": {}}]}
+    answer(httpserver, MODELS, {"models": [model]})
+    answer(httpserver, LOAD, sample("v1_model_load.json"))
+    provider.native.ensure_loaded("m@q8_0")
+    assert sent(httpserver) == [{"model": "m@q8_0"}]
+
+
+def test_threads_that_ask_at_once_load_one_between_them(server, lm, slow, in_background):
+    begun, go_on = slow
+    asking = [in_background(lm.native.ensure_loaded, "m") for _ in range(3)]
+    assert begun.wait(LONG)
+    go_on.set()
+    assert {each.result(LONG).instance_id for each in asking} == {"m"}
+    assert ids(server) == ["n", "m"]
+
+
+def test_a_deadline_counts_while_another_thread_loads(lm, slow, in_background):
+    begun, go_on = slow
+    asking = in_background(lm.native.ensure_loaded, "m")
+    assert begun.wait(LONG)
+    with pytest.raises(RequestTimeoutError) as caught:
+        lm.native.ensure_loaded("m", deadline=0.05)
+    assert caught.value.limit == "deadline"
+    go_on.set()
+    asking.result(LONG)
+
+
+# Loaded for a while
+
+
+def test_what_was_loaded_for_a_block_is_unloaded_after_it(server, lm):
+    with lm.native.loaded("m", context_length=16) as got:
+        assert ids(server) == ["n", got.instance_id]
+    assert ids(server) == ["n"]
+
+
+def test_what_was_loaded_before_stays(server, lm):
+    with lm.native.loaded("n") as got:
+        assert got.instance_id == "n"
+    assert ids(server) == ["n"]
+
+
+@pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt, SystemExit, GeneratorExit])
+def test_an_exception_in_the_block_unloads_and_goes_on(server, lm, error):
+    with pytest.raises(error):
+        with lm.native.loaded("m"):
+            raise error
+    assert ids(server) == ["n"]
+
+
+@pytest.mark.parametrize("limits", [{"timeout": Timeouts(first_byte=0.05)}, {"deadline": 0.3}])
+def test_a_time_limit_while_it_is_loaded_unloads_it_later(server, lm, slow, limits):
+    begun, go_on = slow
+    with pytest.raises(RequestTimeoutError, match="will be unloaded"):
+        with lm.native.loaded("m", **limits):
+            pass
+    assert begun.is_set()
+    go_on.set()
+    settled()
+    assert [each["path"] for each in server.requests][-1] == UNLOAD
+    assert ids(server) == ["n"]
+
+
+def test_what_cannot_be_loaded_raises_and_unloads_nothing(server, lm):
+    with pytest.raises(ModelLoadError):
+        with lm.native.loaded("too-large"):
+            pass
+    assert [each["path"] for each in server.requests] == [MODELS, LOAD]
+
+
+def test_no_server_is_told_by_the_first_call(closed_port):
+    with LMStudioProvider(f"127.0.0.1:{closed_port}", refresh=False) as lm:
+        with pytest.raises(ServerUnavailableError):
+            with lm.native.loaded("m"):
+                pass
+
+
+def test_closing_the_provider_in_the_block_unloads_nevertheless(server):
+    lm = LMStudioProvider(server.url, refresh=False)
+    with lm.native.loaded("m"):
+        lm.close()
+    assert ids(server) == ["n"]
+    with pytest.raises(ProviderClosedError):
+        lm.native.models()
+
+
+def test_the_server_that_loaded_it_unloads_it_wherever_the_settings_point_by_then(server, simulator):
+    settings = {"lmstudio_base_url": server.url}
+    with LMStudioProvider(settings=settings, refresh=False) as lm:
+        with lm.native.loaded("m"):
+            settings["lmstudio_base_url"] = simulator.url
+    assert ids(server) == ["n"]
+
+
+def test_what_somebody_unloaded_meanwhile_is_no_error(server, lm):
+    with lm.native.loaded("m") as got:
+        lm.native.unload(got)
+    assert ids(server) == ["n"]
+
+
+def test_a_model_that_cannot_be_unloaded_is_an_error(server, lm, monkeypatch):
+    monkeypatch.setitem(server._endpoints, f"POST {UNLOAD}", lambda body: 1 / 0)
+    with pytest.raises(ServerError):
+        with lm.native.loaded("m"):
+            pass
+
+
+def test_a_model_that_cannot_be_unloaded_hides_no_exception_of_the_block(server, lm, monkeypatch, caplog):
+    monkeypatch.setitem(server._endpoints, f"POST {UNLOAD}", lambda body: 1 / 0)
+    with pytest.raises(ValueError, match="mine"):
+        with lm.native.loaded("m"):
+            raise ValueError("mine")
+    assert "could not be unloaded" in caplog.text
+
+
+def test_two_blocks_share_a_model_and_the_last_one_unloads_it(server, lm):
+    first, second = lm.native.loaded("m"), lm.native.loaded("m")
+    first.__enter__()
+    second.__enter__()
+    first.__exit__(None, None, None)
+    assert ids(server) == ["n", "m"]
+    second.__exit__(None, None, None)
+    assert ids(server) == ["n"]
+
+
+def test_where_no_thread_can_be_started_the_caller_unloads(server, lm, monkeypatch):
+    start = threading.Thread.start
+
+    def refuse(thread):
+        if thread.name == "lmstudio-unload":
+            raise RuntimeError("can't start new thread")
+        start(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    with lm.native.loaded("m"):
+        pass
+    assert ids(server) == ["n"]
+
+
+def test_a_block_that_nobody_can_leave_any_more_is_left(server, lm):
+    block = lm.native.loaded("m")
+    block.__enter__()
+    del block
+    gc.collect()
+    settled()
+    assert ids(server) == ["n"]
+
+
+def test_a_pickled_provider_loads_and_unloads_for_itself(server, lm):
+    with lm.native.loaded("m"), pickle.loads(pickle.dumps(lm)) as copy:
+        with copy.native.loaded("m", context_length=9000):
+            assert ids(server) == ["n", "m", "m:2"]
+        assert ids(server) == ["n", "m"]
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+def test_a_child_that_leaves_the_block_unloads_nothing(server, lm):
+    with lm.native.loaded("m"):
+        child = os.fork()
+        if child == 0:
+            # It raises, so that the block ends in the child, too.
+            os._exit(_left_in_child(lm))
+        assert os.waitpid(child, 0)[1] == 0
+        assert ids(server) == ["n", "m"]
+    assert ids(server) == ["n"]
+
+
+def _left_in_child(lm):
+    with lm.native.loaded("m") as got:
+        return 0 if got.instance_id == "m" else 1
+
+
+PROGRAM = """
+import sys, time
+from lmstudio_provider import LMStudioProvider
+lm = LMStudioProvider(sys.argv[1], refresh=False)
+block = lm.native.loaded("m")
+if sys.argv[2] == "exit":
+    block.__enter__()
+    sys.exit()
+print("begun", flush=True)
+with block:
+    print("inside", flush=True)
+    time.sleep(60)
+"""
+
+
+def program(server, what):
+    environment = {**os.environ, "PYTHONPATH": str(Path(lmstudio_provider.__file__).parent.parent)}
+    command = [sys.executable, "-c", PROGRAM, server.url, what]
+    return subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment, start_new_session=True
+    )
+
+
+def test_a_program_that_ends_inside_of_a_block_unloads(server):
+    with program(server, "exit") as running:
+        assert running.wait(LONG) == 0
+    assert ids(server) == ["n"]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="SIGINT cannot be sent to one process there")
+@pytest.mark.parametrize("when", ["loading", "inside"])
+def test_ctrl_c_unloads(server, slow, when):
+    begun, go_on = slow
+    with program(server, when) as running:
+        assert running.stdout.readline() == "begun\n"
+        assert begun.wait(LONG)
+        if when == "inside":
+            go_on.set()
+            assert running.stdout.readline() == "inside\n"
+        running.send_signal(signal.SIGINT)
+        if when == "loading":
+            go_on.set()
+        assert "KeyboardInterrupt" in running.communicate(timeout=LONG)[1]
+    assert [each["path"] for each in server.requests] == [MODELS, LOAD, UNLOAD]
+    assert ids(server) == ["n"]
+
+
+# Downloads
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ((None,), "model=''"),
+        ((7,), "model=7"),
+        (("https://a/b", ""), "quantization=''"),
+        (("a/b", "Q4_K_M"), "goes with the URL"),
+    ],
+)
+def test_what_cannot_be_downloaded_is_refused(lm, arguments, words):
+    with pytest.raises(InvalidRequestError, match=words):
+        lm.native.download(*arguments)
+
+
+@pytest.mark.parametrize("job_id", [None, "", 7])
+def test_what_is_no_job_is_refused(lm, job_id):
+    with pytest.raises(InvalidRequestError, match="job_id"):
+        Download.resume(job_id, lm)
+
+
+def test_a_provider_of_another_kind_is_refused():
+    with pytest.raises(InvalidRequestError, match="str is no LMStudioProvider"):
+        Download.resume("job", "http://localhost")
+
+
+@pytest.mark.parametrize("job_id", ["job_0", "a/b c?d#e", "\ud800"])
+def test_an_unknown_job_is_told(lm, job_id):
+    with pytest.raises(JobNotFoundError):
+        lm.native.download_status(job_id)
+
+
+def test_a_model_that_is_nowhere_cannot_be_downloaded(lm):
+    with pytest.raises(ModelNotFoundError):
+        lm.native.download("no-such/model")
+
+
+def test_a_download_goes_as_the_samples_have_it(httpserver, provider, sample):
+    answer(httpserver, DOWNLOAD, sample("v1_download.json"))
+    answer(httpserver, f"{DOWNLOAD}/status/{JOB}", sample("v1_download_status.json"))
+    download = provider.native.download("https://huggingface.co/a/b", "Q4_K_M")
+    assert (download.job_id, download.progress.status, download.progress.total_bytes) == (
+        JOB,
+        "downloading",
+        2279145003,
+    )
+    progress = download.status()
+    assert (progress.completed_bytes, progress.bytes_per_second) == (1012400128, 41288123)
+    assert progress.seconds_left == pytest.approx(30.68, abs=0.01)
+    assert provider.native.download_status(JOB) == progress
+    assert sent(httpserver) == [{"model": "https://huggingface.co/a/b", "quantization": "Q4_K_M"}]
+
+
+def test_what_is_there_already_is_told_and_not_waited_for(httpserver, provider, sample):
+    answer(httpserver, DOWNLOAD, sample("v1_download_already.json"))
+    download = provider.native.download("m")
+    assert (download.job_id, download.wait().status) == (None, "already_downloaded")
+    assert len(httpserver.log) == 1
+
+
+def test_a_download_is_waited_for_with_progress(server, lm):
+    seen = []
+    progress = lm.native.download("new/model").wait(seen.append, poll=0.001)
+    assert [each.completed_bytes * 4 // each.total_bytes for each in seen] == [1, 2, 3, 4]
+    assert (progress, progress.status, progress.seconds_left) == (seen[-1], "completed", None)
+    assert "new/model" in [each.id for each in lm.native.models()]
+
+
+@pytest.mark.parametrize(("status", "words"), [("paused", "was paused"), ("failed", "does not say why")])
+def test_a_download_that_stopped_is_an_error_that_says_how_far_it_came(server, lm, status, words):
+    download = lm.native.download("new/model")
+    download.status()
+    server.jobs[download.job_id].status = status
+    with pytest.raises(DownloadError, match=words) as caught:
+        download.wait()
+    assert (caught.value.progress.status, caught.value.job_id) == (status, download.job_id)
+    assert caught.value.progress.completed_bytes > 0
+
+
+def test_bytes_never_go_back(httpserver, provider, sample):
+    path = f"{DOWNLOAD}/status/{JOB}"
+    for done in (50, 20):
+        told = {"job_id": JOB, "status": "downloading", "downloaded_bytes": done, "bytes_per_second": -5}
+        httpserver.expect_ordered_request(path).respond_with_json({**told, "total_size_bytes": 100})
+    download = Download.resume(JOB, provider)
+    assert [download.status().completed_bytes for _ in range(2)] == [50, 50]
+    assert download.progress.seconds_left is None
+
+
+def test_a_download_that_takes_too_long_goes_on_without_the_caller(httpserver, provider, sample):
+    answer(httpserver, f"{DOWNLOAD}/status/{JOB}", sample("v1_download_status.json"))
+    with pytest.raises(RequestTimeoutError, match=r"Download\.resume") as caught:
+        Download.resume(JOB, provider).wait(poll=0.01, deadline=0.05)
+    assert (caught.value.limit, caught.value.progress.completed_bytes) == ("deadline", 1012400128)
+
+
+def test_a_server_that_is_silent_runs_into_the_same_deadline(silent_server, provider_of):
+    with pytest.raises(RequestTimeoutError, match=r"did not end in 0\.1 s") as caught:
+        Download.resume(JOB, provider_of(silent_server)).wait(deadline=0.1)
+    assert caught.value.progress.status == "unknown"
+
+
+def test_a_callback_that_fails_costs_a_warning(lm):
+    download = lm.native.download("new/model")
+    with pytest.warns(RuntimeWarning, match="on_progress failed"):
+        assert download.wait(lambda progress: 1 / 0, poll=0.001).status == "completed"
+
+
+def test_a_download_is_taken_up_again_by_the_settings(server, lm, monkeypatch):
+    job_id = lm.native.download("new/model").job_id
+    monkeypatch.setenv("LM_STUDIO_URL", server.url)
+    assert Download.resume(job_id).wait(poll=0.001).status == "completed"
