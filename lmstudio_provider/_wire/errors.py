@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import email.utils
+import itertools
 import json
 import re
 import time
@@ -224,9 +225,13 @@ def retry_after(headers: Mapping[str, str]) -> float | None:
 
 
 def redact(text: str, secrets: tuple[str, ...]) -> str:
-    """``text`` without the secrets, whole or as LM Studio repeats them: ten characters, then asterisks."""
+    """``text`` without the secrets, whole, cut off, or as LM Studio repeats them: ten characters, then asterisks."""
     for secret in secrets:
-        text = text.replace(secret, HIDDEN).replace(secret[:10], HIDDEN)
+        start = text.find(secret[:10])
+        while start >= 0:
+            same = itertools.takewhile(lambda pair: pair[0] == pair[1], zip(text[start:], secret))
+            text = text[:start] + HIDDEN + text[start + len(list(same)) :]
+            start = text.find(secret[:10], start + len(HIDDEN))
     return re.sub(r"(?<!\S)\S*\*{4,}", HIDDEN, text)
 
 

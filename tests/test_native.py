@@ -1,0 +1,475 @@
+"""Chats and streams by way of ``lm.native``."""
+
+import json
+import logging
+import pickle
+import socket
+import threading
+import traceback
+
+import pytest
+from conftest import SAMPLES
+from raw import stream_of
+
+from lmstudio_provider import (
+    AuthenticationError,
+    ContextLengthError,
+    EndpointNotFoundError,
+    EphemeralMCP,
+    InvalidRequestError,
+    InvalidToolCallItem,
+    Limits,
+    LMStudioProvider,
+    MemoryUsage,
+    ModelLoadError,
+    ModelNotFoundError,
+    NativeRequest,
+    Plugin,
+    ProtocolError,
+    ProviderClosedError,
+    ProviderError,
+    RequestTimeoutError,
+    ResponseNotFoundError,
+    ServerError,
+    StatusError,
+    StreamInterruptedError,
+    Timeouts,
+    ToolCallItem,
+    events,
+)
+from lmstudio_provider.simulator import SimulatedLMStudio
+
+# What the samples name as their model is not what the tests ask for.
+pytestmark = pytest.mark.filterwarnings("ignore::lmstudio_provider.ModelMismatchWarning")
+
+CHAT = "/api/v1/chat"
+LONG = 20
+SECRET = "sk-0123456789abcdefghij"
+SERVER = EphemeralMCP("s", f"http://me:{SECRET}@127.0.0.1/mcp?key={SECRET}", headers={"Authorization": SECRET})
+
+
+@pytest.fixture
+def server():
+    with SimulatedLMStudio(["m", "too-large"], "Hello you", loaded=[]) as running:
+        yield running
+
+
+@pytest.fixture
+def usage():
+    return MemoryUsage()
+
+
+@pytest.fixture
+def lm(server, usage):
+    with LMStudioProvider(server.url, refresh=False, model="m", usage=usage) as provider:
+        yield provider
+
+
+def kinds(usage):
+    return [(each.operation, each.status) for each in usage.records]
+
+
+def frame(value, name=""):
+    return (f"event: {name}\n" if name else "").encode() + b"data: " + json.dumps(value).encode() + b"\n\n"
+
+
+def delta(text):
+    return frame({"type": "message.delta", "content": text})
+
+
+END = frame({"type": "chat.end", "result": {"output": [{"type": "message", "content": "Hello"}]}})
+BOOM = frame({"type": "error", "error": {"type": "unknown", "message": "Boom."}})
+
+
+def whole(body, status=200, kind="application/json"):
+    data = body if isinstance(body, bytes) else json.dumps(body).encode()
+    return f"HTTP/1.1 {status} X\r\nContent-Type: {kind}\r\nContent-Length: {len(data)}\r\n\r\n".encode() + data
+
+
+def silence(connection):
+    """Say nothing until the client has left."""
+    while connection.recv(65536):
+        continue
+
+
+# Refused before sending
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"stop": "."}, "/v1/chat/completions"),
+        ({"seed": 7}, "/v1/chat/completions"),
+        ({"response_format": dict}, "/v1/chat/completions"),
+        ({"ttl": 60}, "/v1/chat/completions"),
+        ({"tools": []}, "integrations="),
+        ({"messages": []}, "previous_response_id="),
+        ({"max_tokens": 5}, "max_output_tokens"),
+        ({"reasoning_effort": "low"}, "reasoning"),
+        ({"instructions": "Be brief."}, "system_prompt"),
+        ({"stream": True}, r"native\.stream\(\)"),
+        ({"temprature": 1}, "Did you mean 'temperature'"),
+        ({"temperature": 10**5000}, "temperature=<int>"),
+        ({"reasoning": ["low"]}, "reasoning="),
+        ({"model": ""}, "model=''"),
+    ],
+)
+@pytest.mark.parametrize("name", ["chat", "stream"])
+def test_a_field_that_does_not_fit_is_refused_and_says_where_it_goes(server, lm, name, options, words):
+    with pytest.raises(InvalidRequestError, match=words) as caught:
+        getattr(lm.native, name)("Hi", **options)
+    assert (caught.value.sent, server.requests) == (False, [])
+
+
+def test_a_callback_that_cannot_be_called_is_refused_before_anything_is_sent(server, lm):
+    with pytest.raises(InvalidRequestError, match="on_progress=7"):
+        lm.native.stream("Hi", on_progress=7)
+    assert server.requests == []
+
+
+# Errors of the server
+
+
+@pytest.mark.parametrize("name", ["chat", "stream"])
+@pytest.mark.parametrize(
+    ("options", "error"),
+    [
+        ({"model": "no"}, ModelNotFoundError),
+        ({"model": "too-large"}, ModelLoadError),
+        ({"previous_response_id": "resp_0"}, ResponseNotFoundError),
+        ({"extra": {"seed": 7}}, InvalidRequestError),
+    ],
+)
+def test_what_the_server_refuses_is_told_by_its_meaning_and_recorded(lm, usage, name, options, error):
+    with pytest.raises(error) as caught:
+        getattr(lm.native, name)("Hi", **options)
+    assert (caught.value.sent, kinds(usage)) == (True, [(f"native.{name}", "error")])
+
+
+@pytest.mark.parametrize("name", ["chat", "stream"])
+def test_an_old_server_does_not_know_the_endpoint(name):
+    with SimulatedLMStudio(version="0.3.30") as old, LMStudioProvider(old.url, refresh=False) as lm:
+        with pytest.raises(EndpointNotFoundError, match=r"0\.4\.0"):
+            getattr(lm.native, name)("Hi", model="m")
+
+
+@pytest.mark.parametrize("name", ["chat", "stream"])
+@pytest.mark.parametrize(
+    ("reply", "error"),
+    [
+        (whole({"error": {"type": "internal_error", "message": "Boom."}}, 500), ServerError),
+        (
+            whole({"error": {"type": "invalid_request", "code": "invalid_api_key", "message": "x"}}, 401),
+            AuthenticationError,
+        ),
+        (whole({"error": "Boom."}), StatusError),
+        (whole(b"<html>", kind="text/html"), ProtocolError),
+        (whole([]), ProtocolError),
+        (whole(b""), ProtocolError),
+    ],
+)
+def test_a_reply_that_is_none_is_told_in_every_form(raw_server, provider_of, usage, name, reply, error):
+    lm = provider_of(raw_server(reply), usage=usage)
+    with pytest.raises(error):
+        getattr(lm.native, name)("Hi", model="m")
+    assert kinds(usage) == [(f"native.{name}", "error")]
+
+
+def test_a_prompt_that_is_too_long_is_told_at_the_end_of_the_stream():
+    with SimulatedLMStudio(["m"], context_length=2) as server, LMStudioProvider(server.url, refresh=False) as lm:
+        stream = lm.native.stream("one two three", model="m")
+        seen = []
+        with pytest.raises(ContextLengthError) as caught:
+            seen.extend(stream)
+        with pytest.raises(ContextLengthError):
+            lm.native.chat("one two three", model="m")
+    assert (caught.value.prompt_tokens, caught.value.context_length) == (3, 2)
+    assert caught.value.partial == stream.completion
+
+
+# Chat
+
+
+def test_a_chat_of_the_sample_comes_with_its_items(httpserver, provider, sample):
+    httpserver.expect_request(CHAT, method="POST").respond_with_data(sample("v1_chat.json"))
+    got = provider.native.chat("Hi", model="m", integrations=[Plugin("mcp/browser"), SERVER], context_length=5)
+    assert [each.type for each in got.output] == [
+        "reasoning",
+        "tool_call",
+        "invalid_tool_call",
+        "invalid_tool_call",
+        "message",
+    ]
+    assert (got.provider_id, got.stats.tokens_per_second) == ("lm-studio", 43.73)
+
+
+def test_a_chat_is_answered_and_recorded_once(lm, usage):
+    got = lm.native.chat(NativeRequest("Hi", tier="fast"), max_output_tokens=1)
+    assert (got.text, got.model_instance_id, got.usage.completion_tokens) == ("Hello", "m", 1)
+    assert got.response_id.startswith("resp_")
+    (record,) = usage.records
+    assert (record.operation, record.status, record.model, record.completion_tokens) == ("native.chat", "ok", "m", 1)
+
+
+def test_a_chat_that_is_not_stored_has_no_id(lm):
+    assert lm.native.chat("Hi", store=False).response_id is None
+
+
+def test_a_chat_loads_the_model_with_the_context_that_it_asks_for(server, lm):
+    assert lm.native.chat("Hi", context_length=64).stats.model_load_time_s is not None
+    assert [each.context_length for each in server.instances] == [64]
+
+
+@pytest.mark.parametrize(("integrations", "item"), [((), InvalidToolCallItem), ("mcp/x", ToolCallItem)])
+def test_tools_are_called_by_the_server(integrations, item):
+    call = {"tool_calls": [{"name": "search", "arguments": {}}], "content": "Found."}
+    with SimulatedLMStudio(["m"], call) as server, LMStudioProvider(server.url, refresh=False) as lm:
+        got = lm.native.chat("Hi", model="m", integrations=integrations)
+        seen = [type(each) for each in lm.native.stream("Hi", model="m", integrations=integrations)]
+    assert isinstance(got.output[0], item)
+    wanted = events.ToolCallSuccess if item is ToolCallItem else events.ToolCallFailure
+    assert wanted in seen
+
+
+# Streams
+
+
+def test_a_stream_has_its_events_and_at_the_end_the_whole_reply(lm, usage):
+    stream = lm.native.stream("Hi", reasoning="on")
+    with pytest.raises(ProviderError, match="not over"):
+        stream.completion.text  # noqa: B018 (it raises)
+    seen = list(stream)
+    assert list(dict.fromkeys(each.type.partition(".")[0] for each in seen)) == [
+        "chat",
+        "model_load",
+        "prompt_processing",
+        "message",
+    ]
+    assert seen[-1] == events.ChatEnd(stream.completion)
+    assert stream.completion.text == "Hello you"
+    assert kinds(usage) == [("native.stream", "ok")]
+
+
+def test_the_texts_alone_can_be_iterated(lm):
+    assert list(lm.native.stream("Hi").text()) == ["Hello", " you"]
+
+
+def test_progress_is_told_by_stage_and_never_twice(lm):
+    told = []
+    list(lm.native.stream("Hi", on_progress=lambda *stage: told.append(stage)))
+    fractions = {"model_load": [0.0, 0.25, 0.5, 0.75, 1.0], "prompt_processing": [0.0, 0.5, 1.0]}
+    assert told == [(stage, each) for stage, all_ in fractions.items() for each in all_]
+
+
+def test_a_callback_that_fails_costs_a_warning_at_the_end(lm):
+    stream = lm.native.stream("Hi", on_progress=lambda stage, fraction: 1 / 0)
+    with pytest.warns(RuntimeWarning, match="on_progress failed") as caught:
+        assert "".join(stream.text()) == "Hello you"
+    assert caught[0].filename == __file__
+
+
+def test_an_error_in_the_middle_is_raised_after_the_end_with_what_came(httpserver, provider, sample):
+    httpserver.expect_request(CHAT).respond_with_data(sample("v1_chat_stream.sse"), content_type="text/event-stream")
+    seen, stream = [], provider.native.stream("Hi", model="m")
+    with pytest.raises(ServerError, match="MCP server") as caught:
+        seen.extend(stream)
+    assert (seen[-1].type, seen[-2].error) == ("chat.end", caught.value)
+    assert caught.value.partial == stream.completion == seen[-1].result
+    assert caught.value.url == httpserver.url_for(CHAT)
+    with pytest.raises(StopIteration):
+        next(stream)
+
+
+def test_progress_is_life(raw_server, provider_of):
+    """Each event comes well within the limit, and all of them take twice as long."""
+
+    def progress(connection):
+        for step in range(20):
+            threading.Event().wait(0.03)
+            connection.sendall(frame({"type": "model_load.progress", "progress": step / 20}))
+
+    server = raw_server(stream_of(), progress, END)
+    stream = provider_of(server).native.stream("Hi", model="m", timeout=Timeouts(first_byte=0.3, idle=0.3))
+    assert len(list(stream)) == 21
+
+
+def test_a_stream_may_be_silent_for_as_long_as_a_reply_unless_a_timeout_is_given(raw_server, provider_of):
+    lm = provider_of(raw_server(stream_of(delta("Hi")), silence))
+    with lm.native.stream("Hi", model="m") as stream:
+        assert stream._reply.exchange.timeouts.idle == 600
+    with pytest.raises(RequestTimeoutError) as caught:
+        list(lm.native.stream("Hi", model="m", timeout=Timeouts(idle=0.05)))
+    assert (caught.value.limit, caught.value.partial.text) == ("idle", "Hi")
+
+
+def test_progress_without_end_runs_into_the_deadline(raw_server, provider_of):
+    def forever(connection):
+        while True:
+            connection.sendall(frame({"type": "prompt_processing.progress", "progress": 0.5}))
+            threading.Event().wait(0.001)
+
+    stream = provider_of(raw_server(stream_of(), forever)).native.stream("Hi", model="m", deadline=0.3)
+    with pytest.raises(RequestTimeoutError) as caught:
+        for _ in stream:
+            pass
+    assert caught.value.limit == "deadline"
+
+
+@pytest.mark.parametrize(
+    ("parts", "error", "text"),
+    [
+        ([], ProtocolError, ""),
+        ([b"data: [DONE]\n\n"], ProtocolError, ""),
+        ([b": nothing\n\n" * 50], ProtocolError, ""),
+        ([delta("Hi")], StreamInterruptedError, "Hi"),
+        ([delta("Hi"), b"data: [DONE]\n\n"], StreamInterruptedError, "Hi"),
+        ([delta("Hi"), b"data: {oops\n\n"], ProtocolError, "Hi"),
+        ([delta("Hi"), frame({"type": "chat.end"})], ProtocolError, "Hi"),
+        ([delta("Hi"), b'data: {"type": "message.de'], StreamInterruptedError, "Hi"),
+        ([BOOM], ServerError, ""),
+        ([delta("Hi"), BOOM], ServerError, "Hi"),
+        ([BOOM, delta("Hi"), END], ServerError, "Hello"),
+        ([delta("Hi"), BOOM, BOOM, frame({"type": "chat.end"})], ServerError, "Hi"),
+    ],
+)
+def test_a_broken_stream_is_an_error_with_what_came(raw_server, provider_of, usage, parts, error, text):
+    stream = provider_of(raw_server(stream_of(*parts)), usage=usage).native.stream("Hi", model="m")
+    with pytest.raises(error) as caught:
+        list(stream)
+    assert caught.value.partial is stream.completion
+    assert stream.completion.text == text
+    assert [(each.operation, each.status != "ok") for each in usage.records] == [("native.stream", True)]
+
+
+def test_an_error_after_the_end_is_none(raw_server, provider_of):
+    stream = provider_of(raw_server(stream_of(delta("Hi"), END, BOOM))).native.stream("Hi", model="m")
+    assert [each.type for each in stream] == ["message.delta", "chat.end"]
+    assert stream.completion.text == "Hello"
+
+
+def test_an_unknown_event_passes(httpserver, provider, sample):
+    data = sample("v1_chat_stream_extra_event.sse")
+    httpserver.expect_request(CHAT).respond_with_data(data, content_type="text/event-stream")
+    seen = list(provider.native.stream("Hi", model="m"))
+    assert [each.type for each in seen if isinstance(each, events.UnknownEvent)] == ["tool_call.name"]
+
+
+def test_lines_without_data_have_a_limit(raw_server, provider_of):
+    server = raw_server(stream_of(b": wait\n\n" * 200))
+    stream = provider_of(server, limits=Limits(max_events_without_data=100)).native.stream("Hi", model="m")
+    with pytest.raises(ProtocolError, match="carried no data"):
+        list(stream)
+
+
+@pytest.mark.parametrize("length", range(0, 2600, 260))
+def test_a_cut_anywhere_is_an_interruption(raw_server, provider_of, length):
+    data = (SAMPLES / "v1_chat_stream.sse").read_bytes()[:length]
+    head = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nContent-Length: 9999\r\n\r\n"
+    stream = provider_of(raw_server(head + data)).native.stream("Hi", model="m")
+    with pytest.raises(StreamInterruptedError) as caught:
+        list(stream)
+    assert caught.value.partial is stream.completion
+
+
+# Closing
+
+
+@pytest.mark.parametrize("leave", ["break", "close", "drop", "with"])
+def test_leaving_a_stream_closes_the_connection_and_is_recorded_once(raw_server, provider_of, usage, leave):
+    server = raw_server(stream_of(delta("Hi")), silence)
+    stream = provider_of(server, usage=usage).native.stream("Hi", model="m")
+    if leave == "break":
+        for _ in stream:
+            break
+    elif leave == "close":
+        stream.close()
+    elif leave == "with":
+        with stream:
+            next(stream)
+    else:
+        del stream
+    assert server.client_left.wait(LONG)
+    assert kinds(usage) == [("native.stream", "cancelled")]
+
+
+def test_closing_from_another_thread_ends_the_stream(raw_server, provider_of, in_background):
+    server = raw_server(stream_of(delta("Hi")), silence)
+    stream = provider_of(server).native.stream("Hi", model="m")
+    first = next(stream)
+    reading = in_background(list, stream)
+    stream.close()
+    assert (first.content, reading.result(LONG)) == ("Hi", [])
+    assert (stream.completion.text, stream.completion.finish_reason) == ("Hi", "cancelled")
+
+
+def test_closing_the_provider_ends_the_stream_with_an_error(raw_server, provider_of):
+    lm = provider_of(raw_server(stream_of(delta("Hi")), silence))
+    stream = lm.native.stream("Hi", model="m")
+    next(stream)
+    lm.close()
+    with pytest.raises(ProviderClosedError) as caught:
+        next(stream)
+    assert caught.value.partial.text == "Hi"
+
+
+@pytest.mark.parametrize("name", ["chat", "stream"])
+def test_a_call_that_reached_no_server_is_not_recorded(closed_port, provider_of, usage, name):
+    with pytest.raises(ProviderError):
+        getattr(provider_of(f"http://127.0.0.1:{closed_port}", usage=usage).native, name)("Hi", model="m")
+    assert usage.records == ()
+
+
+# Secrets
+
+
+def repeating(make):
+    """A server that repeats the body that it was sent, in what ``make`` makes of it."""
+
+    def reply(connection):
+        body = json.dumps(SERVER.as_dict())
+        connection.sendall(make(body))
+
+    return reply
+
+
+@pytest.mark.parametrize("name", ["chat", "stream"])
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda body: whole({"error": {"type": "invalid_request", "message": f"Bad: {body}", "param": body}}, 400),
+        lambda body: whole({"error": f"Bad: {body}"}),
+        lambda body: whole({"output": [body]}),
+        lambda body: whole(body.encode() + b"}"),
+        *(lambda body, length=length: whole(b"x" * length + SECRET.encode() + b"}") for length in range(180, 200, 3)),
+        lambda body: stream_of(frame({"error": {"message": body, "code": body, "param": body}}, "error"), BOOM),
+        lambda body: stream_of(delta("Hi"), frame({"type": "message.delta", "wrong": body})),
+    ],
+)
+def test_no_secret_of_an_integration_is_shown_where_the_server_repeats_it(raw_server, provider_of, caplog, name, make):
+    caplog.set_level(logging.DEBUG)
+    lm = provider_of(raw_server(repeating(make)))
+    seen = []
+    with pytest.raises(ProviderError) as caught:
+        got = getattr(lm.native, name)("Hi", model="m", integrations=[SERVER])
+        seen.extend(got)
+    error = caught.value
+    shown = [str(error), repr(error), repr(vars(error)), *(repr(vars(each)) for each in seen)]
+    shown += [caplog.text, "".join(traceback.format_exception(type(error), error, error.__traceback__))]
+    shown.append(repr(pickle.dumps(error)))
+    shown += [repr(vars(each.error)) for each in seen if isinstance(each, events.ErrorEvent)]
+    assert not [each for each in shown if SECRET[11:15] in each]
+
+
+def test_the_server_gets_what_nobody_else_sees(server, lm):
+    lm.native.chat("Hi", integrations=[SERVER])
+    assert server.requests[-1]["body"]["integrations"] == [SERVER.as_dict()]
+
+
+def test_a_connection_that_is_reset_is_an_interruption(raw_server, provider_of):
+    def reset(connection):
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+        connection.close()
+
+    stream = provider_of(raw_server(stream_of(delta("Hi")), reset)).native.stream("Hi", model="m")
+    with pytest.raises(StreamInterruptedError):
+        list(stream)
