@@ -22,7 +22,7 @@ from ._exchange import Deadline
 from ._local_server import LocalServer
 from ._model_cache import DISCOVERY_S
 from ._model_names import find, is_same
-from ._native_types import NativeCompletion
+from ._native_types import NativeCompletion, NativeRequest
 from ._requests import (
     ChatInput,
     ChatOverrides,
@@ -133,6 +133,7 @@ class HTTPProvider(LocalServer):
         session, plan = self._where(timeout, deadline)
         if not isinstance(model, (str, type(None))):
             raise InvalidRequestError(f"model={model!r} is no name")
+        served = self._served if model or self._settings.find("model_embedding") is not None else as_it_is
         model = model or self._embedding_model(patience(plan))
         started = time.monotonic()
         parts = []
@@ -145,7 +146,7 @@ class HTTPProvider(LocalServer):
                     parts.append(self._dialect.embed_reply(value, call, len(batch)))
         if not parts:
             return Embeddings([], model, model)
-        whole = self._served(_joined(parts))
+        whole = served(_joined(parts))
         self._record("embed", Completion("", whole.model, model, usage=whole.usage), started, "ok")
         return whole
 
@@ -172,18 +173,23 @@ class HTTPProvider(LocalServer):
         timeout, deadline = overrides.pop("timeout", UNSET), overrides.pop("deadline", UNSET)
         session, plan = self._where(timeout, deadline)
         request = override(request, **overrides)
-        model = request.model or self._resolve_model(request.tier, patience(plan))
+        model, served = self._model_of(request, plan)
         if isinstance(request, TextRequest):
             call = self._dialect.text_call(request, model, stream)
-            return session, dataclasses.replace(call, provider_id=self.id), plan, self._served
+            return session, dataclasses.replace(call, provider_id=self.id), plan, served
         chat = request.as_chat() if isinstance(request, CompletionRequest) else request
         call = dataclasses.replace(dialect.chat_call(chat, model, stream), provider_id=self.id)
-        return session, call, plan, lambda completion: finished(self._served(completion), chat)
+        return session, call, plan, lambda completion: finished(served(completion), chat)
+
+    def _model_of(self, request: Request | NativeRequest, plan: Plan) -> tuple[str, Callable[[_Served], _Served]]:
+        """The model to name, and what looks at the one that answered, if anybody has asked for one."""
+        asked = request.model or self._settings.model(request.tier)
+        return asked or self._resolve_model(request.tier, patience(plan)), self._served if asked else as_it_is
 
     def _served(self, completion: _Served) -> _Served:
         """Warn where another model answered than was asked for; once for each pair, with a reply that is kept."""
         pair = asked, served = completion.requested_model, completion.model
-        if pair not in self._mismatches and asked != self._default_model and not is_same(asked, served):
+        if pair not in self._mismatches and not is_same(asked, served):
             known = find(self._cached_models(), asked)
             # An instance may have been given any name.
             if known is None or served not in [instance.id for instance in known.instances]:
@@ -256,6 +262,11 @@ def finished(completion: Completion, request: ChatRequest) -> Completion:
 
 
 _NO_REASONING = "extra={'reasoning_effort': 'none'}"
+
+
+def as_it_is(completion: _Served) -> _Served:
+    """The completion as it came."""
+    return completion
 
 
 def patience(plan: Plan) -> float:

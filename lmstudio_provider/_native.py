@@ -12,7 +12,7 @@ from . import events
 from ._callbacks import Callback
 from ._download import Download
 from ._exceptions import InvalidRequestError, ModelNotFoundError, shown
-from ._http_provider import HTTPProvider, patience
+from ._http_provider import HTTPProvider, as_it_is
 from ._loading import Loading
 from ._model_names import find
 from ._native_types import LoadedModel, NativeCompletion, NativeOptions, NativeRequest
@@ -111,11 +111,11 @@ class Native:
         turn gives ``previous_response_id=completion.response_id``. Python functions as tools, JSON schemas, ``stop``
         and ``seed`` are for ``lm.chat``.
         """
-        session, call, plan = self._plan(input, dict(options), stream=False)
+        session, call, plan, served = self._plan(input, dict(options), stream=False)
         provider, started = self._provider, time.monotonic()
         with provider._recording_failure("native.chat", call, started):
             completion: NativeCompletion = session.ask(
-                call, plan, lambda value: provider._served(native.chat_reply(value, call, time.monotonic() - started))
+                call, plan, lambda value: served(native.chat_reply(value, call, time.monotonic() - started))
             )
         provider._record("native.chat", completion, started, "ok")
         return completion
@@ -133,10 +133,20 @@ class Native:
         "prompt_processing" and a number from 0 to 1. What it raises becomes a RuntimeWarning at the end. Without a
         ``timeout`` the server may be silent for 600 s at any time, as it may be while it loads a model or runs a tool.
         """
+        return self._stream(input, on_progress, dict(options), as_it_is)
+
+    def _stream(
+        self,
+        input: Any,
+        on_progress: Callable[[str, float], object] | None,
+        options: dict[str, Any],
+        keep: Callable[[NativeCompletion], NativeCompletion],
+    ) -> NativeStream:
         _Progress(on_progress)  # a bad one is told before anything is sent
-        session, call, plan = self._plan(input, dict(options), stream=True)
+        patient = "timeout" not in options
+        session, call, plan, served = self._plan(input, options, stream=True)
         provider, started = self._provider, time.monotonic()
-        if "timeout" not in options and plan.config.timeouts is None:
+        if patient and plan.config.timeouts is None:
             plan = plan._replace(timeouts=_PATIENT)
 
         def over(completion: NativeCompletion, error: BaseException | None) -> None:
@@ -147,16 +157,18 @@ class Native:
             return NativeStream(*parts, on_progress=on_progress)
 
         with provider._recording_failure("native.stream", call, started):
-            return session.stream(call, plan, kind, NativeAssembly, provider._served, over)
+            return session.stream(call, plan, kind, NativeAssembly, lambda whole: keep(served(whole)), over)
 
-    def _plan(self, input: Any, options: dict[str, Any], stream: bool) -> tuple[Session, Call, Plan]:
+    def _plan(
+        self, input: Any, options: dict[str, Any], stream: bool
+    ) -> tuple[Session, Call, Plan, Callable[[NativeCompletion], NativeCompletion]]:
         limits = [options.pop(name, UNSET) for name in ("timeout", "deadline")]
         given = input if isinstance(input, NativeRequest) else NativeRequest(input)
         request = override(given, _ELSEWHERE, **options)
         session, plan = self._provider._where(*limits)
-        model = request.model or self._provider._resolve_model(request.tier, patience(plan))
+        model, served = self._provider._model_of(request, plan)
         call = dataclasses.replace(native.chat_call(request, model, stream), provider_id=self._provider.id)
-        return session, call, plan
+        return session, call, plan, served
 
     def models(self, *, timeout: Timeout | Unset = UNSET, deadline: float | Unset | None = UNSET) -> list[ModelInfo]:
         """The models on disk, with all that LM Studio tells of them; ``ModelInfo.raw`` has what is not read here."""

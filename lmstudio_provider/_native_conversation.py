@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Any, Callable, Sequence
 
 from ._exceptions import InvalidRequestError, ProtocolError
 from ._images import Image
-from ._native import Native, NativeStream
-from ._native_types import NativeCompletion, TurnOptions
-from ._requests import check_name
+from ._native import _ELSEWHERE, Native, NativeStream
+from ._native_types import NativeCompletion, NativeRequest, TurnOptions
+from ._requests import check_name, override
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -41,13 +41,15 @@ class NativeConversation:
         self.provider = provider
         self.system_prompt = system_prompt
         self.response_id = response_id
-        self._options = _checked(options)
+        limits = {name: value for name, value in options.items() if name in ("timeout", "deadline")}
+        given = {name: value for name, value in _checked(options).items() if name not in limits}
+        request = override(NativeRequest("", system_prompt=system_prompt), _ELSEWHERE, **given)
+        # As they were checked: what could be read only once was read now.
+        self._options: dict[str, Any] = {**limits, **{name: getattr(request, name) for name in given}}
 
     def ask(self, text: str, images: Image | Sequence[Image] = (), **options: Unpack[TurnOptions]) -> NativeCompletion:
         """Say ``text`` and return the answer. Raises ResponseNotFoundError where the server has forgotten the chat."""
-        completion = self.provider.native.chat(text, **self._turn(images, options))
-        self._keep(completion)
-        return completion
+        return self._keep(self.provider.native.chat(text, **self._turn(images, options)))
 
     def stream(
         self,
@@ -58,14 +60,7 @@ class NativeConversation:
         **options: Unpack[TurnOptions],
     ) -> NativeStream:
         """Say ``text`` and return the stream of the answer; the chat goes on from it when it has been read whole."""
-        stream = self.provider.native.stream(text, on_progress=on_progress, **self._turn(images, options))
-
-        def over(completion: NativeCompletion, error: BaseException | None) -> None:
-            if error is None and completion.response_id is not None:
-                self.response_id = completion.response_id
-
-        stream.add_done_callback(over)
-        return stream
+        return self.provider.native._stream(text, on_progress, self._turn(images, options), self._keep)
 
     def branch(self) -> NativeConversation:
         """Another conversation that goes on from here; neither sees what the other says from now on."""
@@ -81,7 +76,7 @@ class NativeConversation:
             turn["system_prompt"] = self.system_prompt
         return turn
 
-    def _keep(self, completion: NativeCompletion) -> None:
+    def _keep(self, completion: NativeCompletion) -> NativeCompletion:
         if completion.response_id is None:
             raise ProtocolError(
                 "the server did not store its answer, so that the conversation cannot go on from it",
@@ -90,6 +85,7 @@ class NativeConversation:
                 partial=completion,
             )
         self.response_id = completion.response_id
+        return completion
 
 
 def _checked(options: TurnOptions) -> TurnOptions:

@@ -11,12 +11,21 @@ from lmstudio_provider import (
     Completion,
     CompletionRequest,
     Conversation,
+    Download,
     Endpoint,
+    EphemeralMCP,
     Failover,
     LMStudioProvider,
+    LoadedModel,
     MemoryUsage,
     Message,
+    MessageItem,
+    NativeCompletion,
+    NativeConversation,
+    NativeStream,
     OllamaProvider,
+    Plugin,
+    Progress,
     Provider,
     Registry,
     ResponsesRequest,
@@ -27,6 +36,7 @@ from lmstudio_provider import (
     ToolRun,
     UsageRecord,
     discover,
+    events,
     run_tools,
     start_server,
 )
@@ -86,7 +96,34 @@ def dialects(lm: LMStudioProvider) -> None:
     print(stream, whole, parsed, message, pieces, joined)
 
 
+def native(lm: LMStudioProvider) -> None:
+    server = EphemeralMCP("catalog", "https://example.com/mcp", ["search"], headers={"Authorization": "x"})
+    reply: NativeCompletion = lm.native.chat("Hi", integrations=[server, Plugin("mcp/x"), "mcp/y"], context_length=8192)
+    texts: list[str] = [item.content for item in reply.output if isinstance(item, MessageItem)]
+    stream: NativeStream = lm.native.stream("Hi", on_progress=lambda stage, fraction: print(stage, fraction + 1))
+    for event in stream:
+        if isinstance(event, events.MessageDelta):
+            texts.append(event.content)
+        elif isinstance(event, events.ChatEnd):
+            reply = event.result
+    conversation = NativeConversation(lm, "Be brief.", reasoning="off")
+    reply = conversation.branch().ask("Hi", images=["a.png"], timeout=5)
+    loaded: LoadedModel = lm.native.load("m", context_length=8192, echo_load_config=True)
+    lm.native.unload(loaded)
+    with lm.native.loaded("m", flash_attention=True, deadline=60) as instance:
+        print(instance.instance_id, lm.native.ensure_loaded("m").load_config)
+    download: Download = lm.native.download("https://huggingface.co/a/b", "Q4_K_M")
+    progress: Progress = download.wait(
+        on_progress=lambda progress: print(progress.completed_bytes), poll=2, deadline=60
+    )
+    print(texts, stream.completion.response_id, progress.seconds_left, Download.resume("job").status().status)
+
+
 def mistakes(lm: LMStudioProvider) -> None:
+    lm.native.chat("Hi", stop=".")  # type: ignore[call-arg]
+    lm.native.stream("Hi", store="yes")  # type: ignore[arg-type]
+    lm.native.load("m", ttl=60)  # type: ignore[call-arg]
+    lm.native.unload(7)  # type: ignore[arg-type]
     lm.complete("Hi", temprature=0.2)  # type: ignore[call-arg]
     lm.complete("Hi", temperature="hot")  # type: ignore[arg-type]
     lm.complete("Hi", tools=[])  # type: ignore[call-arg]
