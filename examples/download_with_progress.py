@@ -1,17 +1,11 @@
-"""Downloads a model into LM Studio, and shows how far it is.
-
-    python download_with_progress.py qwen/qwen3-4b
-    python download_with_progress.py https://huggingface.co/OWNER/REPOSITORY Q4_K_M
-    python download_with_progress.py --resume JOB
-
-LM Studio goes on with it where this program is stopped; --resume watches it again.
-"""
+"""Downloads a model into LM Studio, which goes on with it where this program is stopped, and shows how far it is."""
 
 from __future__ import annotations
 
+import argparse
 import sys
 
-from lmstudio_provider import Download, DownloadError, LMStudioProvider, Progress, ProviderError
+from lmstudio_provider import Download, LMStudioProvider, Progress, ProviderError
 
 
 def show(progress: Progress) -> None:
@@ -25,28 +19,31 @@ def show(progress: Progress) -> None:
     print(f"\r{line:70}", end="", flush=True)
 
 
-def main(arguments: list[str]) -> None:
-    if not arguments:
-        print(__doc__)
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("model", nargs="?", help="such as qwen/qwen3-4b, or the URL of a repository at Hugging Face")
+    parser.add_argument("quantization", nargs="?", help="goes with a URL, such as Q4_K_M")
+    parser.add_argument("--resume", metavar="JOB", help="watch a download that was begun before")
+    given = parser.parse_args()
+    if given.model is None and given.resume is None:
+        parser.print_help()
         return
     with LMStudioProvider() as lm:
-        if arguments[0] == "--resume":
-            job = Download.resume(arguments[1], lm)
-        else:
-            job = lm.native.download(*arguments[:2])
-            print(f"The job is {job.job_id}." if job.job_id else "There is nothing to do.")
+        job = Download.resume(given.resume, lm) if given.resume else lm.native.download(given.model, given.quantization)
+        if job.job_id is None:
+            print("It is there already.")
+            return
+        print(f"The job is {job.job_id}.")
         try:
             job.wait(show, poll=0.5)
-        except DownloadError as error:
+        except (ProviderError, KeyboardInterrupt) as error:
             print()
-            sys.exit(f"{error}\nIt was at {error.progress.completed_bytes} bytes.")
-        except KeyboardInterrupt:
-            sys.exit(f"\nIt goes on in LM Studio; watch it again with --resume {job.job_id}")
+            sys.exit(f"{error or 'Stopped.'}\nWatch it again with --resume {job.job_id}")
         print("\nDone.")
 
 
 if __name__ == "__main__":
     try:
-        main(sys.argv[1:])
+        main()
     except ProviderError as error:
         sys.exit(str(error))

@@ -1,12 +1,11 @@
 """Asks a model, and shows how far it is with being loaded and with reading the prompt.
 
-    python load_with_progress.py [MODEL]
-
-Without a MODEL it is the one that a call would take. It stays in memory as long as LM Studio keeps it.
+It stays in memory as long as LM Studio keeps it.
 """
 
 from __future__ import annotations
 
+import argparse
 import sys
 
 from lmstudio_provider import LMStudioProvider, ProviderError
@@ -22,8 +21,10 @@ def show(stage: str, fraction: float) -> None:
 
 
 def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("model", nargs="?", help="by default the one that any call would take")
+    model = parser.parse_args().model
     with LMStudioProvider() as lm:
-        model = sys.argv[1] if len(sys.argv) > 1 else lm.resolve_model()
         stream = lm.native.stream("Say hello in five words.", model=model, on_progress=show)
         for text in stream.text():
             print(text, end="", flush=True)
@@ -47,4 +48,6 @@ if __name__ == "__main__":
     try:
         main()
     except ProviderError as error:
-        sys.exit(str(error))
+        sys.exit(f"\n{error}")
+    except KeyboardInterrupt:
+        sys.exit("\nStopped: LM Studio has been told, by the connection that was closed.")

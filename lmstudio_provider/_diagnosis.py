@@ -12,7 +12,7 @@ from ._types import Health, ModelInfo
 def of_models(models: Sequence[ModelInfo], latency_s: float) -> Health:
     """The health of a server that told its models."""
     names = [model.name for model in models if model.loaded]
-    known = any(model.loaded is not None for model in models)
+    known = all(model.loaded is not None for model in models)
     return Health(
         True,
         latency_s,
@@ -37,8 +37,8 @@ def of_error(error: ProviderError, latency_s: float | None) -> Health:
     )
 
 
-def with_advice(health: Health, base_url: str) -> Health:
-    """``health`` with a sentence for each thing that is wrong, the worst first."""
+def with_advice(health: Health, base_url: str, models: Sequence[ModelInfo] | None) -> Health:
+    """``health`` with a sentence for each thing that is wrong, the worst first; ``models`` is None where none came."""
     advice = []
     error = health.error
     if error is not None:
@@ -48,11 +48,13 @@ def with_advice(health: Health, base_url: str) -> Health:
         advice.append(
             f"What answers at {base_url} is not LM Studio, and has no lm.native: check the address if it should be."
         )
-    if health.ok and not health.models:
-        advice.append("The server has no models: download one, with 'lms get MODEL' or lm.native.download('MODEL').")
-    elif health.ok and health.loaded == ():
+    chatting = [model for model in models or () if model.can_chat]
+    if models is not None and not chatting:
+        how = ", with 'lms get MODEL' or lm.native.download('MODEL')" if health.is_lm_studio else ""
+        advice.append(f"The server has no model{' that can chat' if models else 's'}: download one{how}.")
+    elif models is not None and health.is_lm_studio and not any(model.loaded is not False for model in chatting):
         advice.append(
-            "No model is loaded, so that the first request waits while one is: load it ahead, with 'lms load MODEL' or "
-            "lm.native.load('MODEL')."
+            "No model that can chat is loaded, so that the first request waits while one is, or fails where loading "
+            "just in time is off: load it ahead, with 'lms load MODEL' or lm.native.load('MODEL')."
         )
     return dataclasses.replace(health, advice=tuple(advice))

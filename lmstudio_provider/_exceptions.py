@@ -71,11 +71,12 @@ class ProviderError(Exception):
 
 
 def shown(value: object) -> str:
-    """``value`` as a message quotes it; Python does not write a number of thousands of digits."""
+    """``value`` as a message quotes it, cut where it is long; Python does not write a number of thousands of digits."""
     try:
-        return repr(value)
+        text = repr(value)
     except ValueError:
         return f"<{type(value).__name__}>"
+    return text if len(text) <= 200 else f"{text[:200]}…"
 
 
 class ConfigurationError(ProviderError):

@@ -6,7 +6,6 @@ import dataclasses
 import time
 from typing import TYPE_CHECKING, Any, Callable, Literal, overload
 
-from ._diagnosis import with_advice
 from ._download import Download
 from ._exceptions import (
     AuthenticationError,
@@ -15,6 +14,7 @@ from ._exceptions import (
     RequestTimeoutError,
     ServerUnavailableError,
     StatusError,
+    shown,
 )
 from ._http_provider import HTTPProvider, chat_request
 from ._native import Native
@@ -30,7 +30,7 @@ from ._requests import (
 from ._session import ChatDialect
 from ._settings import Names
 from ._stream import Stream
-from ._types import Chunk, Completion, Health
+from ._types import Chunk, Completion, Health, ModelInfo
 from ._wire import lmstudio, messages_dialect, responses_dialect
 
 if TYPE_CHECKING:
@@ -65,13 +65,13 @@ class LMStudioProvider(HTTPProvider):
     _api_key_hash = "lmstudio-local"
     _default_model = "local-model"
 
-    def health_check(self, timeout: float | None = 3.0) -> Health:
-        started = time.monotonic()
-        health = super().health_check(timeout)
+    def _identified(
+        self, health: Health, models: list[ModelInfo] | None, started: float, timeout: float | None
+    ) -> Health:
         if not health.reachable:
             return health
         # Its own lists of models tell what is loaded, and no other server has them.
-        is_lm_studio: bool | None = health.loaded is not None or None
+        is_lm_studio = True if models and health.loaded is not None else None
         left = None if timeout is None else timeout - (time.monotonic() - started)
         if is_lm_studio is None and (left is None or left > 0):
             session, plan = self._where(left, left)
@@ -84,7 +84,7 @@ class LMStudioProvider(HTTPProvider):
                 pass  # it has answered before, or the first error says why not
             else:
                 health = dataclasses.replace(health, latency_s=time.monotonic() - asked)
-        return with_advice(dataclasses.replace(health, is_lm_studio=is_lm_studio), self.base_url)
+        return dataclasses.replace(health, is_lm_studio=is_lm_studio)
 
     @property
     def native(self) -> Native:
@@ -120,6 +120,11 @@ class LMStudioProvider(HTTPProvider):
         stream: bool = False,
         **overrides: Unpack[ResponsesOverrides],
     ) -> Completion: ...
+
+    @overload
+    def responses(
+        self, request: DialectInput, on_chunk: None = None, *, stream: bool, **overrides: Unpack[ResponsesOverrides]
+    ) -> Stream | Completion: ...
 
     def responses(
         self,
@@ -173,6 +178,11 @@ class LMStudioProvider(HTTPProvider):
         **overrides: Unpack[StreamOverrides],
     ) -> Completion: ...
 
+    @overload
+    def messages(
+        self, request: DialectInput, on_chunk: None = None, *, stream: bool, **overrides: Unpack[StreamOverrides]
+    ) -> Stream | Completion: ...
+
     def messages(
         self,
         request: DialectInput,
@@ -201,6 +211,8 @@ class LMStudioProvider(HTTPProvider):
         overrides: dict[str, Any],
         dialect: ChatDialect,
     ) -> Stream | Completion:
+        if not isinstance(stream, bool):
+            raise InvalidRequestError(f"stream={shown(stream)} is neither True nor False")
         if stream or on_chunk is not None:
             return self._stream(operation, request, on_chunk, overrides, dialect)
         return self._generate(operation, request, overrides, dialect)

@@ -16,6 +16,7 @@ from ._exchange import Deadline
 from ._model_cache import DISCOVERY_S, ModelCache
 from ._model_names import find
 from ._provider import Provider
+from ._requests import check_name
 from ._session import Dialect, Facts, Plan, Session
 from ._settings import Config, Names, Settings, as_timeouts, check_arguments
 from ._transport import Transport
@@ -128,6 +129,7 @@ class LocalServer(Provider):
         return () if session is None else session.cache.models
 
     def capabilities_for(self, model: str | None = None) -> Capabilities:
+        check_name("model", model)
         known = self._known_models(DISCOVERY_S)
         found = find(known, model or self.resolve_model())
         if found is None:

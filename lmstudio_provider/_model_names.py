@@ -44,5 +44,5 @@ def near(name: str, known: Sequence[str]) -> tuple[str, ...]:
     full = {each.casefold(): each for each in known}
     found = [full[each] for each in difflib.get_close_matches(name.casefold(), full)]
     found += [short[each] for each in difflib.get_close_matches(name.casefold().rpartition("/")[2], short)]
-    found += [each for each in known if name and name.casefold() in each.casefold()]
+    found += [each for each in known if len(name) > 2 and name.casefold() in each.casefold()]
     return tuple(dict.fromkeys(found))[:3]

@@ -67,13 +67,13 @@ class EphemeralMCP:
     def __post_init__(self) -> None:
         check_given("EphemeralMCP: server_label", self.server_label)
         if not _is_http(self.server_url):
-            raise InvalidRequestError(f"EphemeralMCP {self.server_label}: server_url is no http or https URL")
-        object.__setattr__(self, "allowed_tools", _names(f"EphemeralMCP {self.server_label}", self.allowed_tools))
+            raise InvalidRequestError("EphemeralMCP: server_url is no http or https URL", hint="The label comes first")
+        object.__setattr__(self, "allowed_tools", _names("EphemeralMCP", self.allowed_tools))
         headers = {} if self.headers is None else self.headers
         if not isinstance(headers, Mapping) or not all(
             isinstance(name, str) and isinstance(value, str) for name, value in headers.items()
         ):
-            raise InvalidRequestError(f"EphemeralMCP {self.server_label}: headers is no mapping of names to texts")
+            raise InvalidRequestError("EphemeralMCP: headers is no mapping of names to texts")
 
     def __repr__(self) -> str:
         url = urlsplit(self.server_url)
@@ -154,7 +154,11 @@ class NativeRequest:
         object.__setattr__(self, "images", tuple(map(data_url, listed(self.images))))
         given = self.integrations
         given = (given,) if isinstance(given, (Plugin, EphemeralMCP, str, Mapping)) else given
-        object.__setattr__(self, "integrations", all_of("integrations", given, (Plugin, EphemeralMCP, str, Mapping)))
+        given = all_of("integrations", given, (Plugin, EphemeralMCP, str, Mapping))
+        for each in given:
+            if isinstance(each, str):
+                check_given("integrations", each)
+        object.__setattr__(self, "integrations", given)
 
 
 class TurnOptions(TypedDict, total=False):

@@ -97,7 +97,7 @@ class Provider(ABC):
 
     def health_check(self, timeout: float | None = 3.0) -> Health:
         """How the server is now: what other calls would raise is in ``error``, and what to do in ``advice``."""
-        started = time.monotonic()
+        started, models = time.monotonic(), None
         try:
             models = self.list_models(timeout)
         except (ConfigurationError, ProviderClosedError):
@@ -106,7 +106,13 @@ class Provider(ABC):
             health = of_error(error, time.monotonic() - started)
         else:
             health = of_models(models, time.monotonic() - started)
-        return with_advice(health, self.base_url)
+        return with_advice(self._identified(health, models, started, timeout), self.base_url, models)
+
+    def _identified(
+        self, health: Health, models: list[ModelInfo] | None, started: float, timeout: float | None
+    ) -> Health:
+        """``health`` with what kind of server it is; of ``timeout`` there is left what has not passed since."""
+        return health
 
     def complete(self, request: CompletionInput, **overrides: Unpack[CompletionOverrides]) -> Completion:
         """Answer one text: ``request`` is the text, or a CompletionRequest, whose fields can be given by name.

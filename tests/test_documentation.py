@@ -89,4 +89,4 @@ def test_the_example_of_downloading_shows_how_far_it_is_and_takes_up_a_job():
         shown = run(ROOT / "examples" / "download_with_progress.py", "--resume", job, url=server.url)
         assert "completed: 4.2 of 4.2 MB" in shown
         shown = run(ROOT / "examples" / "download_with_progress.py", "qwen/qwen3-4b", url=server.url)
-        assert "There is nothing to do." in shown
+        assert shown == "It is there already.\n"

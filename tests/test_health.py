@@ -75,17 +75,25 @@ def test_a_token_that_is_taken_is_no_matter():
 def test_a_server_without_models_is_told_how_to_get_one():
     with SimulatedLMStudio([]) as server:
         health = health_of(server.url)
-    assert (health.ok, health.models, health.is_lm_studio) == (True, (), True)
+    assert (health.ok, health.models, health.is_lm_studio, health.loaded) == (True, (), True, ())
     (advice,) = health.advice
     assert "lms get" in advice
 
 
-def test_a_server_with_nothing_loaded_is_told_to_load_ahead():
-    with SimulatedLMStudio(MODELS, loaded=()) as server:
+def test_a_server_without_a_model_that_chats_is_told_how_to_get_one():
+    with SimulatedLMStudio(["text-embedding-x"]) as server:
+        (advice,) = health_of(server.url).advice
+    assert "no model that can chat" in advice
+
+
+@pytest.mark.parametrize("loaded", [(), ("text-embedding-third",)])
+def test_a_server_with_nothing_loaded_that_can_chat_is_told_to_load_ahead(loaded):
+    with SimulatedLMStudio(MODELS, loaded=loaded, jit=False) as server:
         health = health_of(server.url)
-    assert (health.ok, health.loaded) == (True, ())
+    assert (health.ok, health.loaded) == (True, loaded)
     (advice,) = health.advice
     assert "native.load" in advice
+    assert "fails where loading just in time is off" in advice
 
 
 def test_an_old_version_is_known_by_its_list_or_its_greeting():
@@ -111,9 +119,9 @@ def test_all_is_well_with_a_model_in_memory():
     assert health.latency_s > 0
 
 
-@pytest.mark.parametrize("models", [["m:latest"], []])
-def test_ollama_has_the_same(models):
+@pytest.mark.parametrize(("models", "advised"), [(["m:latest"], 0), ([], 1)])
+def test_ollama_has_the_same(models, advised):
     with SimulatedOllama(models) as server, OllamaProvider(server.url, refresh=False) as ollama:
         health = ollama.health_check()
     assert (health.ok, health.reachable, health.is_lm_studio, health.models) == (True, True, None, tuple(models))
-    assert len(health.advice) == 1
+    assert len(health.advice) == advised

@@ -2,6 +2,7 @@
 
 import ast
 import json
+import os
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -193,3 +194,28 @@ def test_the_port_can_be_chosen():
     with SimulatedLMStudio(port=port) as server:
         assert server.url == f"http://127.0.0.1:{port}"
         assert ask(server, "GET", "/v1/models")[0] == 200
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+def test_a_child_that_leaves_it_leaves_the_parents_alone():
+    child = None
+    try:
+        with SimulatedLMStudio() as server:
+            child = os.fork()
+            if child:
+                assert os.waitpid(child, 0)[1] == 0
+                assert ask(server, "GET", "/v1/models")[0] == 200
+        if child == 0:
+            os._exit(0)
+    finally:
+        if child == 0:
+            os._exit(1)
+
+
+@pytest.mark.parametrize(
+    "arguments", [{"loaded": ["nobody"]}, {"models": ["too-large"], "loaded": ["too-large"]}, {"context_length": -1}]
+)
+def test_what_cannot_be_simulated_is_a_value_error(arguments):
+    with pytest.raises(ValueError, match=r"nobody|too-large|-1"):
+        SimulatedLMStudio(**arguments)

@@ -144,7 +144,7 @@ def _sees(model: str) -> bool:
 def _shown(job: Job) -> Mapping[str, Any]:
     shown: dict[str, Any] = {"job_id": job.id, "status": job.status}
     if job.status == "downloading":
-        per_second = job.total_size_bytes // 4  # as if it was asked about once a second
+        per_second = -(-job.total_size_bytes // 4)  # as if it was asked about once a second
         left_s = (job.total_size_bytes - job.downloaded_bytes) / per_second
         end = datetime.now(timezone.utc) + timedelta(seconds=left_s)
         shown.update(bytes_per_second=per_second, estimated_completion=_date(end))

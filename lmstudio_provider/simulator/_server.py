@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import abc
 import json
+import os
 import socket
 import socketserver
 import sys
@@ -49,7 +50,7 @@ class RefusedError(Exception):
 
 def indented(value: object) -> Whole:
     """``value`` as JSON for people to read."""
-    return Whole(json.dumps(value, indent=2, ensure_ascii=False).encode())
+    return Whole(json.dumps(value, indent=2, ensure_ascii=False).encode(errors="replace"))
 
 
 def error(status: int, what: object) -> Whole:
@@ -118,6 +119,7 @@ class _Server(socketserver.ThreadingTCPServer):
 
     def __init__(self, stand_in: StandIn) -> None:
         self.stand_in = stand_in
+        self.pid = os.getpid()
         self.stopping = threading.Event()
         self._open: set[socket.socket] = set()
         self._changed = threading.Condition()
@@ -141,6 +143,9 @@ class _Server(socketserver.ThreadingTCPServer):
 
     def stop(self) -> None:
         """Close the port and all connections, and wait for their threads."""
+        if self.pid != os.getpid():  # a fork has none of the threads
+            self.server_close()
+            return
         self.stopping.set()
         self.shutdown()
         self.server_close()

@@ -93,8 +93,13 @@ class State:
         self._instances: list[Instance] = []
         if loaded is None:
             loaded = [model for model in self.models if _fits(model)]
+        if context_length < 0:
+            raise ValueError(f"context_length={context_length} is no number of tokens")
         for model in [loaded] if isinstance(loaded, str) else loaded:
-            self.load(model)
+            try:
+                self.load(model)
+            except FailedError as failed:
+                raise ValueError(f"loaded: {failed.text}") from failed
 
     @property
     def instances(self) -> list[Instance]:
@@ -166,7 +171,7 @@ class State:
         with self._lock:
             if job.status != "downloading":
                 return
-            job.downloaded_bytes = min(job.total_size_bytes, job.downloaded_bytes + job.total_size_bytes // 4)
+            job.downloaded_bytes = min(job.total_size_bytes, job.downloaded_bytes + -(-job.total_size_bytes // 4))
             if job.downloaded_bytes == job.total_size_bytes:
                 job.status, job.completed_at = "completed", datetime.now(timezone.utc)
                 if job.model not in self.models:
