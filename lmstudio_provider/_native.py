@@ -254,9 +254,9 @@ class Native:
     ) -> Iterator[LoadedModel]:
         """An instance of ``model`` as ``ensure_loaded`` has it, for a ``with`` block; unloads what it loaded.
 
-        What several blocks of this provider use at once is unloaded at the end of the last one.
         So it does after any exception, KeyboardInterrupt and a time limit while the model is being loaded included: a
-        thread then waits for the server in the background, and unloads. What was unloaded meanwhile is no error.
+        thread then waits for the server in the background, and unloads. What was unloaded meanwhile is no error. Where
+        blocks of one provider share a model, in whatever threads, the last one unloads it.
         """
         body = checked_config(model, config)
         session, plan = self._provider._where(timeout, deadline)

@@ -366,19 +366,57 @@ def test_a_pickled_provider_loads_and_unloads_for_itself(server, lm):
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
 def test_a_child_that_leaves_the_block_unloads_nothing(server, lm):
-    with lm.native.loaded("m"):
-        child = os.fork()
+    child = None
+    try:
+        with lm.native.loaded("m"):
+            child = os.fork()
+            if child:
+                assert os.waitpid(child, 0)[1] == 0
+                assert ids(server) == ["n", "m"]
         if child == 0:
-            # It raises, so that the block ends in the child, too.
-            os._exit(_left_in_child(lm))
-        assert os.waitpid(child, 0)[1] == 0
-        assert ids(server) == ["n", "m"]
+            os._exit(0)
+    finally:
+        if child == 0:
+            os._exit(1)
     assert ids(server) == ["n"]
 
 
-def _left_in_child(lm):
-    with lm.native.loaded("m") as got:
-        return 0 if got.instance_id == "m" else 1
+def interrupted(block, step):
+    """Enter and leave ``block`` with a KeyboardInterrupt at one step of it; tell whether there was one."""
+    steps = 0
+
+    def trace(frame, event, argument):
+        nonlocal steps
+        mine = frame.f_code.co_filename.endswith("_loading.py") or frame.f_code.co_name == "loaded"
+        # In __del__ there is nobody to raise it to.
+        last = "__del__" in (frame.f_code.co_name, frame.f_back.f_code.co_name)
+        steps += event == "line" and mine and not last
+        if steps == step:
+            sys.settrace(before)
+            raise KeyboardInterrupt
+        return trace
+
+    before = sys.gettrace()
+    sys.settrace(trace)
+    try:
+        with block:
+            pass
+    except KeyboardInterrupt:
+        return True
+    finally:
+        sys.settrace(before)
+    return False
+
+
+def test_ctrl_c_at_any_step_unloads(server, lm):
+    step = 1
+    while interrupted(lm.native.loaded("m"), step):
+        gc.collect()
+        settled()
+        assert (step, ids(server)) == (step, ["n"])
+        step += 1
+    assert step > 40
+    assert lm.native.ensure_loaded("m", deadline=LONG).instance_id == "m"
 
 
 PROGRAM = """
