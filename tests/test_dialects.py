@@ -303,3 +303,10 @@ def test_one_loop_reads_every_dialect(httpserver, provider, sample, path, text, 
     completion = opened.completion
     assert (completion.text, completion.reasoning, completion.usage) == (text, reasoning, usage)
     assert completion.provider_id == "lm-studio"
+
+
+@pytest.mark.parametrize("name", ["responses", "messages"])
+@pytest.mark.parametrize("flag", ["false", 1, None, ["a"]])
+def test_whether_to_stream_is_true_or_false(provider, name, flag):
+    with pytest.raises(InvalidRequestError, match="stream="):
+        getattr(provider, name)("Hi", stream=flag)

@@ -8,8 +8,10 @@ from lmstudio_provider import (
     AuthenticationError,
     Capabilities,
     EndpointNotFoundError,
+    InvalidRequestError,
     LMStudioProvider,
     LoadedInstance,
+    ModelNotFoundError,
     ProtocolError,
     RateLimitError,
 )
@@ -232,3 +234,26 @@ def test_a_provider_that_discovered_a_list_names_the_near_models(httpserver):
         with pytest.raises(Exception, match="Did you mean 'qwen/qwen3-8b'") as caught:
             lm.complete("Hi", model="qwen3-8")
     assert caught.value.near == ("qwen/qwen3-8b",)
+
+
+def test_a_model_that_embeds_is_no_guess_for_a_chat_nor_the_other_way_round(httpserver, provider):
+    models = native(entry("chat-model"), entry("chat-model-embed", type="embedding"))
+    httpserver.expect_request("/api/v1/models").respond_with_json(models)
+    refusal = {"error": {"message": "Invalid model identifier", "code": "model_not_found"}}
+    for path in ("/v1/chat/completions", "/v1/embeddings", "/api/v1/models/load"):
+        httpserver.expect_request(path).respond_with_json(refusal, 400)
+    provider.list_models()
+    for call, near_ids in (
+        (lambda: provider.complete("Hi", model="chat-mode"), ("chat-model",)),
+        (lambda: provider.embed("Hi", "chat-mode"), ("chat-model-embed",)),
+        (lambda: provider.native.load("chat-mode"), ("chat-model", "chat-model-embed")),
+    ):
+        with pytest.raises(ModelNotFoundError) as caught:
+            call()
+        assert caught.value.near == near_ids
+
+
+@pytest.mark.parametrize("model", [5, b"m", "", ["m"]])
+def test_a_model_that_is_no_name_has_no_capabilities(provider, model):
+    with pytest.raises(InvalidRequestError, match="is no name"):
+        provider.capabilities_for(model)

@@ -119,6 +119,11 @@ def native(lm: LMStudioProvider) -> None:
     print(texts, stream.completion.response_id, progress.seconds_left, Download.resume("job").status().status)
 
 
+def whichever(lm: LMStudioProvider, flag: bool) -> str:
+    answered = lm.responses("Hi", stream=flag)
+    return answered.completion.text if isinstance(answered, Stream) else answered.text
+
+
 def mistakes(lm: LMStudioProvider) -> None:
     lm.native.chat("Hi", stop=".")  # type: ignore[call-arg]
     lm.native.stream("Hi", store="yes")  # type: ignore[arg-type]
