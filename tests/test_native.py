@@ -1,5 +1,7 @@
 """Chats and streams by way of ``lm.native``."""
 
+import contextlib
+import dataclasses
 import json
 import logging
 import pickle
@@ -119,6 +121,16 @@ def test_a_field_that_does_not_fit_is_refused_and_says_where_it_goes(server, lm,
     with pytest.raises(InvalidRequestError, match=words) as caught:
         getattr(lm.native, name)("Hi", **options)
     assert (caught.value.sent, server.requests) == (False, [])
+
+
+ODD = [None, True, -1, 1.5, float("nan"), 10**5000, "", "\ud800", b"x", [None], {1: 2}, {(): 1}, object(), int, {7}, 3j]
+
+
+@pytest.mark.parametrize("name", [each.name for each in dataclasses.fields(NativeRequest)])
+def test_no_value_of_any_argument_raises_an_error_of_pythons_own(lm, name):
+    for value in ODD:
+        with contextlib.suppress(InvalidRequestError, StatusError):
+            lm.native.chat(**{"input": "Hi", "model": "m", name: value})
 
 
 def test_a_callback_that_cannot_be_called_is_refused_before_anything_is_sent(server, lm):
