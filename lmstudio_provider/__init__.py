@@ -37,8 +37,9 @@ from ._exceptions import (
 from ._failover import Failover
 from ._lmstudio import LMStudioProvider
 from ._messages import Message, Tool
-from ._native import Native, NativeStream
+from ._native import Native
 from ._native_conversation import NativeConversation
+from ._native_stream import NativeStream
 from ._native_types import (
     EphemeralMCP,
     InvalidToolCallItem,

@@ -7,7 +7,13 @@ import time
 from typing import Any, Callable, ClassVar, Mapping
 
 from ._callbacks import Callback
-from ._exceptions import DownloadError, InvalidRequestError, ProviderError, RequestTimeoutError
+from ._exceptions import (
+    DownloadError,
+    InvalidRequestError,
+    JobNotFoundError,
+    ProviderError,
+    RequestTimeoutError,
+)
 from ._exchange import Deadline
 from ._http_provider import HTTPProvider
 from ._progress import Meter
@@ -47,6 +53,8 @@ class Download:
 
         ``provider`` is the LMStudioProvider to ask; by default one that goes by the settings.
         """
+        if job_id is None:
+            raise InvalidRequestError("job_id=None: what was there already has no job", hint="There is nothing to do")
         check_given("job_id", job_id)
         if provider is None:
             provider = cls._by_settings()
@@ -113,6 +121,8 @@ class Download:
         except ProviderError as error:
             if deadline is not None and isinstance(error, RequestTimeoutError) and error.limit == "deadline":
                 error = self._late(deadline)  # the last question had what was left of it
+            elif not isinstance(error, (DownloadError, JobNotFoundError)):
+                error.hint = ". ".join(filter(None, [error.hint, f"The download may go on: {self._again()}"]))
             error.progress = self.progress
             callback.warn()
             raise error
@@ -121,7 +131,7 @@ class Download:
 
     def _stopped(self, progress: Progress) -> DownloadError:
         if progress.status == "paused":
-            what, hint = "was paused", f"Go on with it in LM Studio, then call Download.resume({self.job_id!r}).wait()"
+            what, hint = "was paused", f"Go on with it in LM Studio, and then: {self._again()}"
         else:
             what, hint = "failed, and LM Studio does not say why", "See LM Studio's log and the free space of the disk"
         return DownloadError(f"the download {self.job_id} {what}", hint=hint, job_id=self.job_id, progress=progress)
@@ -129,7 +139,10 @@ class Download:
     def _late(self, deadline: float) -> RequestTimeoutError:
         return RequestTimeoutError(
             f"the download {self.job_id} did not end in {deadline:g} s",
-            hint=f"It goes on: Download.resume({self.job_id!r}).wait() waits for it again",
+            hint=f"It goes on: {self._again()}",
             limit="deadline",
             waited_s=deadline,
         )
+
+    def _again(self) -> str:
+        return f"Download.resume({self.job_id!r}, lm).wait() watches it again"

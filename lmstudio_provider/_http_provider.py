@@ -192,8 +192,9 @@ class HTTPProvider(LocalServer):
         if pair not in self._mismatches and not is_same(asked, served):
             known = find(self._cached_models(), asked)
             # An instance may have been given any name.
-            if known is None or served not in [instance.id for instance in known.instances]:
-                self._mismatches.add(pair)
+            named = known is not None and served in [instance.id for instance in known.instances]
+            mark = object()
+            if not named and self._mismatches.setdefault(pair, mark) is mark:  # of two threads, one
                 warn(
                     f"{served!r} answered, and not {asked!r}, which was asked for: with one model loaded, LM Studio "
                     "may ignore the name; list_models() tells what is there",

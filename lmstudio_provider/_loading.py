@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import dataclasses
 import logging
 import os
 import threading
@@ -11,11 +12,12 @@ import time
 import weakref
 from typing import Any, Callable
 
+from ._callbacks import warn
 from ._exceptions import ModelNotFoundError, ProviderError, RequestTimeoutError
 from ._http_provider import HTTPProvider
+from ._model_cache import ModelCache
 from ._native_types import LoadedModel
 from ._session import Plan
-from ._settings import Config
 from ._types import Call, Timeouts
 from ._wire import native
 
@@ -23,6 +25,8 @@ logger = logging.getLogger("lmstudio_provider")
 
 # For how long at least the answer is waited for, where the caller no longer does.
 _PATIENCE_S = 600.0
+# For how long it is waited for a model to be unloaded, unless the caller is less patient.
+_UNLOAD_S = 30.0
 # Ctrl-C wakes no thread that waits for a lock on Windows: it is noticed at the end of a wait of this length.
 _WAIT_S = 1.0
 
@@ -36,16 +40,19 @@ class Loading:
     holders; when the last one has left, or is gone without a word, it is unloaded.
     """
 
-    def __init__(self, provider: HTTPProvider, call: Call, config: Config, holder: object) -> None:
-        self._session = provider._new_session(config)
+    def __init__(self, provider: HTTPProvider, known: ModelCache, call: Call, plan: Plan, holder: object) -> None:
+        self._session = provider._new_session(plan.config)
+        self._known = known
         self._call = call
-        self._config = config
+        self._config = plan.config
+        limits = plan.timeouts
+        self._unload_limits = dataclasses.replace(limits, first_byte=min(limits.first_byte or _UNLOAD_S, _UNLOAD_S))
         self._pid = os.getpid()
         self._lock = threading.Lock()
         self._done = threading.Event()
         self._outcome: LoadedModel | BaseException | None = None
         self._holders = {holder}
-        self._unloading = False
+        self._unloading = self._begun = self._told = False
         self._gone = threading.Event()
 
     def join(self, holder: object) -> bool:
@@ -65,6 +72,7 @@ class Loading:
         limit = plan.timeouts.first_byte
         patience = None if limit is None else max(limit, _PATIENCE_S)
         started = time.monotonic()
+        self._begun = True
         threading.Thread(target=self._load, args=[plan.timeouts.connect, patience], name="lmstudio-load").start()
         ends = [] if limit is None else [(limit, "first_byte")]
         if plan.deadline is not None:
@@ -72,9 +80,11 @@ class Loading:
         longest, name = min(ends, default=(None, ""))
         while not self._done.wait(_WAIT_S if longest is None else min(_WAIT_S, max(0.0, started + longest - _now()))):
             if longest is not None and _now() >= started + longest:
+                how = f"Raise timeout=Timeouts({name}=...)" if name == "first_byte" else "Raise deadline="
+                self._told = True
                 raise RequestTimeoutError(
-                    f"the model was not loaded after {_now() - started:.1f} s; when it is, it will be unloaded",
-                    hint=f"Raise timeout=Timeouts({name}=...)" if name == "first_byte" else "Raise deadline=",
+                    f"the model was not loaded after {_now() - started:.1f} s; {_LATER}",
+                    hint=how,
                     limit=name,
                     waited_s=_now() - started,
                     sent=True,
@@ -85,6 +95,7 @@ class Loading:
         raise error or RuntimeError("the thread that loads has ended without an outcome")
 
     def _load(self, connect_s: float | None, patience_s: float | None) -> None:
+        self._session.cache.fill(list(self._known.models))  # an error tells those that may have been meant
         try:
             outcome: LoadedModel | BaseException = self._ask(
                 self._call, Timeouts(connect_s, patience_s, patience_s), native.load_reply
@@ -92,6 +103,9 @@ class Loading:
         except BaseException as error:  # it is the caller's
             outcome = error
         if isinstance(outcome, LoadedModel):
+            if not _LOADINGS:
+                atexit.unregister(_unload_all)
+                atexit.register(_unload_all)
             _LOADINGS.add(self)
         self._outcome = outcome
         self._done.set()
@@ -105,6 +119,9 @@ class Loading:
         # Until the thread below runs nothing is noted that would keep another try from unloading: there may be a
         # KeyboardInterrupt at any place.
         self._holders.discard(holder)
+        if self._begun and not self._done.is_set() and not self._told:
+            with contextlib.suppress(RuntimeWarning):  # where the user has made an error of it
+                warn(f"the model is still being loaded; {_LATER}. Ctrl-C once more leaves it loaded", RuntimeWarning)
         if not self._is_wanted():
             return False
         failures: list[ProviderError] = []
@@ -139,7 +156,7 @@ class Loading:
         try:
             # That it is gone already, by auto-evict or by somebody's hand, is as good.
             with contextlib.suppress(ModelNotFoundError):
-                self._ask(native.unload_call(loaded.instance_id), Timeouts(), native.unload_reply)
+                self._ask(native.unload_call(loaded.instance_id), self._unload_limits, native.unload_reply)
         except ProviderError as error:
             logger.warning("the model %r could not be unloaded: %s", loaded.instance_id, error)
             failures.append(error)
@@ -164,12 +181,14 @@ class Loading:
 _LOADINGS: weakref.WeakSet[Loading] = weakref.WeakSet()
 
 
-@atexit.register
 def _unload_all() -> None:
     """The program ends inside of blocks that nobody will leave."""
     for loading in list(_LOADINGS):
         loading._holders.clear()
         loading._unload([])
+
+
+_LATER = f"when it is, it will be unloaded: a program that ends before waits for that, for {_PATIENCE_S:g} s at most"
 
 
 def _now() -> float:

@@ -9,7 +9,7 @@ import threading
 import time
 import weakref
 from contextlib import AbstractContextManager
-from typing import TYPE_CHECKING, Any, Iterable, Iterator, Literal, Mapping, TypeVar
+from typing import TYPE_CHECKING, Any, Iterable, Iterator, Literal, Mapping
 
 from ._exceptions import ConfigurationError, ProviderClosedError, RequestTimeoutError
 from ._exchange import Deadline
@@ -27,9 +27,6 @@ if TYPE_CHECKING:
     import urllib3
 
     from ._loading import Loading
-
-
-_Self = TypeVar("_Self", bound="LocalServer")
 
 
 class LocalServer(Provider):
@@ -97,7 +94,7 @@ class LocalServer(Provider):
         self._retired: weakref.WeakSet[Session] = weakref.WeakSet()
         self._closed = False
         #: Models that were asked for, and answered, which have been warned of.
-        self._mismatches: set[tuple[str, str]] = set()
+        self._mismatches: dict[tuple[str, str], object] = {}
         self._settings.model(None)  # a bad one is told now
         self._cache(eager=True)
 

@@ -5,21 +5,22 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import difflib
+import functools
+import re
 import time
-from typing import TYPE_CHECKING, Any, Callable, Iterator, Mapping, Sequence, TypedDict
+from typing import TYPE_CHECKING, Any, Callable, Iterator, Mapping, TypedDict
 
-from . import events
-from ._callbacks import Callback
+from ._callbacks import warn
 from ._download import Download
-from ._exceptions import InvalidRequestError, ModelNotFoundError, shown
+from ._exceptions import EmptyAnswerWarning, InvalidRequestError, ModelNotFoundError, shown
 from ._http_provider import HTTPProvider, as_it_is
 from ._loading import Loading
 from ._model_names import find
-from ._native_types import LoadedModel, NativeCompletion, NativeOptions, NativeRequest
+from ._native_stream import NativeStream, Notices
+from ._native_types import LoadedModel, NativeCompletion, NativeInput, NativeOptions, NativeRequest, without_secrets
 from ._requests import check_given, check_name, check_numbers, override
 from ._session import Plan, Session
-from ._stream import BaseStream
-from ._types import UNSET, Call, ModelInfo, Progress, Timeout, Timeouts, Unset
+from ._types import UNSET, Call, LoadedInstance, ModelInfo, Progress, Timeout, Timeouts, Unset
 from ._usage import status_of
 from ._wire import models, native
 from ._wire.native_stream import NativeAssembly
@@ -44,53 +45,6 @@ class LoadOptions(TypedDict, total=False):
     offload_kv_cache_to_gpu: bool | None
 
 
-class NativeStream(BaseStream[events.Event, NativeCompletion]):
-    """Iterates over the typed events of a reply, as they come.
-
-    ``completion`` is the whole reply once it is over; closing it is as that of a Stream. What an ``error`` event
-    reports is raised when the stream has been read to its end; ``partial`` is what there is of the reply.
-    """
-
-    def __init__(self, *parts: Any, on_progress: Callable[[str, float], object] | None = None) -> None:
-        super().__init__(*parts)
-        self._progress = _Progress(on_progress)
-
-    def __next__(self) -> events.Event:
-        try:
-            event = super().__next__()
-        except StopIteration:
-            self._progress.warn()
-            raise
-        self._progress(event)
-        return event
-
-    def text(self) -> Iterator[str]:
-        """Iterate over the texts of the answer alone."""
-        for event in self:
-            if isinstance(event, events.MessageDelta) and event.content:
-                yield event.content
-
-
-class _Progress:
-    """Calls ``on_progress(stage, fraction)`` where an event tells of progress, and that is new."""
-
-    def __init__(self, function: Callable[[str, float], object] | None) -> None:
-        if function is not None and not callable(function):
-            raise InvalidRequestError(f"on_progress={shown(function)} cannot be called")
-        call = None if function is None else lambda stage: function(*stage)
-        self._callback: Callback[tuple[str, float]] = Callback("on_progress", call)
-        self._last: tuple[str, float] | None = None
-        self.warn = self._callback.warn
-
-    def __call__(self, event: events.Event) -> None:
-        stage, _, step = event.type.partition(".")
-        if stage in ("model_load", "prompt_processing") and step in ("start", "progress", "end"):
-            now = (stage, getattr(event, "progress", 0.0 if step == "start" else 1.0))
-            if now != self._last:
-                self._last = now
-                self._callback(now)
-
-
 class Native:
     """LM Studio's own API, of 0.4.0 on. An older server, or another one, is an EndpointNotFoundError.
 
@@ -104,7 +58,7 @@ class Native:
     def __repr__(self) -> str:
         return f"<Native {self._provider.base_url}>"
 
-    def chat(self, input: str | Sequence[Mapping[str, Any]], **options: Unpack[NativeOptions]) -> NativeCompletion:
+    def chat(self, input: NativeInput, **options: Unpack[NativeOptions]) -> NativeCompletion:
         """Answer ``input``, the user's text; keyword arguments are the fields of NativeRequest.
 
         LM Studio runs the tools of ``integrations`` itself, and keeps the conversation unless ``store=False``: the next
@@ -122,7 +76,7 @@ class Native:
 
     def stream(
         self,
-        input: str | Sequence[Mapping[str, Any]],
+        input: NativeInput,
         *,
         on_progress: Callable[[str, float], object] | None = None,
         **options: Unpack[NativeOptions],
@@ -142,7 +96,7 @@ class Native:
         options: dict[str, Any],
         keep: Callable[[NativeCompletion], NativeCompletion],
     ) -> NativeStream:
-        _Progress(on_progress)  # a bad one is told before anything is sent
+        Notices(on_progress)  # a bad one is told before anything is sent
         patient = "timeout" not in options
         session, call, plan, served = self._plan(input, options, stream=True)
         provider, started = self._provider, time.monotonic()
@@ -164,11 +118,11 @@ class Native:
     ) -> tuple[Session, Call, Plan, Callable[[NativeCompletion], NativeCompletion]]:
         limits = [options.pop(name, UNSET) for name in ("timeout", "deadline")]
         given = input if isinstance(input, NativeRequest) else NativeRequest(input)
-        request = override(given, _ELSEWHERE, **options)
+        request = override(given, ELSEWHERE, **options)
         session, plan = self._provider._where(*limits)
         model, served = self._provider._model_of(request, plan)
         call = dataclasses.replace(native.chat_call(request, model, stream), provider_id=self._provider.id)
-        return session, call, plan, served
+        return session, call, plan, lambda whole: _ended(served(whole), request)
 
     def models(self, *, timeout: Timeout | Unset = UNSET, deadline: float | Unset | None = UNSET) -> list[ModelInfo]:
         """The models on disk, with all that LM Studio tells of them; ``ModelInfo.raw`` has what is not read here."""
@@ -208,13 +162,14 @@ class Native:
 
     def unload(
         self,
-        instance_id: str | LoadedModel,
+        instance_id: str | LoadedModel | LoadedInstance,
         *,
         timeout: Timeout | Unset = UNSET,
         deadline: float | Unset | None = UNSET,
     ) -> None:
-        """Unload an instance: a LoadedModel, or its ``instance_id``. Raises ModelNotFoundError for an unknown one."""
-        id_ = instance_id.instance_id if isinstance(instance_id, LoadedModel) else instance_id
+        """Unload an instance: a LoadedModel, a LoadedInstance, or its id. Raises ModelNotFoundError."""
+        id_: Any = instance_id.instance_id if isinstance(instance_id, LoadedModel) else instance_id
+        id_ = id_.id if isinstance(id_, LoadedInstance) else id_
         check_given("instance_id", id_)
         session, plan = self._provider._where(timeout, deadline)
         try:
@@ -239,6 +194,9 @@ class Native:
         """
         body = checked_config(model, config)
         session, plan = self._provider._where(timeout, deadline)
+        found = self._instance(model, config, session, plan)
+        if found is not None:
+            return found  # without waiting for what another thread loads
         with self._provider._loading(plan.deadline):
             found = self._instance(model, config, session, plan)
             return found or self._load(native.load_call(model, body), session, plan)
@@ -255,34 +213,44 @@ class Native:
         """An instance of ``model`` as ``ensure_loaded`` has it, for a ``with`` block; unloads what it loaded.
 
         So it does after any exception, KeyboardInterrupt and a time limit while the model is being loaded included: a
-        thread then waits for the server in the background, and unloads. What was unloaded meanwhile is no error. Where
-        blocks of one provider share a model, in whatever threads, the last one unloads it.
+        thread then waits for the server in the background, and unloads; a program that ends before waits for it, for
+        600 s at most. What was unloaded meanwhile is no error. Where blocks of one provider share a model, in whatever
+        threads, the last one unloads it.
         """
         body = checked_config(model, config)
         session, plan = self._provider._where(timeout, deadline)
         call = native.load_call(model, body)
         holder, failed = object(), True
-        loading = Loading(self._provider, call, plan.config, holder)
-        loadings, url = self._provider._loadings, session.base_url
+        loading = Loading(self._provider, session.cache, call, plan, holder)
+        look = functools.partial(self._held, model, config, session, plan, holder)
         try:
-            with self._provider._loading(plan.deadline):
-                instance = self._instance(model, config, session, plan)
-                shared = None if instance is None else loadings.get((url, instance.instance_id))
-                if shared is not None:
-                    if shared.join(holder):
-                        loading = shared
-                    else:
-                        instance = self._instance(model, config, session, plan)
-                if instance is None:
-                    with session.telling(call, plan):
-                        instance = loading.wait(plan)
-                    loadings[url, instance.instance_id] = loading
-                    session.cache.forget()
+            instance, shared = look()
+            if instance is None:  # else it need not wait for what another thread loads
+                with self._provider._loading(plan.deadline):
+                    instance, shared = look()
+                    if instance is None:
+                        with session.telling(call, plan):
+                            instance = loading.wait(plan)
+                        self._provider._loadings[session.base_url, instance.instance_id] = loading
+                        session.cache.forget()
+            loading = shared or loading
             yield instance
             failed = False
         finally:
             if loading.release(holder, quiet=failed):
                 session.cache.forget()
+
+    def _held(
+        self, model: str, config: Mapping[str, Any], session: Session, plan: Plan, holder: object
+    ) -> tuple[LoadedModel | None, Loading | None]:
+        """An instance that fits, if there is one, and the block that loaded it, if one did; ``holder`` holds that."""
+        for _ in range(2):
+            instance = self._instance(model, config, session, plan)
+            key = (session.base_url, "" if instance is None else instance.instance_id)
+            shared = self._provider._loadings.get(key)
+            if shared is None or shared.join(holder):
+                return instance, shared
+        return instance, None
 
     def _instance(self, model: str, config: Mapping[str, Any], session: Session, plan: Plan) -> LoadedModel | None:
         """An instance of ``model`` that was loaded with ``config``, if there is one."""
@@ -290,6 +258,8 @@ class Native:
         if info is None:
             return None
         named = [each for each in info.instances if each.id == model != info.id]
+        if not named and re.search(r":\d+$", model) and model != info.id:
+            return None  # it names an instance, and there is none of that name
         if "@" in model and not named and info.raw.get("selected_variant", model) != model:
             return None  # another variant of it is there
         fitting = (each for each in named or info.instances if _fits(each.config, config))
@@ -317,8 +287,14 @@ class Native:
                 hint="Give 'https://huggingface.co/...', or leave quantization out",
             )
         session, plan = self._provider._where(timeout, deadline)
-        value = session.ask(native.download_call(model, quantization), plan, native.download_reply)
-        return Download(self._provider, value.get("job_id"), value, model)
+        try:
+            value = session.ask(native.download_call(model, quantization), plan, native.download_reply)
+        except ModelNotFoundError as error:
+            error.hint = (
+                "Give a name as LM Studio's catalog has it, such as 'qwen/qwen3-4b', or the URL of a repository"
+            )
+            raise
+        return Download(self._provider, value.get("job_id"), value, without_secrets(model))
 
     def download_status(self, job_id: str) -> Progress:
         """How far a download is. Raises JobNotFoundError."""
@@ -339,13 +315,28 @@ def checked_config(model: object, config: Mapping[str, Any]) -> dict[str, Any]:
         if name not in names:
             near = difflib.get_close_matches(name, names, n=1)
             hint = f"Did you mean {near[0]!r}?" if near else f"There are {', '.join(names)}"
-            if name == "ttl":
+            if name == "echo_load_config":
+                hint = "load() takes it"
+            elif name == "ttl":
                 hint = "A time to live goes with lm.chat(..., ttl=), where that loads the model"
-            raise InvalidRequestError(f"load() has no option {name!r}", hint=hint)
+            raise InvalidRequestError(f"{name!r} is no option of loading", hint=hint)
         if name in _CONFIG_SWITCHES and not isinstance(value, (bool, type(None))):
             raise InvalidRequestError(f"{name}={shown(value)} is neither True nor False")
     check_numbers({**dict.fromkeys(names), **config}, _CONFIG_NUMBERS)
     return {name: value for name, value in config.items() if value is not None}
+
+
+def _ended(completion: NativeCompletion, request: NativeRequest) -> NativeCompletion:
+    """The completion with "length" for its ``finish_reason`` where it was cut: the server tells the tokens alone."""
+    most, used = request.max_output_tokens, completion.usage
+    if most is None or used is None or used.completion_tokens is None or used.completion_tokens < most:
+        return completion
+    if completion.reasoning and not completion.text.strip():
+        warn(
+            f"the answer is empty: reasoning took all of max_output_tokens={most}; raise it, or give reasoning='off'",
+            EmptyAnswerWarning,
+        )
+    return dataclasses.replace(completion, finish_reason="length")
 
 
 def _fits(loaded: Mapping[str, Any], config: Mapping[str, Any]) -> bool:
@@ -360,7 +351,7 @@ def _fits(loaded: Mapping[str, Any], config: Mapping[str, Any]) -> bool:
 
 
 _CHAT_TAKES = ("stop", "seed", "logit_bias", "frequency_penalty", "draft_model", "ttl", "response_format")
-_ELSEWHERE = {
+ELSEWHERE = {
     **dict.fromkeys(_CHAT_TAKES, "lm.chat() takes it: /v1/chat/completions"),
     **dict.fromkeys(("tools", "tool_choice"), "lm.chat() takes it: /v1/chat/completions; here are integrations="),
     "messages": "lm.chat() takes messages: /v1/chat/completions; here the server keeps them (previous_response_id=)",

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any, Callable, Sequence
 
 from ._exceptions import InvalidRequestError, ProtocolError
 from ._images import Image
-from ._native import _ELSEWHERE, Native, NativeStream
+from ._native import ELSEWHERE, Native
+from ._native_stream import NativeStream
 from ._native_types import NativeCompletion, NativeRequest, TurnOptions
 from ._requests import check_name, override
 
@@ -43,7 +44,7 @@ class NativeConversation:
         self.response_id = response_id
         limits = {name: value for name, value in options.items() if name in ("timeout", "deadline")}
         given = {name: value for name, value in _checked(options).items() if name not in limits}
-        request = override(NativeRequest("", system_prompt=system_prompt), _ELSEWHERE, **given)
+        request = override(NativeRequest("", system_prompt=system_prompt), ELSEWHERE, **given)
         # As they were checked: what could be read only once was read now.
         self._options: dict[str, Any] = {**limits, **{name: getattr(request, name) for name in given}}
 

@@ -76,8 +76,7 @@ class EphemeralMCP:
             raise InvalidRequestError("EphemeralMCP: headers is no mapping of names to texts")
 
     def __repr__(self) -> str:
-        url = urlsplit(self.server_url)
-        where = f"{url.scheme}://{url.netloc.rpartition('@')[2]}{url.path}"
+        where = without_secrets(self.server_url)
         return f"EphemeralMCP({self.server_label!r}, {where!r}, allowed_tools={self.allowed_tools!r})"
 
     def as_dict(self) -> dict[str, Any]:
@@ -140,7 +139,11 @@ class NativeRequest:
             check_name(name, getattr(self, name))
         check_extra(self.extra)
         if not isinstance(self.input, str):
-            items = all_of("input", self.input, Mapping)
+            try:
+                items = all_of("input", self.input, Mapping)
+            except InvalidRequestError as error:
+                error.hint = "Give the user's text; lm.chat() takes messages: /v1/chat/completions"
+                raise
             if not items:
                 raise InvalidRequestError("input is empty", hint="Give the user's text, or a list of items")
             object.__setattr__(self, "input", items)
@@ -159,6 +162,10 @@ class NativeRequest:
             if isinstance(each, str):
                 check_given("integrations", each)
         object.__setattr__(self, "integrations", given)
+
+
+#: What ``native.chat`` takes.
+NativeInput = Union[str, Sequence[Mapping[str, Any]], NativeRequest]
 
 
 class TurnOptions(TypedDict, total=False):
@@ -245,8 +252,8 @@ class NativeCompletion(Completion):
     """A whole reply of ``/api/v1/chat``, or as much of it as came.
 
     ``text`` joins its messages, and ``reasoning`` what was thought. ``tool_calls`` is empty, because LM Studio has made
-    the calls itself; they are in ``output``. The server tells no ``finish_reason``: it is "cancelled" after
-    ``close()``, else None.
+    the calls itself; they are in ``output``. The server tells no ``finish_reason``: it is "length" where all of
+    ``max_output_tokens`` was used, "cancelled" after ``close()``, else None.
     """
 
     #: The items of the reply in order.
@@ -280,6 +287,14 @@ class LoadedModel:
 def _names(what: str, tools: Any) -> tuple[str, ...] | None:
     """The names of tools; raises InvalidRequestError. A tuple, because an iterator could be read once only."""
     return None if tools is None else all_of(f"{what}: allowed_tools", tools, str)
+
+
+def without_secrets(text: str) -> str:
+    """``text`` without what a URL may hold of secrets: userinfo, query and fragment."""
+    if "://" not in text:
+        return text
+    url = urlsplit(text)
+    return f"{url.scheme}://{url.netloc.rpartition('@')[2]}{url.path}"
 
 
 def _is_http(url: object) -> bool:

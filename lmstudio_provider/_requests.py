@@ -52,7 +52,9 @@ def check_name(what: str, value: object) -> None:
 
 def check_given(what: str, value: object) -> None:
     """Raise InvalidRequestError for anything but a text that is not blank."""
-    check_name(what, "" if value is None else value)
+    check_name(what, value)
+    if value is None:
+        raise InvalidRequestError(f"{what}=None is no name")
 
 
 def check_extra(extra: object) -> None:

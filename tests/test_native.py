@@ -16,6 +16,7 @@ from raw import stream_of
 from lmstudio_provider import (
     AuthenticationError,
     ContextLengthError,
+    EmptyAnswerWarning,
     EndpointNotFoundError,
     EphemeralMCP,
     InvalidRequestError,
@@ -23,6 +24,7 @@ from lmstudio_provider import (
     Limits,
     LMStudioProvider,
     MemoryUsage,
+    Message,
     ModelLoadError,
     ModelNotFoundError,
     NativeRequest,
@@ -485,3 +487,42 @@ def test_a_connection_that_is_reset_is_an_interruption(raw_server, provider_of):
     stream = provider_of(raw_server(stream_of(delta("Hi")), reset)).native.stream("Hi", model="m")
     with pytest.raises(StreamInterruptedError):
         list(stream)
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_an_answer_that_used_up_its_tokens_ended_for_that(simulator, provider_of, stream):
+    lm = provider_of(simulator.url)
+
+    def ask(**options):
+        if not stream:
+            return lm.native.chat("Hi", **options)
+        reply = lm.native.stream("Hi", **options)
+        list(reply)
+        return reply.completion
+
+    assert ask(max_output_tokens=2).finish_reason == "length"
+    assert ask(max_output_tokens=1000).finish_reason is None
+    with pytest.warns(EmptyAnswerWarning, match="max_output_tokens=3.*reasoning='off'"):
+        assert ask(max_output_tokens=3, reasoning="high").text == ""
+
+
+def test_thoughts_that_were_left_in_the_answer_are_told_apart():
+    with SimulatedLMStudio(["m"], ["<think>Hm, well.</think>\n\nYes it is."]) as server:
+        with LMStudioProvider(server.url) as provider:
+            stream = provider.native.stream("Hi")
+            assert "".join(stream.text()) == stream.completion.text == "Yes it is."
+            assert stream.completion.reasoning == provider.native.chat("Hi").reasoning == "Hm, well."
+
+
+def test_messages_are_told_where_they_can_go(lm):
+    with pytest.raises(InvalidRequestError, match=r"lm\.chat\(\) takes messages"):
+        lm.native.chat([Message.user("Hi")])
+
+
+def test_nothing_of_a_server_with_its_arguments_in_the_wrong_order_is_shown():
+    with pytest.raises(InvalidRequestError) as caught:
+        EphemeralMCP("https://user:s3cret@example.com/?key=s3cret", "docs")
+    assert "s3cret" not in repr(caught.value)
+    with pytest.raises(InvalidRequestError) as caught:
+        EphemeralMCP("docs", "https://example.com", {"Authorization": "Bearer s3cret"})
+    assert "s3cret" not in repr(caught.value)

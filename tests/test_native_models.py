@@ -91,7 +91,7 @@ def sent(httpserver):
 @pytest.mark.parametrize(
     ("config", "words"),
     [
-        ({"model": None}, "model=''"),
+        ({"model": None}, "model="),
         ({"model": 7}, "model=7"),
         ({"context_length": 0}, "context_length=0"),
         ({"context_length": 1.5}, "context_length=1.5"),
@@ -134,6 +134,12 @@ def test_an_old_server_has_none_of_it():
 def test_a_model_that_cannot_be_had_is_told_by_its_meaning(lm, name, model, error):
     with pytest.raises(error):
         getattr(lm.native, name)(model)
+
+
+def test_an_instance_of_the_list_can_be_unloaded(server, lm):
+    ((instance,),) = [model.instances for model in lm.native.models() if model.loaded]
+    lm.native.unload(instance)
+    assert ids(server) == []
 
 
 def test_an_instance_that_is_not_there_cannot_be_unloaded(lm):
@@ -238,6 +244,59 @@ def test_a_deadline_counts_while_another_thread_loads(lm, slow, in_background):
 # Loaded for a while
 
 
+def test_what_is_there_need_not_wait_for_what_another_thread_loads(server, lm, slow, in_background):
+    begun, go_on = slow
+    loading = in_background(lm.native.ensure_loaded, "m")
+    assert begun.wait(LONG)
+    assert lm.native.ensure_loaded("n").instance_id == "n"
+    with lm.native.loaded("n") as instance:
+        assert instance.instance_id == "n"
+    assert not loading.done()
+    go_on.set()
+
+
+def test_an_instance_that_is_not_there_is_not_taken_for_the_model(server, lm):
+    for call in (lm.native.ensure_loaded, lambda name: lm.native.loaded(name).__enter__()):
+        with pytest.raises(ModelNotFoundError, match="n:77"):
+            call("n:77")
+    assert ids(server) == ["n"]
+
+
+def test_what_cannot_be_had_for_a_block_is_told_with_those_that_may_have_been_meant(lm):
+    with pytest.raises(ModelNotFoundError) as caught:
+        lm.native.loaded("too-larg").__enter__()
+    assert caught.value.near == ("too-large",)
+
+
+def test_threads_share_a_model_and_the_last_one_unloads_it(server, lm, in_background):
+    inside, leave = threading.Barrier(3), threading.Event()
+
+    def use():
+        with lm.native.loaded("m") as instance:
+            inside.wait(LONG)
+            leave.wait(LONG)
+            return lm.complete("Hi", model=instance.instance_id).model
+
+    using = [in_background(use) for _ in range(2)]
+    inside.wait(LONG)
+    assert ids(server) == ["n", "m"]
+    leave.set()
+    assert [each.result(LONG) for each in using] == ["m", "m"]
+    assert ids(server) == ["n"]
+
+
+def test_unloading_waits_no_longer_than_the_timeout(httpserver, provider, sample):
+    listed = {"models": [{"type": "llm", "key": "m", "loaded_instances": []}]}
+    httpserver.expect_request(MODELS).respond_with_json(listed)
+    httpserver.expect_request(LOAD).respond_with_data(sample("v1_model_load.json"))
+    go_on = threading.Event()
+    httpserver.expect_request(UNLOAD).respond_with_handler(lambda request: go_on.wait(LONG) and None)
+    with pytest.raises(RequestTimeoutError, match="models/unload"):
+        with provider.native.loaded("m", timeout=0.2):
+            pass
+    go_on.set()
+
+
 def test_what_was_loaded_for_a_block_is_unloaded_after_it(server, lm):
     with lm.native.loaded("m", context_length=16) as got:
         assert ids(server) == ["n", got.instance_id]
@@ -275,7 +334,7 @@ def test_what_cannot_be_loaded_raises_and_unloads_nothing(server, lm):
     with pytest.raises(ModelLoadError):
         with lm.native.loaded("too-large"):
             pass
-    assert [each["path"] for each in server.requests] == [MODELS, LOAD]
+    assert [each["path"] for each in server.requests] == [MODELS, MODELS, LOAD]
 
 
 def test_no_server_is_told_by_the_first_call(closed_port):
@@ -461,8 +520,12 @@ def test_ctrl_c_unloads(server, slow, when):
         running.send_signal(signal.SIGINT)
         if when == "loading":
             go_on.set()
-        assert "KeyboardInterrupt" in running.communicate(timeout=LONG)[1]
-    assert [each["path"] for each in server.requests] == [MODELS, LOAD, UNLOAD]
+        told = running.communicate(timeout=LONG)[1]
+        assert "KeyboardInterrupt" in told
+        assert ("RuntimeWarning: the model is still being loaded; when it is, it will be unloaded" in told) is (
+            when == "loading"
+        )
+    assert [each["path"] for each in server.requests][-2:] == [LOAD, UNLOAD]
     assert ids(server) == ["n"]
 
 
@@ -472,7 +535,7 @@ def test_ctrl_c_unloads(server, slow, when):
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        ((None,), "model=''"),
+        ((None,), "model="),
         ((7,), "model=7"),
         (("https://a/b", ""), "quantization=''"),
         (("a/b", "Q4_K_M"), "goes with the URL"),
@@ -580,3 +643,41 @@ def test_a_download_is_taken_up_again_by_the_settings(server, lm, monkeypatch):
     job_id = lm.native.download("new/model").job_id
     monkeypatch.setenv("LM_STUDIO_URL", server.url)
     assert Download.resume(job_id).wait(poll=0.001).status == "completed"
+
+
+@pytest.mark.parametrize("status", ["paused", "failed", "downloading"])
+def test_what_to_do_next_names_the_job_and_the_provider(server, lm, status):
+    job = lm.native.download("a/b")
+    server.jobs[job.job_id].status = status
+    server.jobs[job.job_id].total_size_bytes = 2**40
+    with pytest.raises((DownloadError, RequestTimeoutError)) as caught:
+        job.wait(poll=60, deadline=0.03)
+    assert (f"Download.resume('{job.job_id}', lm).wait()" in str(caught.value)) is (status != "failed")
+
+
+def test_a_server_that_goes_away_leaves_what_is_needed_to_watch_again(lm, server):
+    job = lm.native.download("a/b")
+    server.__exit__(None, None, None)
+    with pytest.raises(ServerUnavailableError) as caught:
+        job.wait()
+    assert f"Download.resume('{job.job_id}', lm)" in caught.value.hint
+    assert caught.value.progress.status == "downloading"
+    server.__enter__()
+
+
+def test_a_model_that_cannot_be_downloaded_is_told_with_what_a_name_is(lm):
+    with pytest.raises(ModelNotFoundError) as caught:
+        lm.native.download("no-such-model")
+    assert "catalog" in caught.value.hint
+
+
+def test_secrets_of_a_url_are_not_shown(httpserver, provider):
+    url = "https://user:pass%21word@example.com/owner/repository?token=abcdefgh"
+    said = {"error": f"Cannot fetch {url} (pass!word)"}
+    httpserver.expect_ordered_request(DOWNLOAD).respond_with_json({"status": "downloading", "job_id": "j"})
+    httpserver.expect_ordered_request(DOWNLOAD).respond_with_json(said, 500)
+    assert repr(provider.native.download(url)) == "<Download j https://example.com/owner/repository downloading>"
+    with pytest.raises(ServerError) as caught:
+        provider.native.download(url)
+    for secret in ("pass%21word", "pass!word", "abcdefgh"):
+        assert secret not in f"{caught.value!r} {caught.value.body}"

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from typing import Any, Iterator, Mapping
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 
 from .._exceptions import ProtocolError
 from .._messages import to_json
@@ -20,9 +21,11 @@ from .._native_types import (
     ReasoningItem,
     ToolCallItem,
     UnknownItem,
+    without_secrets,
 )
 from .._types import Call, Stats, Usage
-from .json_text import count, member, number, shown, text_or_none
+from .assembly import split_think
+from .json_text import count, member, number, text_or_none
 
 _FIELDS = (
     "system_prompt", "reasoning", "context_length", "previous_response_id", "temperature", "top_p", "top_k", "min_p",
@@ -54,14 +57,21 @@ def _secrets(integrations: Any) -> Iterator[str]:
     """What of the integrations must never be shown: a server may repeat what it was sent, quoted as JSON or not."""
     for each in integrations if isinstance(integrations, list) else ():
         if isinstance(each, Mapping):
-            headers, url = each.get("headers"), str(each.get("server_url") or "")
+            headers = each.get("headers")
             values = [str(value) for value in headers.values()] if isinstance(headers, Mapping) else []
-            query, user = url.partition("?")[2], url.partition("//")[2].rpartition("@")[0]
-            parts = [user.partition(":")[2], *(field.partition("=")[2] for field in query.split("&"))]
-            for secret in filter(None, [*values, *(value.rpartition(" ")[2] for value in values), query, user, *parts]):
+            values += [value.rpartition(" ")[2] for value in values]
+            for secret in filter(None, [*values, *_secrets_of(str(each.get("server_url") or ""))]):
                 yield from dict.fromkeys(
                     [secret, json.dumps(secret)[1:-1], json.dumps(secret, ensure_ascii=False)[1:-1]]
                 )
+
+
+def _secrets_of(url: str) -> list[str]:
+    """What a URL may hold of secrets, whole and in its parts, as written and decoded."""
+    url, _, fragment = url.partition("#")
+    query, user = url.partition("?")[2], url.partition("//")[2].rpartition("@")[0]
+    found = [user, user.partition(":")[2], query, fragment, *(each.partition("=")[2] for each in query.split("&"))]
+    return [*found, *map(unquote, found)]
 
 
 def chat_reply(value: Any, call: Call, duration_s: float) -> NativeCompletion:
@@ -92,12 +102,16 @@ def completion(
     first = number(stats.get("time_to_first_token_seconds"))
     first = first_s if first is None else first
     load_s = number(stats.get("model_load_time_seconds"))
+    reasoning = "".join(item.content for item in output if isinstance(item, ReasoningItem))
+    said = "".join(item.content for item in output if isinstance(item, MessageItem))
+    # Where LM Studio did not recognise it, it is left in the answer (bug-tracker 803, 2147).
+    text, thought = split_think(said, unopened=not reasoning)
     return NativeCompletion(
-        text="".join(item.content for item in output if isinstance(item, MessageItem)),
+        text=text,
         model=text_or_none(told.get("model_instance_id")) or model or call.model,
         requested_model=call.model,
         finish_reason=finish_reason,
-        reasoning="".join(item.content for item in output if isinstance(item, ReasoningItem)),
+        reasoning=reasoning + thought,
         usage=_usage(stats),
         stats=Stats(
             tokens_per_second=number(stats.get("tokens_per_second")),
@@ -184,7 +198,8 @@ def download_call(model: str, quantization: str | None) -> Call:
     body = {"model": model}
     if quantization is not None:
         body["quantization"] = quantization
-    return _post("/api/v1/models/download", body, model)
+    call = _post("/api/v1/models/download", body, without_secrets(model))
+    return dataclasses.replace(call, secrets=tuple(filter(None, _secrets_of(model) if "://" in model else ())))
 
 
 def status_call(job_id: str) -> Call:
@@ -199,7 +214,8 @@ def download_reply(value: Any) -> Mapping[str, Any]:
     """How far a download is, of either reply: ``status`` is one of five; raises ProtocolError."""
     status = member(value, "status", str, "the reply")
     if status not in _STATUSES:
-        raise ProtocolError(f"a download has the unknown status {shown(status)}", sent=True)
+        hint = "This version of LM Studio may be newer than this package: see its own list of downloads"
+        raise ProtocolError(f"a download has the unknown status {status[:100]!r}", hint=hint, sent=True)
     if status in ("downloading", "paused"):  # what goes on has to be asked for again
         member(value, "job_id", str, "the reply")
     found: Mapping[str, Any] = value

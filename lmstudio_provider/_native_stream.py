@@ -1,0 +1,64 @@
+"""A streamed reply of LM Studio's own API, as its caller sees it."""
+
+from __future__ import annotations
+
+from typing import Any, Callable, Iterator
+
+from . import events
+from ._callbacks import Callback
+from ._exceptions import InvalidRequestError, shown
+from ._native_types import NativeCompletion
+from ._stream import BaseStream
+from ._wire.assembly import ThinkSplitter
+
+
+class NativeStream(BaseStream[events.Event, NativeCompletion]):
+    """Iterates over the typed events of a reply, as they come.
+
+    ``completion`` is the whole reply once it is over; closing it is as that of a Stream. What an ``error`` event
+    reports is raised when the stream has been read to its end; ``partial`` is what there is of the reply.
+    """
+
+    def __init__(self, *parts: Any, on_progress: Callable[[str, float], object] | None = None) -> None:
+        super().__init__(*parts)
+        self._notices = Notices(on_progress)
+
+    def __next__(self) -> events.Event:
+        try:
+            event = super().__next__()
+        except StopIteration:
+            self._notices.warn()
+            raise
+        self._notices(event)
+        return event
+
+    def text(self) -> Iterator[str]:
+        """Iterate over the texts of the answer alone, without thoughts that the server left in it."""
+        splitter = ThinkSplitter()
+        for event in self:
+            answer, _ = splitter.feed(event.content) if isinstance(event, events.MessageDelta) else ("", "")
+            if answer:
+                yield answer
+        held, _ = splitter.feed("", end=True)
+        if held:
+            yield held
+
+
+class Notices:
+    """Calls ``on_progress(stage, fraction)`` where an event tells of progress, and that is new."""
+
+    def __init__(self, function: Callable[[str, float], object] | None) -> None:
+        if function is not None and not callable(function):
+            raise InvalidRequestError(f"on_progress={shown(function)} cannot be called")
+        call = None if function is None else lambda stage: function(*stage)
+        self._callback: Callback[tuple[str, float]] = Callback("on_progress", call)
+        self._last: tuple[str, float] | None = None
+        self.warn = self._callback.warn
+
+    def __call__(self, event: events.Event) -> None:
+        stage, _, step = event.type.partition(".")
+        if stage in ("model_load", "prompt_processing") and step in ("start", "progress", "end"):
+            now = (stage, getattr(event, "progress", 0.0 if step == "start" else 1.0))
+            if now != self._last:
+                self._last = now
+                self._callback(now)
