@@ -107,6 +107,9 @@ def test_a_choice_of_no_tool_of_the_request_is_refused():
         {"role": "assistant", "tool_calls": [{"id": "1"}]},
         {"role": "tool", "content": "noon"},
         {"role": "system", "content": [{"type": "image_url", "image_url": {"url": PIXEL}}]},
+        {"role": "system", "content": 7},
+        {"role": "developer", "content": ["Be brief."]},
+        {"role": "system", "content": {"type": "text", "text": "Be brief."}},
     ],
 )
 def test_what_is_no_message_is_refused(message):

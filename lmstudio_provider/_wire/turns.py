@@ -36,12 +36,13 @@ def turns(request: ChatRequest) -> tuple[str | None, list[Message]]:
     Raises InvalidRequestError for what is no message.
     """
     system, others = [], []
-    for message in plain_messages(request):
-        if message["role"] in ("system", "developer"):
-            system.append(text_of(message["content"]))
+    for plain in plain_messages(request):
+        message = Message.from_dict({**plain, "role": "system"} if plain["role"] == "developer" else plain)
+        if message.role == "system":
+            system.append(text_of(message.content))
             continue
-        others.append(Message.from_dict(message))
-        if message["role"] == "tool" and not message.get("tool_call_id"):
+        others.append(message)
+        if message.role == "tool" and not message.tool_call_id:
             raise InvalidRequestError("the result of a tool answers no call: it has no tool_call_id")
     return "\n\n".join(filter(None, system)) or None, others
 
