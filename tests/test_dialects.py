@@ -221,6 +221,15 @@ def test_the_fields_of_a_request_are_kept(httpserver, provider, sample):
     assert (body["previous_response_id"], body["store"], body["temperature"]) == ("resp_1", False, 0)
 
 
+@pytest.mark.parametrize(("name", "path"), PATHS)
+def test_a_model_in_extra_is_sent_as_it_is_and_the_one_that_was_asked_for_is_kept(
+    httpserver, provider, sample, name, path
+):
+    answer(httpserver, path, sample(WHOLE[path]))
+    completion = getattr(provider, name)("Hi", model="m", extra={"model": 7})
+    assert (sent(httpserver)[0]["model"], completion.requested_model) == (7, "m")
+
+
 # What comes back
 
 

@@ -25,9 +25,9 @@ def refuse_others(request: ChatRequest, path: str, taken: Collection[str]) -> No
 def call_of(path: str, body: dict[str, Any], request: ChatRequest, stream: bool, tools: list[dict[str, Any]]) -> Call:
     """The call with the values of ``body`` that are not None, and what all requests have."""
     body.update(temperature=request.temperature, top_p=request.top_p, stream=stream)
-    body = {name: value for name, value in body.items() if value is not None}
-    body.update(request.extra)
-    return Call("POST", path, to_json(body, "the request").encode("ascii"), body["model"], tool_names(tools))
+    sent = {name: value for name, value in body.items() if value is not None}
+    sent.update(request.extra)
+    return Call("POST", path, to_json(sent, "the request").encode("ascii"), body["model"], tool_names(tools))
 
 
 def turns(request: ChatRequest) -> tuple[str | None, list[Message]]:
