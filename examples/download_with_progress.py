@@ -38,7 +38,7 @@ def main() -> None:
             job.wait(show, poll=0.5)
         except (ProviderError, KeyboardInterrupt) as error:
             print()
-            sys.exit(f"{error or 'Stopped.'}\nWatch it again with --resume {job.job_id}")
+            sys.exit(f"{str(error) or 'Stopped.'}\nWatch it again with --resume {job.job_id}")
         print("\nDone.")
 
 

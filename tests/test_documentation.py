@@ -2,6 +2,7 @@
 
 import os
 import re
+import runpy
 import subprocess
 import sys
 import textwrap
@@ -9,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from lmstudio_provider import Download
 from lmstudio_provider.simulator import SimulatedLMStudio, SimulatedOllama
 
 ROOT = Path(__file__).parent.parent
@@ -90,3 +92,16 @@ def test_the_example_of_downloading_shows_how_far_it_is_and_takes_up_a_job():
         assert "completed: 4.2 of 4.2 MB" in shown
         shown = run(ROOT / "examples" / "download_with_progress.py", "qwen/qwen3-4b", url=server.url)
         assert shown == "It is there already.\n"
+
+
+def test_the_example_of_downloading_says_how_to_go_on_where_it_is_stopped(monkeypatch, simulator):
+    def stop(*arguments, **options):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Download, "wait", stop)
+    monkeypatch.setattr(sys, "argv", ["download_with_progress.py", "qwen/qwen3-4b"])
+    monkeypatch.setenv("LM_STUDIO_URL", simulator.url)
+    with pytest.raises(SystemExit) as caught:
+        runpy.run_path(str(ROOT / "examples" / "download_with_progress.py"), run_name="__main__")
+    (job,) = simulator.jobs
+    assert caught.value.code == f"Stopped.\nWatch it again with --resume {job}"
