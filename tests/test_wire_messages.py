@@ -398,6 +398,21 @@ def test_the_input_of_a_call_comes_in_pieces_or_at_once(given, pieces, arguments
     assert [(call.id, call.arguments) for call in stream.finish()[-1].tool_calls] == [("1", arguments)]
 
 
+def test_the_end_of_a_call_ends_no_other_that_has_begun():
+    stream = new_stream()
+    first, second = ({"type": "tool_use", "id": id_, "name": "now", "input": {}} for id_ in "12")
+    fed(
+        stream,
+        begun(first),
+        begun(second, 1),
+        stopped(),
+        delta("input_json_delta", '{"a":1}', 1),
+        stopped(1),
+        ended("tool_use"),
+    )
+    assert [(call.id, call.arguments) for call in stream.finish()[-1].tool_calls] == [("1", {}), ("2", {"a": 1})]
+
+
 def test_unknown_events_blocks_and_pieces_are_passed_over():
     stream = new_stream()
     block = {"type": "server_tool_use", "id": "1", "name": "search", "input": {}}

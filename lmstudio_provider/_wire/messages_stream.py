@@ -40,17 +40,22 @@ class MessagesStream(TypedStream):
                 self._begun[index] = None
                 self._tools.add([{"index": index, "function": {"arguments": delta["partial_json"]}}])
             return block_texts(delta)
-        elif kind in ("content_block_stop", "message_delta"):
-            for begun, arguments in self._begun.items():
-                self._tools.add([{"index": begun, "function": {"arguments": arguments}}])
-                self._begun[begun] = None
-            if kind == "message_delta":
-                delta = member(value, "delta", dict, "an event of the stream")
-                self._finish_reason = finish_reason(delta.get("stop_reason")) or self._finish_reason
-                self._count(value.get("usage"), "input_tokens", "output_tokens")
+        elif kind == "content_block_stop":
+            self._end_call(index)
+        elif kind == "message_delta":
+            for begun in list(self._begun):
+                self._end_call(begun)
+            delta = member(value, "delta", dict, "an event of the stream")
+            self._finish_reason = finish_reason(delta.get("stop_reason")) or self._finish_reason
+            self._count(value.get("usage"), "input_tokens", "output_tokens")
         elif kind == "message_stop":
             self.done = True
         return "", ""
+
+    def _end_call(self, index: str) -> None:
+        arguments = self._begun.pop(index, None)
+        if arguments is not None:
+            self._tools.add([{"index": index, "function": {"arguments": arguments}}])
 
     def _count(self, usage: object, *names: str) -> None:
         told = usage if isinstance(usage, dict) else {}
