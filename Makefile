@@ -59,7 +59,7 @@ $(VENV)/.integration: $(VENV)/.test
 	$(BIN)/python -m pip install --disable-pip-version-check -e ".[integration]"
 	@touch $@
 
-$(BIN)/llama-server: $(VENV)/.integration tests/integration/build_llama_server.py
+$(BIN)/llama-server: tests/integration/build_llama_server.py | $(VENV)/.integration
 	@echo "Compiling llama-server, for some minutes"
 	$(BIN)/python tests/integration/build_llama_server.py $@
 
