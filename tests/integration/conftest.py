@@ -110,6 +110,7 @@ def llama_server(tiny_gguf) -> Iterator[str]:
     """The URL of llama.cpp's own server, which speaks more dialects than the one in Python."""
     program = os.environ.get("LLAMA_SERVER") or shutil.which("llama-server")
     if program is None:
-        pytest.skip("no llama-server on the PATH, and none in $LLAMA_SERVER; llama_cpp.server has neither endpoint")
+        leave = pytest.fail if os.environ.get("INTEGRATION") == "required" else pytest.skip
+        leave("no llama-server on the PATH, and none in $LLAMA_SERVER; llama_cpp.server has neither endpoint")
     with serving(tiny_gguf, program=[program, "--alias", "tiny", "--ctx-size", CONTEXT, "--threads", "1"]) as url:
         yield url
