@@ -82,7 +82,7 @@ def test_a_call_whose_arguments_are_no_object_is_refused_by_name(arguments):
         body_of(Message.user("When?"), Message.assistant("", [call]), Message.tool(call, "noon"))
 
 
-@pytest.mark.parametrize("url", ["http://localhost/a.png", "data:image/png,abc", "a.png"])
+@pytest.mark.parametrize("url", ["http://localhost/a.png", "data:image/png,abc", "image/png;base64,abc"])
 def test_an_image_that_is_no_base64_is_refused(url):
     with pytest.raises(InvalidRequestError, match="base64"):
         body_of(Message("user", [{"type": "image_url", "image_url": {"url": url}}]))
@@ -233,7 +233,12 @@ def test_a_reply_has_text_and_calls(sample):
 
 
 def test_thinking_is_reasoning_and_unknown_blocks_are_passed_over():
-    blocks = [{"type": "thinking", "thinking": "Hm."}, {"type": "redacted_thinking", "data": "x"}, text("A"), text("B")]
+    blocks = [
+        {"type": "thinking", "thinking": "Hm."},
+        {"type": "new", "text": "x", "thinking": "y"},
+        text("A"),
+        text("B"),
+    ]
     completion = reply_of({"content": blocks})
     assert (completion.text, completion.reasoning, completion.finish_reason) == ("AB", "Hm.", None)
 
@@ -261,6 +266,11 @@ def test_the_reason_to_stop_is_told_in_the_words_of_chat(reason, finish_reason):
 @pytest.mark.parametrize("usage", [None, {}, [], {"input_tokens": None}, {"output_tokens": "7"}])
 def test_usage_that_is_not_told_is_none(usage):
     assert reply_of({"content": [], "usage": usage}).usage is None
+
+
+@pytest.mark.parametrize(("usage", "told"), [({"input_tokens": 9}, Usage(9)), ({"output_tokens": 7}, Usage(None, 7))])
+def test_usage_that_is_told_in_part_has_no_sum(usage, told):
+    assert reply_of({"content": [], "usage": usage}).usage == told
 
 
 def test_calls_without_an_id_get_one_and_names_are_those_that_were_offered():

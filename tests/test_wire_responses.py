@@ -253,6 +253,12 @@ def test_a_reply_that_failed_raises_its_error_with_what_was_generated():
     assert (caught.value.status, caught.value.code, caught.value.sent) == (200, "server_error", True)
 
 
+def test_only_a_reply_that_succeeded_on_the_wire_is_left_to_be_read():
+    value = output(status="failed", error={"message": "The model has crashed."})
+    assert isinstance(find_error(500, {}, b"", value, Asked("asked")), ServerError)
+    assert find_error(200, {}, b"[]", [], Asked("asked")) is None
+
+
 def test_a_reply_that_failed_without_a_reason_is_an_error_all_the_same():
     with pytest.raises(ServerError, match="no reason"):
         reply_of(output(status="failed", error=None))
@@ -275,7 +281,12 @@ def test_a_reply_has_reasoning_text_and_calls(sample):
 
 
 def test_several_messages_and_parts_are_one_text():
-    items = [message("One, ", "two, "), {"type": "mcp_call", "output": "x"}, {"type": "new"}, message("three.")]
+    items = [
+        message("One, ", "two, "),
+        {"type": "mcp_call", "output": "x"},
+        {**message("x"), "type": "new"},
+        message("three."),
+    ]
     completion = reply_of(output(*items, {"type": "mcp_list_tools", "tools": []}))
     assert (completion.text, completion.finish_reason, completion.tool_calls) == ("One, two, three.", "stop", ())
 
@@ -390,6 +401,13 @@ def test_text_that_only_the_failed_response_has_is_kept():
     assert stream.completion().text == "29"
 
 
+def test_a_response_that_holds_an_error_raises_it_whatever_it_is_called():
+    stream = new_stream()
+    with pytest.raises(ServerError, match="the model crashed"):
+        fed(stream, completed(message("29"), error={"code": "x", "message": "The model has crashed."}))
+    assert stream.completion().text == "29"
+
+
 OVERFLOW = "The number of tokens to keep from the initial prompt is greater (n_keep: 13055>= n_ctx: 4096)."
 
 
@@ -473,6 +491,30 @@ def test_text_that_comes_whole_is_neither_lost_nor_doubled(first, came):
     assert "".join(chunk.delta for chunk in chunks) == stream.completion().text == "Hello"
 
 
+@pytest.mark.parametrize("event", ONLY_WHOLE)
+def test_each_of_the_events_that_have_a_text_whole_is_enough(event):
+    stream = new_stream()
+    chunks = fed(stream, delta("Hel"), event)
+    assert [chunk.delta for chunk in chunks] == ["Hel", "lo"]
+
+
+def test_the_parts_of_an_item_are_told_apart():
+    stream = new_stream()
+    chunks = fed(
+        stream,
+        delta("One ", content_index=0),
+        delta("tw", content_index=1),
+        added(message("One ", "two"), 0, "done"),
+    )
+    assert [chunk.delta for chunk in chunks] == ["One ", "tw", "o"]
+
+
+def test_the_rest_of_a_text_that_only_the_end_tells_is_not_lost_beside_reasoning():
+    stream = new_stream()
+    fed(stream, delta("Hm.", kind="reasoning_text"), delta("Hel", 1), completed(reasoning("Hm."), message("Hello")))
+    assert (stream.completion().text, stream.completion().reasoning) == ("Hello", "Hm.")
+
+
 def test_reasoning_that_only_the_end_tells_is_not_lost():
     stream = new_stream()
     chunks = fed(stream, delta("29", output_index=1), completed(reasoning("Primes."), message("29")))
@@ -488,7 +530,7 @@ def test_a_message_that_only_the_end_tells_is_not_lost_beside_one_that_came():
 @pytest.mark.parametrize("came", ["\n\nHello. ", "lo."])
 def test_a_text_that_is_another_at_the_end_is_not_doubled(came):
     stream = new_stream()
-    fed(stream, delta(came), completed(message("Hello.")))
+    fed(stream, delta(came), added(message("Hello."), 0, "done"), completed(message("Hello.")))
     assert stream.completion().text == came
 
 
@@ -497,10 +539,9 @@ def test_items_are_told_apart_by_their_ids_where_there_is_no_index():
     fed(
         stream,
         {"type": "response.output_text.delta", "item_id": "a", "delta": "One "},
-        {"type": "response.output_text.delta", "item_id": "b", "delta": "two"},
+        {"type": "response.output_text.delta", "item_id": "b", "delta": "tw"},
         {"type": "response.output_item.done", "item": {**message("One "), "id": "a"}},
         {"type": "response.output_item.done", "item": {**message("two"), "id": "b"}},
-        completed(message("One "), message("two")),
     )
     assert stream.completion().text == "One two"
 
@@ -536,6 +577,23 @@ def test_two_calls_are_put_together_from_their_pieces():
     assert stream.completion().finish_reason == "tool_calls"
 
 
+@pytest.mark.parametrize(
+    "events",
+    [
+        [added(function_call("now", ""), 0), arguments('{"a"', 0), arguments(":1}", 0)],
+        [added(function_call("now", ""), 0), arguments('{"a"', 0), arguments('{"a":1}', 0, "done")],
+        [added(function_call("now", ""), 0), added(function_call("now", '{"a":1}'), 0, "done")],
+        [added({**function_call("", ""), "name": None}, 0), {**arguments('{"a":1}', 0, "done"), "name": "now"}],
+    ],
+)
+def test_a_call_is_kept_as_far_as_it_came_where_the_stream_breaks(events):
+    stream = new_stream()
+    fed(stream, *events)
+    with pytest.raises(StreamInterruptedError):
+        stream.finish()
+    assert stream.completion().tool_calls == (ToolCall("call_1", "now", raw_arguments='{"a":1}'),)
+
+
 def test_calls_that_only_the_end_tells_are_not_lost():
     stream = new_stream()
     fed(stream, completed(function_call("now", "{}")))
@@ -551,6 +609,8 @@ def test_what_a_server_calls_by_itself_is_passed_over():
         {"type": "response.mcp_call_arguments.delta", "output_index": 0, "delta": "{}"},
         {"type": "response.mcp_call.completed", "output_index": 0},
         {"type": "keepalive"},
+        {"type": "response.content_part.done", "output_index": 1, "part": {"type": "refusal", "text": "No"}},
+        {"type": "response.content_part.done", "output_index": 1},
         delta("Hi", output_index=1),
         completed(item, message("Hi")),
     )
