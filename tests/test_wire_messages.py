@@ -423,6 +423,12 @@ def test_the_end_of_a_call_ends_no_other_that_has_begun():
     assert [(call.id, call.arguments) for call in stream.finish()[-1].tool_calls] == [("1", {}), ("2", {"a": 1})]
 
 
+def test_a_reason_to_stop_is_kept_where_more_is_counted_after_it():
+    stream = new_stream()
+    fed(stream, delta("text_delta", "Hi"), ended("max_tokens"), ended(None, output_tokens=7))
+    assert (stream.finish()[-1].finish_reason, stream.completion().usage) == ("length", Usage(None, 7))
+
+
 def test_unknown_events_blocks_and_pieces_are_passed_over():
     stream = new_stream()
     block = {"type": "server_tool_use", "id": "1", "name": "search", "input": {}}

@@ -170,13 +170,34 @@ def test_system_messages_become_the_instructions():
 
 
 def test_text_and_images_become_parts_of_the_input():
-    own = {"type": "input_file", "file_id": "f"}
-    parts = [{"type": "text", "text": "What is it?"}, {"type": "image_url", "image_url": {"url": PIXEL}}, own]
+    own = [{"type": "input_file", "text": "f"}, {"type": "text", "text": None}, {"type": "image_url", "image_url": {}}]
+    own.append({"type": "input_image", "image_url": {"url": PIXEL}})
+    parts = [{"type": "text", "text": "What is it?"}, {"type": "image_url", "image_url": {"url": PIXEL}}, *own]
     assert body_of(Message("user", parts))["input"][0]["content"] == [
         {"type": "input_text", "text": "What is it?"},
         {"type": "input_image", "image_url": PIXEL},
-        own,
+        *own,
     ]
+
+
+def test_the_parts_of_a_text_are_joined_where_there_can_be_no_others():
+    parts = [{"type": "text", "text": "Be "}, {"type": "text", "text": "brief."}]
+    body = body_of(
+        Message("system", parts),
+        Message.user("When?"),
+        Message("assistant", parts, tool_calls=[ToolCall("7", "now")]),
+        Message("tool", parts, tool_call_id="7"),
+    )
+    assert body["instructions"] == "Be brief."
+    assert body["input"][1]["content"] == [{"type": "output_text", "text": "Be brief."}]
+    assert body["input"][3]["output"] == "Be brief."
+
+
+@pytest.mark.parametrize("content", [None, ""])
+def test_a_message_without_a_content_has_an_empty_text(content):
+    body = body_of({"role": "system", "content": content}, {"role": "user", "content": content})
+    assert "instructions" not in body
+    assert body["input"][0]["content"] == [{"type": "input_text", "text": ""}]
 
 
 def test_a_conversation_with_tools_becomes_items():
@@ -374,6 +395,10 @@ def completed(*items, step="completed", **more):
 def test_an_event_of_the_wrong_shape_is_a_protocol_error(value):
     with pytest.raises(ProtocolError):
         new_stream().feed(Event("message", json.dumps(value)))
+
+
+def test_the_name_of_an_event_stands_in_for_a_type_that_is_not_told():
+    assert new_stream().feed(Event("response.output_text.delta", '{"delta": "a"}')).delta == "a"
 
 
 def test_indexes_of_any_kind_are_borne():

@@ -49,7 +49,7 @@ def turns(request: ChatRequest) -> tuple[str | None, list[Message]]:
 
 def text_of(content: Any) -> str:
     """The text of a ``content`` that can be nothing else; raises InvalidRequestError."""
-    texts = [content or ""] if isinstance(content, (str, type(None))) else [part.get("text") for part in content]
+    texts = [content] if isinstance(content, str) else [part.get("text") for part in content]
     if not all(isinstance(text, str) for text in texts):
         raise InvalidRequestError("only a user's message can hold more than text")
     return "".join(texts)
@@ -59,8 +59,8 @@ def parts_of(
     content: Any, text: Callable[[str], dict[str, Any]], image: Callable[[str], dict[str, Any]]
 ) -> list[dict[str, Any]]:
     """What ``text`` and ``image`` (of its URL) make of each part; one that is in no form of OpenAI's stays as it is."""
-    if isinstance(content, (str, type(None))):
-        return [text(content or "")]
+    if isinstance(content, str):
+        return [text(content)]
     parts = []
     for part in content:
         source = part.get("image_url")
