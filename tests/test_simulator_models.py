@@ -159,6 +159,13 @@ def test_an_unknown_name_is_answered_by_the_only_model_that_chats(name):
         assert chat(server, name)[0] == 400
 
 
+@pytest.mark.parametrize("ttl", ["60", 0, -1, True, [], 1.5])
+def test_a_ttl_that_is_no_number_of_seconds_is_refused_and_breaks_nothing(server, ttl):
+    assert chat(server, "b", ttl=ttl)[0] == 400
+    assert loaded(server) == []
+    assert chat(server, "b")[0] == 200
+
+
 def test_a_request_without_a_model_loads_none(server, sample):
     assert post(server, CHAT, {"messages": HI}) == (400, json.loads(sample("errors/no_models_loaded.json")))
 

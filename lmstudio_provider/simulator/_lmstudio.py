@@ -161,8 +161,11 @@ class SimulatedLMStudio(StandIn):
         return indented({"object": "list", "data": data, "model": model, "usage": used})
 
     def _take(self, body: Mapping[str, Any], embedding: bool = False) -> Instance:
-        """The instance that answers; raises FailedError where there is none."""
-        return self._state.take(body.get("model"), embedding, body.get("ttl"))[0]
+        """The instance that answers; raises FailedError where there is none, and RefusedError."""
+        ttl_s = body.get("ttl")
+        if ttl_s is not None and (type(ttl_s) is not int or ttl_s < 1):
+            raise refused("'ttl' must be a number of seconds")  # a wording of our own: LM Studio's is not known
+        return self._state.take(body.get("model"), embedding, ttl_s)[0]
 
     def _next(self) -> str:
         return f"simulated{self._state.number():06}"
