@@ -123,3 +123,19 @@ def test_a_prompt_that_is_too_long_is_an_error_of_the_engine(sample, path, promp
     text = json.loads(wanted)["error"]
     name, value = data.decode().rstrip().split("\n")
     assert (name, json.loads(value[6:])) == ("event: error", {"error": {"message": text}, "message": text})
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize(
+    ("path", "prompt"),
+    [
+        (CHAT, {"messages": [{"role": "user", "content": "\ud800"}]}),
+        ("/v1/messages", {"messages": [{"role": "user", "content": "\ud800"}], "max_tokens": 99}),
+        ("/v1/responses", {"input": "\ud800"}),
+        ("/api/v1/chat", {"input": "\ud800"}),
+    ],
+)
+def test_half_a_character_becomes_a_question_mark(path, prompt, stream):
+    with SimulatedLMStudio(["m"]) as server:
+        status, _, data = ask(server, "POST", path, {"model": "m", "stream": stream, **prompt})
+    assert (status, b"?" in data) == (200, True)

@@ -66,7 +66,7 @@ def events(pieces: Iterable[bytes], end: Iterable[bytes]) -> Stream:
 def event(value: object, name: str = "") -> bytes:
     """One frame of an event stream, with a name or without: a text as it is, anything else as JSON."""
     text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-    return (f"event: {name}\n" if name else "").encode() + f"data: {text}\n\n".encode()
+    return (f"event: {name}\n" if name else "").encode() + f"data: {text}\n\n".encode(errors="replace")
 
 
 def typed_events(values: Iterable[Mapping[str, Any]]) -> Stream:
