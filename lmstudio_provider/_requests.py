@@ -102,13 +102,13 @@ class _Options:
             check_name(name, getattr(self, name))
         texts = [self.stop or ""] if isinstance(self.stop, (str, type(None))) else self.stop
         if not isinstance(texts, Sequence) or not all(isinstance(text, str) for text in texts):
-            raise InvalidRequestError(f"stop={self.stop!r} is neither text nor a sequence of texts")
+            raise InvalidRequestError(f"stop={shown(self.stop)} is neither text nor a sequence of texts")
         biases = {} if self.logit_bias is None else self.logit_bias
         if not isinstance(biases, Mapping) or any(
             isinstance(each, bool) or not isinstance(each, (int, float)) or not abs(each) < math.inf
             for each in biases.values()
         ):
-            raise InvalidRequestError(f"logit_bias={self.logit_bias!r} is no mapping of token ids to numbers")
+            raise InvalidRequestError(f"logit_bias={shown(self.logit_bias)} is no mapping of token ids to numbers")
         if self.extra is None:
             object.__setattr__(self, "extra", {})
         check_extra(self.extra)
@@ -194,7 +194,8 @@ class ChatRequest(_Options, _Messages):
                 raise InvalidRequestError(f"messages[{position}] is neither a Message nor a dict with a role")
         object.__setattr__(self, "tools", all_of("tools", self.tools, (Tool, Mapping)))
         if not isinstance(self.tool_choice, (str, type(None))):
-            raise InvalidRequestError(f"tool_choice={self.tool_choice!r} is no text", hint="Give the name of the tool")
+            what = f"tool_choice={shown(self.tool_choice)} is no text"
+            raise InvalidRequestError(what, hint="Give the name of the tool")
         if self.tool_choice == "required" and not self.tools:
             raise InvalidRequestError("tool_choice='required' without tools", hint="Give tools=[...], too")
         structure_of(self.response_format)
@@ -219,7 +220,7 @@ class ResponsesRequest(ChatRequest):
         for name in ("previous_response_id", "reasoning_effort"):
             check_name(name, getattr(self, name))
         if not isinstance(self.store, bool):
-            raise InvalidRequestError(f"store={self.store!r} is neither True nor False")
+            raise InvalidRequestError(f"store={shown(self.store)} is neither True nor False")
 
 
 #: What ``complete``, ``chat``, ``complete_text``, ``stream``, and ``responses`` and ``messages`` take.

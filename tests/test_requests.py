@@ -7,7 +7,15 @@ import math
 
 import pytest
 
-from lmstudio_provider import ChatRequest, CompletionRequest, InvalidRequestError, Message, Tool, ToolCall
+from lmstudio_provider import (
+    ChatRequest,
+    CompletionRequest,
+    InvalidRequestError,
+    Message,
+    ResponsesRequest,
+    Tool,
+    ToolCall,
+)
 from lmstudio_provider._messages import to_json
 from lmstudio_provider._requests import override
 
@@ -44,6 +52,12 @@ JPEG = b"\xff\xd8\xff\xe0" + bytes(8)
 def test_an_option_that_cannot_work_is_refused_by_name(field, bad):
     with pytest.raises(InvalidRequestError, match=rf"^{field}="):
         CompletionRequest("Hi", **{field: bad})
+
+
+@pytest.mark.parametrize("field", ["temperature", "stop", "logit_bias", "tool_choice", "store", "reasoning_effort"])
+def test_a_number_that_python_does_not_write_is_refused_by_name(field):
+    with pytest.raises(InvalidRequestError, match=rf"^{field}=<int>"):
+        ResponsesRequest([Message.user("Hi")], **{field: 10**5000})
 
 
 @pytest.mark.parametrize("name", ["stream", "stream_options"])
