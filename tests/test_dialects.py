@@ -1,6 +1,7 @@
 """The dialects beside chat, as methods of the provider."""
 
 import json
+import pickle
 from dataclasses import dataclass
 
 import pytest
@@ -117,6 +118,7 @@ def test_a_reply_that_failed_keeps_what_was_generated(httpserver):
     assert (caught.value.partial.text, caught.value.partial.provider_id) == ("29", "lm-studio")
     assert caught.value.url == httpserver.url_for(RESPONSES)
     assert token not in caught.value.message + caught.value.body
+    assert token.encode() not in pickle.dumps(caught.value)
     assert [(record.operation, record.status) for record in usage.records] == [("responses", "error")]
 
 

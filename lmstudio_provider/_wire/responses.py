@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from typing import Any, Iterator, Mapping, Sequence
 
@@ -102,7 +103,8 @@ def reply(value: Any, call: Call, duration_s: float) -> Completion:
     completion = completion_of(value, call, duration_s, text, reasoning + thought, tools, usage, finish)
     if failed:
         error = failure(value, json.dumps(value), Asked(call.model))
-        error.partial = completion
+        # Without the raw reply, which has the text of the error again, and in that there may be a secret.
+        error.partial = dataclasses.replace(completion, raw=None)
         raise error
     return completion
 
