@@ -180,6 +180,20 @@ def test_retry_after_is_read_as_seconds_or_date(value, seconds):
     assert retry_after({"Retry-After": value}) == seconds
 
 
+@pytest.mark.parametrize(
+    ("secrets", "said"),
+    [
+        (("Bearer eyJhbGciOi.AAAAAA", "Bearer eyJhbGciOi.BBBBBB"), "Bearer eyJhbGciOi.BBBBBB"),
+        (("Bearer eyJhbGciOi.AAAAAA", "Bearer eyJhbGciOi.BBBBBB"), "Bearer eyJhbGciOi.BBB"),
+        (("abcdef", "abcdefghijkl"), "abcdefghijkl"),
+        (("middle", "before-middle-after"), "before-middle-after"),
+    ],
+)
+def test_no_rest_of_a_secret_is_left_that_has_something_in_common_with_another(secrets, said):
+    for order in (secrets, secrets[::-1]):
+        assert redact(f"refused: {said}", order) == "refused: [hidden]"
+
+
 def test_redact_leaves_other_texts_alone():
     assert redact("**bold** text", (TOKEN,)) == "**bold** text"
 

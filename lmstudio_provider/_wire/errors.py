@@ -226,13 +226,20 @@ def retry_after(headers: Mapping[str, str]) -> float | None:
 
 def redact(text: str, secrets: tuple[str, ...]) -> str:
     """``text`` without the secrets, whole, cut off, or as LM Studio repeats them: ten characters, then asterisks."""
-    for secret in secrets:
-        start = text.find(secret[:10])
+    # The longest first, and of all that may stand at a place the one of which most is there: one secret may be a part
+    # of another, or begin as it does (all JSON web tokens have one beginning), and would leave the rest of it.
+    for begin in (secret[:10] for secret in sorted(secrets, key=len, reverse=True)):
+        start = text.find(begin)
         while start >= 0:
-            same = itertools.takewhile(lambda pair: pair[0] == pair[1], zip(text[start:], secret))
-            text = text[:start] + HIDDEN + text[start + len(list(same)) :]
-            start = text.find(secret[:10], start + len(HIDDEN))
+            text = text[:start] + HIDDEN + text[start + max(_alike(text, start, secret) for secret in secrets) :]
+            start = text.find(begin, start + len(HIDDEN))
     return re.sub(r"(?<!\S)\S*\*{4,}", HIDDEN, text)
+
+
+def _alike(text: str, start: int, secret: str) -> int:
+    """How many characters of ``text`` from ``start`` on are those that ``secret`` begins with."""
+    pairs = zip(secret, text[start : start + len(secret)])
+    return sum(1 for _ in itertools.takewhile(lambda pair: pair[0] == pair[1], pairs))
 
 
 def _excerpt(text: str) -> str:
