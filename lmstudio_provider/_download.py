@@ -77,7 +77,8 @@ class Download:
     def _read(self, told: Mapping[str, Any]) -> None:
         status, total = told["status"], count(told.get("total_size_bytes"))
         completed = count(told.get("downloaded_bytes"))
-        completed = total if status == "completed" and total is not None else completed
+        if status == "completed":  # whose reply may leave out both
+            completed = total or self.progress.total_bytes or completed
         progress = self._meter.update(status, "model", completed, total)
         speed = number(told.get("bytes_per_second")) if status == "downloading" else None
         if speed and speed > 0 and progress.total_bytes is not None:  # the server's own figure is of now

@@ -17,12 +17,21 @@ from ._http_provider import HTTPProvider, as_it_is
 from ._loading import Loading
 from ._model_names import find
 from ._native_stream import NativeStream, Notices
-from ._native_types import LoadedModel, NativeCompletion, NativeInput, NativeOptions, NativeRequest, without_secrets
+from ._native_types import (
+    LoadedModel,
+    NativeCompletion,
+    NativeInput,
+    NativeOptions,
+    NativeRequest,
+    is_http,
+    without_secrets,
+)
 from ._requests import check_given, check_name, check_numbers, override
 from ._session import Plan, Session
 from ._types import UNSET, Call, LoadedInstance, ModelInfo, Progress, Timeout, Timeouts, Unset
 from ._usage import status_of
 from ._wire import models, native
+from ._wire.json_text import text_or_none
 from ._wire.native_stream import NativeAssembly
 
 if TYPE_CHECKING:
@@ -281,6 +290,8 @@ class Native:
         """
         check_given("model", model)
         check_name("quantization", quantization)
+        if "://" in model and not is_http(model):  # not shown: it may hold a secret
+            raise InvalidRequestError("model is no URL of http or https")
         if quantization is not None and "://" not in model:
             raise InvalidRequestError(
                 f"quantization={quantization!r} goes with the URL of a repository alone, and {model!r} is none",
@@ -294,7 +305,7 @@ class Native:
                 "Give a name as LM Studio's catalog has it, such as 'qwen/qwen3-4b', or the URL of a repository"
             )
             raise
-        return Download(self._provider, value.get("job_id"), value, without_secrets(model))
+        return Download(self._provider, text_or_none(value.get("job_id")), value, without_secrets(model))
 
     def download_status(self, job_id: str) -> Progress:
         """How far a download is. Raises JobNotFoundError."""

@@ -66,7 +66,7 @@ class EphemeralMCP:
 
     def __post_init__(self) -> None:
         check_given("EphemeralMCP: server_label", self.server_label)
-        if not _is_http(self.server_url):
+        if not is_http(self.server_url):
             raise InvalidRequestError("EphemeralMCP: server_url is no http or https URL", hint="The label comes first")
         object.__setattr__(self, "allowed_tools", _names("EphemeralMCP", self.allowed_tools))
         headers = {} if self.headers is None else self.headers
@@ -297,7 +297,8 @@ def without_secrets(text: str) -> str:
     return f"{url.scheme}://{url.netloc.rpartition('@')[2]}{url.path}"
 
 
-def _is_http(url: object) -> bool:
+def is_http(url: object) -> bool:
+    """Whether that is an http or https URL."""
     with contextlib.suppress(ValueError):  # such as of half an IPv6 address
         return isinstance(url, str) and urlsplit(url).scheme in ("http", "https")
     return False

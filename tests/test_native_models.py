@@ -539,6 +539,8 @@ def test_ctrl_c_unloads(server, slow, when):
         ((7,), "model=7"),
         (("https://a/b", ""), "quantization=''"),
         (("a/b", "Q4_K_M"), "goes with the URL"),
+        (("https://[::1",), "model is no URL"),
+        (("https://a\u2100b.c/d", "Q4_K_M"), "model is no URL"),
     ],
 )
 def test_what_cannot_be_downloaded_is_refused(lm, arguments, words):
@@ -608,6 +610,19 @@ def test_a_download_that_stopped_is_an_error_that_says_how_far_it_came(server, l
         download.wait()
     assert (caught.value.progress.status, caught.value.job_id) == (status, download.job_id)
     assert caught.value.progress.completed_bytes > 0
+
+
+def test_a_job_that_is_no_text_is_none(httpserver, provider):
+    answer(httpserver, DOWNLOAD, {"status": "completed", "job_id": 5})
+    job = provider.native.download("a/b")
+    assert (job.job_id, job.wait().status) == (None, "completed")
+
+
+def test_what_is_completed_has_all_of_its_bytes(httpserver, provider):
+    answer(httpserver, DOWNLOAD, {"status": "downloading", "job_id": JOB, "total_size_bytes": 100})
+    answer(httpserver, f"{DOWNLOAD}/status/{JOB}", {"status": "completed", "job_id": JOB})
+    progress = provider.native.download("a/b").wait()
+    assert (progress.completed_bytes, progress.total_bytes) == (100, 100)
 
 
 def test_bytes_never_go_back(httpserver, provider, sample):
