@@ -410,6 +410,12 @@ def test_an_error_without_a_level_of_its_own_keeps_its_code():
     assert isinstance(event.error, ContextLengthError)
 
 
+def test_an_unknown_event_is_no_error_whatever_it_holds():
+    found, made = read(b'event: quota.warning\ndata: {"type": "quota.warning", "error": "Soon."}\n\n')
+    assert [(each.type, each.data["error"]) for each in found] == [("quota.warning", "Soon.")]
+    assert not made.ended
+
+
 def test_of_two_errors_the_first_is_raised():
     made, _ = fed(BOOM, {"type": "error", "error": {"message": "And the end."}}, end())
     with pytest.raises(ServerError, match="Boom"):

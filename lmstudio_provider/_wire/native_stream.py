@@ -68,7 +68,9 @@ class NativeAssembly:
         kind = (text_or_none(value.get("type")) if isinstance(value, dict) else None) or event.event
         if fault is None and kind == "error":
             fault = find_fault({"error": value or event.data})  # it is the error, instead of holding it
-        if fault is not None and kind not in _EVENTS:
+        # A type that the frame and its data agree on is that of an event of a newer server, whatever else is in it.
+        own = kind in _EVENTS or (isinstance(value, dict) and value.get("type") == event.event)
+        if fault is not None and (kind in ("error", "chat.end") or not own):
             return self._failed(fault, event.data)
         if not isinstance(value, dict):
             raise ProtocolError(f"an event of the stream is {type(value).__name__}, not an object", sent=True)
