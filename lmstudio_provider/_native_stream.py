@@ -6,7 +6,7 @@ from typing import Any, Callable, Iterator
 
 from . import events
 from ._callbacks import Callback
-from ._exceptions import InvalidRequestError, shown
+from ._exceptions import InvalidRequestError, ProviderError, shown
 from ._native_types import NativeCompletion
 from ._stream import BaseStream
 from ._wire.assembly import ThinkSplitter
@@ -26,7 +26,7 @@ class NativeStream(BaseStream[events.Event, NativeCompletion]):
     def __next__(self) -> events.Event:
         try:
             event = super().__next__()
-        except StopIteration:
+        except (StopIteration, ProviderError):
             self._notices.warn()
             raise
         self._notices(event)

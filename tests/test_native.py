@@ -282,6 +282,13 @@ def test_a_callback_that_fails_costs_a_warning_at_the_end(lm):
     assert caught[0].filename == __file__
 
 
+def test_a_callback_that_fails_is_told_also_where_the_stream_does(raw_server, provider_of):
+    server = raw_server(stream_of(frame({"type": "prompt_processing.start"}), BOOM, END))
+    stream = provider_of(server).native.stream("Hi", model="m", on_progress=lambda stage, fraction: 1 / 0)
+    with pytest.warns(RuntimeWarning, match="on_progress failed"), pytest.raises(ServerError, match="Boom"):
+        list(stream)
+
+
 def test_an_error_in_the_middle_is_raised_after_the_end_with_what_came(httpserver, provider, sample):
     httpserver.expect_request(CHAT).respond_with_data(sample("v1_chat_stream.sse"), content_type="text/event-stream")
     seen, stream = [], provider.native.stream("Hi", model="m")
