@@ -73,7 +73,12 @@ class Loading:
         patience = None if limit is None else max(limit, _PATIENCE_S)
         started = time.monotonic()
         self._begun = True
-        threading.Thread(target=self._load, args=[plan.timeouts.connect, patience], name="lmstudio-load").start()
+        thread = threading.Thread(target=self._load, args=[plan.timeouts.connect, patience], name="lmstudio-load")
+        try:
+            thread.start()
+        except RuntimeError as error:
+            self._begun = False
+            raise ProviderError(f"no thread could be started in which to load the model: {error}") from error
         ends = [] if limit is None else [(limit, "first_byte")]
         if plan.deadline is not None:
             ends.append((plan.deadline.left(), "deadline"))

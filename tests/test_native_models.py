@@ -24,6 +24,7 @@ from lmstudio_provider import (
     ModelNotFoundError,
     ProtocolError,
     ProviderClosedError,
+    ProviderError,
     RequestTimeoutError,
     ServerError,
     ServerUnavailableError,
@@ -392,15 +393,27 @@ def test_two_blocks_share_a_model_and_the_last_one_unloads_it(server, lm):
     assert ids(server) == ["n"]
 
 
-def test_where_no_thread_can_be_started_the_caller_unloads(server, lm, monkeypatch):
+def refuse_threads(monkeypatch, name):
     start = threading.Thread.start
 
     def refuse(thread):
-        if thread.name == "lmstudio-unload":
+        if thread.name == name:
             raise RuntimeError("can't start new thread")
         start(thread)
 
     monkeypatch.setattr(threading.Thread, "start", refuse)
+
+
+def test_where_no_thread_can_be_started_nothing_is_loaded(server, lm, monkeypatch, recwarn):
+    refuse_threads(monkeypatch, "lmstudio-load")
+    with pytest.raises(ProviderError, match=r"no thread could be started .*: can't start new thread"):
+        with lm.native.loaded("m"):
+            pass
+    assert (list(recwarn), ids(server)) == ([], ["n"])
+
+
+def test_where_no_thread_can_be_started_the_caller_unloads(server, lm, monkeypatch):
+    refuse_threads(monkeypatch, "lmstudio-unload")
     with lm.native.loaded("m"):
         pass
     assert ids(server) == ["n"]
