@@ -15,6 +15,7 @@ from typing import Any, Callable
 from ._callbacks import warn
 from ._exceptions import ModelNotFoundError, ProviderError, RequestTimeoutError
 from ._http_provider import HTTPProvider
+from ._local_server import WAIT_S
 from ._model_cache import ModelCache
 from ._native_types import LoadedModel
 from ._session import Plan
@@ -27,8 +28,6 @@ logger = logging.getLogger("lmstudio_provider")
 _PATIENCE_S = 600.0
 # For how long it is waited for a model to be unloaded, unless the caller is less patient.
 _UNLOAD_S = 30.0
-# Ctrl-C wakes no thread that waits for a lock on Windows: it is noticed at the end of a wait of this length.
-_WAIT_S = 1.0
 
 
 class Loading:
@@ -63,7 +62,7 @@ class Loading:
             if not self._unloading:
                 self._holders.add(holder)
                 return True
-        while not self._gone.wait(_WAIT_S):
+        while not self._gone.wait(WAIT_S):
             continue
         return False
 
@@ -76,14 +75,14 @@ class Loading:
         thread = threading.Thread(target=self._load, args=[plan.timeouts.connect, patience], name="lmstudio-load")
         try:
             thread.start()
-        except RuntimeError as error:
+        except RuntimeError as why:
             self._begun = False
-            raise ProviderError(f"no thread could be started in which to load the model: {error}") from error
+            raise ProviderError(f"no thread could be started in which to load the model: {why}") from why
         ends = [] if limit is None else [(limit, "first_byte")]
         if plan.deadline is not None:
             ends.append((plan.deadline.left(), "deadline"))
         longest, name = min(ends, default=(None, ""))
-        while not self._done.wait(_WAIT_S if longest is None else min(_WAIT_S, max(0.0, started + longest - _now()))):
+        while not self._done.wait(WAIT_S if longest is None else min(WAIT_S, max(0.0, started + longest - _now()))):
             if longest is not None and _now() >= started + longest:
                 how = f"Raise timeout=Timeouts({name}=...)" if name == "first_byte" else "Raise deadline="
                 self._told = True

@@ -29,6 +29,10 @@ if TYPE_CHECKING:
     from ._loading import Loading
 
 
+#: Ctrl-C wakes no thread that waits for a lock on Windows: it is noticed at the end of a wait of this length.
+WAIT_S = 1.0
+
+
 class LocalServer(Provider):
     """What providers of local servers have in common beside generating; subclasses say what their server speaks."""
 
@@ -249,13 +253,14 @@ class LocalServer(Provider):
         with self._own_lock():  # which makes another in a fork
             lock = self._load_lock
         try:
-            if not lock.acquire(timeout=-1 if deadline is None else max(0.0, deadline.left())):
-                raise RequestTimeoutError(
-                    "another thread was still loading a model when deadline was over",
-                    hint="Raise deadline=",
-                    limit="deadline",
-                    waited_s=0.0 if deadline is None else deadline.seconds,
-                )
+            while not lock.acquire(timeout=WAIT_S if deadline is None else max(0.0, min(WAIT_S, deadline.left()))):
+                if deadline is not None and deadline.left() <= 0:
+                    raise RequestTimeoutError(
+                        "another thread was still loading a model when deadline was over",
+                        hint="Raise deadline=",
+                        limit="deadline",
+                        waited_s=deadline.seconds,
+                    )
             yield
         finally:
             # A KeyboardInterrupt may come just after the lock was taken; one that was not cannot be released.
