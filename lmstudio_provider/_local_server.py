@@ -192,7 +192,7 @@ class LocalServer(Provider):
 
     def _known_models(self, wait_s: float) -> tuple[ModelInfo, ...]:
         cache = self._cache(eager=True)
-        if not cache.models:
+        if not cache.is_told:
             cache.wait(wait_s)
         return cache.models
 

@@ -39,6 +39,11 @@ class ModelCache:
         """What is known, at once."""
         return self._models
 
+    @property
+    def is_told(self) -> bool:
+        """Whether the server has told of any model, and nothing that is known to change them has happened since."""
+        return bool(self._models) and self._filled_at is not None
+
     def fill(self, models: list[ModelInfo]) -> None:
         """Note what the server has just told."""
         self._models = tuple(models)

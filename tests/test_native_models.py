@@ -189,6 +189,19 @@ def test_what_is_loaded_twice_is_there_twice_and_unloaded_one_by_one(server, lm)
     assert ids(server) == ["n"]
 
 
+def test_the_choice_of_a_model_knows_what_was_just_loaded_and_unloaded(server):
+    with LMStudioProvider(server.url) as lm:
+        assert lm.wait_until_configured(LONG)
+        lm.native.unload("n")
+        assert lm.resolve_model() == "m"
+        lm.native.load("n")
+        again = lm.native.load("n")
+        lm.native.unload("n")
+        assert lm.resolve_model() == "n:2"
+        lm.native.unload(again)
+        assert lm.resolve_model() == "m"
+
+
 @pytest.mark.parametrize(
     ("model", "config", "instance"),
     [
