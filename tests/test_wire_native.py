@@ -200,6 +200,7 @@ def test_a_repr_shows_no_secret_of_an_integration():
         {"integrations": EphemeralMCP("s", f"http://a?page=1&key={SECRET}")},
         {"integrations": {"type": "ephemeral_mcp", "server_url": "http://a", "headers": {"X": SECRET}}},
         {"extra": {"integrations": [{"type": "ephemeral_mcp", "headers": {"X": SECRET}}]}},
+        {"extra": {"integrations": ({"type": "ephemeral_mcp", "headers": {"X": SECRET}},)}},
     ],
 )
 def test_the_secrets_of_integrations_are_known(fields):

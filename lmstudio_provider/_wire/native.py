@@ -55,7 +55,7 @@ def chat_call(request: NativeRequest, model: str, stream: bool) -> Call:
 
 def _secrets(integrations: Any) -> Iterator[str]:
     """What of the integrations must never be shown: a server may repeat what it was sent, quoted as JSON or not."""
-    for each in integrations if isinstance(integrations, list) else ():
+    for each in integrations if isinstance(integrations, (list, tuple)) else ():
         if isinstance(each, Mapping):
             headers = each.get("headers")
             values = [str(value) for value in headers.values()] if isinstance(headers, Mapping) else []
