@@ -11,7 +11,9 @@ from ._exceptions import (
     AuthenticationError,
     InvalidRequestError,
     ProtocolError,
+    RateLimitError,
     RequestTimeoutError,
+    ServerError,
     ServerUnavailableError,
     StatusError,
     shown,
@@ -79,7 +81,9 @@ class LMStudioProvider(HTTPProvider):
             try:
                 is_lm_studio = session.ask(lmstudio.greeting_call(), plan, lmstudio.is_greeting)
             except (StatusError, InvalidRequestError, ProtocolError) as error:
-                is_lm_studio = None if isinstance(error, AuthenticationError) else False
+                # One that fails, or is too busy, may be anything.
+                unknown = isinstance(error, (AuthenticationError, RateLimitError, ServerError))
+                is_lm_studio = None if unknown else False
             except (ServerUnavailableError, RequestTimeoutError):
                 pass  # it has answered before, or the first error says why not
             else:

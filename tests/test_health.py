@@ -1,5 +1,7 @@
 """What a health check tells, and what it advises."""
 
+import re
+
 import pytest
 
 from lmstudio_provider import (
@@ -105,10 +107,18 @@ def test_an_old_version_is_known_by_its_list_or_its_greeting():
 
 def test_another_server_is_told_not_to_be_lm_studio(httpserver):
     httpserver.expect_request("/v1/models").respond_with_json({"data": [{"id": "m"}], "object": "list"})
+    httpserver.expect_request("/lmstudio-greeting").respond_with_json({"detail": "Not Found"}, 404)
     health = health_of(httpserver.url_for(""))
     assert (health.ok, health.models, health.is_lm_studio, health.loaded) == (True, ("m",), False, None)
     (advice,) = health.advice
     assert "not LM Studio" in advice
+
+
+@pytest.mark.parametrize("status", [429, 500])
+def test_nobody_knows_what_a_server_is_that_fails(httpserver, status):
+    httpserver.expect_request(re.compile("")).respond_with_json({"error": "Busy."}, status)
+    health = health_of(httpserver.url_for(""))
+    assert (health.ok, health.is_lm_studio, len(health.advice)) == (False, None, 1)
 
 
 def test_all_is_well_with_a_model_in_memory():
