@@ -189,7 +189,8 @@ def _unload_all() -> None:
     """The program ends inside of blocks that nobody will leave."""
     for loading in list(_LOADINGS):
         loading._holders.clear()
-        loading._unload([])
+        if loading._is_wanted():  # in a fork it is not, and the lock may be held by a thread that is not here
+            loading._unload([])
 
 
 _LATER = f"when it is, it will be unloaded: a program that ends before waits for that, for {_PATIENCE_S:g} s at most"

@@ -30,6 +30,7 @@ from lmstudio_provider import (
     ServerError,
     ServerUnavailableError,
     Timeouts,
+    _loading,
 )
 from lmstudio_provider.simulator import SimulatedLMStudio
 
@@ -484,6 +485,21 @@ def test_a_child_that_leaves_the_block_unloads_nothing(server, lm):
     finally:
         if child == 0:
             os._exit(1)
+    assert ids(server) == ["n"]
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+def test_a_child_ends_also_where_it_was_forked_while_a_thread_held_the_lock(server, lm):
+    with lm.native.loaded("m"):
+        loading = lm._loadings[lm.base_url, "m"]
+        with loading._lock:
+            child = os.fork()
+            if child == 0:
+                signal.alarm(LONG)  # ends a child that hangs
+                _loading._unload_all()
+                os._exit(0)
+            assert os.waitpid(child, 0)[1] == 0
     assert ids(server) == ["n"]
 
 
