@@ -36,7 +36,12 @@ class NativeStream(BaseStream[events.Event, NativeCompletion]):
         """Iterate over the texts of the answer alone, without thoughts that the server left in it."""
         splitter = ThinkSplitter()
         for event in self:
-            answer, _ = splitter.feed(event.content) if isinstance(event, events.MessageDelta) else ("", "")
+            answer = ""
+            if isinstance(event, events.MessageDelta):
+                answer, _ = splitter.feed(event.content)
+            elif isinstance(event, events.MessageEnd):  # the next one may begin with thoughts of its own
+                answer, _ = splitter.feed("", end=True)
+                splitter = ThinkSplitter()
             if answer:
                 yield answer
         held, _ = splitter.feed("", end=True)

@@ -521,6 +521,17 @@ def test_thoughts_that_were_left_in_the_answer_are_told_apart():
             assert stream.completion.reasoning == provider.native.chat("Hi").reasoning == "Hm, well."
 
 
+def test_thoughts_are_told_apart_in_each_message_around_a_tool_call(raw_server, provider_of):
+    one, other = ({"type": "message", "content": text} for text in ("<think>a</think>A", "<think>b</think>B"))
+    call = {"tool": "t", "arguments": {}, "output": "o"}
+    over = frame({"type": "message.end"})
+    parts = [delta(one["content"]), over, frame({"type": "tool_call.success", **call}), delta(other["content"]), over]
+    end = frame({"type": "chat.end", "result": {"output": [one, {"type": "tool_call", **call}, other]}})
+    stream = provider_of(raw_server(stream_of(*parts, end))).native.stream("Hi", model="m")
+    assert list(stream.text()) == ["A", "B"]
+    assert (stream.completion.text, stream.completion.reasoning) == ("AB", "ab")
+
+
 def test_messages_are_told_where_they_can_go(lm):
     with pytest.raises(InvalidRequestError, match=r"lm\.chat\(\) takes messages"):
         lm.native.chat([Message.user("Hi")])

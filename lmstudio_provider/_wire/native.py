@@ -103,15 +103,14 @@ def completion(
     first = first_s if first is None else first
     load_s = number(stats.get("model_load_time_seconds"))
     reasoning = "".join(item.content for item in output if isinstance(item, ReasoningItem))
-    said = "".join(item.content for item in output if isinstance(item, MessageItem))
-    # Where LM Studio did not recognise it, it is left in the answer (bug-tracker 803, 2147).
-    text, thought = split_think(said, unopened=not reasoning)
+    # Where LM Studio did not recognise it, it is left in the answer (bug-tracker 803, 2147), after each call of a tool.
+    said = [split_think(item.content, unopened=not reasoning) for item in output if isinstance(item, MessageItem)]
     return NativeCompletion(
-        text=text,
+        text="".join(text for text, _ in said),
         model=text_or_none(told.get("model_instance_id")) or model or call.model,
         requested_model=call.model,
         finish_reason=finish_reason,
-        reasoning=reasoning + thought,
+        reasoning=reasoning + "".join(thought for _, thought in said),
         usage=_usage(stats),
         stats=Stats(
             tokens_per_second=number(stats.get("tokens_per_second")),
