@@ -57,8 +57,8 @@ class LoadOptions(TypedDict, total=False):
 class Native:
     """LM Studio's own API, of 0.4.0 on. An older server, or another one, is an EndpointNotFoundError.
 
-    What is raised besides is as for every call of the provider. Keyword arguments of every call are ``timeout`` (the
-    longest silence, in seconds or as Timeouts) and ``deadline`` (for the whole call, in seconds).
+    What is raised besides is as for every call of the provider. Keyword arguments of every call but ``download_status``
+    are ``timeout`` (the longest silence, in seconds or as Timeouts) and ``deadline`` (for the whole call, in seconds).
     """
 
     def __init__(self, provider: HTTPProvider) -> None:

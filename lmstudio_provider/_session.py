@@ -248,10 +248,11 @@ class Session:
         if "authorization" in {name.lower() for name in self._facts.headers}:
             source = "the argument headers"
         # A value as short as "1" is no secret, and cannot be cut out of a text without destroying it.
+        hidden = tuple(each for each in secrets if len(each) >= 6)
         # What a request for a text, or for vectors, may have meant can do that.
         embeds, any_kind = "embed" in call.path, call.path.startswith("/api/v1/models")
         known = tuple(model.id for model in self.cache.models if any_kind or model.can_chat is not embeds)
-        return Asked(call.model, source, tuple(each for each in secrets if len(each) >= 6), call.path, known)
+        return Asked(call.model, source, hidden, call.path, known)
 
     @contextlib.contextmanager
     def telling(self, call: Call, plan: Plan) -> Iterator[None]:

@@ -316,7 +316,7 @@ class Progress:
 class Health:
     """How a server is; None where it is not known.
 
-    ``ok`` is whether it told its models, ``error`` why it did not, and ``latency_s`` the time of that round trip.
+    ``ok`` is whether it told its models, ``error`` why it did not, and ``latency_s`` the time of a round trip.
     """
 
     ok: bool
