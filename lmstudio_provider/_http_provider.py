@@ -14,6 +14,8 @@ from ._exceptions import (
     InvalidRequestError,
     ModelMismatchWarning,
     ModelNotFoundError,
+    ModelUnloadedError,
+    NoModelLoadedError,
     ProtocolError,
     ProviderError,
     ServerError,
@@ -217,6 +219,8 @@ class HTTPProvider(LocalServer):
         try:
             yield
         except BaseException as error:
+            if isinstance(error, (ModelNotFoundError, NoModelLoadedError, ModelUnloadedError)):
+                self._forget_models()  # what is loaded has changed since they were listed
             if not isinstance(error, ProviderError) or error.sent:
                 nothing = Completion("", call.model, call.model, provider_id=self.id)
                 completion = getattr(error, "partial", None) or nothing

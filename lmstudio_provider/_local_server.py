@@ -129,6 +129,12 @@ class LocalServer(Provider):
         session = self._current
         return () if session is None else session.cache.models
 
+    def _forget_models(self) -> None:
+        """Have them listed anew before the next choice."""
+        session = self._current
+        if session is not None:
+            session.cache.forget()
+
     def capabilities_for(self, model: str | None = None) -> Capabilities:
         check_name("model", model)
         known = self._known_models(DISCOVERY_S)

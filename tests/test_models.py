@@ -3,6 +3,7 @@
 import json
 
 import pytest
+from werkzeug import Response
 
 from lmstudio_provider import (
     AuthenticationError,
@@ -150,6 +151,18 @@ def test_a_model_of_which_only_an_instance_has_a_name_is_asked_for_by_that(https
     httpserver.expect_request("/api/v1/models").respond_with_json(native(entry("key", ("my-name", 4096))))
     provider.list_models()
     assert provider.resolve_model() == "my-name"
+
+
+def test_a_choice_that_is_gone_is_made_anew(httpserver):
+    lists = iter([native(entry("key", ("key:2", 4096))), native(entry("other", ("other", 4096)))])
+    httpserver.expect_request("/api/v1/models").respond_with_handler(lambda request: Response(json.dumps(next(lists))))
+    refusal = {"error": {"message": "Invalid model identifier", "code": "model_not_found"}}
+    httpserver.expect_request("/v1/chat/completions").respond_with_json(refusal, 400)
+    with LMStudioProvider(httpserver.url_for("")) as lm:
+        assert lm.resolve_model() == "key:2"
+        with pytest.raises(ModelNotFoundError):
+            lm.complete("Hi")
+        assert lm.resolve_model() == "other"
 
 
 def test_embedding_prefers_a_loaded_model(httpserver, provider):
