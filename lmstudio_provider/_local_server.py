@@ -94,6 +94,8 @@ class LocalServer(Provider):
         self._load_lock = threading.RLock()
         #: What is loaded for ``with`` blocks now, by base URL and instance.
         self._loadings: weakref.WeakValueDictionary[tuple[str, str], Loading] = weakref.WeakValueDictionary()
+        #: Which of them is on its way, and may be there before it is noted among them.
+        self._being_loaded: str | None = None
         # Sessions before it, as long as calls or a discovery are under way there.
         self._retired: weakref.WeakSet[Session] = weakref.WeakSet()
         self._closed = False
@@ -267,6 +269,7 @@ class LocalServer(Provider):
                         limit="deadline",
                         waited_s=deadline.seconds,
                     )
+            self._being_loaded = None
             yield
         finally:
             # A KeyboardInterrupt may come just after the lock was taken; one that was not cannot be released.

@@ -15,7 +15,7 @@ from ._download import Download
 from ._exceptions import EmptyAnswerWarning, InvalidRequestError, ModelNotFoundError, shown
 from ._http_provider import HTTPProvider, as_it_is
 from ._loading import Loading
-from ._model_names import find
+from ._model_names import find, is_same
 from ._native_stream import NativeStream, Notices
 from ._native_types import (
     LoadedModel,
@@ -238,9 +238,11 @@ class Native:
                 with self._provider._loading(plan.deadline):
                     instance, shared = look()
                     if instance is None:
+                        self._provider._being_loaded = model
                         with session.telling(call, plan):
                             instance = loading.wait(plan)
                         self._provider._loadings[session.base_url, instance.instance_id] = loading
+                        self._provider._being_loaded = None
                         session.cache.forget()
             loading = shared or loading
             yield instance
@@ -253,13 +255,21 @@ class Native:
         self, model: str, config: Mapping[str, Any], session: Session, plan: Plan, holder: object
     ) -> tuple[LoadedModel | None, Loading | None]:
         """An instance that fits, if there is one, and the block that loaded it, if one did; ``holder`` holds that."""
-        for _ in range(2):
+        loadings, last = self._provider._loadings, None
+        while True:
+            # Kept meanwhile: one that was over by now would not tell that it has unloaded what the server lists.
+            alive = [each() for each in loadings.valuerefs()]
             instance = self._instance(model, config, session, plan)
-            key = (session.base_url, "" if instance is None else instance.instance_id)
-            shared = self._provider._loadings.get(key)
+            coming = self._provider._being_loaded
+            if instance is None or (coming is not None and is_same(coming, model)):
+                return None, None
+            shared = loadings.get((session.base_url, instance.instance_id))
+            del alive
             if shared is None or shared.join(holder):
                 return instance, shared
-        return instance, None
+            if shared is last:
+                return instance, None  # it could not be unloaded, or is another process's
+            last = shared
 
     def _instance(self, model: str, config: Mapping[str, Any], session: Session, plan: Plan) -> LoadedModel | None:
         """An instance of ``model`` that was loaded with ``config``, if there is one."""

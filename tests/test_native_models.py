@@ -32,6 +32,7 @@ from lmstudio_provider import (
     Timeouts,
     _loading,
 )
+from lmstudio_provider._native import Native
 from lmstudio_provider.simulator import SimulatedLMStudio
 
 MODELS, LOAD, UNLOAD = "/api/v1/models", "/api/v1/models/load", "/api/v1/models/unload"
@@ -318,6 +319,52 @@ def test_threads_share_a_model_and_the_last_one_unloads_it(server, lm, in_backgr
     assert ids(server) == ["n", "m"]
     leave.set()
     assert [each.result(LONG) for each in using] == ["m", "m"]
+    assert ids(server) == ["n"]
+
+
+def test_what_is_unloaded_while_it_is_looked_for_is_loaded_again(server, lm, monkeypatch):
+    blocks, models = [lm.native.loaded("m")], Native._models
+    blocks[0].__enter__()
+
+    def listed_and_left(*arguments):
+        found = models(*arguments)
+        if blocks:
+            blocks.pop().__exit__(None, None, None)
+        return found
+
+    monkeypatch.setattr(Native, "_models", listed_and_left)
+    with lm.native.loaded("m") as instance:
+        assert instance.instance_id in ids(server)
+
+
+def test_what_the_server_has_loaded_and_not_told_yet_is_shared(server, lm, monkeypatch, in_background):
+    listed, inside, leave, asking = threading.Event(), threading.Event(), threading.Event(), []
+    wait, models = _loading.Loading.wait, Native._models
+
+    def share():
+        with lm.native.loaded("m"):
+            inside.set()
+            assert leave.wait(LONG)
+            return ids(server)
+
+    def tell_late(*arguments):
+        loaded = wait(*arguments)
+        asking.append(in_background(share))
+        assert listed.wait(LONG)
+        return loaded
+
+    def told(*arguments):
+        found = models(*arguments)
+        if asking:
+            listed.set()
+        return found
+
+    monkeypatch.setattr(_loading.Loading, "wait", tell_late)
+    monkeypatch.setattr(Native, "_models", told)
+    with lm.native.loaded("m"):
+        assert inside.wait(LONG)
+    leave.set()
+    assert asking[0].result(LONG) == ["n", "m"]
     assert ids(server) == ["n"]
 
 
