@@ -185,6 +185,21 @@ def test_a_function_gets_the_request_in_openais_form():
     }
 
 
+@pytest.mark.parametrize("before", [[], [{"role": "user", "content": "Hi"}]])
+def test_a_call_without_a_text_is_a_message_of_its_own(before):
+    items = [
+        *before,
+        {"type": "function_call", "call_id": "call_1", "name": "f", "arguments": "{}"},
+        {"type": "function_call_output", "call_id": "call_1", "output": "one"},
+    ]
+    call = {"type": "function", "id": "call_1", "function": {"name": "f", "arguments": "{}"}}
+    assert asked_of(items)["messages"] == [
+        *before,
+        {"role": "assistant", "content": "", "tool_calls": [call]},
+        {"role": "tool", "tool_call_id": "call_1", "content": "one"},
+    ]
+
+
 def test_a_stored_reply_is_continued_with_the_instructions_of_now_alone():
     messages = asked_of("one", "two", instructions="Be brief.")["messages"]
     assert [each["role"] for each in messages] == ["system", "user", "assistant", "user"]
