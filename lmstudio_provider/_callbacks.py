@@ -39,7 +39,8 @@ class Callback(Generic[_Value]):
 def warn(message: str, category: type[Warning]) -> None:
     """Issue a warning for the line outside of this package that led here."""
     level, frame = 1, sys._getframe(1)
-    package = f"{__package__}."
-    while frame.f_back is not None and f"{frame.f_globals.get('__name__', '')}.".startswith(package):
+    # A with statement leads here by way of contextlib.
+    inner = (f"{__package__}.", "contextlib.")
+    while frame.f_back is not None and f"{frame.f_globals.get('__name__', '')}.".startswith(inner):
         level, frame = level + 1, frame.f_back
     warnings.warn(message, category, stacklevel=level + 1)

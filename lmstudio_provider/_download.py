@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import time
 from typing import Any, Callable, ClassVar, Mapping
 
@@ -13,6 +14,7 @@ from ._exceptions import (
     JobNotFoundError,
     ProviderError,
     RequestTimeoutError,
+    shown,
 )
 from ._exchange import Deadline
 from ._http_provider import HTTPProvider
@@ -102,10 +104,9 @@ class Download:
         every error is how far it was.
         """
         callback = Callback("on_progress", on_progress)
-        check_seconds("poll", poll)
+        if isinstance(poll, bool) or not isinstance(poll, (int, float)) or not 0 < poll < math.inf:
+            raise InvalidRequestError(f"poll={shown(poll)} is no number of seconds above 0")
         check_seconds("deadline", deadline)
-        if poll is None:
-            raise InvalidRequestError("poll=None is no number of seconds")
         end = None if deadline is None else Deadline(deadline, time.monotonic())
         try:
             while True:

@@ -198,8 +198,8 @@ class HTTPProvider(LocalServer):
             mark = object()
             if not named and self._mismatches.setdefault(pair, mark) is mark:  # of two threads, one
                 warn(
-                    f"{served!r} answered, and not {asked!r}, which was asked for: with one model loaded, LM Studio "
-                    "may ignore the name; list_models() tells what is there",
+                    f"{served!r} answered, and not {asked!r}, which was asked for: a server with one model "
+                    "loaded may ignore the name; list_models() tells what is there",
                     ModelMismatchWarning,
                 )
         return completion

@@ -199,7 +199,8 @@ class Native:
     ) -> LoadedModel:
         """Return an instance of ``model``, and load one only where there is none that was loaded with ``config``.
 
-        A larger ``context_length`` than was asked for is as good. Threads that ask at once load one between them.
+        A larger ``context_length`` than was asked for is as good. Threads that ask at once load one between them. One
+        that a block of ``loaded()`` has loaded is unloaded at the end of that block.
         """
         body = checked_config(model, config)
         session, plan = self._provider._where(timeout, deadline)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any, Callable, Iterator
 
 from . import events
@@ -10,6 +11,9 @@ from ._exceptions import InvalidRequestError, ProviderError, shown
 from ._native_types import NativeCompletion
 from ._stream import BaseStream
 from ._wire.assembly import ThinkSplitter
+
+# For how long the end of a stream is waited for after an error, in seconds.
+_END_S = 5.0
 
 
 class NativeStream(BaseStream[events.Event, NativeCompletion]):
@@ -30,6 +34,10 @@ class NativeStream(BaseStream[events.Event, NativeCompletion]):
             self._notices.warn()
             raise
         self._notices(event)
+        if isinstance(event, events.ErrorEvent):
+            # What follows is there already; a server that forgets it must not hold up the error.
+            limits = self._reply.exchange.timeouts
+            self._reply.exchange.timeouts = dataclasses.replace(limits, idle=min(limits.idle or _END_S, _END_S))
         return event
 
     def text(self) -> Iterator[str]:

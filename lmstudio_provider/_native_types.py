@@ -131,7 +131,7 @@ class NativeRequest:
     #: Tokens, those of reasoning included.
     max_output_tokens: int | None = None
     #: Further fields of the body, sent as they are; a field that the server does not know is refused.
-    extra: Mapping[str, Any] = field(default_factory=dict)
+    extra: Mapping[str, Any] = field(default_factory=dict, repr=False)
 
     def __post_init__(self) -> None:
         check_numbers(vars(self), _NUMBERS)

@@ -27,6 +27,7 @@ from lmstudio_provider import (
     Message,
     ModelLoadError,
     ModelNotFoundError,
+    ModelUnloadedError,
     NativeRequest,
     Plugin,
     ProtocolError,
@@ -544,3 +545,17 @@ def test_nothing_of_a_server_with_its_arguments_in_the_wrong_order_is_shown():
     with pytest.raises(InvalidRequestError) as caught:
         EphemeralMCP("docs", "https://example.com", {"Authorization": "Bearer s3cret"})
     assert "s3cret" not in repr(caught.value)
+
+
+def test_an_error_is_not_held_up_by_a_server_that_forgets_the_end(raw_server, provider_of, monkeypatch):
+    monkeypatch.setattr("lmstudio_provider._native_stream._END_S", 0.1)
+    said = frame({"type": "error", "error": {"type": "unknown", "message": "Model unloaded."}})
+    server = raw_server(stream_of(delta("Hi"), said), silence)
+    stream = provider_of(server).native.stream("Hi", timeout=20)
+    with pytest.raises(ModelUnloadedError) as caught:
+        list(stream)
+    assert caught.value.partial.text == "Hi"
+
+
+def test_a_request_does_not_show_what_extra_holds():
+    assert "s3cret" not in repr(NativeRequest("Hi", extra={"integrations": [{"headers": {"X": "s3cret"}}]}))

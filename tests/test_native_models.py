@@ -589,8 +589,9 @@ def test_ctrl_c_at_any_step_unloads(server, lm):
 
 
 PROGRAM = """
-import sys, time
+import signal, sys, time
 from lmstudio_provider import LMStudioProvider
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell that runs this in the background ignores it
 lm = LMStudioProvider(sys.argv[1], refresh=False)
 block = lm.native.loaded("m")
 if sys.argv[2] == "exit":
@@ -767,6 +768,12 @@ def test_a_download_is_taken_up_again_by_the_settings(server, lm, monkeypatch):
     job_id = lm.native.download("new/model").job_id
     monkeypatch.setenv("LM_STUDIO_URL", server.url)
     assert Download.resume(job_id).wait(poll=0.001).status == "completed"
+
+
+@pytest.mark.parametrize("poll", [0, -1, None, True, "x", float("nan"), float("inf")])
+def test_a_pause_that_is_none_is_refused(lm, poll):
+    with pytest.raises(InvalidRequestError, match="poll="):
+        lm.native.download("a/b").wait(poll=poll)
 
 
 @pytest.mark.parametrize("status", ["paused", "failed", "downloading"])

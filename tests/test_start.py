@@ -177,6 +177,15 @@ def test_a_command_that_hangs_is_ended(lms, tmp_path, closed_port):
         os.kill(int(pid.read_text()), 0)
 
 
+@pytest.fixture
+def interruptible():
+    """Ctrl-C raises KeyboardInterrupt, which it does not where a shell runs the tests in the background."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("interruptible")
 def test_a_command_that_is_interrupted_is_ended(lms, tmp_path, closed_port):
     """As by Ctrl-C, which comes when the command runs: half a second after it began, it is waited for."""
     pid = tmp_path / "pid of lms"
