@@ -181,7 +181,7 @@ class HTTPProvider(LocalServer):
             return session, dataclasses.replace(call, provider_id=self.id), plan, served
         chat = request.as_chat() if isinstance(request, CompletionRequest) else request
         call = dataclasses.replace(dialect.chat_call(chat, model, stream), provider_id=self.id)
-        return session, call, plan, lambda completion: finished(served(completion), chat)
+        return session, call, plan, lambda completion: finished(served(completion), chat, dialect.NO_REASONING)
 
     def _model_of(self, request: Request | NativeRequest, plan: Plan) -> tuple[str, Callable[[_Served], _Served]]:
         """The model to name, and what looks at the one that answered, if anybody has asked for one."""
@@ -250,23 +250,22 @@ class HTTPProvider(LocalServer):
             logger.exception("usage.record() failed; the call itself is not affected")
 
 
-def finished(completion: Completion, request: ChatRequest) -> Completion:
-    """The completion as the caller gets it: parsed where that was asked for; raises StructuredOutputError."""
+def finished(completion: Completion, request: ChatRequest, no_reasoning: str) -> Completion:
+    """The completion as the caller gets it: parsed where that was asked for; raises StructuredOutputError.
+
+    ``no_reasoning`` is the option that switches reasoning off, if there is one.
+    """
     structure = structure_of(request.response_format)
     empty = not completion.text.strip() and not completion.tool_calls
     if structure is not None and not completion.tool_calls:  # what is said beside a call is no answer yet
         return dataclasses.replace(completion, parsed=structure.parse(completion))
     if empty and completion.reasoning and completion.finish_reason == "length":
-        option = "reasoning_effort='none'" if isinstance(request, ResponsesRequest) else _NO_REASONING
         warn(
-            f"the answer is empty: reasoning took all of max_tokens={request.max_tokens}; raise it, or switch "
-            f"reasoning off with {option}",
+            f"the answer is empty: reasoning took all of max_tokens={request.max_tokens}; raise it"
+            + (f", or switch reasoning off with {no_reasoning}" if no_reasoning else ""),
             EmptyAnswerWarning,
         )
     return completion
-
-
-_NO_REASONING = "extra={'reasoning_effort': 'none'}"
 
 
 def as_it_is(completion: _Served) -> _Served:

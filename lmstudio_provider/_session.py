@@ -54,6 +54,10 @@ class ChatDialect(Protocol):
     def Assembly(self) -> Callable[[Call, Asked, float], Assembly[Chunk, Completion]]:
         """Makes chunks of a stream's events."""
 
+    @property
+    def NO_REASONING(self) -> str:
+        """How a caller switches reasoning off; empty where that cannot be."""
+
 
 class Dialect(ChatDialect, Protocol):
     """What a server speaks: a module of ``_wire``."""

@@ -254,6 +254,14 @@ def test_an_answer_that_reasoning_left_no_room_for_is_warned_of(httpserver, prov
         assert provider.responses("Hi", model="m").finish_reason == "length"
 
 
+def test_an_answer_without_room_is_not_warned_of_with_an_option_that_is_not_there(httpserver, provider):
+    thought = {"type": "thinking", "thinking": "Hm"}
+    answer(httpserver, MESSAGES, json.dumps({"content": [thought], "stop_reason": "max_tokens"}))
+    with pytest.warns(EmptyAnswerWarning) as caught:
+        provider.messages("Hi", model="m")
+    assert "reasoning_effort" not in str(caught[0].message)
+
+
 @pytest.mark.parametrize("arguments", [{}, {"stream": True}])
 @pytest.mark.parametrize(("name", "path"), PATHS)
 def test_with_on_chunk_each_piece_is_shown_and_the_whole_returned(httpserver, provider, sample, name, path, arguments):

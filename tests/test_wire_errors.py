@@ -316,3 +316,16 @@ def test_what_a_malformed_token_began_with_is_cut_out_whoever_sent_it(sample):
     error = error_of(sample("errors/api_key_malformed.json"), 401, Asked(token_source="the argument api_token"))
     assert "sk-bogus" not in f"{error!r} {error.body} {error.message}"
     assert "the argument api_token" in str(error)
+
+
+@pytest.mark.parametrize(
+    ("source", "says"),
+    [
+        (None, "the server forbids it"),
+        ("the argument api_token", "the server refused the API token that came from the argument api_token"),
+    ],
+)
+def test_a_server_that_forbids_says_of_a_token_what_is_known(source, says):
+    error = error_of({"error": "no"}, 403, Asked(token_source=source))
+    assert error.message.startswith(says)
+    assert error.token_source == source

@@ -134,7 +134,9 @@ def fault_error(
             said = ""  # it repeats the beginning of a malformed token
         if asked.token_source:
             what += f" that came from {asked.token_source}"
-        elif status != 403:  # which forbids, whatever one gives
+        elif status == 403:
+            what = "the server forbids it"  # whatever one gives
+        else:
             what = "the server wants an API token, and none was given"
     elif meaning.error is ContextLengthError:
         data["prompt_tokens"], data["context_length"] = prompt, context = _tokens(fault)

@@ -11,7 +11,10 @@ from .openai_stream import ChatStream as Assembly
 
 STREAM_TYPE = "text/event-stream"
 
+NO_REASONING = "extra={'reasoning_effort': 'none'}"
+
 __all__ = [
+    "NO_REASONING",
     "STREAM_TYPE",
     "Assembly",
     "Reader",

@@ -6,4 +6,6 @@ from .lmstudio_errors import find_error
 from .messages import chat_call, reply
 from .messages_stream import MessagesStream as Assembly
 
-__all__ = ["Assembly", "chat_call", "find_error", "reply"]
+NO_REASONING = ""
+
+__all__ = ["NO_REASONING", "Assembly", "chat_call", "find_error", "reply"]

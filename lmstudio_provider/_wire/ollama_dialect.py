@@ -9,7 +9,10 @@ from .ollama_stream import OllamaStream as Assembly
 
 STREAM_TYPE = "application/x-ndjson"
 
+NO_REASONING = "extra={'reasoning_effort': 'none'}"
+
 __all__ = [
+    "NO_REASONING",
     "STREAM_TYPE",
     "Assembly",
     "Reader",

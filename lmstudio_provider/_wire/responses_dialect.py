@@ -5,4 +5,6 @@ from __future__ import annotations
 from .responses import chat_call, find_error, reply
 from .responses_stream import ResponsesStream as Assembly
 
-__all__ = ["Assembly", "chat_call", "find_error", "reply"]
+NO_REASONING = "reasoning_effort='none'"
+
+__all__ = ["NO_REASONING", "Assembly", "chat_call", "find_error", "reply"]
