@@ -338,7 +338,8 @@ def test_what_is_unloaded_while_it_is_looked_for_is_loaded_again(server, lm, mon
 
 
 def test_what_the_server_has_loaded_and_not_told_yet_is_shared(server, lm, monkeypatch, in_background):
-    listed, inside, leave, asking = threading.Event(), threading.Event(), threading.Event(), []
+    sharing, listed, inside, leave = (threading.Event() for _ in range(4))
+    asking = []
     wait, models = _loading.Loading.wait, Native._models
 
     def share():
@@ -349,13 +350,14 @@ def test_what_the_server_has_loaded_and_not_told_yet_is_shared(server, lm, monke
 
     def tell_late(*arguments):
         loaded = wait(*arguments)
+        sharing.set()
         asking.append(in_background(share))
         assert listed.wait(LONG)
         return loaded
 
     def told(*arguments):
         found = models(*arguments)
-        if asking:
+        if sharing.is_set():
             listed.set()
         return found
 
