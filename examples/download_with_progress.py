@@ -36,9 +36,11 @@ def main() -> None:
         print(f"The job is {job.job_id}.")
         try:
             job.wait(show, poll=0.5)
-        except (ProviderError, KeyboardInterrupt) as error:
+        except ProviderError as error:  # which says how to go on, where that can be
             print()
-            sys.exit(f"{str(error) or 'Stopped.'}\nWatch it again with --resume {job.job_id}")
+            sys.exit(str(error))
+        except KeyboardInterrupt:
+            sys.exit(f"\nStopped. Watch it again with --resume {job.job_id}")
         print("\nDone.")
 
 

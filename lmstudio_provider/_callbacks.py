@@ -31,9 +31,10 @@ class Callback(Generic[_Value]):
                 self._function, self._failure = None, traceback.format_exc()
 
     def warn(self) -> None:
-        """Issue the warning, if the function failed."""
-        if self._failure:
-            warn(f"{self._name} failed, and was not called again:\n{self._failure}", RuntimeWarning)
+        """Issue the warning, once, if the function failed."""
+        failure, self._failure = self._failure, ""
+        if failure:
+            warn(f"{self._name} failed, and was not called again:\n{failure}", RuntimeWarning)
 
 
 def warn(message: str, category: type[Warning]) -> None:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
-import math
 import time
 from typing import Any, Callable, ClassVar, Mapping
 
@@ -23,6 +23,9 @@ from ._requests import check_given
 from ._types import UNSET, Progress, Unset, check_seconds
 from ._wire import native
 from ._wire.json_text import count, number
+
+# Between two questions.
+_LONGEST_S = 1e6
 
 
 class Download:
@@ -104,8 +107,8 @@ class Download:
         every error is how far it was.
         """
         callback = Callback("on_progress", on_progress)
-        if isinstance(poll, bool) or not isinstance(poll, (int, float)) or not 0 < poll < math.inf:
-            raise InvalidRequestError(f"poll={shown(poll)} is no number of seconds above 0")
+        if isinstance(poll, bool) or not isinstance(poll, (int, float)) or not 0 < poll <= _LONGEST_S:
+            raise InvalidRequestError(f"poll={shown(poll)} is no number of seconds above 0 and up to {_LONGEST_S:g}")
         check_seconds("deadline", deadline)
         end = None if deadline is None else Deadline(deadline, time.monotonic())
         try:
@@ -126,7 +129,8 @@ class Download:
             elif not isinstance(error, (DownloadError, JobNotFoundError)):
                 error.hint = ". ".join(filter(None, [error.hint, f"The download may go on: {self._again()}"]))
             error.progress = self.progress
-            callback.warn()
+            with contextlib.suppress(RuntimeWarning):  # where the user has made an error of it, this one is the worse
+                callback.warn()
             raise error
         callback.warn()
         return progress

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import logging
+import re
 import time
 from typing import TYPE_CHECKING, Any, Callable, Iterable, Iterator, TypeVar, Union, overload
 
@@ -191,8 +192,10 @@ class HTTPProvider(LocalServer):
     def _served(self, completion: _Served) -> _Served:
         """Warn where another model answered than was asked for; once for each pair, with a reply that is kept."""
         pair = asked, served = completion.requested_model, completion.model
-        if pair not in self._mismatches and not is_same(asked, served):
-            known = find(self._cached_models(), asked)
+        # A name with a number is that of one instance, which may be gone.
+        numbered = re.search(r":\d+$", asked)
+        if pair not in self._mismatches and not (asked == served if numbered else is_same(asked, served)):
+            known = None if numbered else find(self._cached_models(), asked)
             # An instance may have been given any name.
             named = known is not None and served in [instance.id for instance in known.instances]
             mark = object()

@@ -8,18 +8,17 @@ import dataclasses
 import logging
 import os
 import threading
-import time
 import weakref
 from typing import Any, Callable
 
 from ._callbacks import warn
-from ._exceptions import ModelNotFoundError, ProviderError, RequestTimeoutError
+from ._exceptions import ModelNotFoundError, ProviderError
 from ._http_provider import HTTPProvider
-from ._local_server import WAIT_S
 from ._model_cache import ModelCache
 from ._native_types import LoadedModel
 from ._session import Plan
 from ._types import Call, Timeouts
+from ._waiting import WAIT_S, Waiting
 from ._wire import native
 
 logger = logging.getLogger("lmstudio_provider")
@@ -44,8 +43,9 @@ class Loading:
         self._known = known
         self._call = call
         self._config = plan.config
-        limits = plan.timeouts
-        self._unload_limits = dataclasses.replace(limits, first_byte=min(limits.first_byte or _UNLOAD_S, _UNLOAD_S))
+        limits = [plan.timeouts.first_byte, None if plan.deadline is None else plan.deadline.seconds]
+        shortest = min([_UNLOAD_S, *filter(None, limits)])
+        self._unload_limits = dataclasses.replace(plan.timeouts, first_byte=shortest)
         self._pid = os.getpid()
         self._lock = threading.Lock()
         self._done = threading.Event()
@@ -54,7 +54,7 @@ class Loading:
         self._unloading = self._begun = self._told = False
         self._gone = threading.Event()
 
-    def join(self, holder: object) -> bool:
+    def join(self, holder: object, waiting: Waiting) -> bool:
         """Hold the model, too; False where it is not ours, or was just being unloaded, and is gone now."""
         if self._pid != os.getpid():
             return False
@@ -62,41 +62,39 @@ class Loading:
             if not self._unloading:
                 self._holders.add(holder)
                 return True
-        while not self._gone.wait(WAIT_S):
-            continue
+        waiting.wait(self._gone.wait, "another thread was still unloading the model")
         return False
 
-    def wait(self, plan: Plan) -> LoadedModel:
+    def disown(self) -> None:
+        """Unload nothing any more."""
+        with self._lock:
+            self._unloading = True
+        self._gone.set()
+
+    def wait(self, plan: Plan, waiting: Waiting) -> LoadedModel:
         """Load the model; raises ProviderError, and RequestTimeoutError where it takes longer than ``plan`` allows."""
         limit = plan.timeouts.first_byte
         patience = None if limit is None else max(limit, _PATIENCE_S)
-        started = time.monotonic()
         self._begun = True
-        thread = threading.Thread(target=self._load, args=[plan.timeouts.connect, patience], name="lmstudio-load")
         try:
-            thread.start()
+            self._start(self._load, plan.timeouts.connect, patience)
         except RuntimeError as why:
             self._begun = False
             raise ProviderError(f"no thread could be started in which to load the model: {why}") from why
-        ends = [] if limit is None else [(limit, "first_byte")]
-        if plan.deadline is not None:
-            ends.append((plan.deadline.left(), "deadline"))
-        longest, name = min(ends, default=(None, ""))
-        while not self._done.wait(WAIT_S if longest is None else min(WAIT_S, max(0.0, started + longest - _now()))):
-            if longest is not None and _now() >= started + longest:
-                how = f"Raise timeout=Timeouts({name}=...)" if name == "first_byte" else "Raise deadline="
-                self._told = True
-                raise RequestTimeoutError(
-                    f"the model was not loaded after {_now() - started:.1f} s; {_LATER}",
-                    hint=how,
-                    limit=name,
-                    waited_s=_now() - started,
-                    sent=True,
-                )
+        try:
+            waiting.wait(self._done.wait, "the model was not loaded", sent=True)
+        except ProviderError as error:
+            self._told = True
+            error.message += f"; {_LATER}"
+            raise
         if isinstance(self._outcome, LoadedModel):
             return self._outcome
-        error, self._outcome = self._outcome, None  # no cycle of error, traceback and self
-        raise error or RuntimeError("the thread that loads has ended without an outcome")
+        failure, self._outcome = self._outcome, None  # no cycle of error, traceback and self
+        raise failure or RuntimeError("the thread that loads has ended without an outcome")
+
+    def _start(self, target: Callable[..., object], *arguments: object) -> None:
+        """Have a thread do it, which a program that ends waits for, also where its caller is a daemon."""
+        threading.Thread(target=target, args=arguments, name="lmstudio-load", daemon=False).start()
 
     def _load(self, connect_s: float | None, patience_s: float | None) -> None:
         self._session.cache.fill(list(self._known.models))  # an error tells those that may have been meant
@@ -129,22 +127,28 @@ class Loading:
         if not self._is_wanted():
             return False
         failures: list[ProviderError] = []
-        thread = self._unload_in_thread(failures)
-        if thread is not None:
-            thread.join()
+        over = self._unload_in_thread(failures)
+        while not over.wait(WAIT_S):  # a join() that is interrupted would count the thread as ended
+            continue
         if failures and not quiet:
             raise failures.pop()
         return True
 
-    def _unload_in_thread(self, failures: list[ProviderError]) -> threading.Thread | None:
-        """Unload where no KeyboardInterrupt comes."""
-        thread = threading.Thread(target=self._unload, args=[failures], name="lmstudio-unload")
+    def _unload_in_thread(self, failures: list[ProviderError]) -> threading.Event:
+        """Unload where no KeyboardInterrupt comes; what is returned is set when that is over."""
+        over = threading.Event()
+
+        def unload() -> None:
+            try:
+                self._unload(failures)
+            finally:
+                over.set()
+
         try:
-            thread.start()
+            self._start(unload)
         except RuntimeError:  # there are no more threads, or none any more because the program ends
-            self._unload(failures)
-            return None
-        return thread
+            unload()
+        return over
 
     def _is_wanted(self) -> bool:
         """Whether the model is to be unloaded now."""
@@ -162,6 +166,7 @@ class Loading:
             with contextlib.suppress(ModelNotFoundError):
                 self._ask(native.unload_call(loaded.instance_id), self._unload_limits, native.unload_reply)
         except ProviderError as error:
+            error.hint = f"It may still be in memory: native.unload({loaded.instance_id!r}) tries again"
             logger.warning("the model %r could not be unloaded: %s", loaded.instance_id, error)
             failures.append(error)
         finally:
@@ -194,7 +199,3 @@ def _unload_all() -> None:
 
 
 _LATER = f"when it is, it will be unloaded: a program that ends before waits for that, for {_PATIENCE_S:g} s at most"
-
-
-def _now() -> float:
-    return time.monotonic()

@@ -11,7 +11,7 @@ import weakref
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any, Iterable, Iterator, Literal, Mapping
 
-from ._exceptions import ConfigurationError, ProviderClosedError, RequestTimeoutError
+from ._exceptions import ConfigurationError, ProviderClosedError, RequestTimeoutError, shown
 from ._exchange import Deadline
 from ._model_cache import DISCOVERY_S, ModelCache
 from ._model_names import find
@@ -22,15 +22,12 @@ from ._settings import Config, Names, Settings, as_timeouts, check_arguments
 from ._transport import Transport
 from ._types import UNSET, Capabilities, Limits, ModelInfo, Timeout, Unset, check_seconds
 from ._usage import UsageRecorder
+from ._waiting import Waiting
 
 if TYPE_CHECKING:
     import urllib3
 
     from ._loading import Loading
-
-
-#: Ctrl-C wakes no thread that waits for a lock on Windows: it is noticed at the end of a wait of this length.
-WAIT_S = 1.0
 
 
 class LocalServer(Provider):
@@ -79,7 +76,7 @@ class LocalServer(Provider):
         check_seconds("deadline", deadline)
         if id is not None:
             if not isinstance(id, str) or not id.strip():
-                raise ConfigurationError(f"id={id!r} is no name")
+                raise ConfigurationError(f"id={shown(id)} is no name")
             self.id = id
         arguments = {"base_url": base_url, "model": model, "api_token": api_token, "timeout": timeout}
         self._settings = Settings(self._names, arguments, settings)
@@ -130,6 +127,9 @@ class LocalServer(Provider):
     def _cached_models(self) -> tuple[ModelInfo, ...]:
         session = self._current
         return () if session is None else session.cache.models
+
+    def _waiting(self, plan: Plan) -> Waiting:
+        return Waiting(plan, lambda: self._closed)
 
     def _forget_models(self) -> None:
         """Have them listed anew before the next choice."""
@@ -253,7 +253,7 @@ class LocalServer(Provider):
         return self._lock
 
     @contextlib.contextmanager
-    def _loading(self, deadline: Deadline | None) -> Iterator[None]:
+    def _loading(self, waiting: Waiting) -> Iterator[None]:
         """Held while it is looked whether a model is loaded, and while it is loaded then.
 
         Raises RequestTimeoutError where another thread holds it for too long.
@@ -261,14 +261,7 @@ class LocalServer(Provider):
         with self._own_lock():  # which makes another in a fork
             lock = self._load_lock
         try:
-            while not lock.acquire(timeout=WAIT_S if deadline is None else max(0.0, min(WAIT_S, deadline.left()))):
-                if deadline is not None and deadline.left() <= 0:
-                    raise RequestTimeoutError(
-                        "another thread was still loading a model when deadline was over",
-                        hint="Raise deadline=",
-                        limit="deadline",
-                        waited_s=deadline.seconds,
-                    )
+            waiting.wait(lambda seconds: lock.acquire(timeout=seconds), "another thread was still loading a model")
             self._being_loaded = None
             yield
         finally:

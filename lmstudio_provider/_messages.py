@@ -10,7 +10,7 @@ import re
 from dataclasses import dataclass, field
 from typing import Any, Callable, Iterable, Mapping, Sequence
 
-from ._exceptions import InvalidRequestError
+from ._exceptions import InvalidRequestError, shown
 from ._functions import Function
 from ._images import Image, data_url, listed
 from ._types import ToolCall
@@ -32,7 +32,7 @@ class Message:
     def __post_init__(self) -> None:
         if self.role not in ("system", "user", "assistant", "tool"):
             hint = "There are 'system', 'user', 'assistant' and 'tool'; a dict may have any other"
-            raise InvalidRequestError(f"Message: role={self.role!r} is unknown", hint=hint)
+            raise InvalidRequestError(f"Message: role={shown(self.role)} is unknown", hint=hint)
         if self.content is not None and not isinstance(self.content, str):
             object.__setattr__(self, "content", list(all_of("Message: content", self.content, Mapping)))
         for name in ("name", "tool_call_id"):
@@ -107,7 +107,7 @@ class Message:
             return cls(message["role"], message.get("content"), tool_calls=calls, **optional)
         except (LookupError, TypeError, AttributeError) as error:
             raise InvalidRequestError(
-                f"{str(message)[:100]} is no message in OpenAI's form, with a role and content"
+                f"{shown(message)[:100]} is no message in OpenAI's form, with a role and content"
             ) from error
 
 

@@ -30,6 +30,7 @@ from ._requests import check_given, check_name, check_numbers, override
 from ._session import Plan, Session
 from ._types import UNSET, Call, LoadedInstance, ModelInfo, Progress, Timeout, Timeouts, Unset
 from ._usage import status_of
+from ._waiting import Waiting
 from ._wire import models, native
 from ._wire.json_text import text_or_none
 from ._wire.native_stream import NativeAssembly
@@ -166,8 +167,15 @@ class Native:
 
     def _load(self, call: Call, session: Session, plan: Plan) -> LoadedModel:
         loaded: LoadedModel = session.ask(call, plan, native.load_reply)
+        self._disown(session, loaded.instance_id)
         session.cache.forget()
         return loaded
+
+    def _disown(self, session: Session, instance_id: str) -> None:
+        """What a block has loaded under that name is gone, or is not it: the block is to unload nothing."""
+        loading = self._provider._loadings.pop((session.base_url, instance_id), None)
+        if loading is not None:
+            loading.disown()
 
     def unload(
         self,
@@ -183,6 +191,7 @@ class Native:
         session, plan = self._provider._where(timeout, deadline)
         try:
             session.ask(native.unload_call(id_), plan, native.unload_reply)
+            self._disown(session, id_)
         except ModelNotFoundError as error:
             error.hint = "native.models() tells the instances that are loaded; a time to live may have unloaded it"
             raise
@@ -207,7 +216,7 @@ class Native:
         found = self._instance(model, config, session, plan)
         if found is not None:
             return found  # without waiting for what another thread loads
-        with self._provider._loading(plan.deadline):
+        with self._provider._loading(self._provider._waiting(plan)):
             found = self._instance(model, config, session, plan)
             return found or self._load(native.load_call(model, body), session, plan)
 
@@ -230,18 +239,19 @@ class Native:
         body = checked_config(model, config)
         session, plan = self._provider._where(timeout, deadline)
         call = native.load_call(model, body)
-        holder, failed = object(), True
+        holder, failed, waiting = object(), True, self._provider._waiting(plan)
         loading = Loading(self._provider, session.cache, call, plan, holder)
-        look = functools.partial(self._held, model, config, session, plan, holder)
+        look = functools.partial(self._held, model, config, session, plan, holder, waiting)
         try:
             instance, shared = look()
             if instance is None:  # else it need not wait for what another thread loads
-                with self._provider._loading(plan.deadline):
+                with self._provider._loading(waiting):
                     instance, shared = look()
                     if instance is None:
                         self._provider._being_loaded = model
                         with session.telling(call, plan):
-                            instance = loading.wait(plan)
+                            instance = loading.wait(plan, waiting)
+                        self._disown(session, instance.instance_id)  # one of that name before is gone
                         self._provider._loadings[session.base_url, instance.instance_id] = loading
                         self._provider._being_loaded = None
                         session.cache.forget()
@@ -253,7 +263,13 @@ class Native:
                 session.cache.forget()
 
     def _held(
-        self, model: str, config: Mapping[str, Any], session: Session, plan: Plan, holder: object
+        self,
+        model: str,
+        config: Mapping[str, Any],
+        session: Session,
+        plan: Plan,
+        holder: object,
+        waiting: Waiting,
     ) -> tuple[LoadedModel | None, Loading | None]:
         """An instance that fits, if there is one, and the block that loaded it, if one did; ``holder`` holds that."""
         loadings, last = self._provider._loadings, None
@@ -266,7 +282,7 @@ class Native:
                 return None, None
             shared = loadings.get((session.base_url, instance.instance_id))
             del alive
-            if shared is None or shared.join(holder):
+            if shared is None or shared.join(holder, waiting):
                 return instance, shared
             if shared is last:
                 return instance, None  # it could not be unloaded, or is another process's

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 from typing import Any, Callable, Iterator
 
@@ -30,8 +31,12 @@ class NativeStream(BaseStream[events.Event, NativeCompletion]):
     def __next__(self) -> events.Event:
         try:
             event = super().__next__()
-        except (StopIteration, ProviderError):
+        except StopIteration:
             self._notices.warn()
+            raise
+        except ProviderError:
+            with contextlib.suppress(RuntimeWarning):  # where the user has made an error of it, this one is the worse
+                self._notices.warn()
             raise
         self._notices(event)
         if isinstance(event, events.ErrorEvent):
@@ -39,6 +44,11 @@ class NativeStream(BaseStream[events.Event, NativeCompletion]):
             limits = self._reply.exchange.timeouts
             self._reply.exchange.timeouts = dataclasses.replace(limits, idle=min(limits.idle or _END_S, _END_S))
         return event
+
+    def close(self) -> None:
+        """Stop: a thread that is reading sees the stream end, with "cancelled" as its ``finish_reason``."""
+        super().close()
+        self._notices.warn()
 
     def text(self) -> Iterator[str]:
         """Iterate over the texts of the answer alone, without thoughts that the server left in it."""

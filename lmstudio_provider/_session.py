@@ -24,7 +24,7 @@ from ._settings import Config
 from ._stream import Assembly, BaseStream, Reader
 from ._transport import Transport, secret_values
 from ._types import Call, Chunk, Completion, Embeddings, Limits, ModelInfo, Timeouts
-from ._wire.errors import Asked, redact
+from ._wire.errors import Asked, hide, redact
 from ._wire.json_text import parse, shown
 
 _Stream = TypeVar("_Stream", bound=BaseStream[Any, Any])
@@ -212,6 +212,9 @@ class Session:
 
     def _value(self, reply: Reply, call: Call, plan: Plan, dialect: ChatDialect | None = None) -> Any:
         body = reply.read_all()
+        if call.secrets:  # which a server may repeat
+            secrets = self._asked(call, plan).secrets
+            body = hide(body.decode("utf-8", "surrogateescape"), secrets).encode("utf-8", "surrogateescape")
         value = None
         with contextlib.suppress(ProtocolError):
             value = parse(body, "the reply")

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Callable, Mapping, NamedTuple
 
-from ._exceptions import ConfigurationError
+from ._exceptions import ConfigurationError, shown
 from ._types import UNSET, Limits, Timeouts, check_seconds
 from ._urls import BaseURL, parse_base_url
 
@@ -89,7 +89,7 @@ class Settings:
     def model(self, tier: str | None) -> str | None:
         """The model that is set for ``tier``, else for all, else None."""
         if tier is not None and not (isinstance(tier, str) and re.fullmatch(r"[A-Za-z0-9_-]+", tier)):
-            raise ConfigurationError(f"tier={tier!r} is no name of letters, digits, - and _")
+            raise ConfigurationError(f"tier={shown(tier)} is no name of letters, digits, - and _")
         setting = (self.find(f"model_{tier}") if tier else None) or self.find("model")
         return None if setting is None else _text(setting, "model").strip()
 
@@ -205,8 +205,8 @@ def as_timeouts(value: object) -> Timeouts:
 def _text(setting: Setting, name: str) -> str:
     if not isinstance(setting.value, str):
         # A URL of another type may have a password inside.
-        shown = name if name == "base_url" else f"{name}={setting.value!r}"
-        raise ConfigurationError(f"{shown}, from {setting.source}, is {type(setting.value).__name__}, not text")
+        named = name if name == "base_url" else f"{name}={shown(setting.value)}"
+        raise ConfigurationError(f"{named}, from {setting.source}, is {type(setting.value).__name__}, not text")
     return setting.value
 
 
@@ -249,10 +249,10 @@ def check_arguments(
     if usage is not None and not callable(getattr(usage, "record", None)):
         raise ConfigurationError(f"usage={type(usage).__name__} has no record(UsageRecord)")
     if isinstance(max_retries, bool) or not isinstance(max_retries, int) or max_retries < 0:
-        raise ConfigurationError(f"max_retries={max_retries!r} is no whole number of at least 0")
+        raise ConfigurationError(f"max_retries={shown(max_retries)} is no whole number of at least 0")
     if isinstance(models_ttl, bool) or not isinstance(models_ttl, (int, float)) or not models_ttl >= 0:
-        raise ConfigurationError(f"models_ttl={models_ttl!r} is no number of seconds")
+        raise ConfigurationError(f"models_ttl={shown(models_ttl)} is no number of seconds")
     if not isinstance(refresh, bool):
-        raise ConfigurationError(f"refresh={refresh!r} is neither True nor False")
+        raise ConfigurationError(f"refresh={shown(refresh)} is neither True nor False")
     if not isinstance(limits, Limits):
-        raise ConfigurationError(f"limits={limits!r} is no Limits")
+        raise ConfigurationError(f"limits={shown(limits)} is no Limits")

@@ -7,7 +7,7 @@ import json
 import re
 from typing import Any, Callable, Iterator, Mapping
 
-from ._exceptions import ConfigurationError, InvalidRequestError, StructuredOutputError
+from ._exceptions import ConfigurationError, InvalidRequestError, StructuredOutputError, shown
 from ._hints import MisfitError, Shapes, is_record
 from ._json import is_too_deep, loads
 from ._json_schema import Misfit, find_misfit
@@ -63,7 +63,7 @@ def structure_of(response_format: Any) -> Structure | None:
         if is_record(response_format):
             return _of_class(response_format)
     raise InvalidRequestError(
-        f"response_format={response_format!r} is no dataclass, TypedDict, JSON schema or pydantic model",
+        f"response_format={shown(response_format)} is no dataclass, TypedDict, JSON schema or pydantic model",
         hint="Write a dataclass with a field for each thing that you want to know, a list as well, and give the class",
     )
 

@@ -104,4 +104,4 @@ def test_the_example_of_downloading_says_how_to_go_on_where_it_is_stopped(monkey
     with pytest.raises(SystemExit) as caught:
         runpy.run_path(str(ROOT / "examples" / "download_with_progress.py"), run_name="__main__")
     (job,) = simulator.jobs
-    assert caught.value.code == f"Stopped.\nWatch it again with --resume {job}"
+    assert caught.value.code == f"\nStopped. Watch it again with --resume {job}"

@@ -127,3 +127,11 @@ def test_the_model_of_a_setting_was_asked_for(httpserver):
     httpserver.expect_request("/api/v1/chat").respond_with_json({"model_instance_id": "other", "output": []})
     with LMStudioProvider(httpserver.url_for(""), refresh=False, model="mine") as lm:
         assert len(warned(WAYS["native.chat"], lm, None)) == 1
+
+
+def test_an_instance_that_is_gone_is_another_one(simulator):
+    with LMStudioProvider(simulator.url) as lm:
+        with lm.native.loaded("simulated-model", context_length=16384) as instance:
+            assert lm.complete("Hi", model=instance.instance_id).model == "simulated-model:2"
+        with pytest.warns(ModelMismatchWarning, match="not 'simulated-model:2'"):
+            assert lm.complete("Hi", model=instance.instance_id).model == "simulated-model"

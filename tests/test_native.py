@@ -559,3 +559,43 @@ def test_an_error_is_not_held_up_by_a_server_that_forgets_the_end(raw_server, pr
 
 def test_a_request_does_not_show_what_extra_holds():
     assert "s3cret" not in repr(NativeRequest("Hi", extra={"integrations": [{"headers": {"X": "s3cret"}}]}))
+
+
+QUOTED = 'Digest username="ada", response="TOP\\SECRET123"'
+
+
+@pytest.mark.parametrize("how", ["text", "json", "json in json", "repr of json"])
+def test_a_header_is_not_shown_however_a_server_quotes_it(httpserver, provider, how):
+    said = json.dumps([{"headers": {"X": QUOTED}}])
+    said = {"text": QUOTED, "json": said, "json in json": json.dumps(said), "repr of json": repr(said)}[how]
+    httpserver.expect_request("/api/v1/chat").respond_with_data(f"<p>{said}", content_type="text/html")
+    server = EphemeralMCP("docs", "https://example.com", headers={"X": QUOTED})
+    with pytest.raises(ProtocolError) as caught:
+        provider.native.chat("Hi", integrations=server)
+    assert "SECRET123" not in f"{caught.value!r} {caught.value.__dict__}"
+
+
+def test_a_header_is_not_shown_in_what_a_tool_that_failed_says(httpserver, provider):
+    metadata = {"type": "invalid_arguments", "tool_name": "t", "arguments": {"X": QUOTED}}
+    failure = {"type": "tool_call.failure", "reason": f"no: {QUOTED}", "metadata": metadata}
+    output = [{"type": "invalid_tool_call", "reason": f"no: {QUOTED}", "metadata": metadata}]
+    end = {"type": "chat.end", "result": {"model_instance_id": "m", "output": output}}
+    server = EphemeralMCP("docs", "https://example.com", headers={"X": QUOTED})
+    httpserver.expect_ordered_request("/api/v1/chat").respond_with_data(
+        frame(failure) + frame(end), content_type="text/event-stream"
+    )
+    httpserver.expect_ordered_request("/api/v1/chat").respond_with_json(end["result"])
+    stream = provider.native.stream("Hi", integrations=server)
+    seen = [*stream, stream.completion, stream.completion.raw, provider.native.chat("Hi", integrations=server)]
+    assert len(seen) == 5
+    assert "SECRET123" not in repr(seen)
+
+
+def test_a_callback_that_failed_is_told_also_where_the_stream_is_left_early(lm):
+    stream = lm.native.stream("Hi", on_progress=lambda stage, fraction: 1 / 0)
+    texts = stream.text()
+    next(texts)
+    with pytest.warns(RuntimeWarning, match="on_progress failed") as caught:
+        stream.close()
+    stream.close()
+    assert len(caught) == 1

@@ -382,6 +382,88 @@ def test_unloading_waits_no_longer_than_the_timeout(httpserver, provider, sample
     go_on.set()
 
 
+def test_a_block_unloads_nothing_of_the_same_name_that_came_later(server, lm):
+    first, second = lm.native.loaded("m"), lm.native.loaded("m")
+    lm.native.unload(first.__enter__())
+    second.__enter__()
+    first.__exit__(None, None, None)
+    assert ids(server) == ["n", "m"]
+    second.__exit__(None, None, None)
+    assert ids(server) == ["n"]
+    with lm.native.loaded("m") as instance:
+        server._state.unload(instance.instance_id)  # by somebody else
+        lm.native.load("m")
+    assert ids(server) == ["n", "m"]
+
+
+@pytest.mark.parametrize("limits", [{"timeout": 0.2}, {"deadline": 0.2}])
+def test_limits_count_while_another_thread_loads_or_unloads(server, lm, monkeypatch, in_background, limits):
+    begun, go_on, left = (threading.Event() for _ in range(3))
+    unload = server._state.unload
+
+    def held(id):
+        begun.set()
+        assert go_on.wait(LONG)
+        unload(id)
+
+    def use():
+        with lm.native.loaded("m"):
+            pass
+        left.set()
+
+    monkeypatch.setattr(server._state, "unload", held)
+    in_background(use)
+    assert begun.wait(LONG)
+    with pytest.raises(RequestTimeoutError, match="another thread was still unloading"):
+        lm.native.loaded("m", **limits).__enter__()
+    go_on.set()
+    assert left.wait(LONG)
+
+
+def test_a_timeout_counts_while_another_thread_loads(lm, slow, in_background):
+    begun, go_on = slow
+    loading = in_background(lm.native.ensure_loaded, "m")
+    assert begun.wait(LONG)
+    for call in (lm.native.ensure_loaded, lambda *names, **limits: lm.native.loaded(*names, **limits).__enter__()):
+        with pytest.raises(RequestTimeoutError, match="another thread was still loading"):
+            call("text-embedding-e", timeout=0.2)
+    go_on.set()
+    loading.result(LONG)
+
+
+def test_closing_the_provider_ends_the_wait_and_what_comes_is_unloaded(server, slow, in_background):
+    begun, go_on = slow
+    lm = LMStudioProvider(server.url, refresh=False)
+    waiting = in_background(lm.native.loaded("m").__enter__)
+    assert begun.wait(LONG)
+    lm.close()
+    with pytest.raises(ProviderClosedError, match="will be unloaded"):
+        waiting.result(LONG)
+    go_on.set()
+    gc.collect()
+    settled()
+    assert ids(server) == ["n"]
+
+
+def test_a_block_of_a_daemon_unloads_by_threads_that_are_none(server, lm):
+    daemons = []
+
+    def use():
+        with lm.native.loaded("m"):
+            daemons.extend(each.daemon for each in threading.enumerate() if each.name == "lmstudio-load")
+
+    start, threads = threading.Thread.start, []
+    threading.Thread.start = lambda thread: (threads.append(thread), start(thread))[1]
+    try:
+        daemon = threading.Thread(target=use, daemon=True)
+        daemon.start()
+        daemon.join(LONG)
+    finally:
+        threading.Thread.start = start
+    assert [thread.daemon for thread in threads if thread.name == "lmstudio-load"] == [False, False]
+    assert ids(server) == ["n"]
+
+
 def test_what_was_loaded_for_a_block_is_unloaded_after_it(server, lm):
     with lm.native.loaded("m", context_length=16) as got:
         assert ids(server) == ["n", got.instance_id]

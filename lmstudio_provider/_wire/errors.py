@@ -228,6 +228,11 @@ def retry_after(headers: Mapping[str, str]) -> float | None:
 
 def redact(text: str, secrets: tuple[str, ...]) -> str:
     """``text`` without the secrets, whole, cut off, or as LM Studio repeats them: ten characters, then asterisks."""
+    return re.sub(r"(?<!\S)\S*\*{4,}", HIDDEN, hide(text, secrets))
+
+
+def hide(text: str, secrets: Sequence[str]) -> str:
+    """``text`` without the secrets, whole or cut off."""
     # The longest first, and of all that may stand at a place the one of which most is there: one secret may be a part
     # of another, or begin as it does (all JSON web tokens have one beginning), and would leave the rest of it.
     for begin in (secret[:10] for secret in sorted(secrets, key=len, reverse=True)):
@@ -235,7 +240,7 @@ def redact(text: str, secrets: tuple[str, ...]) -> str:
         while start >= 0:
             text = text[:start] + HIDDEN + text[start + max(_alike(text, start, secret) for secret in secrets) :]
             start = text.find(begin, start + len(HIDDEN))
-    return re.sub(r"(?<!\S)\S*\*{4,}", HIDDEN, text)
+    return text
 
 
 def _alike(text: str, start: int, secret: str) -> int:

@@ -61,9 +61,17 @@ def _secrets(integrations: Any) -> Iterator[str]:
             values = [str(value) for value in headers.values()] if isinstance(headers, Mapping) else []
             values += [value.rpartition(" ")[2] for value in values]
             for secret in filter(None, [*values, *_secrets_of(str(each.get("server_url") or ""))]):
-                yield from dict.fromkeys(
-                    [secret, json.dumps(secret)[1:-1], json.dumps(secret, ensure_ascii=False)[1:-1]]
-                )
+                yield from _as_quoted(secret)
+
+
+def _as_quoted(secret: str) -> list[str]:
+    """``secret`` as it stands in a text, in JSON, in Python's quotes, and in one of these inside of another."""
+    forms = {secret: None}  # in order, each once
+    for _ in range(2):
+        for form in list(forms):
+            quoted = (json.dumps(form), json.dumps(form, ensure_ascii=False), repr(form))
+            forms.update((each[1:-1], None) for each in quoted)
+    return list(forms)
 
 
 def _secrets_of(url: str) -> list[str]:
