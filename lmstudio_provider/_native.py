@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import difflib
 import functools
 import re
 import time
-from typing import TYPE_CHECKING, Any, Callable, Iterator, Mapping, TypedDict
+from typing import TYPE_CHECKING, Any, Callable, Iterator, Mapping
 
 from ._callbacks import warn
 from ._download import Download
 from ._exceptions import EmptyAnswerWarning, InvalidRequestError, ModelNotFoundError, shown
 from ._http_provider import HTTPProvider, as_it_is
+from ._load_options import LoadOptions, checked, fits
 from ._loading import Loading
 from ._model_names import find, is_same
 from ._native_stream import NativeStream, Notices
@@ -26,7 +26,7 @@ from ._native_types import (
     is_http,
     without_secrets,
 )
-from ._requests import check_given, check_name, check_numbers, override
+from ._requests import check_given, check_name, override
 from ._session import Plan, Session
 from ._types import UNSET, Call, LoadedInstance, ModelInfo, Progress, Timeout, Timeouts, Unset
 from ._usage import status_of
@@ -40,19 +40,6 @@ if TYPE_CHECKING:
 
 # A stream that loads a model, reads a prompt or waits for a tool is as rightly silent as a reply before its first byte.
 _PATIENT = Timeouts(idle=Timeouts().first_byte)
-
-
-class LoadOptions(TypedDict, total=False):
-    """How to load a model; what is left out is left to LM Studio."""
-
-    #: Tokens that it is to hold at once.
-    context_length: int | None
-    #: Tokens that it reads at once.
-    eval_batch_size: int | None
-    flash_attention: bool | None
-    #: Of a mixture of experts, how many are used.
-    num_experts: int | None
-    offload_kv_cache_to_gpu: bool | None
 
 
 class Native:
@@ -106,7 +93,7 @@ class Native:
         options: dict[str, Any],
         keep: Callable[[NativeCompletion], NativeCompletion],
     ) -> NativeStream:
-        Notices(on_progress)  # a bad one is told before anything is sent
+        notices = Notices(on_progress)  # a bad one is told before anything is sent
         patient = "timeout" not in options
         session, call, plan, served = self._plan(input, options, stream=True)
         provider, started = self._provider, time.monotonic()
@@ -118,7 +105,7 @@ class Native:
             provider._record("native.stream", completion, started, status)
 
         def kind(*parts: Any) -> NativeStream:
-            return NativeStream(*parts, on_progress=on_progress)
+            return NativeStream(*parts, notices=notices)
 
         with provider._recording_failure("native.stream", call, started):
             return session.stream(call, plan, kind, NativeAssembly, lambda whole: keep(served(whole)), over)
@@ -158,7 +145,7 @@ class Native:
         ``offload_kv_cache_to_gpu``; ``echo_load_config`` has the server tell all of it as ``load_config``. Raises
         ModelNotFoundError and ModelLoadError. After a RequestTimeoutError the server may still be loading.
         """
-        body = checked_config(model, config)
+        body = checked(model, config)
         if not isinstance(echo_load_config, bool):
             raise InvalidRequestError(f"echo_load_config={shown(echo_load_config)} is neither True nor False")
         if echo_load_config:
@@ -211,7 +198,7 @@ class Native:
         A larger ``context_length`` than was asked for is as good. Threads that ask at once load one between them. One
         that a block of ``loaded()`` has loaded is unloaded at the end of that block.
         """
-        body = checked_config(model, config)
+        body = checked(model, config)
         session, plan = self._provider._where(timeout, deadline)
         found = self._instance(model, config, session, plan)
         if found is not None:
@@ -236,7 +223,7 @@ class Native:
         600 s at most. What was unloaded meanwhile is no error. Where blocks of one provider share a model, in whatever
         threads, the last one unloads it.
         """
-        body = checked_config(model, config)
+        body = checked(model, config)
         session, plan = self._provider._where(timeout, deadline)
         call = native.load_call(model, body)
         holder, failed, waiting = object(), True, self._provider._waiting(plan)
@@ -298,7 +285,7 @@ class Native:
             return None  # it names an instance, and there is none of that name
         if "@" in model and not named and info.raw.get("selected_variant", model) != model:
             return None  # another variant of it is there
-        fitting = (each for each in named or info.instances if _fits(each.config, config))
+        fitting = (each for each in named or info.instances if fits(each.config, config))
         instance = next(fitting, None)
         kind = "llm" if info.can_chat else "embedding"
         return None if instance is None else LoadedModel(instance.id, kind, None, instance.config)
@@ -339,31 +326,6 @@ class Native:
         return Download.resume(job_id, self._provider).status()
 
 
-_CONFIG_NUMBERS: dict[str, tuple[float, float, bool]] = {
-    name: (1, float("inf"), True) for name in ("context_length", "eval_batch_size", "num_experts")
-}
-_CONFIG_SWITCHES = ("flash_attention", "offload_kv_cache_to_gpu")
-
-
-def checked_config(model: object, config: Mapping[str, Any]) -> dict[str, Any]:
-    """What of ``config`` is sent; raises InvalidRequestError for what ``/api/v1/models/load`` does not take."""
-    check_given("model", model)
-    names = [*_CONFIG_NUMBERS, *_CONFIG_SWITCHES]
-    for name, value in config.items():
-        if name not in names:
-            near = difflib.get_close_matches(name, names, n=1)
-            hint = f"Did you mean {near[0]!r}?" if near else f"There are {', '.join(names)}"
-            if name == "echo_load_config":
-                hint = "load() takes it"
-            elif name == "ttl":
-                hint = "A time to live goes with lm.chat(..., ttl=), where that loads the model"
-            raise InvalidRequestError(f"{name!r} is no option of loading", hint=hint)
-        if name in _CONFIG_SWITCHES and not isinstance(value, (bool, type(None))):
-            raise InvalidRequestError(f"{name}={shown(value)} is neither True nor False")
-    check_numbers({**dict.fromkeys(names), **config}, _CONFIG_NUMBERS)
-    return {name: value for name, value in config.items() if value is not None}
-
-
 def _ended(completion: NativeCompletion, request: NativeRequest) -> NativeCompletion:
     """The completion with "length" for its ``finish_reason`` where it was cut: the server tells the tokens alone."""
     most, used = request.max_output_tokens, completion.usage
@@ -375,17 +337,6 @@ def _ended(completion: NativeCompletion, request: NativeRequest) -> NativeComple
             EmptyAnswerWarning,
         )
     return dataclasses.replace(completion, finish_reason="length")
-
-
-def _fits(loaded: Mapping[str, Any], config: Mapping[str, Any]) -> bool:
-    """Whether a model that is loaded so is as good as one with ``config``; what the server does not tell is."""
-    for name, wanted in config.items():
-        told = loaded.get(name)
-        if wanted is None or not isinstance(told, (int, float)):
-            continue
-        if told < wanted if name == "context_length" else told != wanted:
-            return False
-    return True
 
 
 _CHAT_TAKES = ("stop", "seed", "logit_bias", "frequency_penalty", "draft_model", "ttl", "response_format")

@@ -24,9 +24,9 @@ class NativeStream(BaseStream[events.Event, NativeCompletion]):
     reports is raised when the stream has been read to its end; ``partial`` is what there is of the reply.
     """
 
-    def __init__(self, *parts: Any, on_progress: Callable[[str, float], object] | None = None) -> None:
+    def __init__(self, *parts: Any, notices: Notices) -> None:
         super().__init__(*parts)
-        self._notices = Notices(on_progress)
+        self._notices = notices
 
     def __next__(self) -> events.Event:
         try:

@@ -211,14 +211,13 @@ class Session:
         return self._transport.send(call, {**headers, **self._facts.headers}, plan.timeouts, plan.deadline)
 
     def _value(self, reply: Reply, call: Call, plan: Plan, dialect: ChatDialect | None = None) -> Any:
-        body = reply.read_all()
+        body, asked = reply.read_all(), self._asked(call, plan)
         if call.secrets:  # which a server may repeat
-            secrets = self._asked(call, plan).secrets
-            body = hide(body.decode("utf-8", "surrogateescape"), secrets).encode("utf-8", "surrogateescape")
+            body = hide(body.decode("utf-8", "surrogateescape"), asked.secrets).encode("utf-8", "surrogateescape")
         value = None
         with contextlib.suppress(ProtocolError):
             value = parse(body, "the reply")
-        self._raise_error(reply.status, reply.headers, body, value, self._asked(call, plan), dialect)
+        self._raise_error(reply.status, reply.headers, body, value, asked, dialect)
         if value is None and not body and call.method == "DELETE":
             return None  # there is nothing to say
         if value is None:

@@ -165,14 +165,14 @@ def reasoning_text(message: Mapping[str, Any]) -> str:
     return content_text(message.get("reasoning_content") or message.get("reasoning"))
 
 
-def read_usage(value: object) -> Usage | None:
-    """The tokens that a reply reports, or None where it reports none."""
+def read_usage(value: object, prompt: str = "prompt_tokens", completion: str = "completion_tokens") -> Usage | None:
+    """The tokens that a reply reports, under the names that its endpoint has for them; None where it reports none."""
     if not isinstance(value, dict):
         return None
-    details = value.get("completion_tokens_details")
+    details = value.get(f"{completion}_details")
     usage = Usage(
-        count(value.get("prompt_tokens")),
-        count(value.get("completion_tokens")),
+        count(value.get(prompt)),
+        count(value.get(completion)),
         count(value.get("total_tokens")),
         count(details.get("reasoning_tokens")) if isinstance(details, dict) else None,
     )

@@ -11,10 +11,10 @@ from .._messages import Message
 from .._requests import ChatRequest, ResponsesRequest
 from .._structured import structure_of
 from .._types import Call, Completion, Usage
-from . import lmstudio_errors
+from . import lmstudio_errors, openai
 from .assembly import ToolCallAssembly, split_think
 from .errors import Asked, Fault, find_fault
-from .json_text import count, member, text_or_none
+from .json_text import member, text_or_none
 from .openai import completion_of, content_text, offered
 from .turns import call_of, parts_of, refuse_others, text_of, turns
 
@@ -168,13 +168,4 @@ def finish_reason(status: object, response: Mapping[str, Any], called: bool) -> 
 
 def read_usage(value: object) -> Usage | None:
     """The tokens that a reply reports, or None where it reports none."""
-    if not isinstance(value, dict):
-        return None
-    details = value.get("output_tokens_details")
-    usage = Usage(
-        count(value.get("input_tokens")),
-        count(value.get("output_tokens")),
-        count(value.get("total_tokens")),
-        count(details.get("reasoning_tokens")) if isinstance(details, dict) else None,
-    )
-    return None if usage == Usage() else usage
+    return openai.read_usage(value, "input_tokens", "output_tokens")
