@@ -23,6 +23,8 @@ MAX_IDLE_S = 4.0
 _SLICE_S = 0.05
 # Small, because each piece has the whole limit for itself: a slow server that reads is not silent.
 _SENT_BYTES = 16 * 1024
+# What a wait before the call leaves of each of its limits at least.
+_LEAST_SHARE = 0.1
 _UNDER_WAY = (errno.EINPROGRESS, errno.EWOULDBLOCK, getattr(errno, "WSAEWOULDBLOCK", errno.EWOULDBLOCK))
 
 _MISSED = {
@@ -57,8 +59,10 @@ class Deadline(NamedTuple):
 class Exchange:
     """One call on the wire: its limits, how far it is, and the socket by which another thread can end it."""
 
-    def __init__(self, timeouts: Timeouts, deadline: Deadline | None) -> None:
+    def __init__(self, timeouts: Timeouts, deadline: Deadline | None, waited_s: float = 0.0) -> None:
         self.timeouts = timeouts
+        #: How long the server was silent before the call, which counts until its first byte.
+        self.waited_s = waited_s
         self.started = time.monotonic()
         self.deadline = deadline
         self.cancelled = threading.Event()
@@ -100,6 +104,8 @@ class Exchange:
         if self.cancelled.is_set():
             raise CancelledCall
         seconds: float | None = getattr(self.timeouts, limit)
+        if seconds is not None and self.waited_s:
+            seconds = max(seconds - self.waited_s, seconds * _LEAST_SHARE)
         left = None if self.deadline is None else self.deadline.left()
         if left is None or (seconds is not None and seconds <= left):
             return seconds, limit
@@ -115,6 +121,7 @@ class Exchange:
             hint = "Raise deadline= (seconds for the whole call), or give None for no limit"
         else:
             seconds = getattr(self.timeouts, limit)
+            waited_s += self.waited_s
             message = f"{missed or _MISSED[limit]} for {waited_s:.1f} s, and timeout is {seconds:g} s ({limit})"
             hint = f"Raise it with timeout=Timeouts({limit}=...) in seconds, or give None for no limit"
             if limit == "first_byte" and missed is None:
@@ -169,6 +176,7 @@ class Exchange:
             raise CancelledCall
         if count:
             self.received += count
+            self.waited_s = 0.0
             self.limit = "connect" if self.tunnelling else "idle"
             return count
         self.ended = True

@@ -105,6 +105,8 @@ class Plan(NamedTuple):
     config: Config
     timeouts: Timeouts
     deadline: Deadline | None
+    #: How long the server was waited for before the call, of which its time until the first byte has that much less.
+    waited_s: float = 0.0
 
 
 class Session:
@@ -208,7 +210,8 @@ class Session:
             headers["Authorization"] = authorization
         own = {name.lower() for name in self._facts.headers}
         headers = {name: value for name, value in headers.items() if name.lower() not in own}
-        return self._transport.send(call, {**headers, **self._facts.headers}, plan.timeouts, plan.deadline)
+        headers.update(self._facts.headers)
+        return self._transport.send(call, headers, plan.timeouts, plan.deadline, plan.waited_s)
 
     def _value(self, reply: Reply, call: Call, plan: Plan, dialect: ChatDialect | None = None) -> Any:
         body, asked = reply.read_all(), self._asked(call, plan)

@@ -54,12 +54,20 @@ class Transport:
         self._closed = False
         self._localhost: str | None = None
 
-    def send(self, call: Call, headers: Mapping[str, str], timeouts: Timeouts, deadline: Deadline | None) -> Reply:
+    def send(
+        self,
+        call: Call,
+        headers: Mapping[str, str],
+        timeouts: Timeouts,
+        deadline: Deadline | None,
+        waited_s: float = 0.0,
+    ) -> Reply:
         """Send ``call``; return when the headers of the reply are in, whatever its status.
 
-        Raises ServerUnavailableError, RequestTimeoutError, ProtocolError, and CancelledCall after ``close``.
+        ``waited_s`` seconds of the time until the first byte have passed already. Raises ServerUnavailableError,
+        RequestTimeoutError, ProtocolError, and CancelledCall after ``close``.
         """
-        exchange = Exchange(timeouts, deadline)
+        exchange = Exchange(timeouts, deadline, waited_s)
         with self._lock:
             if self._closed:
                 raise CancelledCall

@@ -21,6 +21,7 @@ from lmstudio_provider import (
     StreamInterruptedError,
     Timeouts,
 )
+from lmstudio_provider._exchange import Deadline, Exchange
 from lmstudio_provider._transport import backoff
 from lmstudio_provider._types import Limits
 
@@ -734,3 +735,14 @@ def test_many_threads_share_one_provider(simulator):
     assert sorted(texts) == sorted(
         f"This is a simulated reply, no model wrote it. You said: number {number}" for number in range(32)
     )
+
+
+def test_what_was_waited_before_a_call_is_missing_from_its_limits():
+    exchange = Exchange(Timeouts(connect=1.0, first_byte=2.0, idle=4.0), Deadline(60, time.monotonic()), waited_s=1.5)
+    assert exchange.allowed("first_byte") == (0.5, "first_byte")
+    assert exchange.allowed("connect") == (0.1, "connect")  # to connect there is always some time left
+    error = exchange.timeout("first_byte", 0.5)
+    assert (error.waited_s, "for 2.0 s, and timeout is 2 s" in error.message) == (2.0, True)
+    exchange.begin_reply()
+    exchange.receive(lambda buffer: 1, bytearray(1))
+    assert exchange.allowed("idle") == (4.0, "idle")
