@@ -6,6 +6,7 @@ import dataclasses
 from typing import Sequence
 
 from ._exceptions import AuthenticationError, ProviderError, RequestTimeoutError, ServerUnavailableError
+from ._model_choice import chats
 from ._types import Health, ModelInfo
 
 
@@ -48,11 +49,14 @@ def with_advice(health: Health, base_url: str, models: Sequence[ModelInfo] | Non
         advice.append(
             f"What answers at {base_url} is not LM Studio, and has no lm.native: check the address if it should be."
         )
-    chatting = [model for model in models or () if model.can_chat]
-    if models is not None and not chatting:
+    choices = [model for model in models or () if chats(model)]
+    elsewhere = [model.id for model in models or () if model.can_chat and model.remote]
+    if models is not None and not choices:
         how = ", with 'lms get MODEL' or lm.native.download('MODEL')" if health.is_lm_studio else ""
-        advice.append(f"The server has no model{' that can chat' if models else 's'}: download one{how}.")
-    elif models is not None and health.is_lm_studio and not any(model.loaded is not False for model in chatting):
+        what = " that runs on it and can chat" if elsewhere else " that can chat" if models else "s"
+        named = f" {elsewhere[0]!r} runs elsewhere, and is used only if you name it." if elsewhere else ""
+        advice.append(f"The server has no model{what}: download one{how}.{named}")
+    elif models is not None and health.is_lm_studio and not any(model.loaded is not False for model in choices):
         advice.append(
             "No model that can chat is loaded, so that the first request waits while one is, or fails where loading "
             "just in time is off: load it ahead, with 'lms load MODEL' or lm.native.load('MODEL')."

@@ -21,9 +21,7 @@ from ._exceptions import (
     ProviderError,
     ServerError,
 )
-from ._exchange import Deadline
 from ._local_server import LocalServer
-from ._model_cache import DISCOVERY_S
 from ._model_names import find, is_same
 from ._native_types import NativeCompletion, NativeRequest
 from ._requests import (
@@ -42,10 +40,9 @@ from ._requests import (
     override,
 )
 from ._session import ChatDialect, Plan, Session
-from ._settings import as_timeouts
 from ._stream import Stream
 from ._structured import structure_of
-from ._types import UNSET, Call, Chunk, Completion, Embeddings, Timeout, Timeouts, Unset, Usage, check_seconds
+from ._types import UNSET, Call, Chunk, Completion, Embeddings, Timeout, Unset, Usage
 from ._usage import UsageRecord, status_of
 
 if TYPE_CHECKING:
@@ -137,7 +134,8 @@ class HTTPProvider(LocalServer):
         if not isinstance(model, (str, type(None))):
             raise InvalidRequestError(f"model={model!r} is no name")
         served = self._served if model or self._settings.find("model_embedding") is not None else as_it_is
-        model = model or self._embedding_model(patience(plan))
+        if not model:
+            model, plan = self._embedding_model(plan)
         started = time.monotonic()
         parts = []
         for begin in range(0, len(inputs), _BATCH):
@@ -147,6 +145,7 @@ class HTTPProvider(LocalServer):
                 value = session.ask(call, plan)
                 with session.telling(call, plan):
                     parts.append(self._dialect.embed_reply(value, call, len(batch)))
+            plan = plan._replace(waited_s=0.0)
         if not parts:
             return Embeddings([], model, model)
         whole = served(_joined(parts))
@@ -176,7 +175,7 @@ class HTTPProvider(LocalServer):
         timeout, deadline = overrides.pop("timeout", UNSET), overrides.pop("deadline", UNSET)
         session, plan = self._where(timeout, deadline)
         request = override(request, **overrides)
-        model, served = self._model_of(request, plan)
+        model, served, plan = self._model_of(request, plan)
         if isinstance(request, TextRequest):
             call = self._dialect.text_call(request, model, stream)
             return session, dataclasses.replace(call, provider_id=self.id), plan, served
@@ -184,10 +183,16 @@ class HTTPProvider(LocalServer):
         call = dataclasses.replace(dialect.chat_call(chat, model, stream), provider_id=self.id)
         return session, call, plan, lambda completion: finished(served(completion), chat, dialect.NO_REASONING)
 
-    def _model_of(self, request: Request | NativeRequest, plan: Plan) -> tuple[str, Callable[[_Served], _Served]]:
-        """The model to name, and what looks at the one that answered, if anybody has asked for one."""
+    def _model_of(self, request: Request | NativeRequest, plan: Plan) -> tuple[str, Callable[[_Served], _Served], Plan]:
+        """The model to name, what looks at the one that answered, if anybody has asked for one, and what time is left.
+
+        Raises ProviderError, if none was named and none can be chosen.
+        """
         asked = request.model or self._settings.model(request.tier)
-        return asked or self._resolve_model(request.tier, patience(plan)), self._served if asked else as_it_is
+        if asked:
+            return asked, self._served, plan
+        model, plan = self._choose_model(plan)
+        return model, as_it_is, plan
 
     def _served(self, completion: _Served) -> _Served:
         """Warn where another model answered than was asked for; once for each pair, with a reply that is kept."""
@@ -206,16 +211,6 @@ class HTTPProvider(LocalServer):
                     ModelMismatchWarning,
                 )
         return completion
-
-    def _where(self, timeout: Timeout | Unset, deadline: float | Unset | None) -> tuple[Session, Plan]:
-        """The session with the server as it is set now, and how it is to be called."""
-        started = time.monotonic()
-        seconds = self._deadline if deadline is UNSET else deadline
-        check_seconds("deadline", seconds)
-        config = self._settings.config()
-        timeouts = as_timeouts(timeout) if timeout is not UNSET else config.timeouts or Timeouts()
-        session = self._session(config)
-        return session, Plan(config, timeouts, None if seconds is None else Deadline(seconds, started))
 
     @contextlib.contextmanager
     def _recording_failure(self, operation: str, call: Call, started: float) -> Iterator[None]:
@@ -274,11 +269,6 @@ def finished(completion: Completion, request: ChatRequest, no_reasoning: str) ->
 def as_it_is(completion: _Served) -> _Served:
     """The completion as it came."""
     return completion
-
-
-def patience(plan: Plan) -> float:
-    """For how long a discovery may be waited for."""
-    return DISCOVERY_S if plan.deadline is None else min(DISCOVERY_S, plan.deadline.left())
 
 
 def _texts(texts: object) -> list[str]:

@@ -65,7 +65,10 @@ class LMStudioProvider(HTTPProvider):
     _start_hint = "Start LM Studio's server with 'lms server start', or on its Developer tab"
     _url_hint = "and base_url= or LM_STUDIO_URL names another server"
     _api_key_hash = "lmstudio-local"
+    _get_hint = "Download one with 'lms get MODEL', or with native.download('MODEL')"
     _default_model = "local-model"
+    # Those that were not trained for it do it less well (LM Studio docs, tool use).
+    _any_model_calls_tools = True
 
     def _identified(
         self, health: Health, models: list[ModelInfo] | None, started: float, timeout: float | None

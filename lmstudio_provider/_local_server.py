@@ -3,26 +3,35 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import functools
 import os
 import threading
 import time
 import weakref
 from contextlib import AbstractContextManager
-from typing import TYPE_CHECKING, Any, Iterable, Iterator, Literal, Mapping
+from typing import TYPE_CHECKING, Any, Iterable, Iterator, Literal, Mapping, Sequence
 
-from ._exceptions import ConfigurationError, ProviderClosedError, RequestTimeoutError, shown
+from ._exceptions import (
+    ConfigurationError,
+    InvalidRequestError,
+    ProviderClosedError,
+    ProviderError,
+    RequestTimeoutError,
+    shown,
+)
 from ._exchange import Deadline
 from ._model_cache import DISCOVERY_S, ModelCache
+from ._model_choice import Fits, chats, embeds, first, nothing_to_choose
 from ._model_names import find
 from ._provider import Provider
 from ._requests import check_name
 from ._session import Dialect, Facts, Plan, Session
 from ._settings import Config, Names, Settings, as_timeouts, check_arguments
 from ._transport import Transport
-from ._types import UNSET, Capabilities, Limits, ModelInfo, Timeout, Unset, check_seconds
+from ._types import UNSET, Capabilities, Limits, ModelInfo, Timeout, Timeouts, Unset, check_seconds
 from ._usage import UsageRecorder
-from ._waiting import Waiting
+from ._waiting import Waiting, patience
 
 if TYPE_CHECKING:
     import urllib3
@@ -39,7 +48,12 @@ class LocalServer(Provider):
     _start_hint: str
     _url_hint: str
     _api_key_hash: str
-    _default_model: str
+    #: How to get a model, as the beginning of a sentence.
+    _get_hint: str
+    #: What to ask for if the server tells of no models; None if it would not know what is meant.
+    _default_model: str | None
+    #: Whether models that were not trained to call tools can be offered some.
+    _any_model_calls_tools: bool
 
     def __init__(
         self,
@@ -68,8 +82,8 @@ class LocalServer(Provider):
         UsageRecord of each call. ``headers`` are sent with every call, and win over ours. ``http`` is a urllib3
         PoolManager or ProxyManager whose configuration (proxy, certificates) is to be used. ``models_ttl`` is for how
         many seconds the list of models counts as fresh. ``refresh=False`` starts no thread: no model is then
-        discovered but by ``refresh_models`` and ``list_models``. ``id`` tells several providers of one kind apart.
-        Raises ConfigurationError.
+        discovered but by ``refresh_models``, ``list_models``, and, with Ollama, a call that names none. ``id`` tells
+        several providers of one kind apart. Raises ConfigurationError.
         """
         self._arguments = {name: value for name, value in locals().items() if name not in ("self", "__class__")}
         check_arguments(headers, http, usage, max_retries, models_ttl, refresh, limits)
@@ -119,10 +133,12 @@ class LocalServer(Provider):
     @property
     def capabilities(self) -> Capabilities:
         models = self._cached_models()
+        if not models:
+            return Capabilities(True, True, None, ())
         chatting = [model for model in models if model.can_chat]
-        # LM Studio lets any model call tools, those that were not trained for it less well (LM Studio docs, tool use).
-        vision = _any(model.vision for model in chatting)
-        return Capabilities(True, True, vision, tuple(model.id for model in models))
+        tool_calling = _best(True if self._any_model_calls_tools else model.tool_use for model in chatting)
+        vision = _best(model.vision for model in chatting)
+        return Capabilities(True, tool_calling, vision, tuple(model.id for model in models))
 
     def _cached_models(self) -> tuple[ModelInfo, ...]:
         session = self._current
@@ -139,11 +155,16 @@ class LocalServer(Provider):
 
     def capabilities_for(self, model: str | None = None) -> Capabilities:
         check_name("model", model)
-        known = self._known_models(DISCOVERY_S)
-        found = find(known, model or self.resolve_model())
+        cache = self._cache(eager=True)
+        if not cache.is_told:
+            cache.wait(DISCOVERY_S)
+        known = cache.models
+        asked = model or self._settings.model(None)
+        found = find(known, asked) if asked else first(known, chats)
         if found is None:
-            return Capabilities(True, None, None, ())
-        if not found.can_chat:
+            can = False if known and not asked else None  # a call that names no model is refused, or nothing is known
+            return Capabilities(can is None, can, can, ())
+        if not found.can_chat and found.type is not None:
             return Capabilities(False, False, False, (found.id,))
         return Capabilities(True, found.tool_use, found.vision, (found.id,))
 
@@ -179,30 +200,90 @@ class LocalServer(Provider):
         return bool(cache.models)
 
     def resolve_model(self, tier: str | None = None) -> str:
-        return self._resolve_model(tier, DISCOVERY_S)
+        """The model that a call without ``model`` asks for; waits for a discovery that is under way.
 
-    def _resolve_model(self, tier: str | None, wait_s: float) -> str:
+        Raises InvalidRequestError if the server has models, and none that is chosen unasked: one that runs on this
+        machine and generates text. Ollama is asked for its models if none are known, which raises as any call does.
+        """
         model = self._settings.model(tier)
         if model is not None:
             self._check_open()
             return model
-        models = [model for model in self._known_models(wait_s) if model.can_chat]
-        # One that is loaded answers at once, and another one need not be unloaded for it.
-        return next((each.name for each in [*filter(_is_loaded, models), *models]), self._default_model)
+        return self._choose_model(self._where(UNSET, UNSET)[1])[0]
 
-    def _embedding_model(self, wait_s: float) -> str:
+    def _choose_model(self, plan: Plan, *wanted: Fits) -> tuple[str, Plan]:
+        """Choose the first model that fits, one that chats by default; return it with what time is left of ``plan``."""
+        wanted = wanted or (chats,)
+        models, plan = self._models_within(plan, needed=self._default_model is None)
+        found = first(models, *wanted)
+        if found is None and (models or self._default_model is None):
+            models = self._models_now(plan)  # what is there may have changed since it was listed
+            plan = plan._replace(waited_s=0.0)  # the server was not silent
+            found = first(models, *wanted)
+        if found is not None:
+            return found.name, plan
+        if models or self._default_model is None:
+            raise self._nothing_to_choose(models)
+        return self._default_model, plan
+
+    def _nothing_to_choose(self, models: Sequence[ModelInfo]) -> InvalidRequestError:
+        setting, variable = f"{self._names.prefix}_model", self._names.variables["model"][0]
+        names = f"model=, the setting {setting} or the environment variable {variable}"
+        error = nothing_to_choose(models, f"{self._server_name} at {self.base_url}", names, self._get_hint)
+        error.provider = self.id
+        return error
+
+    def _embedding_model(self, plan: Plan) -> tuple[str, Plan]:
         """The setting for the tier "embedding", else the first embedding model, else what chats: it may embed, too."""
+        named = self._settings.model("embedding")
+        if named is None:
+            return self._choose_model(plan, embeds, chats)
         if self._settings.find("model_embedding") is not None:
-            return self._resolve_model("embedding", wait_s)
-        models = [model for model in self._known_models(wait_s) if not model.can_chat]
-        found = next((each.name for each in [*filter(_is_loaded, models), *models]), None)
-        return found or self._resolve_model(None, 0.0)
+            return named, plan
+        models, plan = self._models_within(plan, needed=False)
+        found = first(models, embeds)
+        return found.name if found else named, plan
 
-    def _known_models(self, wait_s: float) -> tuple[ModelInfo, ...]:
+    def _models_within(self, plan: Plan, needed: bool) -> tuple[Sequence[ModelInfo], Plan]:
+        """Return the models that are known, after waiting for a discovery under way, and ``plan`` with that time.
+
+        If they are ``needed``, all the time of the call may pass, and RequestTimeoutError is raised if it has.
+        """
         cache = self._cache(eager=True)
-        if not cache.is_told:
-            cache.wait(wait_s)
-        return cache.models
+        if cache.is_told or not cache.is_asking:
+            return cache.models, plan
+        started = time.monotonic()
+        if not needed:
+            cache.wait(patience(plan))
+        else:
+            try:
+                self._waiting(plan).wait(cache.wait, "the list of models, to choose one from, had not come")
+            except RequestTimeoutError as error:
+                error.provider = self.id
+                error.hint += "; a call that names a model with model= waits for no list"
+                raise
+        return cache.models, plan._replace(waited_s=time.monotonic() - started)
+
+    def _models_now(self, plan: Plan) -> Sequence[ModelInfo]:
+        """Ask for the models, as a part of a call; raises ProviderError."""
+        silences = [each for each in (plan.timeouts.first_byte, plan.timeouts.idle) if each is not None]
+        # A list is not waited for as long as a model that is being loaded.
+        timeouts = dataclasses.replace(plan.timeouts, first_byte=min(silences, default=None))
+        try:
+            return self._session(plan.config).list_models(plan._replace(timeouts=timeouts))
+        except ProviderError as error:
+            error.sent = False  # of what the call was for
+            raise
+
+    def _where(self, timeout: Timeout | Unset, deadline: float | Unset | None) -> tuple[Session, Plan]:
+        """The session with the server as it is set now, and how it is to be called."""
+        started = time.monotonic()
+        seconds = self._deadline if deadline is UNSET else deadline
+        check_seconds("deadline", seconds)
+        config = self._settings.config()
+        timeouts = as_timeouts(timeout) if timeout is not UNSET else config.timeouts or Timeouts()
+        session = self._session(config)
+        return session, Plan(config, timeouts, None if seconds is None else Deadline(seconds, started))
 
     def reset_client(self) -> None:
         with self._own_lock():
@@ -280,11 +361,7 @@ class LocalServer(Provider):
             raise ProviderClosedError.before_call()
 
 
-def _is_loaded(model: ModelInfo) -> bool:
-    return model.loaded is True
-
-
-def _any(told: Iterable[bool | None]) -> bool | None:
-    """Whether one of them is; where any has not been told of, nobody knows that there is none."""
+def _best(told: Iterable[bool | None]) -> bool | None:
+    """Return True if any is True, None if any is unknown, else False."""
     known = set(told)
-    return True if True in known else False if known == {False} else None
+    return True if True in known else None if None in known else False

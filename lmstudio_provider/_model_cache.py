@@ -44,6 +44,11 @@ class ModelCache:
         """Whether the server has told of any model, and nothing that is known to change them has happened since."""
         return bool(self._models) and self._filled_at is not None
 
+    @property
+    def is_asking(self) -> bool:
+        """Whether a discovery is under way."""
+        return not self._done.is_set()
+
     def fill(self, models: list[ModelInfo]) -> None:
         """Note what the server has just told."""
         self._models = tuple(models)
@@ -87,9 +92,9 @@ class ModelCache:
         finally:
             self._done.set()
 
-    def wait(self, timeout: float | None) -> None:
-        """Wait for the discovery that is under way, if one is."""
-        self._done.wait(timeout)
+    def wait(self, timeout: float | None) -> bool:
+        """Wait for the discovery that is under way, if one is; return False if it is still under way after that."""
+        return self._done.wait(timeout)
 
     def close(self) -> None:
         """Begin no more discoveries, and wait for the one whose connection was closed just now."""

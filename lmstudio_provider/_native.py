@@ -117,7 +117,7 @@ class Native:
         given = input if isinstance(input, NativeRequest) else NativeRequest(input)
         request = override(given, ELSEWHERE, **options)
         session, plan = self._provider._where(*limits)
-        model, served = self._provider._model_of(request, plan)
+        model, served, plan = self._provider._model_of(request, plan)
         call = dataclasses.replace(native.chat_call(request, model, stream), provider_id=self._provider.id)
         return session, call, plan, lambda whole: _ended(served(whole), request)
 
@@ -287,7 +287,7 @@ class Native:
             return None  # another variant of it is there
         fitting = (each for each in named or info.instances if fits(each.config, config))
         instance = next(fitting, None)
-        kind = "llm" if info.can_chat else "embedding"
+        kind = "llm" if info.can_chat else info.type or "llm"
         return None if instance is None else LoadedModel(instance.id, kind, None, instance.config)
 
     def download(

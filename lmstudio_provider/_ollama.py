@@ -51,7 +51,9 @@ class OllamaProvider(HTTPProvider):
     _start_hint = "Start Ollama with 'ollama serve', or its app"
     _url_hint = "and base_url= or OLLAMA_HOST names another server"
     _api_key_hash = "ollama-local"
-    _default_model = "local-model"
+    _get_hint = "Pull one with 'ollama pull MODEL', or with pull('MODEL')"
+    _default_model = None
+    _any_model_calls_tools = False
 
     def pull(
         self,

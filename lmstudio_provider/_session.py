@@ -260,7 +260,8 @@ class Session:
         hidden = tuple(each for each in secrets if len(each) >= 6)
         # What a request for a text, or for vectors, may have meant can do that.
         embeds, any_kind = "embed" in call.path, call.path.startswith("/api/v1/models")
-        known = tuple(model.id for model in self.cache.models if any_kind or model.can_chat is not embeds)
+        models = self.cache.models
+        known = tuple(each.id for each in models if any_kind or (each.type == "embedding" if embeds else each.can_chat))
         return Asked(call.model, source, hidden, call.path, known)
 
     @contextlib.contextmanager

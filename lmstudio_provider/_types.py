@@ -254,8 +254,10 @@ class ModelInfo:
     """A model that the server knows; None, and an empty tuple, where it does not say."""
 
     id: str
-    #: "llm", "vlm" (reads images, too) or "embedding".
-    type: str = "llm"
+    #: "llm", "vlm" (reads images, too), "embedding", or any other of the server's words, such as "drafter" or
+    #: "decision". None if the server gives the type of other models and not of this one. From a server that gives no
+    #: types at all, it is "llm", or "embedding" if the name says so.
+    type: str | None = "llm"
     loaded: bool | None = None
     #: Tokens that the loaded model can hold at once.
     context_length: int | None = None
@@ -272,11 +274,14 @@ class ModelInfo:
     reasoning_default: str | None = None
     #: All that the server tells, under its own names.
     raw: Mapping[str, Any] = field(default_factory=dict, repr=False, compare=False)
+    #: Whether the list says that it runs on another machine, as Ollama's cloud models do. Such a model is asked only
+    #: if the user names it.
+    remote: bool = False
 
     @property
     def can_chat(self) -> bool:
-        """Whether it generates text: every model but an embedding model."""
-        return self.type != "embedding"
+        """Return True if it is known to generate text, on whatever machine."""
+        return self.type in ("llm", "vlm")
 
     @property
     def name(self) -> str:

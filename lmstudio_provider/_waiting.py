@@ -7,6 +7,7 @@ import time
 from typing import Callable
 
 from ._exceptions import ProviderClosedError, RequestTimeoutError
+from ._model_cache import DISCOVERY_S
 from ._session import Plan
 
 #: Ctrl-C wakes no thread that waits for a lock on Windows: it is noticed at the end of a wait of this length.
@@ -44,3 +45,13 @@ class Waiting:
 
     def _left(self) -> float:
         return self._started + self._longest - time.monotonic()
+
+
+def patience(plan: Plan) -> float:
+    """Return how long a discovery may be waited for, so that the call has at least half of its time left."""
+    limits = [DISCOVERY_S]
+    if plan.timeouts.first_byte is not None:
+        limits.append(plan.timeouts.first_byte / 2)
+    if plan.deadline is not None:
+        limits.append(plan.deadline.left() / 2)
+    return min(limits)

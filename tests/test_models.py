@@ -34,7 +34,8 @@ def paths(httpserver):
         None,
         [],
         {},
-        {"models": None, "data": None},
+        {"models": None},
+        {"models": {}, "data": {}},
         {"models": [None], "data": [None]},
         {"models": [{"key": 7}], "data": [{"id": 7}]},
         {"models": [{"key": "m", "loaded_instances": [None]}], "data": [{"state": "loaded"}]},
@@ -47,8 +48,9 @@ def test_a_list_of_the_wrong_shape_is_a_protocol_error(read, value):
 
 
 def test_a_list_without_states_is_none_of_v0(sample):
-    with pytest.raises(ProtocolError):
-        v0_models(json.loads(sample("models_openai.json")))
+    for value in (json.loads(sample("models_openai.json")), {"data": None}):
+        with pytest.raises(ProtocolError):
+            v0_models(value)
 
 
 @pytest.mark.parametrize(
@@ -115,6 +117,69 @@ def test_the_list_of_v0_tells_what_is_loaded(sample):
     assert (qwen.quantization, qwen.vision, qwen.tool_use) == ("Q4_K_M", False, True)
     assert (vision.type, vision.loaded, vision.context_length, vision.vision) == ("vlm", False, None, True)
     assert (vision.tool_use, nomic.type, nomic.tool_use) == (False, "embedding", None)
+
+
+def test_a_model_of_the_type_vlm_chats_and_reads_images(httpserver, provider):
+    models = [{"key": "first", "type": "drafter"}, {"key": "second", "type": "vlm"}]
+    httpserver.expect_request("/api/v1/models").respond_with_json({"models": models})
+    assert [(model.type, model.vision) for model in provider.list_models()] == [("drafter", None), ("vlm", True)]
+    assert provider.resolve_model() == "second"
+
+
+def test_a_list_that_is_null_is_empty(httpserver, provider):
+    httpserver.expect_request("/v1/models").respond_with_json({"object": "list", "data": None})
+    assert provider.list_models() == []
+    assert provider.health_check().ok
+    assert provider.resolve_model() == "local-model"
+
+
+@pytest.mark.parametrize("mark", ["device_identifier", "deviceIdentifier", "remote_host"])
+def test_a_model_on_a_linked_device_is_not_chosen(httpserver, provider, mark):
+    models = [{"key": "far", "type": "llm", mark: "3f2a"}, {"key": "near", "type": "llm", mark: None}]
+    httpserver.expect_request("/api/v1/models").respond_with_json({"models": models})
+    assert [model.remote for model in provider.list_models()] == [True, False]
+    assert provider.resolve_model() == "near"
+
+
+@pytest.mark.parametrize("path", ["/api/v1/models", "/api/v0/models", "/v1/models"])
+def test_a_list_without_types_is_judged_by_the_names(httpserver, provider, path):
+    ids = ["text-embedding-a", "b"]
+    entries = [{"id": each, "key": each, "state": "not-loaded"} for each in ids]
+    httpserver.expect_request(path).respond_with_json({"models": entries, "data": entries})
+    for before in ("/api/v1/models", "/api/v0/models"):
+        if before != path:
+            httpserver.expect_request(before).respond_with_json({}, 404)
+    assert [(model.id, model.type) for model in provider.list_models()] == [
+        ("text-embedding-a", "embedding"),
+        ("b", "llm"),
+    ]
+    assert provider.resolve_model() == "b"
+
+
+@pytest.mark.parametrize(
+    ("entries", "types"),
+    [
+        ([{"type": "llm"}, {}], ["llm", None]),
+        ([{"type": "embeddings"}, {"type": "drafter"}], ["embedding", "drafter"]),
+        ([{"type": "model"}, {"type": "model"}], ["llm", "llm"]),
+        ([{"type": "LLM"}, {"type": " vlm "}], ["llm", "vlm"]),
+        ([{"capabilities": ["completion"]}, {"capabilities": ["embedding"]}], ["llm", "embedding"]),
+        ([{"capabilities": ["completion"]}, {}], ["llm", None]),
+        ([{"capabilities": ["decision"]}, {"capabilities": ["completion", "vision"]}], ["decision", "llm"]),
+        ([{"capabilities": ["vision"]}, {}], ["llm", "llm"]),
+    ],
+)
+def test_the_openai_list_of_any_server_is_read_for_what_it_says(httpserver, provider, entries, types):
+    data = [{"id": f"m{number}", **each} for number, each in enumerate(entries)]
+    httpserver.expect_request("/v1/models").respond_with_json({"data": data})
+    assert [model.type for model in provider.list_models()] == types
+
+
+def test_a_model_that_is_loaded_on_a_linked_device_is_not_chosen(httpserver, provider):
+    far = {"key": "far", "type": "llm", "loaded_instances": [{"id": "far", "deviceIdentifier": "3f2a"}]}
+    httpserver.expect_request("/api/v1/models").respond_with_json({"models": [far, {"key": "near", "type": "llm"}]})
+    provider.list_models()
+    assert provider.resolve_model() == "near"
 
 
 # Choosing

@@ -212,20 +212,22 @@ def test_the_version_is_told(httpserver, ollama, sample):
 
 
 def test_models_are_found_and_those_that_embed_do_not_chat(httpserver, sample):
+    vectors = sample("ollama_embed.json")
+    httpserver.expect_request("/api/embed").respond_with_data(vectors, content_type="application/json")
     for path, name in (("/api/tags", "ollama_tags.json"), ("/api/ps", "ollama_ps.json")):
         httpserver.expect_request(path).respond_with_data(sample(name), content_type="application/json")
     with OllamaProvider(httpserver.url_for("")) as provider:
         assert provider.wait_until_configured()
         assert provider.resolve_model() == "qwen3:8b"
         assert provider.capabilities.vision is False
-        assert provider._embedding_model(0) == "nomic-embed-text:latest"
+        assert provider.embed(["a", "b"]).requested_model == "nomic-embed-text:latest"
 
 
 def test_usage_is_recorded_under_ollama(httpserver, sample):
     httpserver.expect_request("/api/chat").respond_with_data(sample("ollama_chat_stream.ndjson"), content_type=LINES)
     usage = MemoryUsage()
     with OllamaProvider(httpserver.url_for(""), usage=usage, refresh=False) as provider:
-        assert provider.stream([Message.user("Hi")], lambda chunk: None).provider_id == "ollama"
+        assert provider.stream([Message.user("Hi")], lambda chunk: None, model="qwen3:8b").provider_id == "ollama"
     (record,) = usage.records
     assert (record.provider_id, record.api_key_hash, record.operation) == ("ollama", "ollama-local", "stream")
     assert (record.prompt_tokens, record.completion_tokens, record.status) == (26, 3, "ok")

@@ -268,11 +268,11 @@ def test_reset_client_forgets_the_models(httpserver, provider, sample):
     assert provider.refresh_models() is True
 
 
-@pytest.mark.parametrize("ids", [[], ["text-embedding-a"]])
-def test_an_embedding_model_is_never_chosen_for_chat(httpserver, provider, ids):
-    httpserver.expect_request("/v1/models").respond_with_json({"data": [{"id": each} for each in ids]})
+def test_an_embedding_model_is_never_chosen_for_chat(httpserver, provider):
+    httpserver.expect_request("/v1/models").respond_with_json({"data": [{"id": "text-embedding-a"}]})
     provider.refresh_models()
-    assert provider.resolve_model() == "local-model"
+    with pytest.raises(InvalidRequestError, match=r"'text-embedding-a' \(embeds\)"):
+        provider.resolve_model()
 
 
 def test_the_first_model_that_can_chat_is_chosen(httpserver, provider):

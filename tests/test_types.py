@@ -68,8 +68,21 @@ def test_a_chunk_is_nothing_unless_told():
     assert Chunk() == ("", False, "", (), None, None)
 
 
-def test_only_an_embedding_model_cannot_chat():
-    assert [ModelInfo("m", kind).can_chat for kind in ("llm", "vlm", "embedding")] == [True, True, False]
+@pytest.mark.parametrize(
+    ("kind", "can"),
+    [
+        ("llm", True),
+        ("vlm", True),
+        ("embedding", False),
+        ("drafter", False),
+        ("decision", False),
+        (None, False),
+        ("", False),
+    ],
+)
+def test_only_what_generates_text_can_chat(kind, can):
+    assert ModelInfo("m", kind).can_chat is can
+    assert ModelInfo("m").remote is False
 
 
 def test_health_is_true_where_it_is_ok():

@@ -33,12 +33,11 @@ from lmstudio_provider._wire.ollama import (
     chat_call,
     embed_call,
     embed_reply,
-    list_models,
-    models_reply,
     reply,
     text_call,
 )
 from lmstudio_provider._wire.ollama_errors import find_error
+from lmstudio_provider._wire.ollama_models import list_models, models_reply
 from lmstudio_provider._wire.ollama_stream import OllamaStream
 
 PNG = b"\x89PNG\r\n\x1a\n" + b"0" * 8

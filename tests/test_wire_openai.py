@@ -58,7 +58,7 @@ def test_a_reply_of_the_wrong_shape_is_a_protocol_error(value):
         reply_of(value)
 
 
-@pytest.mark.parametrize("value", [None, [], {}, {"data": None}, {"data": {}}, {"data": [None]}, {"data": [{}]}])
+@pytest.mark.parametrize("value", [None, [], {}, {"data": {}}, {"data": [None]}, {"data": [{}]}])
 def test_a_list_of_models_of_the_wrong_shape_is_a_protocol_error(value):
     with pytest.raises(ProtocolError):
         models_of(value)

@@ -7,6 +7,7 @@ from typing import Any, Callable, Mapping
 from .._exceptions import AuthenticationError, InvalidRequestError, ProtocolError, RateLimitError, StatusError
 from .._types import Call, LoadedInstance, ModelInfo
 from .json_text import count, member, text_or_none
+from .kinds import PURPOSES, is_remote, kinds, word_of_capabilities, word_of_type
 
 NATIVE_PATH = "/api/v1/models"
 
@@ -41,34 +42,37 @@ def list_models(ask: Callable[..., Any]) -> list[ModelInfo]:
 
 def native_models(value: Any) -> list[ModelInfo]:
     """The models of a reply of ``/api/v1/models``; raises ProtocolError."""
-    return [_native_model(entry) for entry in member(value, "models", list, "the list of models")]
+    entries = member(value, "models", list, "the list of models")
+    ids = [member(entry, "key", str, "a model in the list") for entry in entries]
+    found = zip(ids, kinds([word_of_type(entry) for entry in entries], ids), entries)
+    return [_native_model(id_, kind, entry) for id_, kind, entry in found]
 
 
-def _native_model(entry: Any) -> ModelInfo:
-    id_ = member(entry, "key", str, "a model in the list")
+def _native_model(id_: str, kind: str | None, entry: Mapping[str, Any]) -> ModelInfo:
     told = _mapping(entry.get("capabilities"))  # embedding models have none
     reasoning = _mapping(told.get("reasoning"))
     options = reasoning.get("allowed_options")
-    vision = told.get("vision") is True
-    embeds = entry.get("type") == "embedding"
+    vision = told.get("vision") is True or kind == "vlm"
+    embeds = kind == "embedding"
     loaded = entry.get("loaded_instances")
     instances = tuple(map(_instance, loaded if isinstance(loaded, list) else ()))
     return ModelInfo(
         id_,
-        "embedding" if embeds else "vlm" if vision else "llm",
+        "vlm" if kind == "llm" and vision else kind,
         loaded=bool(instances),
         # A request that names the model is answered by the instance of the same name, where there is one.
         context_length=next((each.context_length for each in instances if each.id == id_), None)
         or next((each.context_length for each in instances), None),
         quantization=text_or_none(_mapping(entry.get("quantization")).get("name")),
         size_bytes=count(entry.get("size_bytes")),
-        vision=vision if told or embeds else None,
+        vision=vision if vision or told or embeds else None,
         tool_use=told.get("trained_for_tool_use") is True if told or embeds else None,
         max_context_length=count(entry.get("max_context_length")),
         instances=instances,
         reasoning_options=tuple(map(str, options)) if isinstance(options, list) else (),
         reasoning_default=text_or_none(reasoning.get("default")),
         raw=entry,
+        remote=is_remote(id_, entry, *(loaded if isinstance(loaded, list) else ())),
     )
 
 
@@ -80,7 +84,7 @@ def _instance(entry: Any) -> LoadedInstance:
 
 def v0_models(value: Any) -> list[ModelInfo]:
     """The models of a reply of ``/api/v0/models``; raises ProtocolError."""
-    models = openai_models(value)
+    models = _models(member(value, "data", list, "the list of models"))
     if not all("state" in model.raw for model in models):
         raise ProtocolError("the models in the list have no state", sent=True)
     return models
@@ -92,15 +96,21 @@ def openai_models(value: Any) -> list[ModelInfo]:
     LM Studio tells the ids alone there, and names embedding models so that they can be known (LM Studio docs,
     openai-compat). Other servers tell more: llama.cpp's "multimodal", or what /api/v0/models tells.
     """
-    return [_model(entry) for entry in member(value, "data", list, "the list of models")]
+    if isinstance(value, dict) and value.get("data", ...) is None:
+        return []  # which is how Ollama writes an empty list
+    return _models(member(value, "data", list, "the list of models"))
 
 
-_KINDS = {"embeddings": "embedding", "embedding": "embedding", "vlm": "vlm"}
+def _models(entries: list[Any]) -> list[ModelInfo]:
+    ids = [member(entry, "id", str, "a model in the list") for entry in entries]
+    words = [word_of_type(entry) for entry in entries]
+    told = [entry.get("capabilities") for entry in entries]
+    if any(isinstance(each, list) and PURPOSES.intersection(map(str, each)) for each in told):
+        words = [word or word_of_capabilities(each) for word, each in zip(words, told)]
+    return [_model(id_, kind, entry) for id_, kind, entry in zip(ids, kinds(words, ids), entries)]
 
 
-def _model(entry: Any) -> ModelInfo:
-    id_ = member(entry, "id", str, "a model in the list")
-    kind = _KINDS.get(str(entry.get("type")), "embedding" if id_.startswith("text-embedding-") else "llm")
+def _model(id_: str, kind: str | None, entry: Mapping[str, Any]) -> ModelInfo:
     told, vision, tool_use = entry.get("capabilities"), None, None
     if isinstance(told, Mapping):
         vision = told["vision"] if isinstance(told.get("vision"), bool) else None
@@ -117,6 +127,7 @@ def _model(entry: Any) -> ModelInfo:
         tool_use=tool_use,
         max_context_length=count(entry.get("max_context_length")),
         raw=entry,
+        remote=is_remote(id_, entry),
     )
 
 

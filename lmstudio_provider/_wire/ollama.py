@@ -2,21 +2,14 @@
 
 from __future__ import annotations
 
-import dataclasses
-from typing import Any, Callable, Mapping, Sequence
+from typing import Any, Mapping, Sequence
 
-from .._exceptions import (
-    InvalidRequestError,
-    ProtocolError,
-    ProviderClosedError,
-    ProviderError,
-    RequestTimeoutError,
-)
+from .._exceptions import InvalidRequestError, ProtocolError
 from .._json import loads
 from .._messages import Message, Tool, to_json
 from .._requests import ChatRequest, TextRequest
 from .._structured import structure_of
-from .._types import Call, Completion, Embeddings, ModelInfo, Stats, ToolCall, Usage
+from .._types import Call, Completion, Embeddings, Stats, ToolCall, Usage
 from .assembly import ToolCallAssembly, split_think
 from .embeddings import vector
 from .json_text import count, member, number, text_or_none
@@ -31,67 +24,6 @@ _OPTIONS = {
         )
     },
 }  # fmt: skip
-
-
-def list_models(ask: Callable[..., Any]) -> list[ModelInfo]:
-    """The models on disk, with what is known of them; raises ProviderError."""
-    models: list[ModelInfo] = ask(Call("GET", "/api/tags"), lambda value: models_reply(value, ask))
-    return models
-
-
-def models_reply(value: Any, ask: Callable[[Call], Any]) -> list[ModelInfo]:
-    """The models on disk; which of them are loaded, and what they can, is asked where the list does not tell."""
-    entries = [(member(entry, "name", str, "a model"), entry) for entry in member(value, "models", list, "the list")]
-    more = _while_it_answers(ask)
-    running = more(Call("GET", "/api/ps")).get("models")
-    if not isinstance(running, list):
-        return [_model(name, entry, more) for name, entry in entries]
-    loaded = {str(each.get("name")): each for each in running if isinstance(each, dict)}
-    return [
-        dataclasses.replace(
-            _model(name, entry, more),
-            loaded=name in loaded,
-            context_length=count(loaded.get(name, {}).get("context_length")),
-        )
-        for name, entry in entries
-    ]
-
-
-def _model(name: str, entry: Mapping[str, Any], more: Callable[[Call], dict[str, Any]]) -> ModelInfo:
-    told = entry.get("capabilities")
-    if not isinstance(told, list):  # an older server, or a model that can nothing
-        told = more(show_call(name)).get("capabilities")
-    can = {str(each) for each in told} if isinstance(told, list) else None
-    # Where nobody tells, it is the name that does: a chat with a model that only embeds is refused.
-    embeds = "embed" in name.lower() if can is None else "embedding" in can and "completion" not in can
-    details = entry.get("details")
-    return ModelInfo(
-        name,
-        "embedding" if embeds else "llm",
-        quantization=text_or_none(details.get("quantization_level")) if isinstance(details, dict) else None,
-        size_bytes=count(entry.get("size")),
-        vision=None if can is None else "vision" in can,
-        tool_use=None if can is None else "tools" in can,
-    )
-
-
-def _while_it_answers(ask: Callable[[Call], Any]) -> Callable[[Call], dict[str, Any]]:
-    """Asks for what else there is to know: a list of models is worth having without it."""
-    silent = False
-
-    def more(call: Call) -> dict[str, Any]:
-        nonlocal silent
-        value = None
-        if not silent:
-            try:
-                value = ask(call)
-            except ProviderClosedError:
-                raise
-            except ProviderError as error:
-                silent = isinstance(error, RequestTimeoutError)  # the next question would wait as long
-        return value if isinstance(value, dict) else {}
-
-    return more
 
 
 def version_call() -> Call:

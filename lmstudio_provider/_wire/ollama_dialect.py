@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from .._readers import NDJSONReader as Reader
-from .ollama import chat_call, embed_call, embed_reply, list_models, reply, text_call
+from .ollama import chat_call, embed_call, embed_reply, reply, text_call
 from .ollama_errors import find_error
+from .ollama_models import list_models
 from .ollama_stream import OllamaStream as Assembly
 
 STREAM_TYPE = "application/x-ndjson"
