@@ -33,6 +33,7 @@ from ._exceptions import (
     StreamInterruptedError,
     StructuredOutputError,
     ToolArgumentsError,
+    ToolCallWarning,
 )
 from ._failover import Failover
 from ._lmstudio import LMStudioProvider
@@ -145,6 +146,7 @@ __all__ = [
     "ToolArgumentsError",
     "ToolCall",
     "ToolCallItem",
+    "ToolCallWarning",
     "ToolEvent",
     "ToolRun",
     "UnknownItem",

@@ -159,6 +159,10 @@ class EmptyAnswerWarning(RuntimeWarning):
     """The answer is empty, because reasoning took all of ``max_tokens``."""
 
 
+class ToolCallWarning(RuntimeWarning):
+    """A tool call was not made, or came in a way that loses something; the message says which and what to do."""
+
+
 class _Answered(ProviderError):
     #: The HTTP status, which may be 200: a server can report an error in a stream, or under 200.
     status: int | None = None

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
-import enum
 import inspect
 import json
 import re
@@ -13,6 +11,7 @@ from typing import Any, Callable, Iterable, Mapping, Sequence
 from ._exceptions import InvalidRequestError, shown
 from ._functions import Function
 from ._images import Image, data_url, listed
+from ._results import result_text
 from ._types import ToolCall
 
 
@@ -65,17 +64,16 @@ class Message:
 
     @classmethod
     def tool(cls, call: ToolCall | str, result: object) -> Message:
-        """The result of ``call`` (or of the call with that id): text as it is, anything else as JSON.
+        """Return the message with the result of ``call`` (or of the call with that id).
 
-        Dataclasses become objects, enums their values, and what JSON does not have its ``str()``.
+        Text stays as it is, and anything else is written as JSON: dataclasses, pydantic models, numpy arrays, pandas
+        tables, iterators (up to 10,000 items), dates in ISO 8601, bytes in base64, NaN and infinity as null. An object
+        of another kind becomes its ``str()``, with a ToolCallWarning. Raises InvalidRequestError for data that contains
+        itself.
         """
-        call_id = call.id if isinstance(call, ToolCall) else call
-        if not isinstance(result, str):
-            try:
-                result = json.dumps(result, allow_nan=False, ensure_ascii=False, separators=(",", ":"), default=_plain)
-            except (TypeError, ValueError, AttributeError, RecursionError) as error:
-                raise InvalidRequestError(f"the tool's result cannot be written as JSON: {error}") from error
-        return cls("tool", result, tool_call_id=call_id)
+        if isinstance(call, ToolCall):
+            return cls("tool", result_text(result, call.name), tool_call_id=call.id)
+        return cls("tool", result_text(result, f"of the call {call!r}"), tool_call_id=call)
 
     def as_dict(self) -> dict[str, Any]:
         """The message in OpenAI's form, with ``content`` always."""
@@ -156,17 +154,6 @@ class Tool:
         """The tool in OpenAI's form, which is Ollama's as well."""
         function = {"name": self.name, "description": self.description, "parameters": self.parameters}
         return {"type": "function", "function": function}
-
-
-def _plain(value: object) -> object:
-    """What JSON writes for a value that it does not know."""
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {each.name: getattr(value, each.name) for each in dataclasses.fields(value)}
-    if isinstance(value, enum.Enum):
-        return value.value
-    if isinstance(value, Mapping):
-        return dict(value)
-    return list(value) if isinstance(value, (set, frozenset)) else str(value)
 
 
 def all_of(what: str, values: Any, kinds: Any) -> tuple[Any, ...]:

@@ -123,9 +123,11 @@ def test_messages_have_a_constructor_for_each_role():
     assert Message.tool("7", {"hour": 12}) == Message("tool", '{"hour":12}', tool_call_id="7")
 
 
-def test_a_result_that_is_no_json_is_refused():
-    with pytest.raises(InvalidRequestError, match="the tool's result"):
-        Message.tool("7", float("nan"))
+def test_a_result_that_contains_itself_is_refused():
+    result = []
+    result.append(result)
+    with pytest.raises(InvalidRequestError, match="of the call '7' contains itself"):
+        Message.tool("7", result)
 
 
 def test_a_tool_without_parameters_takes_none():

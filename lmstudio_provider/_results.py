@@ -1,0 +1,156 @@
+"""What a tool returned, as text for the model."""
+
+from __future__ import annotations
+
+import base64
+import collections
+import dataclasses
+import datetime
+import decimal
+import enum
+import itertools
+import json
+import logging
+import math
+import pathlib
+import sys
+import uuid
+from collections.abc import ItemsView, Iterable, KeysView, Mapping, ValuesView
+from typing import Any, Callable
+
+from ._callbacks import warn
+from ._exceptions import InvalidRequestError, ToolCallWarning
+
+logger = logging.getLogger("lmstudio_provider")
+
+# How many items are read of what is not in memory: an iterator may never end.
+_MOST_ITEMS = 10_000
+_IN_MEMORY = (list, tuple, set, frozenset, collections.deque, KeysView, ValuesView, ItemsView)
+
+
+def result_text(result: object, tool: str) -> str:
+    """Return ``result`` as text for the model: text as it is, anything else as JSON.
+
+    Raise InvalidRequestError, which names ``tool``, for data that contains itself, and for nothing else. A
+    ToolCallWarning says what was cut, or has no form in JSON.
+    """
+    try:
+        plain = _Writer(tool).plain(result)
+    except RecursionError as error:
+        raise InvalidRequestError(
+            f"the result of the tool {tool} is nested too deeply to be written as JSON"
+        ) from error
+    if isinstance(plain, str):
+        return plain
+    return json.dumps(plain, allow_nan=False, ensure_ascii=False, separators=(",", ":"))
+
+
+class _Writer:
+    def __init__(self, tool: str) -> None:
+        self._tool = tool
+        self._inside: set[int] = set()
+
+    def plain(self, value: Any) -> Any:
+        """Return ``value`` as dicts with text as keys, lists, text, finite numbers, booleans and None."""
+        if value is None or isinstance(value, bool):
+            return value
+        if isinstance(value, enum.Enum):
+            return self.plain(value.value)
+        for kinds, write in _SCALARS:
+            if isinstance(value, kinds):
+                return write(value)
+        if id(value) in self._inside:
+            raise InvalidRequestError(f"the result of the tool {self._tool} contains itself")
+        self._inside.add(id(value))
+        try:
+            return self._compound(value)
+        finally:
+            self._inside.discard(id(value))
+
+    def _compound(self, value: Any) -> Any:
+        if isinstance(value, Mapping):
+            return self._object(list(value.items()))
+        if dataclasses.is_dataclass(value) and not isinstance(value, type):
+            return self._object([(each.name, getattr(value, each.name)) for each in dataclasses.fields(value)])
+        if getattr(getattr(value, "dtype", None), "kind", "") in ("M", "m"):  # numpy's times, which tolist() makes ints
+            return self._array(value) if getattr(value, "ndim", 0) else str(value)
+        if isinstance(value, type):
+            return value.__name__
+        for name in ("model_dump", "_asdict", "tolist", "to_dict", "item"):  # pydantic, namedtuple, numpy and pandas
+            done, plain = _called(getattr(value, name, None))
+            if done:
+                return self.plain(plain)
+        return self._array(value) if isinstance(value, Iterable) else self._other(value)
+
+    def _object(self, pairs: list[tuple[Any, Any]]) -> Any:
+        plain = [(self._key(key), self.plain(value)) for key, value in pairs]
+        members = dict(plain)
+        return members if len(members) == len(plain) else [list(pair) for pair in plain]  # such as {1: …, "1": …}
+
+    def _key(self, key: Any) -> str:
+        plain = self.plain(key)
+        return plain if isinstance(plain, str) else json.dumps(plain, ensure_ascii=False, separators=(",", ":"))
+
+    def _array(self, items: Iterable[Any]) -> list[Any]:
+        limit = sys.maxsize if isinstance(items, _IN_MEMORY) or hasattr(items, "dtype") else _MOST_ITEMS
+        iterator = iter(items)
+        plain = [self.plain(each) for each in itertools.islice(iterator, limit)]
+        if len(plain) == limit and next(iterator, plain) is not plain:
+            self._warn(f"returned more than {limit:,} items one by one; the model is given the first {limit:,}")
+        return plain
+
+    def _other(self, value: Any) -> str | None:
+        kind = type(value)
+        if kind.__name__ == "NAType":  # of pandas: not there
+            return None
+        own: Any = kind.__str__  # object's would be the repr
+        done, text = _called(None if own is object.__str__ else value.__str__)
+        text = text if done and isinstance(text, str) else kind.__name__
+        self._warn(f"returned an object of type {kind.__name__}, which JSON does not have; the model is given its text")
+        return text
+
+    def _warn(self, what: str) -> None:
+        warn(f"the tool {self._tool} {what}. Return text, numbers, lists, dicts or dataclasses", ToolCallWarning)
+
+
+def _called(method: Any) -> tuple[bool, Any]:
+    """Return True and what ``method`` returns; False if it is not one, or fails: it may mean something else."""
+    try:
+        return callable(method), method() if callable(method) else None
+    except Exception as error:
+        logger.debug("a result is written in another way, because %s failed: %s", method, type(error).__name__)
+        return False, None
+
+
+def _whole(value: int) -> Any:
+    try:
+        str(value)
+    except ValueError:  # more digits than Python writes
+        return hex(value)
+    return int(value)
+
+
+def _real(value: float) -> float | None:
+    return float(value) if math.isfinite(value) else None
+
+
+def _time(value: Any) -> str | None:
+    return None if value != value else str(value.isoformat())  # noqa: PLR0124 (pandas' NaT is not itself)
+
+
+def _duration(value: datetime.timedelta) -> str:
+    size = abs(value)
+    fraction = f".{size.microseconds:06}".rstrip("0") if size.microseconds else ""
+    return f"{'-' if value < datetime.timedelta(0) else ''}P{size.days}DT{size.seconds}{fraction}S"
+
+
+_SCALARS: list[tuple[Any, Callable[[Any], Any]]] = [
+    (str, str),
+    (int, _whole),
+    (float, _real),
+    ((datetime.date, datetime.time), _time),
+    (datetime.timedelta, _duration),
+    (decimal.Decimal, lambda value: str(value) if value.is_finite() else None),
+    ((uuid.UUID, pathlib.PurePath, complex), str),
+    ((bytes, bytearray, memoryview), lambda value: base64.b64encode(value).decode("ascii")),
+]
