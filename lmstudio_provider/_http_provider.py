@@ -37,11 +37,13 @@ from ._requests import (
     StreamOverrides,
     TextInput,
     TextRequest,
+    ToolLoopRequest,
     override,
 )
 from ._session import ChatDialect, Plan, Session
 from ._stream import Stream
 from ._structured import structure_of
+from ._tool_text import take_calls, warn_of_lost_calls
 from ._types import UNSET, Call, Chunk, Completion, Embeddings, Timeout, Unset, Usage
 from ._usage import UsageRecord, status_of
 
@@ -73,7 +75,9 @@ class HTTPProvider(LocalServer):
         request = chat_request(request)
         if not request.tools and not overrides.get("tools"):
             raise InvalidRequestError("complete_with_tools got no tools", hint="Give tools=[Tool(...)], or call chat()")
-        return self._generate("complete_with_tools", request, dict(overrides))
+        completion = self._generate("complete_with_tools", ToolLoopRequest.of(request), dict(overrides))
+        warn_of_lost_calls(completion, offered=True)
+        return completion
 
     @overload
     def stream(self, request: StreamInput, on_chunk: None = None, **overrides: Unpack[StreamOverrides]) -> Stream: ...
@@ -253,6 +257,10 @@ def finished(completion: Completion, request: ChatRequest, no_reasoning: str) ->
 
     ``no_reasoning`` is the option that switches reasoning off, if there is one.
     """
+    if isinstance(request, ToolLoopRequest):
+        completion = take_calls(completion, request.tools)
+    else:
+        warn_of_lost_calls(completion, offered=bool(request.tools))
     structure = structure_of(request.response_format)
     empty = not completion.text.strip() and not completion.tool_calls
     if structure is not None and not completion.tool_calls:  # what is said beside a call is no answer yet

@@ -1,11 +1,18 @@
-"""Whether a JSON value fits a JSON schema, and where it does not."""
+"""JSON values against a JSON schema that was given as a dict."""
 
 from __future__ import annotations
 
+import functools
 import json
 import math
+import operator
 import re
-from typing import Any, Iterator, Mapping, NamedTuple
+import sys
+from typing import Any, Callable, Mapping, NamedTuple, NoReturn, Sequence, TypeVar
+
+from ._json import loads_leniently
+
+_Option = TypeVar("_Option")
 
 
 class Misfit(NamedTuple):
@@ -15,138 +22,244 @@ class Misfit(NamedTuple):
     why: str
 
 
-def find_misfit(value: Any, schema: Any, root: Any = None) -> Misfit | None:
-    """The first place where ``value`` does not fit ``schema``, or None; ``root`` is what references are looked up in.
+class MisfitError(ValueError):
+    """A value that does not fit its schema, or its type hint."""
+
+    def __init__(self, misfit: Misfit) -> None:
+        super().__init__(f"{misfit.path}: {misfit.why}")
+        self.misfit = misfit
+
+
+def refuse(path: str, why: str) -> NoReturn:
+    """Raise MisfitError."""
+    raise MisfitError(Misfit(path, why))
+
+
+class Memo:
+    """Remembers what became of the parts of one value, so that alternatives that share a beginning cost it once."""
+
+    def __init__(self) -> None:
+        # A key is made of identities: the objects are kept beside the outcome, so that no other can get theirs.
+        self._seen: dict[tuple[int, int, bool], tuple[Any, Any, Any]] = {}
+
+    def call(self, function: Callable[[Any, Any, str, bool], Any], value: Any, to: Any, path: str, exact: bool) -> Any:
+        """Return ``function(value, to, path, exact)``, or raise the MisfitError that it raised before."""
+        if not isinstance(value, (dict, list)):
+            return function(value, to, path, exact)
+        key = (id(value), id(to), exact)
+        if key not in self._seen:
+            try:
+                self._seen[key] = value, to, function(value, to, path, exact)
+            except MisfitError as error:
+                self._seen[key] = value, to, error.with_traceback(None)
+        outcome = self._seen[key][2]
+        if isinstance(outcome, MisfitError):
+            raise MisfitError(outcome.misfit) from outcome.__cause__
+        return outcome
+
+
+def first_that_fits(fit: Callable[[_Option, bool], Any], options: Any, exact: bool) -> Any:
+    """Return what ``fit(option, exact)`` returns for the first option that fits; one that fits exactly wins."""
+    for exactly in (True,) if exact else (True, False):
+        errors = []
+        for option in options:
+            try:
+                return fit(option, exactly)
+            except MisfitError as error:
+                errors.append(error)
+    # The alternative that fits the furthest is most likely what was meant.
+    raise max(errors, key=lambda error: len(error.misfit.path))
+
+
+def guarded(function: Callable[[Any, Any, str, bool], Any], value: Any, to: Any) -> Any:
+    """Return ``function(value, to, "$", False)``; raise MisfitError also for what is nested too deeply."""
+    try:
+        return function(value, to, "$", False)
+    except RecursionError as error:
+        raise MisfitError(Misfit("$", "it is nested too deeply")) from error
+
+
+def fitted(value: Any, schema: Any) -> Any:
+    """Return ``value`` as ``schema`` wants it, converted as by type hints if nothing is lost; raise MisfitError.
 
     Knows the structure of JSON schema 2020-12: type, enum, const, anyOf, oneOf (as anyOf), allOf, local ``$ref``, the
     members of objects and arrays, the sizes of arrays and texts, and the bounds of numbers. Other words, and words
     whose own value makes no sense, are passed over.
     """
-    try:
-        return _Check(schema if root is None else root).find(value, schema, "$")
-    except RecursionError:
-        return Misfit("$", "it is nested too deeply")
+    return guarded(_Fit(schema).fit, value, schema)
 
 
-class _Check:
+class _Fit:
     def __init__(self, root: Any) -> None:
         self._root = root
-        # Alternatives that share their beginnings would have each part of the value checked over and over.
-        self._seen: dict[tuple[int, int], Misfit | None] = {}
+        self._memo = Memo()
 
-    def find(self, value: Any, schema: Any, path: str) -> Misfit | None:
+    def fit(self, value: Any, schema: Any, path: str, exact: bool) -> Any:
+        return self._memo.call(self._fit, value, schema, path, exact)
+
+    def _fit(self, value: Any, schema: Any, path: str, exact: bool) -> Any:
         if schema is False:
-            return Misfit(path, "nothing may stand here")
+            refuse(path, "nothing may stand here")
         if not isinstance(schema, Mapping):
-            return None
-        if not isinstance(value, (dict, list)):  # the ids of these may be those of others
-            return next(self._misfits(value, schema, path), None)
-        key = (id(value), id(schema))
-        if key not in self._seen:
-            self._seen[key] = next(self._misfits(value, schema, path), None)
-        return self._seen[key]
-
-    def _misfits(self, value: Any, schema: Mapping[str, Any], path: str) -> Iterator[Misfit]:
+            return value
         if "$ref" in schema:
-            yield from self._one(value, _resolve(schema["$ref"], self._root), path)
+            value = self.fit(value, _resolve(schema["$ref"], self._root), path, exact)
         given = schema.get("type")
         names = [name for name in ([given] if isinstance(given, str) else _list(given)) if isinstance(name, str)]
         if names and not any(_is(value, name) for name in names):
-            yield Misfit(path, f"{_shown(value)} is not of type {' or '.join(names)}")
-            return
+            options = [] if exact else [each for name in names if _is(each := plain(value, name), name)]
+            if not options:
+                refuse(path, f"{preview(value)} is not of type {' or '.join(names)}")
+            value = options[0]
         allowed = [schema["const"]] if "const" in schema else schema.get("enum")
-        if isinstance(allowed, (list, tuple)) and not any(same(value, each) for each in allowed):
-            yield Misfit(path, f"{_shown(value)} is none of {_shown(list(allowed))}")
+        if isinstance(allowed, (list, tuple)):
+            value = choice(value, [(each, each) for each in allowed], path, exact)
         for part in _list(schema.get("allOf")):
-            yield from self._one(value, part, path)
+            value = self.fit(value, part, path, exact)
         for name in ("anyOf", "oneOf"):
-            found = [self.find(value, option, path) for option in _list(schema.get(name))]
-            if found and all(found):
-                # The alternative that fits the furthest is most likely what was meant.
-                yield max((each for each in found if each), key=lambda each: len(each.path))
-        if isinstance(value, str):
-            yield from _bounded(len(value), schema, ("minLength", "maxLength"), "{} characters", path)
-            yield from _matched(value, schema.get("pattern"), path)
-        elif isinstance(value, dict):
-            yield from self._members(value, schema, path)
-        elif isinstance(value, list):
-            yield from _bounded(len(value), schema, ("minItems", "maxItems"), "{} items", path)
-            first = _list(schema.get("prefixItems"))
-            for position, each in enumerate(value):
-                part = first[position] if position < len(first) else schema.get("items")
-                yield from self._one(each, part, f"{path}[{position}]")
-        elif _is(value, "number"):
-            yield from _bounded(value, schema, ("minimum", "maximum"), "{}", path)
-            yield from _bounded(value, schema, ("exclusiveMinimum", "exclusiveMaximum"), "{}", path)
+            if _list(schema.get(name)):
+                fit = functools.partial(self._alternative, value, path)
+                value = first_that_fits(fit, schema[name], exact)
+        if isinstance(value, dict):
+            return self._members(value, schema, path, exact)
+        if isinstance(value, list):
+            first, rest = _list(schema.get("prefixItems")), schema.get("items")
+            parts = [*first[: len(value)], *[rest] * (len(value) - len(first))]
+            value = [self.fit(each, part, f"{path}[{i}]", exact) for i, (each, part) in enumerate(zip(value, parts))]
+        check_bounds(value, schema, path)
+        return value
 
-    def _one(self, value: Any, schema: Any, path: str) -> Iterator[Misfit]:
-        misfit = self.find(value, schema, path)
-        if misfit is not None:
-            yield misfit
+    def _alternative(self, value: Any, path: str, schema: Any, exact: bool) -> Any:
+        return self.fit(value, schema, path, exact)
 
-    def _members(self, value: dict[str, Any], schema: Mapping[str, Any], path: str) -> Iterator[Misfit]:
+    def _members(self, value: dict[str, Any], schema: Mapping[str, Any], path: str, exact: bool) -> dict[str, Any]:
         properties = schema.get("properties")
         known: Mapping[str, Any] = properties if isinstance(properties, Mapping) else {}
         # What a pattern of names allows is not looked into.
         rest = schema.get("additionalProperties") if "patternProperties" not in schema else None
-        for name in _list(schema.get("required")):
+        required = _list(schema.get("required"))
+        for name in required:
             if name not in value:
-                yield Misfit(f"{path}.{name}", "it is missing")
+                refuse(f"{path}.{name}", "it is missing")
+        built = {}
         for name, each in value.items():
             if name not in known and rest is False:
-                yield Misfit(f"{path}.{name}", f"it is unknown; known are {', '.join(known) or 'none'}")
-            else:
-                yield from self._one(each, known.get(name, rest), f"{path}.{name}")
+                refuse(f"{path}.{name}", f"it is unknown; known are {', '.join(known) or 'none'}")
+            try:
+                built[name] = self.fit(each, known.get(name, rest), f"{path}.{name}", exact)
+            except MisfitError:
+                if exact or each is not None or name in required:
+                    raise  # null is as good as nothing for what need not be there
+        return built
 
 
-def _bounded(size: float, schema: Mapping[str, Any], names: tuple[str, str], what: str, path: str) -> Iterator[Misfit]:
-    """The misfit of a size or a number that is not within its bounds, which have two ``names``."""
-    bounds: list[Any] = [schema.get(name) for name in names]
-    least, most = bounds
-    exclusive = names[0].startswith("exclusive")
-    if _is(least, "number") and (size <= least if exclusive else size < least):
-        yield Misfit(path, f"{what.format(size)} is too little, {names[0]} is {least}")
-    if _is(most, "number") and (size >= most if exclusive else size > most):
-        yield Misfit(path, f"{what.format(size)} is too much, {names[1]} is {most}")
+_NUMBERS = (int, float)
+_BOUNDS: dict[str, tuple[Any, Callable[[Any, Any], bool], str]] = {
+    "minLength": (str, operator.ge, "{} characters are too few"),
+    "maxLength": (str, operator.le, "{} characters are too many"),
+    "minItems": (list, operator.ge, "{} items are too few"),
+    "maxItems": (list, operator.le, "{} items are too many"),
+    "minimum": (_NUMBERS, operator.ge, "{} is too little"),
+    "maximum": (_NUMBERS, operator.le, "{} is too much"),
+    "exclusiveMinimum": (_NUMBERS, operator.gt, "{} is too little"),
+    "exclusiveMaximum": (_NUMBERS, operator.lt, "{} is too much"),
+}
 
 
-def _matched(value: str, pattern: Any, path: str) -> Iterator[Misfit]:
+def check_bounds(value: Any, words: Mapping[str, Any], path: str) -> None:
+    """Raise MisfitError for a number, a text or a list that is not within the bounds that ``words`` have."""
+    for word, (kind, fits, what) in _BOUNDS.items():
+        bound = words.get(word)
+        if isinstance(value, kind) and not isinstance(value, bool) and _is(bound, "number"):
+            size = value if kind is _NUMBERS else len(value)
+            if not fits(size, bound):
+                refuse(path, f"{what.format(size)}, {word} is {bound}")
+    pattern = words.get("pattern")
+    if isinstance(value, str) and isinstance(pattern, str):
+        try:
+            fits_pattern = re.search(pattern, value)
+        except re.error:
+            return  # JSON schema writes patterns as JavaScript does, some of which Python does not know
+        if not fits_pattern:
+            refuse(path, f"{preview(value)} does not match {pattern!r}")
+
+
+def choice(value: Any, choices: Sequence[tuple[Any, Any]], path: str, exact: bool) -> Any:
+    """Return what belongs to the choice that ``value`` is, or is if both are written as text."""
+    found = [result for each, result in choices if same(each, value)]
+    if not found and not exact:
+        found = [result for each, result in choices if _written(each) == _written(value)]
+    if not found:
+        refuse(path, f"{preview(value)} is none of {preview([each for each, _ in choices])}")
+    return found[0]
+
+
+def plain(value: Any, name: str) -> Any:
+    """Return ``value`` as the type of JSON schema that is called ``name``, if only its writing differs, else itself."""
+    number = value
+    if isinstance(value, str):
+        text = value.strip()
+        if name in _WORDS:
+            return _WORDS[name].get(text.lower(), value)
+        if name in ("array", "object"):
+            return _decoded(value)
+        # Python refuses to read numbers of many digits (by default more than 4,300).
+        number = json.loads(text) if _NUMBER.fullmatch(text) and len(text) < 1000 else value
+    if isinstance(number, bool) or not isinstance(number, _NUMBERS) or not abs(number) <= sys.float_info.max:
+        return value
+    if name == "integer":
+        return int(number) if number == int(number) else value
+    return float(number) if name == "number" else value
+
+
+_NUMBER = re.compile(r"-?(0|[1-9]\d*)(\.\d+)?([eE][+-]?\d+)?")
+_WORDS: dict[str, dict[str, Any]] = {"boolean": {"true": True, "false": False}, "null": {"null": None, "none": None}}
+
+
+def _decoded(text: str) -> Any:
     try:
-        if isinstance(pattern, str) and not re.search(pattern, value):
-            yield Misfit(path, f"{_shown(value)} does not match {pattern!r}")
-    except re.error:
-        return  # JSON schema writes patterns as JavaScript does, some of which Python does not know
+        value = loads_leniently(text)
+    except (ValueError, RecursionError):
+        return text
+    return value if isinstance(value, (dict, list)) else text
+
+
+def _written(value: Any) -> str:
+    return value.strip() if isinstance(value, str) else json.dumps(value)
+
+
+def same(one: Any, other: Any) -> bool:
+    """Return True if two JSON values are the same: ``True`` is not 1 there."""
+    return bool(one == other) and isinstance(one, bool) == isinstance(other, bool)
+
+
+def preview(value: Any) -> str:
+    """Return the beginning of a JSON value, for a message."""
+    text = json.dumps(value, ensure_ascii=False, default=str)
+    return text if len(text) <= 80 else text[:80] + "…"
 
 
 def _list(value: Any) -> Any:
     return value if isinstance(value, (list, tuple)) else ()
 
 
+_TYPES: dict[str, Any] = {"string": str, "boolean": bool, "null": type(None), "object": dict, "array": list}
+
+
 def _is(value: Any, name: str) -> bool:
     if name in ("number", "integer"):
-        if isinstance(value, bool) or not isinstance(value, (int, float)):
+        if isinstance(value, bool) or not isinstance(value, _NUMBERS):
             return False
-        # Python reads NaN and Infinity, which are no JSON; 3.0 is an integer to JSON schema.
+        # Python reads NaN and Infinity, which are not JSON; 3.0 is an integer to JSON schema.
         return isinstance(value, int) or (math.isfinite(value) and (name == "number" or value.is_integer()))
-    kinds: dict[str, Any] = {"string": str, "boolean": bool, "null": type(None), "object": dict, "array": list}
-    return name in kinds and isinstance(value, kinds[name])
-
-
-def same(one: Any, other: Any) -> bool:
-    """Whether two JSON values are the same: ``True`` is not 1 there."""
-    return bool(one == other) and isinstance(one, bool) == isinstance(other, bool)
+    return name in _TYPES and isinstance(value, _TYPES[name])
 
 
 def _resolve(reference: Any, root: Any) -> Any:
-    """What a local reference such as ``#/$defs/Node`` names; anything fits what names nothing."""
+    """Return what a local reference such as ``#/$defs/Node`` names; anything fits one that names nothing."""
     if not isinstance(reference, str) or not (reference == "#" or reference.startswith("#/")):
         return {}
     found = root
     for name in reference.split("/")[1:]:
         found = found.get(name.replace("~1", "/").replace("~0", "~"), {}) if isinstance(found, Mapping) else {}
     return found
-
-
-def _shown(value: Any) -> str:
-    text = json.dumps(value, ensure_ascii=False, default=str)
-    return text if len(text) <= 80 else text[:80] + "…"

@@ -202,6 +202,16 @@ class ChatRequest(_Options, _Messages):
 
 
 @dataclass(frozen=True)
+class ToolLoopRequest(ChatRequest):
+    """A chat in whose reply a call that came as text is taken as the call; its sender warns of those that are not."""
+
+    @classmethod
+    def of(cls, request: ChatRequest) -> ToolLoopRequest:
+        """Return the same request, as one of a loop of tools."""
+        return cls(**{each.name: getattr(request, each.name) for each in dataclasses.fields(ChatRequest)})
+
+
+@dataclass(frozen=True)
 class ResponsesRequest(ChatRequest):
     """The next message of a conversation that the server may keep; for ``responses`` alone.
 

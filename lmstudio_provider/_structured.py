@@ -7,39 +7,44 @@ import json
 import re
 from typing import Any, Callable, Iterator, Mapping
 
-from ._exceptions import ConfigurationError, InvalidRequestError, StructuredOutputError, shown
-from ._hints import MisfitError, Shapes, is_record
-from ._json import is_too_deep, loads
-from ._json_schema import Misfit, find_misfit
+from ._convert import convert
+from ._exceptions import InvalidRequestError, StructuredOutputError, shown
+from ._hints import is_hint, kind_of, member, name_of, without_none
+from ._json import is_too_deep, loads_leniently
+from ._json_schema import Misfit, MisfitError, fitted
+from ._schemas import schema_of, schema_of_members
 from ._types import Completion
 
 
 class Structure:
-    """What an answer has to be: the name and the JSON schema that go out, and how text becomes an instance."""
+    """What an answer has to be: the name and the JSON schema that go out, and how a JSON value becomes an instance."""
 
-    def __init__(self, name: str, schema: Mapping[str, Any], read: Callable[[str], Any]) -> None:
-        self.name = re.sub(r"[^A-Za-z0-9_-]", "_", name)[:64]
+    def __init__(self, name: str, schema: Mapping[str, Any], read: Callable[[Any], Any], said: str = "") -> None:
+        self.name = re.sub(r"[^A-Za-z0-9_-]", "_", name)[:64].strip("_") or "answer"
         self.schema = schema
+        self._said = said or name or "JSON of that schema"
         self._read = read
 
     def parse(self, completion: Completion) -> Any:
-        """The instance that the answer says; raises StructuredOutputError."""
+        """Return the instance that the answer describes; raise StructuredOutputError."""
         # Reasoning models were seen to leave the answer in the reasoning field (LM Studio bug-tracker 1698).
         text = completion.text if completion.text.strip() else completion.reasoning
         misfit = None
         for candidate in _candidates(text, completion.finish_reason == "length"):
             try:
-                return self._read(candidate)
+                return self._read(loads_leniently(candidate))
             except MisfitError as error:
                 misfit = misfit or error.misfit
+            except RecursionError:
+                misfit = misfit or Misfit("$", "it is nested too deeply")
             except ValueError:
                 continue
-        misfit = misfit or Misfit("$", "there is no JSON in it")
+        misfit = misfit or Misfit("$", "there is no JSON in it that is complete")
         hint = "A larger model, or a simpler type, does better; .text is what the model wrote"
         if completion.finish_reason == "length":
             hint = "max_tokens cut it off: raise it; .text is what the model wrote"
         raise StructuredOutputError(
-            f"the answer is no {self.name}: at {misfit.path} {misfit.why}; it begins {text[:200]!r}",
+            f"the answer is not valid as {self._said}: at {misfit.path} {misfit.why}; it begins {text[:200]!r}",
             hint=hint,
             text=text,
             path=misfit.path,
@@ -49,39 +54,44 @@ class Structure:
 
 
 def structure_of(response_format: Any) -> Structure | None:
-    """What ``response_format`` asks for, None where that is text.
+    """Return what ``response_format`` asks for, None if that is text.
 
-    Raises InvalidRequestError for what it cannot be, and ConfigurationError for a type that JSON schema cannot say.
+    Raises InvalidRequestError for what it cannot be, and ConfigurationError for a type that JSON schema cannot express.
     """
     if response_format is None:
         return None
     if isinstance(response_format, Mapping):
         return _of_mapping(response_format)
-    if isinstance(response_format, type):
-        if hasattr(response_format, "model_json_schema") and hasattr(response_format, "model_validate_json"):
-            return _of_model(response_format)
-        if is_record(response_format):
-            return _of_class(response_format)
-    raise InvalidRequestError(
-        f"response_format={shown(response_format)} is no dataclass, TypedDict, JSON schema or pydantic model",
-        hint="Write a dataclass with a field for each thing that you want to know, a list as well, and give the class",
-    )
-
-
-@functools.lru_cache(maxsize=64)
-def _of_model(cls: Any) -> Structure:
+    if not is_hint(response_format):
+        raise InvalidRequestError(
+            f"response_format={shown(response_format)} is not a type or a JSON schema",
+            hint="Write a dataclass with a field for each thing that you want to know, and give the class",
+        )
     try:
-        schema = cls.model_json_schema()
-    except Exception as error:  # of another library: whatever it is, there is no schema
-        raise ConfigurationError(f"response_format={cls.__name__} has no JSON schema: {error}") from error
-    return Structure(cls.__name__, schema, lambda text: _validated(cls, text))
+        hash(response_format)
+    except TypeError:  # of Annotated with something that has no hash
+        return _of_hint(response_format)
+    return _of_hint_once(response_format)
 
 
-@functools.lru_cache(maxsize=64)
-def _of_class(cls: type) -> Structure:
-    shapes = Shapes()
-    shape = shapes.of(cls, "response_format")
-    return Structure(cls.__name__, shapes.whole(shape), lambda text: shapes.read(shape, _value(text)))
+def _of_hint(hint: Any) -> Structure:
+    """Return the structure of any type hint; what is not an object is wrapped into one, as endpoints want it."""
+    kind, nullable = kind_of(hint), without_none(hint)[1]
+    schema = schema_of(hint, "response_format")
+    is_object = kind.name in ("record", "object", "model") and (schema.get("type") == "object" or "$ref" in schema)
+    if not is_object:
+        schema = schema_of_members([member("value", hint, required=True)], "response_format:")
+
+    def read(value: Any) -> Any:
+        if not is_object and isinstance(value, dict) and (set(value) == {"value"} or (nullable and not value)):
+            value = value.get("value")  # a model may leave the wrapping out
+        return convert(value, hint)
+
+    name = kind.type.__name__ if isinstance(kind.type, type) and not kind.arguments else ""
+    return Structure(name, schema, read, name_of(hint) if not name else "")
+
+
+_of_hint_once = functools.lru_cache(maxsize=64)(_of_hint)
 
 
 def _of_mapping(given: Mapping[str, Any]) -> Structure | None:
@@ -103,43 +113,19 @@ def _of_mapping(given: Mapping[str, Any]) -> Structure | None:
     except (TypeError, ValueError, RecursionError) as error:
         raise InvalidRequestError(f"response_format cannot be written as JSON: {error}") from error
 
-    def read(text: str) -> Any:
-        value = _value(text)
-        misfit = find_misfit(value, schema)
-        if misfit is not None:
-            raise MisfitError(misfit)
-        return value
-
-    return Structure(name if isinstance(name, str) and name else "answer", schema, read)
-
-
-def _validated(cls: Any, text: str) -> Any:
-    """An instance of a class like pydantic's."""
-    _value(text)  # what is no JSON is no misfit
-    try:
-        return cls.model_validate_json(text)
-    except Exception as error:  # of another library: whatever it is, the text does not fit
-        details = getattr(error, "errors", None)
-        first: dict[str, Any] = next(iter(details() if callable(details) else []), {})
-        path = "$" + "".join(f"[{each}]" if isinstance(each, int) else f".{each}" for each in first.get("loc", ()))
-        raise MisfitError(Misfit(path, first.get("msg") or str(error))) from error
-
-
-def _value(text: str) -> Any:
-    try:
-        return loads(text)
-    except RecursionError as error:
-        raise MisfitError(Misfit("$", "it is nested too deeply")) from error
+    return Structure(name if isinstance(name, str) else "", schema, lambda value: fitted(value, schema))
 
 
 def _candidates(text: str, cut: bool) -> Iterator[str]:
-    """Where the JSON of an answer may be: the whole text, else the values in it, the last one first.
+    """Yield where the JSON of an answer may be: the whole text, else the values in it, the last one first.
 
     Models put it into fenced blocks, or words around it. In a text that was ``cut`` off, what is whole is a part.
     """
     yield text
+    if not cut:
+        yield from reversed(_FENCED.findall(text))
     found: list[str] = []
-    decoder, position = json.JSONDecoder(), 0
+    decoder, position = json.JSONDecoder(strict=False), 0
     for _ in range(0 if cut or is_too_deep(text) else 1000):
         start = _BEGIN.search(text, position)
         if start is None:
@@ -157,3 +143,4 @@ def _candidates(text: str, cut: bool) -> Iterator[str]:
 
 
 _BEGIN = re.compile(r"[\[{]")
+_FENCED = re.compile(r"```[^\n`]*\n(.*?)```", re.S)

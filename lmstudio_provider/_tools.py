@@ -5,18 +5,29 @@ from __future__ import annotations
 import dataclasses
 import inspect
 import logging
+import traceback
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Callable, Mapping, NamedTuple, Protocol, Sequence
 
 from ._callbacks import Callback, warn
-from ._exceptions import InvalidRequestError, ProviderError, ToolArgumentsError
+from ._exceptions import InvalidRequestError, ProviderError, ToolArgumentsError, ToolCallWarning
 from ._functions import Function
-from ._hints import MisfitError
-from ._json_schema import find_misfit
+from ._json_schema import MisfitError, fitted
 from ._messages import Message, Tool
-from ._requests import ChatInput, ChatOverrides, ChatRequest, StreamInput, StreamOverrides, ToolOverrides
+from ._requests import (
+    ChatInput,
+    ChatOverrides,
+    ChatRequest,
+    StreamInput,
+    StreamOverrides,
+    ToolLoopRequest,
+    ToolOverrides,
+)
+from ._results import result_text
 from ._stream import Stream
+from ._tool_text import take_calls, warn_of_lost_calls
 from ._types import Chunk, Completion, ToolCall
+from ._wire.assembly import ToolCallAssembly
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -49,13 +60,23 @@ class ToolEvent:
     error: Exception | None = None
 
 
-class ToolRun(NamedTuple):
-    """What ``run_tools`` returns."""
-
+class _Answered(NamedTuple):
     #: The model's answer in words.
     completion: Completion
     #: The whole conversation: what it was given, then every answer, call and result.
-    messages: list[Message | Mapping[str, Any]]
+    messages: list[Message]
+
+
+class ToolRun(_Answered):
+    """What ``run_tools`` returns: unpacks into ``completion`` and ``messages``."""
+
+    #: What the tools raised, each with its traceback; the model read it as the result of the call.
+    errors: tuple[Exception, ...]
+
+    def __new__(cls, completion: Completion, messages: list[Message], errors: Sequence[Exception] = ()) -> ToolRun:
+        run = super().__new__(cls, completion, messages)
+        run.errors = tuple(errors)
+        return run
 
 
 def run_tools(
@@ -67,23 +88,26 @@ def run_tools(
     on_event: Callable[[ToolEvent], object] | None = None,
     stream: bool = False,
     confirm: Callable[[ToolCall], object] | None = None,
+    _transcript: list[Message] | None = None,
     **overrides: Unpack[ToolOverrides],
 ) -> ToolRun:
     """Let the model call ``tools`` (functions, or Tools with a function) until it answers in words.
 
-    ``messages`` is a conversation, a ChatRequest, or the user's text.
-    Arguments are checked against the hints of the function and converted to what they say. Arguments that do not fit,
-    an unknown tool, an exception in a function, and a call that ``confirm`` says no to are told to the model as the
-    result of that call. After ``max_rounds`` rounds of calls the model is asked once more, with ``tool_choice="none"``;
-    calls that it wants all the same are not made, and a RuntimeWarning says so.
+    ``messages`` is a conversation, a ChatRequest, or the user's text. Arguments are checked against the hints of the
+    function and converted to what they say. The model is told, as the result of the call, about arguments that do not
+    fit, an unknown tool, an exception in a function, and a call to which ``confirm`` returned something false. A call
+    that came as text is made if it is all of the text and fits a tool. The calls of a reply that ``max_tokens`` cut off
+    are not made, and a ToolCallWarning says so. After ``max_rounds`` rounds of calls the model is asked once more, with
+    ``tool_choice="none"``; calls that come all the same are not made either.
 
-    ``on_event`` is given a ToolEvent for each step, with ``stream`` also for each chunk; it may raise, as ``on_chunk``.
-    A ``tool_choice`` other than "auto" and "none" holds for the first round alone. Further keyword arguments are those
-    of ``chat``. Raises what the provider raises, with the conversation so far as ``messages`` of the error, and
-    InvalidRequestError and ConfigurationError for tools that cannot be called.
+    ``on_event`` is given a ToolEvent for each step, with ``stream`` also for each chunk. What ``on_event`` and
+    ``confirm`` raise ends the run and reaches the caller. A ``tool_choice`` other than "auto" and "none" holds for the
+    first round alone. Further keyword arguments are those of ``chat``. Raises what the provider raises, with the
+    conversation so far as ``messages`` of the error, and InvalidRequestError and ConfigurationError for tools that
+    cannot be called.
     """
     if isinstance(max_rounds, bool) or not isinstance(max_rounds, int) or max_rounds < 1:
-        raise InvalidRequestError(f"max_rounds={max_rounds!r} is no whole number of at least 1")
+        raise InvalidRequestError(f"max_rounds={max_rounds!r} is not a whole number of at least 1")
     if confirm is not None and not callable(confirm):
         raise InvalidRequestError(f"confirm={confirm!r} cannot be called")
     offered = [tool if isinstance(tool, Tool) else Tool.from_function(tool) for tool in _listed(tools)]
@@ -92,20 +116,21 @@ def run_tools(
     if len({tool.name for tool in offered}) < len(offered):
         raise InvalidRequestError(f"two tools have the same name: {', '.join(tool.name for tool in offered)}")
     messages = [Message.user(messages)] if isinstance(messages, str) else messages
-    given = messages if isinstance(messages, ChatRequest) else ChatRequest(messages)
-    request = dataclasses.replace(
-        given, tools=offered, tool_choice=overrides.pop("tool_choice", given.tool_choice), messages=list(given.messages)
-    )
-    transcript: list[Message | Mapping[str, Any]] = list(given.messages)
+    given = ToolLoopRequest.of(messages if isinstance(messages, ChatRequest) else ChatRequest(messages))
+    request = dataclasses.replace(given, tools=offered, tool_choice=overrides.pop("tool_choice", given.tool_choice))
+    transcript = [] if _transcript is None else _transcript
+    transcript += [each if isinstance(each, Message) else Message.from_dict(each) for each in given.messages]
+    before = len(transcript)
+    errors: list[Exception] = []
     for left in range(max_rounds, -1, -1):
         if not left:
             request = dataclasses.replace(request, tool_choice="none")
         try:
-            completion = _ask(provider, request, stream, tell, overrides)
+            completion = take_calls(_ask(provider, request, stream, tell, overrides), offered)
         except ProviderError as error:
             error.messages = transcript
-            tell.warn()
             raise
+        warn_of_lost_calls(completion, offered=True)
         tell(ToolEvent("completion", completion=completion))
         if completion.finish_reason == "cancelled":  # the calls may be half
             transcript.append(Message.assistant(completion.text))
@@ -113,68 +138,99 @@ def run_tools(
         transcript.append(Message.assistant(completion.text, completion.tool_calls))
         if not completion.tool_calls:
             break
+        refusal = _refusal(completion, left, max_rounds, overrides.get("max_tokens", request.max_tokens))
         for call in completion.tool_calls:
-            result = runner.result(call) if left else "Error: not called, because there were too many rounds of calls"
+            result, error_of_tool = (refusal, None) if refusal else runner.result(call)
             transcript.append(Message.tool(call, result))
+            errors += [] if error_of_tool is None else [error_of_tool]
         choice = request.tool_choice if request.tool_choice in ("auto", "none") else None
-        request = dataclasses.replace(request, messages=list(transcript), tool_choice=choice)
+        new = transcript[before:]
+        request = dataclasses.replace(request, messages=[*given.messages, *new], tool_choice=choice)
     else:
         transcript.append(Message.assistant(completion.text))  # so that the user may go on
-        warn(f"the model still calls tools after max_rounds={max_rounds}; the last calls were not made", RuntimeWarning)
-    tell.warn()
-    return ToolRun(completion, transcript)
+    return ToolRun(completion, transcript, errors)
+
+
+def _refusal(completion: Completion, left: int, max_rounds: int, max_tokens: int | None) -> str | None:
+    """Return what to answer instead of making the calls, after a warning; None if they may be made."""
+    names = ", ".join(call.name for call in completion.tool_calls)
+    if completion.finish_reason == "length":  # what is missing of the arguments may be what matters
+        warn(
+            f"the reply was cut off by max_tokens={max_tokens}, so its calls ({names}) were not made: raise max_tokens",
+            ToolCallWarning,
+        )
+        return "Error: not called, because the reply was cut off by max_tokens; write less before and in the call"
+    if not left:
+        warn(
+            f"the model still calls tools ({names}) after max_rounds={max_rounds}; these calls were not made",
+            ToolCallWarning,
+        )
+        return "Error: not called, because there were too many rounds of calls"
+    return None
 
 
 class _Runner:
     def __init__(
         self, tools: Sequence[Tool], confirm: Callable[[ToolCall], object] | None, tell: Callback[ToolEvent]
     ) -> None:
-        self._functions = {tool.name: _function(tool) for tool in tools}
-        # Those that were written by hand may say more than the hints.
-        self._schemas = {tool.name: tool.parameters for tool in tools}
+        self._tools = {tool.name: (tool, _function(tool)) for tool in tools}
+        self._names = ToolCallAssembly(tuple(self._tools))
         self._confirm = confirm
         self._tell = tell
 
-    def result(self, call: ToolCall) -> str:
-        """Make the call; what it returned, or why it failed, as text for the model."""
-        failure: Exception | None = None
+    def result(self, call: ToolCall) -> tuple[str, Exception | None]:
+        """Make the call; return its result, or why it failed, as text for the model, and what the tool raised."""
         self._tell(ToolEvent("call", call=call))
+        failure: Exception | None = None
+        raised: Exception | None = None
         try:
-            text = str(Message.tool(call, self._run(call)).content)
-        except Exception as error:  # whatever a function raises is the model's to deal with
-            failure, text = error, f"Error: {_said(error)}"
-            logger.warning("the call of the tool %s failed: %s", call.name, text, exc_info=True)
-        try:
-            self._tell(ToolEvent("result", call=call, result=text, error=failure))
-        finally:
-            del failure  # no cycle of error, traceback and frame keeps what the function had
-        return text
+            function, values = self._prepared(call)
+        except (ToolArgumentsError, _RefusedError) as error:
+            failure = error
+        else:
+            if self._confirm is not None and not self._confirm(call):
+                failure = _RefusedError("the user does not allow this call")
+            else:
+                text, raised = _made(call, function, values)
+                failure = raised
+        if failure is not None:
+            text = f"Error: {_said(failure)}"
+        self._tell(ToolEvent("result", call=call, result=text, error=failure))
+        return text, raised
 
-    def _run(self, call: ToolCall) -> Any:
-        function = self._functions.get(call.name)
-        if function is None:
-            raise _Refused(f"there is no tool {call.name!r}; there are {', '.join(self._functions)}")
-        arguments = call.arguments
+    def _prepared(self, call: ToolCall) -> tuple[Function, dict[str, Any]]:
+        """Return the function to call, and its arguments; raise ToolArgumentsError and _RefusedError."""
+        name = self._names.name_of(call.name)
+        if name not in self._tools:
+            raise _RefusedError(f"there is no tool {call.name!r}; there are {', '.join(self._tools)}")
+        tool, function = self._tools[name]
+        arguments = {} if call.raw_arguments.strip() == "null" else call.arguments
         try:
-            misfit = find_misfit(arguments, self._schemas[call.name])
-            if misfit is not None:
-                raise MisfitError(misfit)
-            values = function.read(arguments)
+            if tool.parameters != function.schema:  # one that was written by hand may say more than the hints
+                arguments = fitted(arguments, tool.parameters)
+            return function, function.read(arguments)
         except MisfitError as error:
             raise ToolArgumentsError(
                 f"the arguments do not fit: {error}", raw_arguments=call.raw_arguments, hint="Answer the call with that"
             ) from error
-        if self._confirm is not None and not self._confirm(call):
-            raise _Refused("the user does not allow this call")
+
+
+class _RefusedError(Exception):
+    """Why a call was not made."""
+
+
+def _made(call: ToolCall, function: Function, values: Mapping[str, Any]) -> tuple[str, Exception | None]:
+    """Return the result of the call as text, or what the tool raised."""
+    try:
         result = function.call(values)
         if inspect.iscoroutine(result):
             result.close()
-            raise _Refused(f"{call.name} is async, and tools are called without a loop")
-        return result
-
-
-class _Refused(Exception):
-    """Why a call was not made."""
+            raise TypeError(f"{call.name} is async, and tools are called without a loop")
+        return result_text(result, call.name), None
+    except Exception as error:  # whatever a function raises is the model's to deal with
+        logger.warning("the call of the tool %s failed: %s", call.name, _said(error), exc_info=True)
+        traceback.clear_frames(error.__traceback__)  # the lines stay, and what the function had is let go
+        return "", error
 
 
 # Of what went wrong; a model's context is small.
@@ -182,7 +238,7 @@ _MOST_CHARACTERS = 2000
 
 
 def _said(error: Exception) -> str:
-    if isinstance(error, (ToolArgumentsError, _Refused)):
+    if isinstance(error, (ToolArgumentsError, _RefusedError)):
         return str(error.args[0])[:_MOST_CHARACTERS]
     try:
         return f"{type(error).__name__}: {error}"[:_MOST_CHARACTERS]

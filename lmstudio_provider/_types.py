@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, Mapping, NamedTuple, Union
 
 from ._exceptions import ConfigurationError, InvalidRequestError, ProviderError, ToolArgumentsError
-from ._json import loads
+from ._json import loads_leniently
 
 
 class Unset(enum.Enum):
@@ -96,8 +96,9 @@ class Call:
 class ToolCall:
     """A function that the model wants called.
 
-    ``raw_arguments`` is the text that the model wrote, and ``arguments`` what it says. Text that is no JSON object
-    raises ToolArgumentsError, but only where ``arguments`` is read. To make a call by hand give one of the two.
+    ``raw_arguments`` is the text that the model wrote, and ``arguments`` what it says. JSON that is nearly right (raw
+    line breaks in strings, a trailing comma, a code fence, JSON text inside JSON text) is read; any other text raises
+    ToolArgumentsError when ``arguments`` is read, and not before. To make a call by hand, give one of the two.
     """
 
     id: str
@@ -122,17 +123,19 @@ class ToolCall:
         if not self.raw_arguments.strip():
             return {}
         try:
-            value = loads(self.raw_arguments)
+            value = loads_leniently(self.raw_arguments)
+            while isinstance(value, str):  # JSON text inside JSON text
+                value = loads_leniently(value)
         except (ValueError, RecursionError) as error:
-            raise self._bad_arguments(f"no JSON ({error})") from error
+            raise self._bad_arguments(f"are not JSON ({error})") from error
         if not isinstance(value, dict):
-            raise self._bad_arguments("no JSON object")
+            raise self._bad_arguments("are not a JSON object")
         return value
 
     def _bad_arguments(self, what: str) -> ToolArgumentsError:
         return ToolArgumentsError(
-            f"what the model gave as arguments of {self.name!r} is {what}: {self.raw_arguments[:200]!r}",
-            hint="Answer the call with that error so that the model can try again, or read raw_arguments",
+            f"the arguments that the model wrote for {self.name!r} {what}: {self.raw_arguments[:200]!r}",
+            hint="Answer the call with this error so that the model can try again, or read raw_arguments",
             raw_arguments=self.raw_arguments,
         )
 

@@ -6,11 +6,13 @@ import gc
 import json
 import logging
 import pickle
+import traceback
 import weakref
 from dataclasses import dataclass
-from typing import List, Literal
+from typing import Iterator, List, Literal
 
 import pytest
+from raw import stream_of
 
 from lmstudio_provider import (
     ChatRequest,
@@ -23,6 +25,7 @@ from lmstudio_provider import (
     Tool,
     ToolArgumentsError,
     ToolCall,
+    ToolCallWarning,
     run_tools,
 )
 from lmstudio_provider.simulator import SimulatedLMStudio
@@ -62,6 +65,8 @@ class Scripted:
         answer = self.answers.pop(0)
         if isinstance(answer, Exception):
             raise answer
+        if isinstance(answer, Completion):
+            return answer
         if isinstance(answer, str):
             return Completion(answer, "m", "m", "stop")
         return Completion("", "m", "m", "tool_calls", tool_calls=tuple(answer))
@@ -116,12 +121,12 @@ def test_arguments_that_cannot_work_are_refused(name, value):
     ("wanted", "told"),
     [
         (call("subtract", {}), "Error: there is no tool 'subtract'; there are add, fail, get_weather"),
-        (call("add", raw_arguments="{"), "Error: what the model gave as arguments of 'add' is no JSON"),
-        (call("add", raw_arguments="[1]"), "Error: what the model gave as arguments of 'add' is no JSON object"),
+        (call("add", raw_arguments="{"), "Error: the arguments that the model wrote for 'add' are not JSON"),
+        (call("add", raw_arguments="[1]"), "Error: the arguments that the model wrote for 'add' are not a JSON object"),
         (call("add", {}), "Error: the arguments do not fit: $.numbers: it is missing"),
         (
-            call("add", {"numbers": [1, "2"]}),
-            'Error: the arguments do not fit: $.numbers[1]: "2" is not of type integer',
+            call("add", {"numbers": [1, "two"]}),
+            'Error: the arguments do not fit: $.numbers[1]: "two" is not of type integer',
         ),
         (call("get_weather", {"place": {}}), "Error: the arguments do not fit: $.place.city: it is missing"),
         (call("fail", {"why": "no such city"}), "Error: LookupError: no such city"),
@@ -141,6 +146,53 @@ def test_a_failed_call_is_logged_with_its_traceback(caplog):
     with caplog.at_level(logging.WARNING, "lmstudio_provider"):
         run_tools(Scripted([call("fail", {"why": "no such city"})], "Sorry."), ASK, [fail])
     assert "in fail" in caplog.text
+
+
+def purge(path: str = "/", force: bool = True) -> str:
+    raise AssertionError("it must not be called")
+
+
+@pytest.mark.parametrize("arguments", ["", "{}", '{"path": "/tmp/x"}', '{"path": "/tm', "null"])
+def test_a_call_of_a_reply_that_was_cut_off_is_not_made(arguments):
+    cut = Completion("", "m", "m", "length", tool_calls=(call("purge", raw_arguments=arguments),))
+    with pytest.warns(
+        ToolCallWarning, match=r"max_tokens=4096, so its calls \(purge\) were not made: raise max_tokens"
+    ):
+        run = run_tools(Scripted(cut, "Sorry."), ASK, [purge])
+    assert "cut off by max_tokens" in results(run)[0]
+    assert run.messages[1].tool_calls[0].raw_arguments == arguments
+
+
+def test_a_call_of_a_stream_that_was_cut_off_is_not_made(raw_server, provider_of):
+    cut = (
+        b'data: {"choices": [{"delta": {"tool_calls": [{"index": 0, "id": "1", "function": {"name": "purge"}}]}}]}\n\n'
+        b'data: {"choices": [{"delta": {}, "finish_reason": "length"}]}\n\ndata: [DONE]\n\n'
+    )
+    with pytest.warns(ToolCallWarning, match="cut off by max_tokens=7"):
+        run = run_tools(provider_of(raw_server(stream_of(cut))), ASK, [purge], stream=True, max_tokens=7, max_rounds=1)
+    assert "cut off by max_tokens" in results(run)[0]
+
+
+def test_what_a_tool_raised_is_kept_with_its_traceback():
+    wanted = [call("fail", {"why": "a"}), call("add", {"numbers": "many"}, id="2"), call("gone", id="3")]
+    run = run_tools(Scripted(wanted, "Sorry."), ASK, [fail, add])
+    (error,) = run.errors
+    assert (type(error), str(error)) == (LookupError, "a")
+    assert "in fail" in "".join(traceback.format_tb(error.__traceback__))
+    completion, messages = run
+    assert (completion, messages) == (run.completion, run.messages)
+    assert len(pickle.loads(pickle.dumps(run)).errors) == 1
+
+
+def test_a_result_that_contains_itself_is_told_to_the_model_and_kept():
+    def loop() -> list:
+        value = []
+        value.append(value)
+        return value
+
+    run = run_tools(Scripted([call("loop")], "Sorry."), ASK, [loop])
+    assert "the result of the tool loop contains itself" in results(run)[0]
+    assert isinstance(run.errors[0], InvalidRequestError)
 
 
 def test_keyboard_interrupt_in_a_function_gets_through():
@@ -176,13 +228,20 @@ def test_an_error_of_the_provider_carries_the_conversation_so_far():
     assert pickle.loads(pickle.dumps(caught.value)).messages[-1].content == "3"
 
 
-def test_a_callback_that_fails_costs_nothing_and_is_told():
-    def broken(event):
-        raise ValueError("on purpose")
+@pytest.mark.parametrize("failing", ["on_event", "confirm"])
+def test_what_a_callback_raises_ends_the_run_and_reaches_the_caller(failing):
+    made = []
 
-    with pytest.warns(RuntimeWarning, match="on_event failed"):
-        run = run_tools(Scripted([call("add", {"numbers": [1]})], "1"), ASK, [add], on_event=broken)
-    assert run.completion.text == "1"
+    def note(text: str) -> None:
+        made.append(text)
+
+    def broken(_):
+        raise LookupError("on purpose")
+
+    scripted = Scripted([call("note", {"text": "a"})], "Done.")
+    with pytest.raises(LookupError, match="on purpose"):
+        run_tools(scripted, ASK, [note], **{failing: broken})
+    assert made == []
 
 
 def test_a_call_that_is_not_confirmed_is_not_made():
@@ -198,11 +257,6 @@ def test_a_call_that_is_not_confirmed_is_not_made():
     assert called == ["/tmp/x"]
     assert asked == wanted
     assert results(run) == ["Error: the user does not allow this call", "gone"]
-
-
-def test_a_call_whose_confirmation_fails_is_not_made():
-    run = run_tools(Scripted([call("add", {"numbers": []})], "Sorry."), ASK, [add], confirm=lambda each: 1 / 0)
-    assert results(run) == ["Error: ZeroDivisionError: division by zero"]
 
 
 # What works
@@ -221,6 +275,83 @@ def test_functions_are_called_with_what_their_hints_say_until_there_is_an_answer
     assert [message.tool_call_id for message in run.messages if message.role == "tool"] == ["1", "2"]
     assert run.messages[:1] == ASK
     assert [overrides for _, overrides in scripted.requests] == [{"temperature": 0.1}] * 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "result"),
+    [
+        ('{"numbers": [1, "2", 3.0]}', "6"),
+        ('{"numbers": "[1, 2]"}', "3"),
+        ('{"numbers": [1, 2,],}', "3"),
+        ('```json\n{"numbers": [3]}\n```', "3"),
+        ('"{\\"numbers\\": [3]}"', "3"),
+        ('{"numbers":\n\t[3]}', "3"),
+    ],
+)
+def test_arguments_that_are_nearly_right_are_taken(arguments, result):
+    assert results(run_tools(Scripted([call("add", raw_arguments=arguments)], "Done."), ASK, [add])) == [result]
+
+
+def test_raw_line_breaks_and_tabs_in_the_text_of_arguments_are_kept():
+    def note(text: str) -> str:
+        return text
+
+    wanted = [call("note", raw_arguments='{"text": "a\n\tb"}')]
+    assert results(run_tools(Scripted(wanted, "Done."), ASK, [note])) == ["a\n\tb"]
+
+
+@pytest.mark.parametrize("arguments", ["", " ", "null", "{}", '"{}"'])
+def test_a_function_without_parameters_takes_nothing_and_null(arguments):
+    def now() -> str:
+        return "noon"
+
+    assert results(run_tools(Scripted([call("now", raw_arguments=arguments)], "."), ASK, [now])) == ["noon"]
+
+
+def test_null_for_a_parameter_with_a_default_is_the_default():
+    def look(city: str, days: int = 3) -> str:
+        return f"{city} {days}"
+
+    wanted = [call("look", {"city": "Oslo", "days": None}), call("look", {"city": None}, id="2")]
+    assert results(run_tools(Scripted(wanted, "."), ASK, [look])) == [
+        "Oslo 3",
+        "Error: the arguments do not fit: $.city: null is not of type string",
+    ]
+
+
+def test_arguments_that_are_nearly_right_fit_a_schema_written_by_hand():
+    def delete(count: int, names: List[str], really: bool = False) -> str:  # noqa: UP006 (Python 3.9 looks it up)
+        return f"{count} {names} {really}"
+
+    schema = {
+        "type": "object",
+        "properties": {
+            "count": {"type": "integer"},
+            "names": {"type": "array", "items": {"type": "string"}},
+            "really": {"type": "boolean"},
+        },
+        "required": ["count", "names"],
+    }
+    wanted = [call("delete", {"count": "3", "names": '["a"]', "really": "true"})]
+    wanted += [call("delete", {"count": 3.0, "names": [], "really": None}, id="2")]
+    run = run_tools(Scripted(wanted, "."), ASK, [Tool("delete", "", schema, delete)])
+    assert results(run) == ["3 ['a'] True", "3 [] False"]
+
+
+def test_the_messages_of_a_run_are_all_messages():
+    given = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "How is the weather?"}]
+    scripted = Scripted([call("add", {"numbers": [1]})], "Fine.")
+    run = run_tools(scripted, given, [add])
+    assert all(isinstance(message, Message) for message in run.messages)
+    assert [message.role for message in run.messages] == ["system", "user", "assistant", "tool", "assistant"]
+    assert list(scripted.requests[1][0].messages[:2]) == given
+
+
+def test_a_tool_that_yields_is_read():
+    def count(to: int) -> Iterator[int]:
+        yield from range(to)
+
+    assert results(run_tools(Scripted([call("count", {"to": 3})], "."), ASK, [count])) == ["[0,1,2]"]
 
 
 def test_a_request_with_its_options_is_taken_as_well():
@@ -359,13 +490,6 @@ def test_a_failed_call_keeps_nothing_of_the_function(caplog):
         assert kept[0]() is None
     finally:
         gc.enable()
-
-
-def test_a_callback_that_fails_is_told_also_where_the_provider_fails():
-    with pytest.warns(RuntimeWarning, match="on_event failed"), pytest.raises(ServerError):
-        run_tools(
-            Scripted([call("add", {"numbers": [1]})], ServerError("boom")), ASK, [add], on_event=lambda event: 1 / 0
-        )
 
 
 def test_a_text_is_one_message_of_the_user():

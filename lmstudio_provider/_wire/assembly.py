@@ -146,9 +146,12 @@ class ToolCallAssembly:
         slots = [slot for slot in self._slots if slot.name or slot.arguments]
         for slot in slots:
             slot.id = slot.id or f"call_{uuid.uuid4().hex[:12]}"
-        return tuple(ToolCall(slot.id, self._name(slot.name), raw_arguments="".join(slot.arguments)) for slot in slots)
+        return tuple(
+            ToolCall(slot.id, self.name_of(slot.name), raw_arguments="".join(slot.arguments)) for slot in slots
+        )
 
-    def _name(self, name: str) -> str:
+    def name_of(self, name: str) -> str:
+        """Return the name of the offered tool that ``name`` means, else itself."""
         alike = [each for each in self._offered if _folded(each) == _folded(name)]
         return alike[0] if len(alike) == 1 and name not in self._offered else name
 

@@ -1,0 +1,112 @@
+"""Calls of tools that came as text, because the server did not understand what the model wrote, or not at all."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import re
+import uuid
+from typing import Any, Mapping, Sequence
+
+from ._callbacks import warn
+from ._exceptions import ToolCallWarning
+from ._json import is_too_deep
+from ._json_schema import MisfitError, fitted, plain
+from ._messages import Tool
+from ._types import Completion, ToolCall
+from ._wire.assembly import ToolCallAssembly
+
+# What models are trained to put around a call: Qwen's and Hermes' form, and the one that LM Studio teaches the others.
+_MARKS = (("<tool_call>", "</tool_call>"), ("[TOOL_REQUEST]", "[END_TOOL_REQUEST]"))
+# How calls begin, in these and in other forms.
+_BEGINS = re.compile(
+    r"<tool_call>\s*[{<]|\[TOOL_REQUEST\]\s*\{|\[TOOL_CALLS\]\s*[\[\w]|<\|tool_calls?(_begin)?\|>|<function=\w|"
+    r"<function_call>\s*\{|<invoke name=|<\|python_tag\|>|<\uff5ctool\u2581call|<\|channel\|>commentary to="
+)
+_CODE = re.compile(r"```.*?(?:```|\Z)|~~~.*?(?:~~~|\Z)|`[^`\n]*`", re.S)
+
+_Tools = Sequence["Tool | Mapping[str, Any]"]
+
+
+def take_calls(completion: Completion, tools: _Tools) -> Completion:
+    """Return ``completion`` with the calls that its text is, if it holds nothing else and each fits an offered tool."""
+    if completion.tool_calls or completion.finish_reason in ("length", "cancelled"):
+        return completion
+    offered = {
+        tool["name"]: tool.get("parameters") for tool in map(_function, tools) if isinstance(tool.get("name"), str)
+    }
+    names = ToolCallAssembly(tuple(offered))
+    calls = []
+    for written in _written(completion.text.strip()):
+        name, arguments = (
+            names.name_of(str(written.get("name"))),
+            written.get("arguments", written.get("parameters", {})),
+        )
+        arguments = {} if arguments is None else plain(arguments, "object")
+        try:
+            fitted(arguments, offered.get(name, False))
+        except MisfitError:
+            return completion
+        if not isinstance(arguments, dict):
+            return completion
+        calls.append(ToolCall(f"call_{uuid.uuid4().hex[:12]}", name, arguments))
+    if not calls:
+        return completion
+    return dataclasses.replace(completion, text="", tool_calls=tuple(calls), finish_reason="tool_calls")
+
+
+def _function(tool: Tool | Mapping[str, Any]) -> Mapping[str, Any]:
+    function = (tool.as_dict() if isinstance(tool, Tool) else tool).get("function")
+    return function if isinstance(function, Mapping) else {}
+
+
+def _written(text: str) -> list[dict[str, Any]]:
+    """Return the calls that ``text`` consists of; none if there is anything else in it."""
+    found: list[dict[str, Any]] = []
+    position, length = 0, 0 if is_too_deep(text) else len(text)
+    while position < length:
+        begin, end = next((marks for marks in _MARKS if text.startswith(marks[0], position)), ("", ""))
+        start = _skip_blanks(text, position + len(begin))
+        try:
+            # The call itself may hold the mark of its end, in a string.
+            value, position = _DECODER.raw_decode(text, start)
+            position = _skip_blanks(text, position)
+        except ValueError:
+            position = text.find(end, start)
+            value = plain(text[start:position], "object") if position >= 0 else None
+        if not begin or not isinstance(value, dict) or not text.startswith(end, position):
+            return []
+        found.append(value)
+        position = _skip_blanks(text, position + len(end))
+    return found
+
+
+_DECODER = json.JSONDecoder(strict=False)
+_BLANKS = re.compile(r"\s*")
+
+
+def _skip_blanks(text: str, position: int) -> int:
+    match = _BLANKS.match(text, position)
+    return match.end() if match else position
+
+
+def warn_of_lost_calls(completion: Completion, offered: bool) -> None:
+    """Give a ToolCallWarning if tools were ``offered`` and the reply looks as if a call got lost."""
+    if not offered or completion.tool_calls or completion.finish_reason == "cancelled":
+        return
+    counted = completion.usage.completion_tokens if completion.usage else None
+    if _BEGINS.search(_CODE.sub("", completion.text)):
+        what = (
+            f"the model wrote a tool call as text, and it was not made: {completion.text.strip()[:200]!r}. A model "
+            "trained for tool use does better; run_tools() takes a call that is all of the text and fits a tool"
+        )
+    elif completion.finish_reason == "tool_calls":
+        what = "the server says that the model called a tool, and sent no call; ask again, or use another model"
+    elif counted and not completion.text.strip() and not completion.reasoning:
+        what = (
+            f"the answer is empty although the model generated {counted} tokens: a call was dropped, most likely of a "
+            "tool that was not offered; ask again, offer that tool, or use another model"
+        )
+    else:
+        return
+    warn(what, ToolCallWarning)
