@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import ipaddress
 import re
 from dataclasses import dataclass, field
 from urllib.parse import SplitResult, unquote, urlsplit
@@ -10,12 +11,24 @@ from urllib.parse import SplitResult, unquote, urlsplit
 from ._exceptions import ConfigurationError
 
 _SCHEMES = {"http": "http", "https": "https", "ws": "http", "wss": "https"}
-# What a server listens on everywhere is no address to connect to, on Windows at least: loopback is meant.
-_LOOPBACK = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104
-# What documentation for other clients tells people to append, or what people copy from a log.
-_API_PATH = re.compile(
-    r"/+(api/v[01]|v1)(/(chat(/completions)?|completions|embeddings|models|responses|messages))?$", re.I
-)
+# The roots and endpoints of LM Studio and Ollama: what documentation for other clients tells people to append, and what
+# people copy from a log.
+_ENDPOINT = r"""
+    (?:api/v[01]|v1)(?:/+(?:
+        chat(?:/+completions)? | completions | embeddings | models(?:/.*)? | responses | messages(?:/+count_tokens)?
+        | decisions | systemone | audio/+transcriptions
+    ))?
+    | api/+(?:
+        chat | generate | tags | embed | embeddings | show | ps | version | pull | push | create | copy | delete
+        | blobs(?:/.*)? | status | me | signout | experimental/+web_(?:search|fetch)
+    )
+    | lmstudio-greeting | lms-status
+"""
+_API_PATH = re.compile(rf"/(?:{_ENDPOINT})$", re.IGNORECASE | re.VERBOSE)
+# The SDK's WebSockets have these besides; a path of that name in another URL is the prefix of a proxy.
+_SDK_PATH = re.compile(rf"/(?:{_ENDPOINT} | llm | embedding | system)$", re.IGNORECASE | re.VERBOSE)
+_NOT_IN_HOSTS = re.compile(r"[\\%\"'`<>{}|^]")
+_IPV6_HOST = re.compile(r"\[([^%\]]*)(?:%[\w.~-]+)?\](?::[0-9]*)?", re.ASCII)  # the zone as in RFC 6874, 2
 
 
 @dataclass(frozen=True)
@@ -29,52 +42,79 @@ class BaseURL:
 
 
 def parse_base_url(value: str, source: str, default_port: int) -> BaseURL:
-    """The base URL that ``value`` means; raises ConfigurationError, which names ``source``.
+    """Return the base URL that ``value`` means; raise ConfigurationError, which names ``source``.
 
     ``default_port`` is for a host without a scheme; with one, its own default holds.
     """
     text = value.strip()
 
-    def refuse(why: str) -> ConfigurationError:
+    def refuse(why: str, port: int = default_port) -> ConfigurationError:
         shown = re.sub(r"(://|^).*@", r"\1[hidden]@", re.sub(r"\?[^@]*$", "?…", text), flags=re.S)
         return ConfigurationError(
-            f"the base URL {shown!r}, from {source}, {why}", hint=f"Write it like http://localhost:{default_port}"
+            f"the base URL {shown!r}, from {source}, {why}", hint=f"Write it like http://localhost:{port}"
         )
 
+    if " " in text or not text.isprintable():  # urlsplit() drops some of them, and joins what they part
+        raise refuse("has a blank or a control character inside")
     has_scheme = "://" in text
     if re.match(r"(?i)(https?|wss?):?/(?!/)|(https?|wss?)//", text):
         raise refuse("has a scheme without ://")
     parts = _split(text if has_scheme else f"http://{text}")
     if parts is None:
         raise refuse("has a port or an IPv6 address that cannot be")
-    port = parts.port
     if parts.scheme not in _SCHEMES:
         raise refuse(f"has the scheme {parts.scheme!r}, not http, https, ws or wss")
-    if not parts.hostname or re.search(r"[\s\\%]", parts.hostname):
-        raise refuse("names no host")
-    if ":" in parts.hostname and "[" not in parts.netloc:
+    port, name = parts.port, parts.hostname or ""
+    if re.fullmatch("[0-9]*", name):
+        meant = port or int(name[:6] or 0)
+        raise refuse("names a port, but no host", meant) if 0 < meant < 65536 else refuse("names no host")
+    if "[" not in parts.netloc and ":" in name:
         raise refuse("has an IPv6 address without brackets")
+    if ":" not in name and _NOT_IN_HOSTS.search(name):
+        raise refuse("names no host")
     if parts.query or parts.fragment or text.endswith(("?", "#")):
         raise refuse("has a query or a fragment")
-    host = _LOOPBACK.get(parts.hostname, parts.hostname)
-    host = f"[{host}]" if ":" in host else host
     if port is None and not has_scheme:
         port = default_port
-    path = _API_PATH.sub("", parts.path.rstrip("/")).rstrip("/")
+    path = (_SDK_PATH if parts.scheme in ("ws", "wss") else _API_PATH).sub("", parts.path.rstrip("/")).rstrip("/")
+    if path.lower().endswith("/api") and (port in (1234, 11434) or _is_loopback(name)):
+        path = path[: -len("/api")].rstrip("/")  # elsewhere it may be the prefix of a reverse proxy
     authorization = password = None
     if parts.username is not None:
         password = unquote(parts.password or "")
         pair = f"{unquote(parts.username)}:{password}"
         authorization = "Basic " + base64.b64encode(pair.encode()).decode("ascii")
-    return BaseURL(
-        f"{_SCHEMES[parts.scheme]}://{host}{'' if port is None else f':{port}'}{path}", authorization, password
-    )
+    origin = f"{_SCHEMES[parts.scheme]}://{_host(name)}{'' if port is None else f':{port}'}"
+    return BaseURL(origin + path, authorization, password)
 
 
 def _split(url: str) -> SplitResult | None:
-    """The parts of ``url``, or None; the error itself would show the userinfo."""
+    """Return the parts of ``url``, or None; the error itself would show the userinfo."""
     try:
         parts = urlsplit(url)
-        return parts if parts.port is None or parts.port else None
+        host = parts.netloc.rpartition("@")[2]
+        if "[" in host:  # Python 3.9 does not look into the brackets
+            match = _IPV6_HOST.fullmatch(host)
+            ipaddress.IPv6Address(match[1] if match else host)
+        return None if parts.port == 0 else parts
     except ValueError:
         return None
+
+
+def _host(name: str) -> str:
+    """Return the host ``name`` as it stands in a URL."""
+    # What a server listens on everywhere is no address to connect to, on Windows at least: loopback is meant.
+    if ":" not in name:
+        return "127.0.0.1" if name == "0.0.0.0" else name  # noqa: S104
+    address, _, zone = name.partition("%")
+    host = "::1" if ipaddress.IPv6Address(address).is_unspecified else address
+    zone = re.sub("^25(?=.)", "", zone)  # RFC 6874 writes "%25" before it, and people "%"
+    return f"[{host}%25{zone}]" if zone else f"[{host}]"
+
+
+def _is_loopback(name: str) -> bool:
+    try:
+        address = ipaddress.ip_address(name.partition("%")[0])
+    except ValueError:
+        return name.rstrip(".").rpartition(".")[2] == "localhost"
+    return address.is_loopback or address.is_unspecified

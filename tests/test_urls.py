@@ -31,6 +31,9 @@ from lmstudio_provider._urls import parse_base_url
         ("http://host:1234/v1/chat/completions", "http://host:1234"),
         ("http://host:1234/V1/models/", "http://host:1234"),
         ("  localhost:1234\n", "http://localhost:1234"),
+        ("[0:0:0:0:0:0:0:0]:1234", "http://[::1]:1234"),
+        ("0.0.0.0/api", "http://127.0.0.1:1234"),
+        ("bücher.example:1234", "http://bücher.example:1234"),
     ],
 )
 def test_each_form_of_a_base_url_means_an_origin(value, origin):
@@ -57,7 +60,18 @@ def test_each_form_of_a_base_url_means_an_origin(value, origin):
         "host:65536",
         "::1",
         "http://[::1",
-        "two words",
+        "http://[1234]:1234",
+        "http://[::1]x:1234",
+        "http://x[::1]:1234",
+        "http://[v1.fe80]:1234",
+        "http://[fe80::1%]:1234",
+        "http://[fe80::1%25]]:1234",
+        "http://[fe80::1%eth0%1]:1234",
+        "http://[fe80::1%25a%2Fb]:1234",
+        "http://host%20name:1234",
+        "http://${HOST}:1234",
+        "http://<your-ip>:1234",
+        "http://host'",
         "http://host/?key=1",
         "http://host/#top",
         "http://host/v1?",
@@ -69,6 +83,140 @@ def test_what_is_no_base_url_is_refused_with_its_source_and_value(value):
     assert "from the environment variable LM_STUDIO_URL" in str(caught.value)
     assert repr(value.split("?")[0])[:-1] in str(caught.value)
     assert caught.value.hint == "Write it like http://localhost:1234"
+
+
+ENDPOINTS = """
+    /v1 /v1/chat /v1/chat/completions /v1/completions /v1/embeddings /v1/models /v1/models/qwen
+    /v1/models/qwen/qwen3-4b /v1/responses /v1/messages /v1/messages/count_tokens /v1/decisions /v1/systemone
+    /v1/audio/transcriptions /V1/Chat/Completions /v1//chat/completions/ /api/v0 /api/v0/chat/completions
+    /api/v0/completions /api/v0/embeddings /api/v0/models /api/v0/models/qwen/qwen3-4b /api/v1 /api/v1/ /api/v1/chat
+    /api/v1/models /api/v1/models/load /api/v1/models/unload /api/v1/models/download
+    /api/v1/models/download/status/job-7 /lmstudio-greeting /lms-status /api/chat /api/generate /api/tags /api/embed
+    /api/embeddings /api/show /api/ps /api/version /api/pull /api/push /api/create /api/copy /api/delete
+    /api/blobs/sha256:00ff /api/status /api/me /api/signout /api/experimental/web_search /api/experimental/web_fetch
+    /API/Chat//
+"""
+
+
+@pytest.mark.parametrize("port", [1234, 11434])
+@pytest.mark.parametrize("endpoint", ENDPOINTS.split())
+def test_every_endpoint_is_cut_off_and_the_prefix_of_a_proxy_stays(endpoint, port):
+    for base in (f"http://host:{port}", "https://example.org", "https://example.org/lm/studio", "http://host:8080/llm"):
+        assert parse_base_url(base + endpoint, "x", port).text == base
+
+
+@pytest.mark.parametrize("path", ["/v2", "/v1/ollama", "/apis", "/api/chat/completions", "/my-v1", "/llm", "/api/x"])
+def test_what_is_not_an_endpoint_stays(path):
+    assert parse_base_url(f"https://example.org{path}", "x", 1234).text == f"https://example.org{path}"
+
+
+@pytest.mark.parametrize(
+    "origin",
+    [
+        "http://localhost:8080",
+        "http://LOCALHOST",
+        "http://127.0.0.1",
+        "http://127.8.9.1:8080",
+        "http://[::1]:8080",
+        "http://host:1234",
+        "https://host:11434",
+        "http://host:1234/prefix",
+    ],
+)
+def test_api_alone_is_cut_off_where_it_cannot_be_the_prefix_of_a_proxy(origin):
+    assert parse_base_url(f"{origin}/api/", "x", 1234).text == origin.lower()
+
+
+@pytest.mark.parametrize("base", ["https://example.org/api", "http://127.example.org/api", "http://gpu-box:8080/api"])
+def test_api_alone_stays_where_it_may_be_the_prefix_of_a_proxy(base):
+    assert parse_base_url(base, "x", 1234).text == base
+
+
+def test_a_host_without_a_port_has_the_default_port_when_api_is_cut_off():
+    assert parse_base_url("gpu-box/api", "x", 11434).text == "http://gpu-box:11434"
+    assert parse_base_url("http://gpu-box/api", "x", 11434).text == "http://gpu-box/api"
+
+
+@pytest.mark.parametrize("name", ["llm", "embedding", "system", "LLM/"])
+def test_a_namespace_of_the_sdk_is_cut_off_a_websocket_url_alone(name):
+    assert parse_base_url(f"ws://host:1234/{name}", "x", 1234).text == "http://host:1234"
+    assert parse_base_url(f"wss://host/lm/{name}", "x", 1234).text == "https://host/lm"
+    assert parse_base_url(f"http://host:1234/{name}", "x", 1234).text == f"http://host:1234/{name.rstrip('/')}"
+
+
+@pytest.mark.parametrize(
+    ("value", "port"),
+    [
+        ("1234", 1234),
+        (":1234", 1234),
+        ("8080", 8080),
+        ("8080/v1", 8080),
+        (":8080/", 8080),
+        ("http://1234", 1234),
+        ("http://:8080", 8080),
+        ("8080:1234", 1234),
+        (" 8080 ", 8080),
+    ],
+)
+def test_a_port_alone_is_refused_with_the_url_that_was_meant(value, port):
+    with pytest.raises(ConfigurationError, match="names a port, but no host") as caught:
+        parse_base_url(value, "the argument base_url", 1234)
+    assert caught.value.hint == f"Write it like http://localhost:{port}"
+
+
+@pytest.mark.parametrize("value", ["0", "99999", "127001"])
+def test_a_number_that_is_not_a_port_is_no_host_either(value):
+    with pytest.raises(ConfigurationError) as caught:
+        parse_base_url(value, "x", 1234)
+    assert caught.value.hint == "Write it like http://localhost:1234"
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "two words",
+        "http://local host:1234",
+        "http://local\thost:1234",
+        "http://local\nhost:1234",
+        "http://host:1234\r\nX-Header: 1",
+        "http://host:12 34",
+        "http://host:1234/my path",
+        "http://host\x00:1234",
+        "\x00http://host:1234",
+        "http://host:1234\x7f",
+        "http://host\u00a0name:1234",
+        "\u200bhttp://host:1234",
+        "http://host:1234\ufeff",
+        "http://host\u2028:1234",
+        "http://host\u202e:1234",
+        "h\nttp://host:1234",
+    ],
+)
+def test_a_blank_or_a_control_character_inside_is_refused_and_shown(value):
+    with pytest.raises(ConfigurationError, match="has a blank or a control character inside") as caught:
+        parse_base_url(value, "the argument base_url", 1234)
+    assert repr(value) in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        ("http://[fe80::1%25eth0]:1234", "http://[fe80::1%25eth0]:1234"),
+        ("http://[fe80::1%eth0]:1234", "http://[fe80::1%25eth0]:1234"),
+        ("[FE80::1%Eth0]:1234/v1/", "http://[fe80::1%25Eth0]:1234"),
+        ("[fe80::1%12]", "http://[fe80::1%2512]:1234"),
+        ("[fe80::1%25]", "http://[fe80::1%2525]:1234"),
+        ("https://[fe80::1%25en0.1-x_y~]/lm", "https://[fe80::1%25en0.1-x_y~]/lm"),
+    ],
+)
+def test_the_zone_of_an_ipv6_address_is_kept_in_the_form_of_urls(value, text):
+    assert parse_base_url(value, "x", 1234).text == text
+    assert parse_base_url(text, "x", 1234).text == text
+
+
+@pytest.mark.parametrize("path", ["/" * 100_000, "/v1" * 50_000, "/v1/models" * 20_000, "/api" * 50_000])
+def test_a_path_of_any_length_is_read_in_linear_time(path):
+    assert parse_base_url(f"http://host:1234{path}x", "x", 1234).text.startswith("http://host:1234")
 
 
 def test_userinfo_becomes_a_header_and_leaves_the_url():
