@@ -257,7 +257,9 @@ class Exchange:
                     return sock
         except (OSError, UnicodeError) as error:  # of getaddrinfo; UnicodeError for a host that is no domain name
             why = getattr(error, "strerror", None) or str(error)
-            raise ServerUnavailableError(f"the host {host!r} was not found ({why})") from error
+            zone = host.partition("%")[2]
+            hint = f"{zone!r} has to be a network interface of this machine, by its name or its number" if zone else ""
+            raise ServerUnavailableError(f"the host {host!r} was not found ({why})", hint=hint) from error
         assert first is not None  # noqa: S101 (getaddrinfo never returns an empty list)
         raise ServerUnavailableError(
             f"{first.strerror or first} ({host} port {port})", refused=isinstance(first, ConnectionRefusedError)

@@ -7,6 +7,7 @@ import functools
 import http.client
 import logging
 import random
+import re
 import socket
 import ssl
 import threading
@@ -53,6 +54,9 @@ class Transport:
         self._live: set[Exchange] = set()
         self._closed = False
         self._localhost: str | None = None
+        # The zone of an IPv6 address is this machine's business (RFC 6874, 4); http.client of Python 3.10 sends it.
+        zoned = re.match(r"https?://(\[[^]]+)%[^]]+(\][:0-9]*)", base_url)
+        self._host = {"Host": zoned[1] + zoned[2]} if zoned else {}
 
     def send(
         self,
@@ -117,7 +121,7 @@ class Transport:
 
     def _attempt(self, call: Call, headers: Mapping[str, str], exchange: Exchange) -> Reply:
         exchange.localhost = self._localhost
-        own = {name.lower() for name in headers}
+        own, others = {name.lower() for name in headers}, {**self._host, **self._manager.headers}
         try:
             # For connections that are opened in their own way; the others, and all reading, ask the exchange.
             seconds, exchange.handshake_limit = exchange.allowed("connect")
@@ -127,7 +131,7 @@ class Transport:
                 call.method,
                 self.base_url + call.path,
                 body=call.body,
-                headers={**{k: v for k, v in self._manager.headers.items() if k.lower() not in own}, **headers},
+                headers={**{k: v for k, v in others.items() if k.lower() not in own}, **headers},
                 timeout=urllib3.Timeout(connect=seconds, read=None),
                 decode_content=False,
             )

@@ -1,6 +1,10 @@
+import http.server
+import socket
+import threading
+
 import pytest
 
-from lmstudio_provider import ConfigurationError
+from lmstudio_provider import ConfigurationError, LMStudioProvider, ServerUnavailableError
 from lmstudio_provider._urls import parse_base_url
 
 
@@ -248,3 +252,53 @@ def test_a_query_is_in_no_message():
     with pytest.raises(ConfigurationError) as caught:
         parse_base_url("http://host/?key=s3cret", "x", 1234)
     assert "s3cret" not in str(caught.value)
+
+
+@pytest.fixture
+def zone_server():
+    """A server on ::1, which the test asks by a zone: that of the loopback interface."""
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self):
+            seen.append(self.headers["Host"])
+            body = b'{"data": [{"id": "m"}]}'
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *args):
+            pass
+
+    class Server(http.server.ThreadingHTTPServer):
+        address_family = socket.AF_INET6
+
+    seen = []
+    try:
+        address = socket.getaddrinfo("::1%1", 0, type=socket.SOCK_STREAM)[0][4]
+        server = Server(address, Handler)
+    except OSError:
+        pytest.skip("this system has no IPv6 loopback with a zone")
+    with server:
+        server.seen = seen
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield server
+        server.shutdown()
+        thread.join()
+
+
+@pytest.mark.parametrize("zone", ["%251", "%1"])
+def test_a_zone_leads_to_the_interface_and_is_not_told_to_the_server(zone_server, zone):
+    port = zone_server.server_port
+    with LMStudioProvider(f"http://[::1{zone}]:{port}", refresh=False) as lm:
+        assert [model.id for model in lm.list_models()] == ["m"]
+        assert lm.base_url == f"http://[::1%251]:{port}"
+    assert set(zone_server.seen) == {f"[::1]:{port}"}
+
+
+def test_a_zone_that_does_not_exist_is_said_to_be_unknown():
+    with LMStudioProvider("http://[fe80::1%25nonesuch0]:1234", refresh=False) as lm:
+        with pytest.raises(ServerUnavailableError, match=r"'fe80::1%nonesuch0' was not found") as caught:
+            lm.list_models()
+    assert "'nonesuch0' has to be a network interface of this machine" in caught.value.hint
