@@ -38,6 +38,7 @@ from ._requests import (
     TextInput,
     TextRequest,
     ToolLoopRequest,
+    check_name,
     override,
 )
 from ._session import ChatDialect, Plan, Session
@@ -135,8 +136,7 @@ class HTTPProvider(LocalServer):
     ) -> Embeddings:
         inputs = _texts(texts)
         session, plan = self._where(timeout, deadline)
-        if not isinstance(model, (str, type(None))):
-            raise InvalidRequestError(f"model={model!r} is no name")
+        check_name("model", model)
         served = self._served if model or self._settings.find("model_embedding") is not None else as_it_is
         if not model:
             model, plan = self._embedding_model(plan)

@@ -44,17 +44,24 @@ def check_numbers(given: Mapping[str, Any], numbers: Mapping[str, tuple[float, f
             raise InvalidRequestError(f"{name}={shown(value)} is not finite")
 
 
+# What to write for a name.
+_NAMES = {
+    **dict.fromkeys(("model", "draft_model"), "Give the id of a model, as list_models() has it"),
+    "tier": "Write tier='fast' for the setting lmstudio_model_fast",
+}
+
+
 def check_name(what: str, value: object) -> None:
     """Raise InvalidRequestError for anything but a text that is not blank, or None."""
-    if value is not None and (not isinstance(value, str) or not value.strip()):
-        raise InvalidRequestError(f"{what}={shown(value)} is no name")
+    if value is not None:
+        check_given(what, value, ", or None")
 
 
-def check_given(what: str, value: object) -> None:
+def check_given(what: str, value: object, or_else: str = "") -> None:
     """Raise InvalidRequestError for anything but a text that is not blank."""
-    check_name(what, value)
-    if value is None:
-        raise InvalidRequestError(f"{what}=None is no name")
+    if not isinstance(value, str) or not value.strip():
+        hint = _NAMES.get(what)
+        raise InvalidRequestError(f"{what}={shown(value)} is no name", hint=f"{hint}{or_else}" if hint else "")
 
 
 def check_extra(extra: object) -> None:

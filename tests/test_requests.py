@@ -197,6 +197,25 @@ def test_what_cannot_be_sent_is_refused_where_it_is_made(make):
         make()
 
 
+@pytest.mark.parametrize("blank", ["", " ", "\n"])
+@pytest.mark.parametrize(("field", "hint"), [("model", "list_models()"), ("tier", "tier='fast'")])
+def test_a_blank_model_or_tier_is_refused_with_what_to_write(provider, field, hint, blank):
+    calls = [
+        lambda: CompletionRequest("Hi", **{field: blank}),
+        lambda: provider.complete("Hi", **{field: blank}),
+        lambda: provider.chat([Message.user("Hi")], **{field: blank}),
+        lambda: provider.stream("Hi", **{field: blank}),
+        lambda: provider.native.chat("Hi", **{field: blank}),
+    ]
+    if field == "model":
+        calls += [lambda: provider.embed("Hi", blank), lambda: provider.capabilities_for(blank)]
+        calls += [lambda: provider.native.load(blank), lambda: provider.native.download(blank)]
+    for call in calls:
+        with pytest.raises(InvalidRequestError, match=f"{field}=") as caught:
+            call()
+        assert hint in caught.value.hint
+
+
 def test_tools_may_come_from_a_generator_and_none_is_none():
     request = ChatRequest([Message.user("Hi")], tools=(Tool(name) for name in ("now", "then")))
     assert [tool.name for tool in request.tools] == ["now", "then"]
