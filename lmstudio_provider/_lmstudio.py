@@ -53,11 +53,12 @@ class LMStudioProvider(HTTPProvider):
     _names = Names(
         prefix="lmstudio",
         variables={
-            "base_url": ("LM_STUDIO_URL",),
+            # Those of other clients for the same server come last.
+            "base_url": ("LM_STUDIO_URL", "LM_STUDIO_API_BASE", "LMSTUDIO_BASE_URL"),
             "model": ("LM_STUDIO_MODEL",),
             "timeout": ("LM_STUDIO_TIMEOUT",),
             # The documentation names the first, one version of the Python SDK reads the second.
-            "api_token": ("LM_API_TOKEN", "LMSTUDIO_API_TOKEN"),
+            "api_token": ("LM_API_TOKEN", "LMSTUDIO_API_TOKEN", "LM_STUDIO_API_KEY"),
         },
         default_url="http://localhost:1234",
         default_port=1234,

@@ -27,7 +27,7 @@ from ._model_names import find
 from ._provider import Provider
 from ._requests import check_name
 from ._session import Dialect, Facts, Plan, Session
-from ._settings import Config, Names, Settings, as_timeouts, check_arguments
+from ._settings import Config, Names, Secret, Settings, as_timeouts, check_arguments
 from ._transport import Transport
 from ._types import UNSET, Capabilities, Limits, ModelInfo, Timeout, Timeouts, Unset, check_seconds
 from ._usage import UsageRecorder
@@ -60,7 +60,7 @@ class LocalServer(Provider):
         base_url: str | None = None,
         *,
         model: str | None = None,
-        api_token: str | Literal[False] | None = None,
+        api_token: str | Secret | Literal[False] | None = None,
         timeout: Timeout | Unset = UNSET,
         deadline: float | None = None,
         settings: Any = None,
@@ -76,14 +76,16 @@ class LocalServer(Provider):
         """Make a provider; nothing is sent by this thread, and nothing waited for.
 
         The arguments ``base_url``, ``model``, ``api_token`` and ``timeout`` win over the settings of these names.
-        ``api_token=False`` sends none, whatever is set.
+        ``api_token`` may be a pydantic ``SecretStr``; ``api_token=False`` sends none, whatever is set.
         ``timeout`` (seconds, or Timeouts) is the longest silence, ``deadline`` (seconds) bounds a whole call; None is
-        no limit. ``settings`` is a mapping, or has a ``get(name)``; it is read at each use. ``usage`` is given a
-        UsageRecord of each call. ``headers`` are sent with every call, and win over ours. ``http`` is a urllib3
-        PoolManager or ProxyManager whose configuration (proxy, certificates) is to be used. ``models_ttl`` is for how
-        many seconds the list of models counts as fresh. ``refresh=False`` starts no thread: no model is then
-        discovered but by ``refresh_models``, ``list_models``, and, with Ollama, a call that names none. ``id`` tells
-        several providers of one kind apart. Raises ConfigurationError.
+        no limit. ``settings`` is a mapping, or has a ``get(name)``; it is read at each use, and a key with the prefix
+        of this provider's settings that is none of them is an error. A timeout as a setting is "30s", "500ms", "2m" or
+        "1m30s"; a number without a unit is milliseconds. ``usage`` is given a UsageRecord of each call. ``headers`` are
+        sent with every call, and win over ours. ``http`` is a urllib3 PoolManager or ProxyManager whose configuration
+        (proxy, certificates) is to be used. ``models_ttl`` is for how many seconds the list of models counts as fresh.
+        ``refresh=False`` starts no thread: no model is then discovered but by ``refresh_models``, ``list_models``, and,
+        with Ollama, a call that names none. ``id`` tells several providers of one kind apart. Raises
+        ConfigurationError.
         """
         self._arguments = {name: value for name, value in locals().items() if name not in ("self", "__class__")}
         check_arguments(headers, http, usage, max_retries, models_ttl, refresh, limits)

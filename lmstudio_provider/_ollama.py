@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import re
 from typing import Callable
 
 from ._callbacks import Callback
-from ._exceptions import InvalidRequestError, ProviderError, StreamInterruptedError
+from ._exceptions import InvalidRequestError, ProviderError, StreamInterruptedError, shown
 from ._http_provider import HTTPProvider
 from ._progress import Meter
 from ._settings import Names
@@ -16,13 +17,14 @@ from ._wire import ollama, ollama_dialect
 
 def _tidy(host: str) -> str:
     """A base URL of what OLLAMA_HOST may hold, as Ollama's Go client reads it (envconfig)."""
-    host = host.strip().strip("\"'").strip()
+    host = host.strip()
     if host.startswith(":") and not host.startswith("::"):
         return f"127.0.0.1{host}"
     if "://" not in host and not {"[", "@", "/"}.intersection(host) and host.count(":") > 1:
         return f"[{host}]"
-    # Ollama's own servers take the key over TLS alone, whatever of this is left out.
-    return "https://ollama.com" if host.rstrip("/") in ("ollama.com", "ollama.com:443") else host
+    # Ollama's own servers take the key over TLS alone, and have no prefix, whatever of this is written.
+    cloud = re.fullmatch(r"(?i)(https://)?ollama\.com(:443)?(/+(api|v1)(/.*)?)?/*", host)
+    return "https://ollama.com" if cloud else host
 
 
 class OllamaProvider(HTTPProvider):
@@ -110,5 +112,5 @@ class OllamaProvider(HTTPProvider):
 
 def _name(model: object) -> str:
     if not isinstance(model, str) or not model.strip():
-        raise InvalidRequestError(f"model={model!r} is no name")
+        raise InvalidRequestError(f"model={shown(model)} is no name", hint="Give the name of a model, such as qwen3:8b")
     return model

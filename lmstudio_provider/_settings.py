@@ -9,7 +9,7 @@ import re
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Callable, Mapping, NamedTuple
+from typing import Any, Callable, Iterable, Mapping, NamedTuple, Protocol, Reversible, Sized
 
 from ._exceptions import ConfigurationError, shown
 from ._types import UNSET, Limits, Timeouts, check_seconds
@@ -17,6 +17,16 @@ from ._urls import BaseURL, parse_base_url
 
 _INI_VARIABLE = "LM_STUDIO_CONFIG"
 _INI_NAME = "lmstudio-provider.ini"
+# ``set`` of Windows, and files of variables for containers, make quotes a part of the value.
+_AROUND = " \t\r\n\"'`“”„‘’‚«»"  # noqa: RUF001
+_TIER = "[A-Za-z0-9_-]+"
+_DURATION = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*(ms|s|sec|seconds?|m|min|minutes?|h|hours?)\s*", re.I | re.A)
+_SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
+# What other clients call a setting, where difflib does not see it.
+_MEANT = {
+    **dict.fromkeys(("host", "port", "server", "address", "endpoint", "api_base"), "base_url"),
+    **dict.fromkeys(("key", "password", "secret"), "api_token"),
+}
 
 
 @dataclass(frozen=True)
@@ -31,6 +41,28 @@ class Names:
     default_port: int
     #: Makes a base URL that other clients take of text that only this server's clients know.
     tidy: Callable[[str], str] = str
+
+    def has(self, name: str) -> bool:
+        """Return whether there is a setting ``name``, such as "model_fast"."""
+        return name in self.variables or re.fullmatch(f"model_{_TIER}", name) is not None
+
+    def hint(self, name: str, before: str = "") -> str:
+        """Return which setting may have been meant by ``name``; ``before`` stands before each."""
+        word, _, tier = name.replace("-", "_").partition("_")
+        if difflib.get_close_matches(word.lower(), ["model"]):
+            meant = [f"model_{tier}" if self.has(f"model_{tier}") else "model"]
+        else:
+            meant = difflib.get_close_matches(name, [*self.variables, *_MEANT], 1, 0.5)
+        if meant:
+            return f"Did you mean {before + _MEANT.get(meant[0], meant[0])!r}?"
+        return f"There are {', '.join(before + each for each in self.variables)}, and {before}model_TIER"
+
+
+class Secret(Protocol):
+    """A text that does not show itself, such as pydantic's ``SecretStr``."""
+
+    def get_secret_value(self) -> str:
+        """Return the text."""
 
 
 class Setting(NamedTuple):
@@ -69,9 +101,18 @@ class Settings:
         self._arguments = dict(arguments)
         self._mapping = mapping
         self._ini: tuple[object, dict[str, str]] = (None, {})
+        #: How large the mapping was when its keys were looked at, and which one was the last.
+        self._seen: object = None
+        model = self._arguments.get("model")
+        if isinstance(model, str) and not model.strip():
+            raise ConfigurationError(
+                f"the argument model={model!r} is blank",
+                hint="Give the id of a model, as list_models() has it, or leave model out for one that is there",
+            )
 
     def config(self) -> Config:
         """All that a call needs but the model; raises ConfigurationError."""
+        self._check_keys()
         url = self.find("base_url") or Setting(self._names.default_url, "the default")
         token = self.find("api_token")
         if token is not None and token.value is False:
@@ -88,14 +129,19 @@ class Settings:
 
     def model(self, tier: str | None) -> str | None:
         """The model that is set for ``tier``, else for all, else None."""
-        if tier is not None and not (isinstance(tier, str) and re.fullmatch(r"[A-Za-z0-9_-]+", tier)):
-            raise ConfigurationError(f"tier={shown(tier)} is no name of letters, digits, - and _")
+        if tier is not None and not (isinstance(tier, str) and re.fullmatch(_TIER, tier)):
+            raise ConfigurationError(
+                f"tier={shown(tier)} is not a name of letters, digits, - and _",
+                hint=f"Write tier='fast' for the setting {self._names.prefix}_model_fast, or leave tier out",
+            )
+        self._check_keys()
         setting = (self.find(f"model_{tier}") if tier else None) or self.find("model")
         return None if setting is None else _text(setting, "model").strip()
 
     def find(self, name: str) -> Setting | None:
         """The setting ``name``, such as "base_url"; blank text counts as not set."""
-        for value, source in self._candidates(name):
+        for given, source in self._candidates(name):
+            value = given.get_secret_value() if hasattr(given, "get_secret_value") else given
             if value is not None and value is not UNSET and not (isinstance(value, str) and not value.strip()):
                 return Setting(value, source)
         return None
@@ -110,11 +156,34 @@ class Settings:
                 raise ConfigurationError(f"settings.get({full_name!r}) raised {type(error).__name__}") from error
             yield value, f"the setting {full_name}"
         for variable in self._variables(name):
-            yield os.environ.get(variable), f"the environment variable {variable}"
+            yield _environment(variable), f"the environment variable {variable}"
         path, required = _ini_path()
         if path is not None:
             source = f"{name} in [{self._names.prefix}] of {path}"
-            yield self._read_ini(path, required).get(name.lower()), source
+            yield self._read_ini(path, required).get(name.lower(), "").strip(_AROUND), source
+
+    def _check_keys(self) -> None:
+        """Raise ConfigurationError for a key of the mapping that would never be read."""
+        mapping, prefix = self._mapping, f"{self._names.prefix}_"
+        if not isinstance(mapping, Iterable):
+            return
+        seen: object = None
+        try:
+            if isinstance(mapping, Sized):  # a key that is new stands last in a dict, so that not all are looked at
+                last = next(reversed(mapping), None) if isinstance(mapping, Reversible) else None
+                seen = len(mapping), last
+            if seen is not None and seen == self._seen:
+                return
+            keys = list(mapping)
+        except RuntimeError:  # another thread changes it just now, and the next call looks again
+            return
+        except Exception as error:
+            raise ConfigurationError(f"reading the keys of settings raised {type(error).__name__}") from error
+        for key in keys:
+            if isinstance(key, str) and key.startswith(prefix) and not self._names.has(key[len(prefix) :]):
+                hint = self._names.hint(key[len(prefix) :], prefix)
+                raise ConfigurationError(f"settings: {key!r} is not a setting", hint=hint)
+        self._seen = seen
 
     def _variables(self, name: str) -> tuple[str, ...]:
         if name.startswith("model_"):  # of a tier
@@ -128,14 +197,20 @@ class Settings:
         setting = self.find("timeout")
         if setting is None:
             return None, None
+        value, source = setting
+        value = value.strip() if isinstance(value, str) else value
         try:
-            seconds = float("nan" if isinstance(setting.value, bool) else setting.value) / 1000
+            seconds = _seconds(value)
+            if seconds is None:
+                seconds = float("nan" if isinstance(value, bool) else value) / 1000
+                source += f", in milliseconds: {value} means {value} ms, write {value}s for seconds"
             check_seconds("timeout", seconds)
         except (TypeError, ValueError, OverflowError, ConfigurationError) as error:
             raise ConfigurationError(
-                f"timeout={setting.value!r}, from {setting.source}, is no positive number of milliseconds"
+                f"timeout={shown(value)}, from {setting.source}, is not a positive length of time",
+                hint="Write '30s', '500ms' or '2m', or a number of milliseconds",
             ) from error
-        return as_timeouts(seconds), f"{setting.source}, in milliseconds"
+        return as_timeouts(seconds), source
 
     def _read_ini(self, path: Path, required: bool) -> dict[str, str]:
         """The section of the INI file, read again when the file has changed."""
@@ -170,27 +245,30 @@ class Settings:
             if name != prefix and re.sub(r"\W|_", "", name).lower() == prefix:
                 raise ConfigurationError(f"the section [{name}] of {path} is never read", hint=f"Write [{prefix}]")
         values = dict(parser[prefix]) if parser.has_section(prefix) else {}
-        known = [*self._names.variables]
         for key in values:
-            if key not in known and not key.startswith("model_"):
-                near = difflib.get_close_matches(key, known, n=1)
-                hint = f"Did you mean {near[0]!r}?" if near else f"There are {', '.join(known)}, and model_TIER"
-                raise ConfigurationError(f"{key!r} in [{prefix}] of {path} is no setting", hint=hint)
+            if not self._names.has(key):
+                hint = self._names.hint(key)
+                raise ConfigurationError(f"{key!r} in [{prefix}] of {path} is not a setting", hint=hint)
         return values
+
+
+def _environment(variable: str) -> str:
+    """Return the value of a variable without the quotes around it; blank if it is not set."""
+    return os.environ.get(variable, "").strip(_AROUND)
 
 
 def _ini_path() -> tuple[Path | None, bool]:
     """Where the INI file is, and whether it has to be there."""
-    named = os.environ.get(_INI_VARIABLE)
+    named = _environment(_INI_VARIABLE)
     if named:
-        return Path(named), True
+        return Path(os.path.expanduser(named)), True  # noqa: PTH111 (Path.expanduser raises where there is no home)
     if sys.platform == "win32":
-        folder = os.environ.get("APPDATA")
+        folder = _environment("APPDATA")
     elif sys.platform == "darwin":
         folder = "~/Library/Application Support"
     else:
-        folder = os.environ.get("XDG_CONFIG_HOME") or "~/.config"
-    folder = os.path.expanduser(folder or "~")  # noqa: PTH111 (Path.expanduser raises where there is no home)
+        folder = _environment("XDG_CONFIG_HOME") or "~/.config"
+    folder = os.path.expanduser(folder or "~")  # noqa: PTH111
     return (Path(folder, _INI_NAME), False) if not folder.startswith("~") else (None, False)
 
 
@@ -202,7 +280,17 @@ def as_timeouts(value: object) -> Timeouts:
     return Timeouts(value, value, value)  # type: ignore[arg-type]
 
 
+def _seconds(value: object) -> float | None:
+    """Return the seconds of a text such as "30s", "500ms" or "1m30s"; None if it is another."""
+    if not isinstance(value, str) or not re.fullmatch(f"({_DURATION.pattern})+", value, _DURATION.flags):
+        return None
+    parts = _DURATION.findall(value.lower())
+    return sum(float(number) * _SECONDS[unit if unit == "ms" else unit[0]] for number, unit in parts)
+
+
 def _text(setting: Setting, name: str) -> str:
+    if type(setting.value) is int and name == "base_url":
+        return str(setting.value)  # a port: what is wrong with it is known where URLs are read
     if not isinstance(setting.value, str):
         # A URL of another type may have a password inside.
         named = name if name == "base_url" else f"{name}={shown(setting.value)}"

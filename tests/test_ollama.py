@@ -239,6 +239,17 @@ def test_usage_is_recorded_under_ollama(httpserver, sample):
         ("user:secret@gpu-box:8080", "http://gpu-box:8080"),
         ("ollama.com/", "https://ollama.com"),
         ("ollama.com:443", "https://ollama.com"),
+        ("https://ollama.com/api", "https://ollama.com"),
+        ("ollama.com/api/chat", "https://ollama.com"),
+        ("http://gpu-box:11434/api", "http://gpu-box:11434"),
+        ("http://gpu-box:11434/api/generate", "http://gpu-box:11434"),
+        ("gpu-box/ollama/api/tags", "http://gpu-box:11434/ollama"),
+        ("localhost:11434/v1", "http://localhost:11434"),
+        ("http://gpu-box/api", "http://gpu-box/api"),
+        ("fe80::1%eth0", "http://[fe80::1%25eth0]:11434"),
+        ("[fe80::1%25eth0]:8080", "http://[fe80::1%25eth0]:8080"),
+        (":8080/api", "http://127.0.0.1:8080"),
+        ("“gpu-box:8080”", "http://gpu-box:8080"),
     ],
 )
 def test_ollama_host_with_userinfo_or_in_the_cloud(monkeypatch, host, url):

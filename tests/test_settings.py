@@ -1,8 +1,10 @@
+import collections
 import sys
+import threading
 
 import pytest
 
-from lmstudio_provider import ConfigurationError, LMStudioProvider, Timeouts
+from lmstudio_provider import ConfigurationError, LMStudioProvider, OllamaProvider, RequestTimeoutError, Timeouts
 from lmstudio_provider._settings import Settings
 from lmstudio_provider._types import UNSET
 
@@ -20,7 +22,13 @@ def ini(tmp_path, monkeypatch, text, name="other.ini"):
     return path
 
 
-@pytest.mark.parametrize("bad", ["soon", "0", "-5", "nan", "inf", "1e999"])
+@pytest.mark.parametrize(
+    "bad",
+    [
+        *("soon", "0", "-5", "nan", "inf", "1e999", "0s", "-5s", "5 parsecs", "s", "30ss", "1,5s", "1e3s", "٣s"),
+        *("30s 5", "5m-1s", "999999h"),
+    ],
+)
 def test_a_bad_timeout_is_named_with_its_source_and_value(monkeypatch, bad):
     monkeypatch.setenv("LM_STUDIO_TIMEOUT", bad)
     with pytest.raises(ConfigurationError, match=f"timeout='{bad}', from the environment variable LM_STUDIO_TIMEOUT"):
@@ -31,6 +39,12 @@ def test_a_bad_timeout_is_named_with_its_source_and_value(monkeypatch, bad):
 def test_a_bad_timeout_argument_is_refused(bad):
     with pytest.raises(ConfigurationError, match="timeout="):
         settings(timeout=bad).config()
+
+
+def test_a_bad_timeout_says_how_to_write_one():
+    with pytest.raises(ConfigurationError) as caught:
+        settings({"lmstudio_timeout": "half a minute"}).config()
+    assert caught.value.hint == "Write '30s', '500ms' or '2m', or a number of milliseconds"
 
 
 @pytest.mark.parametrize("bad", [True, [], {}])
@@ -47,8 +61,9 @@ def test_a_bad_token_is_named_by_its_source_and_never_shown(bad):
 
 
 def test_a_url_and_a_model_that_are_no_text_are_refused():
-    with pytest.raises(ConfigurationError, match="base_url, from the argument base_url, is int"):
-        settings(base_url=7).config()
+    for bad in (7.5, True, b"http://ann:pw@host"):
+        with pytest.raises(ConfigurationError, match="base_url, from the argument base_url, is"):
+            settings(base_url=bad).config()
     with pytest.raises(ConfigurationError, match="model=7, from the setting lmstudio_model, is int"):
         settings({"lmstudio_model": 7}).model(None)
 
@@ -143,6 +158,319 @@ def test_timeouts_are_seconds_as_an_argument_and_milliseconds_as_a_setting(monke
     assert settings({"lmstudio_timeout": 1500}, timeout=UNSET).config().timeouts == Timeouts(1.5, 1.5, 1.5)
     monkeypatch.setenv("LM_STUDIO_TIMEOUT", "30000")
     assert settings().config().timeouts == Timeouts(30, 30, 30)
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [
+        ("30s", 30),
+        ("30 s", 30),
+        ("30S", 30),
+        ("500ms", 0.5),
+        ("1.5 s", 1.5),
+        ("0.25s", 0.25),
+        (" 2m\n", 120),
+        ("1h", 3600),
+        ("1m30s", 90),
+        ("1m 30s", 90),
+        ("5m0s", 300),
+        ("2s500ms", 2.5),
+        ("30sec", 30),
+        ("2min", 120),
+        ("30 seconds", 30),
+        ("1 minute", 60),
+        ("1500", 1.5),
+        ("1.5e3", 1.5),
+    ],
+)
+def test_a_timeout_as_a_setting_may_have_a_unit(monkeypatch, tmp_path, text, seconds):
+    assert settings({"lmstudio_timeout": text}).config().timeouts.idle == seconds
+    monkeypatch.setenv("OLLAMA_TIMEOUT", text)
+    assert Settings(OllamaProvider._names, {}, None).config().timeouts.idle == seconds
+    ini(tmp_path, monkeypatch, f"[lmstudio]\ntimeout = {text.strip()}\n")
+    assert settings().config().timeouts.idle == seconds
+
+
+@pytest.mark.parametrize(("value", "unit"), [("30", "30"), (" 30 ", "30"), (30, "30"), (2.5, "2.5")])
+def test_a_number_without_a_unit_is_told_as_milliseconds(value, unit):
+    source = settings({"lmstudio_timeout": value}).config().timeouts_source
+    assert source == f"the setting lmstudio_timeout, in milliseconds: {unit} means {unit} ms, write {unit}s for seconds"
+    assert settings({"lmstudio_timeout": "30ms"}).config().timeouts_source == "the setting lmstudio_timeout"
+
+
+def test_a_timeout_error_from_a_number_without_a_unit_says_what_was_understood(monkeypatch, silent_server, provider_of):
+    monkeypatch.setenv("LM_STUDIO_TIMEOUT", "30")
+    with pytest.raises(RequestTimeoutError) as caught:
+        provider_of(silent_server).complete("Hi", model="m")
+    hint = "the environment variable LM_STUDIO_TIMEOUT, in milliseconds: 30 means 30 ms, write 30s for seconds"
+    assert hint in caught.value.hint
+
+
+QUOTED = ['"{}"', "'{}'", " ' {} ' ", "'\"{}\"'", "“{}”", "‘{}’", "„{}“", "«{}»", "`{}`"]
+
+
+@pytest.mark.parametrize("quoted", QUOTED)
+def test_quotes_around_a_variable_are_not_part_of_its_value(monkeypatch, tmp_path, quoted):
+    path = tmp_path / "my settings.ini"
+    path.write_text("[lmstudio]\nmodel_small = tiny\n")
+    values = {
+        "LM_STUDIO_URL": "http://gpu-box:8080",
+        "LM_STUDIO_MODEL": "qwen/qwen3-4b",
+        "LM_STUDIO_MODEL_FAST": "quick",
+        "LM_STUDIO_TIMEOUT": "30s",
+        "LM_API_TOKEN": "sk-lm-AbCd1234:0123456789abcdefghij",
+        "LM_STUDIO_CONFIG": str(path),
+        "OLLAMA_HOST": "https://gpu-box:8080",
+        "OLLAMA_MODEL": "qwen3:4b",
+        "OLLAMA_TIMEOUT": "500ms",
+        "OLLAMA_API_KEY": "0123456789abcdef",
+    }
+    for name, value in values.items():
+        monkeypatch.setenv(name, quoted.format(value))
+    config = settings().config()
+    assert (config.base_url.text, config.timeouts.idle) == (values["LM_STUDIO_URL"], 30)
+    assert config.api_token == values["LM_API_TOKEN"]
+    assert [settings().model(tier) for tier in (None, "fast", "small")] == ["qwen/qwen3-4b", "quick", "tiny"]
+    ollama = Settings(OllamaProvider._names, {}, None)
+    assert (ollama.config().base_url.text, ollama.config().timeouts.idle) == (values["OLLAMA_HOST"], 0.5)
+    assert (ollama.config().api_token, ollama.model(None)) == (values["OLLAMA_API_KEY"], "qwen3:4b")
+
+
+@pytest.mark.parametrize("empty", ["''", '""', "' '", "“”"])
+def test_empty_quotes_count_as_not_set(monkeypatch, empty):
+    for name in ("LM_STUDIO_URL", "LM_STUDIO_MODEL", "LM_STUDIO_TIMEOUT", "LM_API_TOKEN", "LM_STUDIO_CONFIG"):
+        monkeypatch.setenv(name, empty)
+    config = settings().config()
+    assert (config.base_url_source, config.timeouts, config.api_token) == ("the default", None, None)
+    assert settings().model(None) is None
+
+
+def test_quotes_in_an_ini_file_are_not_part_of_a_value(monkeypatch, tmp_path):
+    ini(tmp_path, monkeypatch, "[lmstudio]\nbase_url = \"http://gpu-box:8080\"\nmodel = 'qwen'\n")
+    assert settings().config().base_url.text == "http://gpu-box:8080"
+    assert settings().model(None) == "qwen"
+
+
+def test_the_home_in_the_name_of_an_ini_file_is_found(monkeypatch, tmp_path):
+    (tmp_path / "mine.ini").write_text("[lmstudio]\nmodel = m\n")
+    monkeypatch.setenv("LM_STUDIO_CONFIG", "'~/mine.ini'")
+    assert settings().model(None) == "m"
+
+
+def test_variables_of_other_clients_are_read_after_ours(monkeypatch):
+    for name in ("LMSTUDIO_BASE_URL", "LM_STUDIO_API_BASE", "LM_STUDIO_URL"):
+        monkeypatch.setenv(name, f"http://{name.lower().replace('_', '-')}:8080/v1/")
+        config = settings().config()
+        assert config.base_url.text == f"http://{name.lower().replace('_', '-')}:8080"
+        assert config.base_url_source == f"the environment variable {name}"
+    for name in ("LM_STUDIO_API_KEY", "LMSTUDIO_API_TOKEN", "LM_API_TOKEN"):
+        monkeypatch.setenv(name, f"token-of-{name}")
+        config = settings().config()
+        assert (config.api_token, config.api_token_source) == (f"token-of-{name}", f"the environment variable {name}")
+
+
+class SecretStr:
+    """As pydantic's."""
+
+    def __init__(self, value):
+        self._value = value
+
+    def get_secret_value(self):
+        return self._value
+
+    def __repr__(self):
+        return "SecretStr('**********')"
+
+
+def test_a_token_may_be_a_secret_that_is_asked_for_its_value(monkeypatch):
+    monkeypatch.setenv("LM_API_TOKEN", "of-the-environment")
+    assert settings(api_token=SecretStr("secret-token")).config().api_token == "secret-token"
+    config = settings({"lmstudio_api_token": SecretStr(" secret-token ")}).config()
+    assert (config.api_token, config.api_token_source) == ("secret-token", "the setting lmstudio_api_token")
+    assert settings(api_token=SecretStr("")).config().api_token == "of-the-environment"
+    assert settings(base_url=SecretStr("http://ann:pw@host")).config().base_url.password == "pw"
+
+
+@pytest.mark.parametrize("bad", ["with blank", 7, b"secret-token"])
+def test_a_secret_that_is_not_a_token_is_never_shown(bad):
+    with pytest.raises(ConfigurationError, match="the argument api_token") as caught:
+        settings(api_token=SecretStr(bad)).config()
+    assert str(bad) not in str(caught.value).replace("0123456789", "")
+
+
+@pytest.mark.parametrize("names", [LMStudioProvider._names, OllamaProvider._names])
+@pytest.mark.parametrize("port", ["8080", 8080])
+def test_a_port_for_a_base_url_is_refused_with_what_was_meant(monkeypatch, names, port):
+    for found in (Settings(names, {"base_url": port}, None), Settings(names, {}, {f"{names.prefix}_base_url": port})):
+        with pytest.raises(ConfigurationError, match="names a port, but no host") as caught:
+            found.config()
+        assert caught.value.hint == "Write it like http://localhost:8080"
+    monkeypatch.setenv(names.variables["base_url"][0], str(port))
+    with pytest.raises(ConfigurationError, match="names a port, but no host"):
+        Settings(names, {}, None).config()
+
+
+def test_a_colon_and_a_port_are_refused_for_lm_studio_and_mean_this_machine_for_ollama():
+    with pytest.raises(ConfigurationError, match="names a port, but no host"):
+        settings(base_url=":1234").config()
+    assert (
+        Settings(OllamaProvider._names, {"base_url": ":8080"}, None).config().base_url.text == "http://127.0.0.1:8080"
+    )
+
+
+@pytest.mark.parametrize("blank", ["", "  ", "\n"])
+def test_a_blank_model_as_an_argument_is_refused_with_what_to_write(blank):
+    for kind in (LMStudioProvider, OllamaProvider):
+        with pytest.raises(ConfigurationError, match="the argument model") as caught:
+            kind(model=blank, refresh=False)
+        assert "list_models()" in caught.value.hint
+
+
+@pytest.mark.parametrize("blank", ["", "  "])
+def test_a_blank_tier_is_refused_with_what_to_write(blank):
+    with pytest.raises(ConfigurationError, match="tier=") as caught:
+        settings().model(blank)
+    assert "tier='fast'" in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("key", "meant"),
+    [
+        ("lmstudio_modle", "lmstudio_model"),
+        ("lmstudio_url", "lmstudio_base_url"),
+        ("lmstudio_baseurl", "lmstudio_base_url"),
+        ("lmstudio_api_base", "lmstudio_base_url"),
+        ("lmstudio_host", "lmstudio_base_url"),
+        ("lmstudio_port", "lmstudio_base_url"),
+        ("lmstudio_timout", "lmstudio_timeout"),
+        ("lmstudio_timeout_ms", "lmstudio_timeout"),
+        ("lmstudio_token", "lmstudio_api_token"),
+        ("lmstudio_api_key", "lmstudio_api_token"),
+        ("lmstudio_apikey", "lmstudio_api_token"),
+        ("lmstudio_key", "lmstudio_api_token"),
+        ("lmstudio_Model", "lmstudio_model"),
+        ("lmstudio_modle_fast", "lmstudio_model_fast"),
+        ("lmstudio_models_fast", "lmstudio_model_fast"),
+        ("lmstudio_model-fast", "lmstudio_model_fast"),
+        ("lmstudio_model_", "lmstudio_model"),
+        ("lmstudio_model_two words", "lmstudio_model"),
+        ("lmstudio_temperature", "lmstudio_base_url, lmstudio_model, lmstudio_timeout, lmstudio_api_token"),
+        ("lmstudio_", "lmstudio_base_url, lmstudio_model, lmstudio_timeout, lmstudio_api_token"),
+    ],
+)
+def test_an_unknown_setting_in_a_mapping_is_refused_with_the_nearest_one(key, meant):
+    mapping = {"other": 1, key: "s3cret", "ollama_model": "m", "ollama_typo": "m"}
+    with pytest.raises(ConfigurationError, match="is not a setting") as caught:
+        LMStudioProvider(settings=mapping, refresh=False)
+    assert repr(key) in str(caught.value)
+    assert repr(meant) in caught.value.hint or f"are {meant}" in caught.value.hint
+    assert "s3cret" not in str(caught.value)
+
+
+def test_an_unknown_setting_of_ollama_is_refused_by_its_provider_alone():
+    mapping = {"ollama_hots": "x", "lmstudio_model": "m"}
+    with pytest.raises(ConfigurationError, match="'ollama_hots' is not a setting"):
+        OllamaProvider(settings=mapping, refresh=False)
+    with LMStudioProvider(settings=mapping, refresh=False) as lm:
+        assert lm.resolve_model() == "m"
+
+
+def test_every_setting_there_is_may_be_in_a_mapping_beside_those_of_others():
+    mapping = {f"lmstudio_{name}": None for name in NAMES.variables}
+    mapping |= {"lmstudio_model_fast": "a", "lmstudio_model_Very-Fast_2": "b", "lmstudio": 1, "LMSTUDIO_X": 1, 7: 7}
+    assert settings({**mapping, ("lmstudio_x",): 1, None: 1}).model("fast") == "a"
+
+
+@pytest.mark.parametrize("kind", [dict, collections.OrderedDict, collections.UserDict, collections.ChainMap])
+def test_an_unknown_setting_is_found_also_when_it_appears_later(kind):
+    mapping = kind({"lmstudio_model": "m", "other": 1})
+    with LMStudioProvider(settings=mapping, refresh=False) as lm:
+        assert lm.resolve_model() == "m"
+        mapping["lmstudio_modle"] = "n"
+        for call in (lm.resolve_model, lambda: lm.complete("Hi"), lambda: lm.base_url):
+            with pytest.raises(ConfigurationError, match="'lmstudio_modle' is not a setting"):
+                call()
+        del mapping["lmstudio_modle"]
+        assert lm.resolve_model() == "m"
+
+
+@pytest.mark.parametrize("kind", [dict, collections.OrderedDict])
+def test_a_setting_that_is_renamed_is_found_too(kind):
+    mapping = kind({"lmstudio_model": "m"})
+    kept = settings(mapping)
+    assert kept.model(None) == "m"
+    mapping["lmstudio_modle"] = mapping.pop("lmstudio_model")
+    with pytest.raises(ConfigurationError, match="'lmstudio_modle' is not a setting"):
+        kept.model(None)
+
+
+def test_a_mapping_that_has_not_changed_is_looked_through_once():
+    class Counting(dict):
+        looks = 0
+
+        def __iter__(self):
+            self.looks += 1
+            return super().__iter__()
+
+        def keys(self):
+            self.looks += 1
+            return super().keys()
+
+    mapping = Counting({"lmstudio_model": "m", **{str(number): 0 for number in range(1000)}})
+    kept = settings(mapping)
+    for _ in range(10):
+        kept.config()
+        kept.model("fast")
+    mapping["lmstudio_model"] = "n"
+    assert kept.model(None) == "n"
+    assert mapping.looks <= 1
+
+
+def test_settings_that_cannot_be_iterated_are_asked_alone():
+    class Asked:
+        def get(self, name):
+            return {"lmstudio_model": "m", "lmstudio_modle": "n"}.get(name)
+
+    assert settings(Asked()).model(None) == "m"
+
+
+def test_settings_that_are_iterated_over_other_things_are_asked_alone():
+    class Pairs:
+        def get(self, name):
+            return None
+
+        def __iter__(self):
+            return iter([("lmstudio_modle", 1)])
+
+    assert settings(Pairs()).model(None) is None
+
+
+def test_settings_that_fail_to_be_iterated_are_a_configuration_error_with_its_cause():
+    class Broken(collections.UserDict):
+        def __iter__(self):
+            raise OSError("disk")
+
+    with pytest.raises(ConfigurationError, match="reading the keys of settings raised OSError") as caught:
+        settings(Broken()).config()
+    assert isinstance(caught.value.__cause__, OSError)
+
+
+def test_a_mapping_that_changes_while_it_is_looked_through_is_looked_through_again(in_background):
+    mapping, over = {"lmstudio_model": "m"}, threading.Event()
+
+    def change():
+        number = 0
+        while not over.is_set():
+            number += 1
+            mapping[number] = mapping.pop(number - 1, 0)
+
+    changing = in_background(change)
+    try:
+        kept = settings(mapping)
+        assert {kept.model(None) for _ in range(20_000)} == {"m"}
+    finally:
+        over.set()
+    changing.result(10)
 
 
 def test_a_tier_has_a_setting_of_its_own(monkeypatch, tmp_path):

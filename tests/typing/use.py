@@ -148,8 +148,14 @@ def ollama(server: OllamaProvider) -> None:
     print(version, server.chat([Message.user("Hi")], response_format=City).parsed)
 
 
+class SecretText:
+    def get_secret_value(self) -> str:
+        return "sk-lm-AbCd1234:0123456789abcdefghij"
+
+
 def providers() -> Iterator[Provider]:
     yield LMStudioProvider()
+    yield LMStudioProvider(api_token=SecretText())
     yield LMStudioProvider("localhost", usage=MemoryUsage(), timeout=None, settings={"lmstudio_model": "m"})
     with LMStudioProvider(usage=Printer(), headers={"X-Title": "Demo"}) as lm:
         yield lm
