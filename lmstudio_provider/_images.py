@@ -3,54 +3,210 @@
 from __future__ import annotations
 
 import base64
+import dataclasses
+import io
 import os
+import re
 from pathlib import Path
-from typing import Iterable, Sequence, Union
+from typing import Any, Iterable, Mapping, Protocol, Sequence, Union
+from urllib.parse import unquote_to_bytes
 
-from ._exceptions import InvalidRequestError
+from ._exceptions import InvalidRequestError, shown
 
-#: What ``Message.user(images=)`` takes: the path of a file, the file's bytes, or a ``data:`` URL.
-Image = Union[str, bytes, bytearray, memoryview, "os.PathLike[str]"]
+
+class ReadableImage(Protocol):
+    """A file that is open in binary mode, or anything else with its ``read``."""
+
+    def read(self) -> bytes:
+        """Return the bytes from the position on."""
+
+
+class SavableImage(Protocol):
+    """A ``PIL.Image``, or anything else with its ``save``."""
+
+    def save(self, fp: Any, format: str) -> object:
+        """Write the image to a file."""
+
+
+#: What ``Message.user(images=)`` takes.
+Image = Union[str, bytes, bytearray, memoryview, os.PathLike[str], ReadableImage, SavableImage]
 
 # The first bytes of each kind: PNG specification 5.2; ITU T.81 B.1.1.3; RFC 9649 2.4; GIF89a specification 17.
 _KINDS = {b"\x89PNG\r\n\x1a\n": "png", b"\xff\xd8\xff": "jpeg", b"RIFF": "webp", b"GIF8": "gif"}
+_URLSAFE = bytes.maketrans(b"-_", b"+/")
+# More characters no system takes for a path, and no repr has of an image.
+_LONGEST_PATH, _LONGEST_SHOWN = 32767, 100
 
 
 def listed(images: Image | Sequence[Image] | None) -> list[Image]:
-    """Several images, of one or several."""
+    """Return several images, of one or several."""
     if images is None:
         return []
-    one = isinstance(images, (str, bytes, bytearray, memoryview, os.PathLike)) or not isinstance(images, Iterable)
-    return [images] if one else list(images)  # type: ignore[list-item,arg-type]  # one is no Sequence[Image]
+    one = isinstance(images, (str, bytes, bytearray, memoryview, os.PathLike, Mapping))
+    one = one or hasattr(images, "read") or hasattr(images, "save")  # an open file iterates over its lines
+    return [images] if one or not isinstance(images, Iterable) else list(images)  # type: ignore[list-item,arg-type]
 
 
 def data_url(image: Image) -> str:
-    """Return ``image`` as a ``data:`` URL; raises InvalidRequestError for what LM Studio is known to refuse."""
-    if isinstance(image, str) and image.startswith("data:"):
-        head, _, text = image.partition(",")
-        if not head.endswith(";base64"):
-            raise InvalidRequestError("images: a data: URL that is not base64", hint="Local servers take base64 alone")
+    """Return ``image`` as a ``data:`` URL; raise InvalidRequestError for what LM Studio is known to refuse."""
+    content, name = _content(image)
+    if _kind(content) is None:  # the bytes may be those of a text
+        content = _decoded(content) or content
+    kind = _kind(content)
+    if kind not in ("png", "jpeg"):
+        what = "not a PNG or JPEG image" if kind is None else f"a {kind} image"
+        raise InvalidRequestError(f"images: {name} is {what}", hint="PNG and JPEG are taken everywhere: convert it")
+    return f"data:image/{kind};base64,{base64.b64encode(content).decode('ascii')}"
+
+
+def _kind(content: bytes) -> str | None:
+    return next((kind for start, kind in _KINDS.items() if content.startswith(start)), None)
+
+
+def _content(image: Any) -> tuple[bytes, str]:
+    """Return the bytes of ``image``, and what an error calls it; raise InvalidRequestError."""
+    if isinstance(image, os.PathLike):
+        path = os.fsdecode(image)
         try:
-            content = base64.b64decode(text, validate=True)
-        except ValueError as error:
-            raise InvalidRequestError(f"images: the data: URL holds no base64: {error}") from error
-        name = "the data: URL"
-    elif isinstance(image, str) and image.lower().startswith(("http://", "https://")):
+            return Path(path).read_bytes(), shown(path)
+        except (OSError, ValueError) as error:
+            raise _unreadable(path, error) from error
+    if hasattr(image, "read"):
+        return _read(image), "the file"
+    if hasattr(image, "save"):
+        return _saved(image), f"what save() of the {type(image).__name__} wrote"
+    if isinstance(image, (bytes, bytearray, memoryview)):
+        return bytes(image), "what the bytes hold"
+    if isinstance(image, str):
+        return _of_text(image)
+    raise InvalidRequestError(
+        f"images: {type(image).__name__} is not an image",
+        hint="Give a path, bytes, a file that is open in binary mode, a PIL image, base64 or a data: URL",
+    )
+
+
+def _of_text(text: str) -> tuple[bytes, str]:
+    """Return what ``text`` stands for: a ``data:`` URL, the path of a file that exists, or base64."""
+    if re.match(r"\s*https?://", text, re.IGNORECASE):
         raise InvalidRequestError(
             "images: an http URL, which local servers do not fetch", hint="Download it and give its path or bytes"
         )
-    elif isinstance(image, (bytes, bytearray, memoryview)):
-        content, name = bytes(image), "the bytes given"
-    elif isinstance(image, (str, os.PathLike)):
-        name = repr(os.fspath(image))
+    failure: Exception | None = None
+    if not _is_data_url(text) and len(text) <= _LONGEST_PATH:
         try:
-            content = Path(image).read_bytes()
+            return Path(text).read_bytes(), shown(text)
         except (OSError, ValueError) as error:
-            raise InvalidRequestError(f"images: cannot read {name}: {error}") from error
+            failure = error
+    content = _decoded(text.encode("ascii", "replace"))
+    if content is not None:
+        return content, "the data: URL" if _is_data_url(text) else "what the base64 holds"
+    # The error of a path has all of it, so that a text which may be anything is refused without.
+    if failure is not None and len(text) <= (1024 if re.search(r"\.\w{1,5}$", text[-6:]) else 64):
+        raise _unreadable(text, failure) from failure
+    raise InvalidRequestError(
+        f"images: a text of {len(text):,} characters is neither the path of a file nor the base64 of an image",
+        hint="Give the path of a PNG or JPEG file, or what base64.b64encode() makes of its bytes",
+    )
+
+
+def _unreadable(path: str, error: Exception) -> InvalidRequestError:
+    return InvalidRequestError(f"images: cannot read {shown(path)}: {getattr(error, 'strerror', None) or error}")
+
+
+def _is_data_url(text: str) -> bool:
+    return text[:_LONGEST_SHOWN].lstrip()[:5].lower() == "data:"
+
+
+def _decoded(text: bytes) -> bytes | None:
+    """Return what a ``data:`` URL, or base64 of an image, holds; None if ``text`` is neither.
+
+    Base64 may have either alphabet, blanks and line breaks, and lack its padding. Raises InvalidRequestError, without
+    the text, for one that is broken.
+    """
+    if _is_data_url(text[:_LONGEST_SHOWN].decode("latin-1")):
+        head, _, text = text.partition(b",")
+        if not head.lower().endswith(b";base64"):
+            raise InvalidRequestError("images: a data: URL that is not base64", hint="Local servers take base64 alone")
+        name, text = "the data: URL", unquote_to_bytes(text)
     else:
-        raise InvalidRequestError(f"images: {type(image).__name__} is no path, bytes or data: URL")
-    kind = next((kind for start, kind in _KINDS.items() if content.startswith(start)), None)
-    if kind not in ("png", "jpeg"):
-        what = "no image" if kind is None else f"a {kind} image"
-        raise InvalidRequestError(f"images: {name} is {what}", hint="PNG and JPEG are taken everywhere: convert it")
-    return f"data:image/{kind};base64,{base64.b64encode(content).decode('ascii')}"
+        name = "the text begins like the base64 of an image, and"
+        try:
+            if _kind(_from_base64(_plain(text[:_LONGEST_SHOWN])[:16])) is None:
+                return None
+        except ValueError:
+            return None
+    try:
+        return _from_base64(_plain(text))
+    except ValueError as error:
+        raise InvalidRequestError(f"images: {name} is not valid base64: {error}") from error
+
+
+def _plain(text: bytes) -> bytes:
+    """Return base64 in the standard alphabet, without blanks and line breaks."""
+    return text.translate(_URLSAFE, b" \t\r\n")
+
+
+def _from_base64(plain: bytes) -> bytes:
+    return base64.b64decode(plain + b"=" * (-len(plain) % 4), validate=True)
+
+
+def _read(file: Any) -> bytes:
+    """Return what is in ``file`` from its position on; raise InvalidRequestError."""
+    content: Any = ""
+    try:
+        if not isinstance(file, io.TextIOBase):
+            content = file.read()
+    except UnicodeDecodeError:  # it is in text mode; the error has all that was read, and is not passed on
+        pass
+    except Exception as error:
+        why = f"{type(error).__name__}: {error}"
+        raise InvalidRequestError(f"images: read() of the {type(file).__name__} raised {why}") from error
+    if isinstance(content, str):
+        raise InvalidRequestError(
+            "images: the file is open in text mode", hint="Open it in binary mode: open(path, 'rb')"
+        )
+    if not isinstance(content, (bytes, bytearray, memoryview)):
+        what = f"read() of the {type(file).__name__} returned {type(content).__name__}, not bytes"
+        raise InvalidRequestError(f"images: {what}")
+    if not content:
+        raise InvalidRequestError(
+            "images: the file has nothing to read at its position", hint="Call seek(0) to read it from its beginning"
+        )
+    return bytes(content)
+
+
+def _saved(image: Any) -> bytes:
+    """Return ``image`` as PNG; raise InvalidRequestError."""
+    file = io.BytesIO()
+    try:
+        image.save(file, format="PNG")
+    except Exception as error:
+        why = f"{type(error).__name__}: {error}"
+        raise InvalidRequestError(
+            f"images: save() of the {type(image).__name__} raised {why}",
+            hint="Of a PIL image in a mode that PNG does not have, give image.convert('RGB')",
+        ) from error
+    return file.getvalue()
+
+
+def repr_without_images(value: Any) -> str:
+    """Return the repr of a dataclass, in which the data of images is left out."""
+    fields = [each.name for each in dataclasses.fields(value) if each.repr]
+    return f"{type(value).__qualname__}({', '.join(f'{name}={_shown(getattr(value, name))!r}' for name in fields)})"
+
+
+def _shown(value: Any, key: object = None) -> Any:
+    """Return ``value``, which ``key`` has in a part of a message, without the data of images."""
+    if isinstance(value, Mapping):
+        return {key: _shown(each, key) for key, each in value.items()}
+    if isinstance(value, (list, tuple)):
+        shorter = [_shown(each, key) for each in value]
+        return tuple(shorter) if isinstance(value, tuple) else shorter
+    if not isinstance(value, (str, bytes)) or len(value) <= _LONGEST_SHOWN:
+        return value
+    if isinstance(value, bytes):
+        return f"… {len(value):,} bytes"
+    head = re.match(r"data:[^\s,]*,|", value[:_LONGEST_SHOWN], re.IGNORECASE)
+    if (head and head[0]) or key in ("data", "images"):
+        return f"{head[0] if head else ''}… {len(value):,} characters"
+    return value

@@ -10,7 +10,7 @@ from typing import Any, Callable, Iterable, Mapping, Sequence
 
 from ._exceptions import InvalidRequestError, shown
 from ._functions import Function
-from ._images import Image, data_url, listed
+from ._images import Image, data_url, listed, repr_without_images
 from ._results import result_text
 from ._types import ToolCall
 
@@ -27,6 +27,8 @@ class Message:
     tool_calls: Sequence[ToolCall] = ()
     #: Which call a message of role "tool" answers.
     tool_call_id: str | None = None
+
+    __repr__ = repr_without_images
 
     def __post_init__(self) -> None:
         if self.role not in ("system", "user", "assistant", "tool"):
@@ -46,13 +48,23 @@ class Message:
 
     @classmethod
     def user(cls, text: str, images: Image | Sequence[Image] = ()) -> Message:
-        """What the user says, with images: paths, bytes or ``data:`` URLs of PNG or JPEG.
+        """Return what the user says, with images of PNG or JPEG.
 
-        Raises InvalidRequestError for an image that LM Studio is known to refuse (http URLs, WebP).
+        An image is a path, bytes, a file that is open in binary mode (read from its position on, and left open), a
+        ``PIL.Image``, a ``data:`` URL, or base64: in either alphabet, with or without line breaks and padding, as text
+        or bytes. A text that is both base64 and the path of a file that exists is the path. Raises InvalidRequestError
+        for an image that LM Studio is known to refuse (http URLs, WebP), and for what is not one.
         """
+        if text is None:
+            raise InvalidRequestError(
+                "Message.user: the text is None",
+                hint="Write Message.user('...'), with '' for images alone; an assistant's text may be None",
+            )
         seen = listed(images)
         if not seen:
             return cls("user", text)
+        if not isinstance(text, str):
+            raise InvalidRequestError(f"Message.user: the text is {type(text).__name__}, not text")
         parts: list[Mapping[str, Any]] = [{"type": "text", "text": text}]
         parts += [{"type": "image_url", "image_url": {"url": data_url(image)}} for image in seen]
         return cls("user", parts)

@@ -9,7 +9,7 @@ from typing import Any, ClassVar, Mapping, Sequence, TypedDict, Union
 from urllib.parse import urlsplit
 
 from ._exceptions import InvalidRequestError, shown
-from ._images import Image, data_url, listed
+from ._images import Image, data_url, listed, repr_without_images
 from ._messages import all_of
 from ._requests import check_extra, check_given, check_name, check_numbers
 from ._types import Completion, Timeout
@@ -132,6 +132,8 @@ class NativeRequest:
     max_output_tokens: int | None = None
     #: Further fields of the body, sent as they are; a field that the server does not know is refused.
     extra: Mapping[str, Any] = field(default_factory=dict, repr=False)
+
+    __repr__ = repr_without_images
 
     def __post_init__(self) -> None:
         check_numbers(vars(self), _NUMBERS)

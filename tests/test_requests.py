@@ -1,4 +1,3 @@
-import base64
 import dataclasses
 import datetime
 import enum
@@ -135,42 +134,6 @@ def test_a_tool_without_parameters_takes_none():
 
 
 @pytest.mark.parametrize(
-    ("image", "why"),
-    [
-        ("http://example.org/a.png", "http URL"),
-        ("HTTPS://example.org/a.png", "http URL"),
-        ("data:image/png,raw", "not base64"),
-        ("data:image/png;base64,%%%", "no base64"),
-        (b"RIFF\0\0\0\0WEBP", "webp"),
-        (b"GIF89a", "gif"),
-        (b"hello", "no image"),
-        (b"", "no image"),
-        ("no/such/file.png", "cannot read"),
-        (7, "int"),
-    ],
-)
-def test_an_image_that_the_server_refuses_is_refused_before(image, why):
-    with pytest.raises(InvalidRequestError, match=why):
-        Message.user("What is this?", images=[image])
-
-
-def test_images_become_data_urls_of_the_kind_that_their_bytes_tell(tmp_path):
-    path = tmp_path / "photo.png"  # the name is wrong, the bytes decide
-    path.write_bytes(JPEG)
-    png_url = "data:image/png;base64," + base64.b64encode(PNG).decode()
-    jpeg_url = "data:image/jpeg;base64," + base64.b64encode(JPEG).decode()
-    assert Message.user("What is this?", images=path) == Message.user("What is this?", images=[path])
-    message = Message.user("What is this?", images=[PNG, path, str(path), png_url])
-    assert message.content[0] == {"type": "text", "text": "What is this?"}
-    urls = [part["image_url"]["url"] for part in message.content[1:]]
-    assert urls == [png_url, jpeg_url, jpeg_url, png_url]
-
-
-def test_one_image_need_not_be_in_a_list():
-    assert Message.user("What is this?", images=PNG) == Message.user("What is this?", images=[PNG])
-
-
-@pytest.mark.parametrize(
     "make",
     [
         lambda: Message("usr", "Hi"),
@@ -247,11 +210,6 @@ def test_a_choice_of_a_tool_that_is_no_text_is_refused():
 def test_a_name_or_an_id_of_a_message_that_is_no_text_is_refused(field):
     with pytest.raises(InvalidRequestError, match=field):
         Message("user", "Hi", **{field: 5})
-
-
-def test_images_that_are_none_are_refused():
-    with pytest.raises(InvalidRequestError, match="images: int"):
-        Message.user("Hi", images=5)
 
 
 def test_results_of_functions_become_json():

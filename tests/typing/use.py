@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Iterator
+from io import BytesIO
+from pathlib import Path
+from typing import BinaryIO, Iterator
 
 from lmstudio_provider import (
     ChatRequest,
@@ -60,6 +62,17 @@ def calls(lm: LMStudioProvider) -> None:
     whole: Completion = lm.stream("Hi", lambda chunk: print(chunk.delta))
     arguments: dict[str, object] = whole.tool_calls[0].arguments
     print(length, tokens, chunks, texts, arguments)
+
+
+class Picture:
+    def save(self, fp: object, format: str | None = None, **params: object) -> None:
+        print(fp, format, params)
+
+
+def images(lm: LMStudioProvider, file: BinaryIO) -> None:
+    Message.user("Hi", images=[Path("a.png"), "a.png", b"", file, BytesIO(), Picture()])
+    Message.user("Hi", images=file)
+    lm.native.chat("Hi", images=Picture())
 
 
 def add(a: int, b: int) -> int:
