@@ -44,7 +44,7 @@ class Message:
     @classmethod
     def system(cls, text: str) -> Message:
         """Instructions for the whole conversation."""
-        return cls("system", text)
+        return cls("system", _given("Message.system", text, "leave the message out for no instructions"))
 
     @classmethod
     def user(cls, text: str, images: Image | Sequence[Image] = ()) -> Message:
@@ -55,11 +55,7 @@ class Message:
         or bytes. A text that is both base64 and the path of a file that exists is the path. Raises InvalidRequestError
         for an image that LM Studio is known to refuse (http URLs, WebP), and for what is not one.
         """
-        if text is None:
-            raise InvalidRequestError(
-                "Message.user: the text is None",
-                hint="Write Message.user('...'), with '' for images alone; an assistant's text may be None",
-            )
+        _given("Message.user", text, "'' stands for images alone, and an assistant's text alone may be None")
         seen = listed(images)
         if not seen:
             return cls("user", text)
@@ -166,6 +162,13 @@ class Tool:
         """The tool in OpenAI's form, which is Ollama's as well."""
         function = {"name": self.name, "description": self.description, "parameters": self.parameters}
         return {"type": "function", "function": function}
+
+
+def _given(what: str, text: str, instead: str) -> str:
+    """Return ``text``; raise InvalidRequestError if it is None, which an assistant's alone may be."""
+    if text is None:
+        raise InvalidRequestError(f"{what}: the text is None", hint=f"Write {what}('...'); {instead}")
+    return text
 
 
 def all_of(what: str, values: Any, kinds: Any) -> tuple[Any, ...]:

@@ -332,7 +332,13 @@ def test_an_open_file_reaches_the_model(simulator, tmp_path):
 def test_a_user_who_says_none_is_refused_with_what_to_write(images):
     with pytest.raises(InvalidRequestError, match="the text is None") as caught:
         Message.user(None, images)
-    assert "Message.user('...'), with '' for images alone" in caught.value.hint
+    assert caught.value.hint.startswith("Write Message.user('...'); '' stands for images alone")
+
+
+def test_a_system_message_of_none_is_refused_with_what_to_write():
+    with pytest.raises(InvalidRequestError, match="the text is None") as caught:
+        Message.system(None)
+    assert caught.value.hint == "Write Message.system('...'); leave the message out for no instructions"
 
 
 @pytest.mark.parametrize("text", [5, b"Hi", {"type": "text"}])
