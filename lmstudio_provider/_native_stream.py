@@ -11,7 +11,7 @@ from ._callbacks import Callback
 from ._exceptions import InvalidRequestError, ProviderError, shown
 from ._native_types import NativeCompletion
 from ._stream import BaseStream
-from ._wire.assembly import ThinkSplitter
+from ._wire.thoughts import ThoughtSplitter
 
 # For how long the end of a stream is waited for after an error, in seconds.
 _END_S = 5.0
@@ -52,14 +52,14 @@ class NativeStream(BaseStream[events.Event, NativeCompletion]):
 
     def text(self) -> Iterator[str]:
         """Iterate over the texts of the answer alone, without thoughts that the server left in it."""
-        splitter = ThinkSplitter()
+        splitter = ThoughtSplitter()
         for event in self:
             answer = ""
             if isinstance(event, events.MessageDelta):
                 answer, _ = splitter.feed(event.content)
             elif isinstance(event, events.MessageEnd):  # the next one may begin with thoughts of its own
                 answer, _ = splitter.feed("", end=True)
-                splitter = ThinkSplitter()
+                splitter = ThoughtSplitter()
             if answer:
                 yield answer
         held, _ = splitter.feed("", end=True)

@@ -197,7 +197,7 @@ class Completion:
     #: "stop", "length", "tool_calls", or any other of the server's words; "cancelled" after ``Stream.close()``;
     #: None where the reply has no end.
     finish_reason: str | None = None
-    #: What the model thought before it answered: ``reasoning_content``, ``reasoning`` or ``<think>``; may be "".
+    #: What the model thought before it answered, beside the text or between marks in it such as ``<think>``; may be "".
     reasoning: str = ""
     tool_calls: tuple[ToolCall, ...] = ()
     #: None where the server told nothing.

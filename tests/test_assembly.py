@@ -2,58 +2,7 @@ import itertools
 
 import pytest
 
-from lmstudio_provider._wire.assembly import ThinkSplitter, ToolCallAssembly, split_unopened
-
-
-def split(*pieces):
-    splitter = ThinkSplitter()
-    parts = [splitter.feed(piece) for piece in pieces] + [splitter.feed("", end=True)]
-    return "".join(text for text, _ in parts), "".join(thought for _, thought in parts)
-
-
-CASES = [
-    ("<think>17×20 + 51</think>\n\n391", ("391", "17×20 + 51")),
-    ("\n <think>a</think><think>b</think>c", ("c", "ab")),
-    ("<think>never closed", ("", "never closed")),
-    ("<think>a < b </thin", ("", "a < b </thin")),
-    ("plain <think>quoted</think>", ("plain <think>quoted</think>", "")),
-    ("<thin ice", ("<thin ice", "")),
-    ("<thi", ("<thi", "")),
-    ("  blanks stay", ("  blanks stay", "")),
-    ("\n\n", ("\n\n", "")),
-    ("", ("", "")),
-]
-
-
-@pytest.mark.parametrize(("text", "expected"), CASES)
-def test_thinking_is_parted_from_the_answer_however_it_is_cut(text, expected):
-    assert split(text) == split(*text) == expected
-    for cut in range(len(text)):
-        assert split(text[:cut], text[cut:]) == expected
-
-
-def test_an_answer_is_handed_out_at_once_when_nothing_can_be_held_back():
-    splitter = ThinkSplitter()
-    assert splitter.feed("Hello") == ("Hello", "")
-    assert splitter.feed(" <think>") == (" <think>", "")
-
-
-def test_endless_blanks_are_not_held_back_for_ever():
-    splitter = ThinkSplitter()
-    assert sum(len(splitter.feed("\n" * 100)[0]) for _ in range(20)) == 2000
-
-
-@pytest.mark.parametrize(
-    ("text", "expected"),
-    [
-        ("17×20 + 51\n</think>\n\n391", ("391", "17×20 + 51\n")),
-        ("only thoughts</think>", ("", "only thoughts")),
-        ("the tag </think> in a sentence", ("the tag </think> in a sentence", "")),
-        ("no tag", ("no tag", "")),
-    ],
-)
-def test_a_closing_tag_that_was_never_opened_ends_the_reasoning(text, expected):
-    assert split_unopened(text) == expected
+from lmstudio_provider._wire.assembly import ToolCallAssembly
 
 
 def assembled(*deltas, whole=False):

@@ -1,4 +1,4 @@
-"""What puts a reply together again: reasoning out of the text, and tool calls out of their pieces."""
+"""What puts tool calls together again out of their pieces."""
 
 from __future__ import annotations
 
@@ -10,73 +10,6 @@ from typing import Any, Sequence
 
 from .._json import loads
 from .._types import ToolCall
-
-_OPEN, _CLOSE = "<think>", "</think>"
-_MAX_BLANKS = 1000
-
-
-class ThinkSplitter:
-    """Parts inline ``<think>…</think>`` from the answer, also where the tags come in pieces.
-
-    A tag counts only before the answer has begun, so that an answer may speak of tags.
-    """
-
-    def __init__(self) -> None:
-        self._held = ""
-        self._thinking = False
-        self._answering = False
-        #: Whether there was any.
-        self.thought = False
-
-    def feed(self, text: str, end: bool = False) -> tuple[str, str]:
-        """Return what ``text`` adds to the answer, and what it adds to the reasoning; ``end`` holds nothing back."""
-        if self._answering:
-            return text, ""
-        held = self._held + text
-        reasoning = ""
-        while True:
-            if self._thinking:
-                thoughts, tag, rest = held.partition(_CLOSE)
-                if not tag:
-                    cut = len(held) - (0 if end else _overlap(held, _CLOSE))
-                    self._held = held[cut:]
-                    return "", reasoning + held[:cut]
-                reasoning += thoughts
-                self._thinking, held = False, rest
-            start = held.lstrip()
-            if start.startswith(_OPEN):
-                self._thinking, self.thought, held = True, True, start[len(_OPEN) :]
-            elif not end and _OPEN.startswith(start) and len(held) < _MAX_BLANKS:
-                self._held = held  # blanks, or the beginning of a tag: not known yet
-                return "", reasoning
-            else:
-                self._answering = True
-                # The blank lines between reasoning and answer belong to neither.
-                return (start if self.thought else held), reasoning
-
-
-def _overlap(text: str, tag: str) -> int:
-    """How many characters at the end of ``text`` could be the beginning of ``tag``."""
-    return next((n for n in range(min(len(text), len(tag) - 1), 0, -1) if tag.startswith(text[-n:])), 0)
-
-
-def split_unopened(text: str) -> tuple[str, str]:
-    """Part a whole answer at a ``</think>`` that was never opened, into the answer and the reasoning.
-
-    Some templates put the opening tag into the prompt (LM Studio bug-tracker 803, 2147). Only a closing tag at the
-    end of a line is one: an answer may speak of tags.
-    """
-    thoughts, tag, answer = text.partition(_CLOSE)
-    if tag and _OPEN not in thoughts and (not answer or answer[0] in "\r\n"):
-        return answer.lstrip(), thoughts
-    return text, ""
-
-
-def split_think(content: str, unopened: bool) -> tuple[str, str]:
-    """The answer and the reasoning of a whole text."""
-    splitter = ThinkSplitter()
-    text, thought = splitter.feed(content, end=True)
-    return split_unopened(text) if unopened and not splitter.thought else (text, thought)
 
 
 @dataclass

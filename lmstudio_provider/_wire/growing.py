@@ -7,8 +7,9 @@ from abc import ABC, abstractmethod
 
 from .._exceptions import ProtocolError, StreamInterruptedError
 from .._types import Call, Chunk, Completion, Stats, Usage
-from .assembly import ThinkSplitter, ToolCallAssembly, split_unopened
+from .assembly import ToolCallAssembly
 from .errors import Asked
+from .thoughts import ThoughtSplitter, split_unopened
 
 
 class GrowingText:
@@ -49,7 +50,7 @@ class GrowingReply(ABC):
         self._ended: float | None = None
         self._text = GrowingText()
         self._reasoning = GrowingText()
-        self._think = ThinkSplitter()
+        self._thoughts = ThoughtSplitter()
         self._tools = ToolCallAssembly(call.tools)
         self._id: str | None = None
         self._model: str | None = None
@@ -70,7 +71,7 @@ class GrowingReply(ABC):
 
     def _content(self, content: str, reasoning: str) -> Chunk | None:
         """The chunk of a piece of text, in which there may be thoughts, and of reasoning beside it."""
-        text, thought = self._think.feed(content)
+        text, thought = self._thoughts.feed(content)
         return self._chunk(text, reasoning + thought)
 
     def _chunk(self, text: str, reasoning: str) -> Chunk | None:
@@ -87,7 +88,7 @@ class GrowingReply(ABC):
 
         Raises StreamInterruptedError where the reply has no end, and ProtocolError where there is nothing in it.
         """
-        held = self._chunk(*self._think.feed("", end=True))
+        held = self._chunk(*self._thoughts.feed("", end=True))
         self._ended = time.monotonic()
         calls = self._tools.calls()
         if not (self.done or self._finish_reason) and (self._first is not None or calls):
@@ -107,11 +108,11 @@ class GrowingReply(ABC):
 
     def completion(self, finish_reason: str | None = None) -> Completion:
         """The reply as far as it came; ``finish_reason`` stands in where the server gave none."""
-        self._chunk(*self._think.feed("", end=True))  # what was held back when the stream broke
+        self._chunk(*self._thoughts.feed("", end=True))  # what was held back when the stream broke
         duration = (self._ended or time.monotonic()) - self._started
         first = None if self._first is None else self._first - self._started
         text, reasoning = self._text.whole(), self._reasoning.whole()
-        if not self._think.thought and not reasoning and not self._raw:
+        if not self._raw:
             text, unopened = split_unopened(text)
             reasoning += unopened
         return Completion(

@@ -8,9 +8,10 @@ from .._exceptions import InvalidRequestError, ToolArgumentsError
 from .._messages import Message
 from .._requests import ChatRequest
 from .._types import Call, Completion, ToolCall, Usage
-from .assembly import ToolCallAssembly, split_think
+from .assembly import ToolCallAssembly
 from .json_text import count, member, text_or_none
 from .openai import completion_of, content_text, offered
+from .thoughts import split_thoughts
 from .turns import call_of, parts_of, refuse_others, text_of, turns
 
 PATH = "/v1/messages"
@@ -108,7 +109,7 @@ def reply(value: Any, call: Call, duration_s: float) -> Completion:
     ]
     said = [block_texts(block) for block in blocks]
     reasoning = "".join(thought for _, thought in said)
-    text, thought = split_think("".join(text for text, _ in said), unopened=not reasoning)
+    text, thought = split_thoughts("".join(text for text, _ in said))
     tools = ToolCallAssembly(call.tools)
     tools.add(
         [call_piece(block, block.get("input")) for block in blocks if block.get("type") == "tool_use"], whole=True

@@ -24,8 +24,8 @@ from .._native_types import (
     without_secrets,
 )
 from .._types import Call, Stats, Usage
-from .assembly import split_think
 from .json_text import count, member, number, text_or_none
+from .thoughts import split_thoughts
 
 _FIELDS = (
     "system_prompt", "reasoning", "context_length", "previous_response_id", "temperature", "top_p", "top_k", "min_p",
@@ -112,7 +112,7 @@ def completion(
     load_s = number(stats.get("model_load_time_seconds"))
     reasoning = "".join(item.content for item in output if isinstance(item, ReasoningItem))
     # Where LM Studio did not recognise it, it is left in the answer (bug-tracker 803, 2147), after each call of a tool.
-    said = [split_think(item.content, unopened=not reasoning) for item in output if isinstance(item, MessageItem)]
+    said = [split_thoughts(item.content) for item in output if isinstance(item, MessageItem)]
     return NativeCompletion(
         text="".join(text for text, _ in said),
         model=text_or_none(told.get("model_instance_id")) or model or call.model,

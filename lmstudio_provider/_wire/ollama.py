@@ -10,9 +10,10 @@ from .._messages import Message, Tool, to_json
 from .._requests import ChatRequest, TextRequest
 from .._structured import structure_of
 from .._types import Call, Completion, Embeddings, Stats, ToolCall, Usage
-from .assembly import ToolCallAssembly, split_think
+from .assembly import ToolCallAssembly
 from .embeddings import vector
 from .json_text import count, member, number, text_or_none
+from .thoughts import split_thoughts
 
 # What goes into "options", and under which name.
 _OPTIONS = {
@@ -185,7 +186,7 @@ def reply(value: Any, call: Call, duration_s: float) -> Completion:
     content, reasoning, calls = said(value)
     tools = ToolCallAssembly(call.tools)
     tools.add(calls, whole=True)
-    text, thought = (content, "") if "response" in value else split_think(content, unopened=not reasoning)
+    text, thought = (content, "") if "response" in value else split_thoughts(content)
     usage = read_usage(value)
     return Completion(
         text=text,

@@ -9,8 +9,9 @@ from .._messages import Message, Tool, to_json
 from .._requests import ChatRequest, TextRequest
 from .._structured import structure_of
 from .._types import Call, Completion, Stats, Usage
-from .assembly import ToolCallAssembly, split_think
+from .assembly import ToolCallAssembly
 from .json_text import count, member, number, text_or_none
+from .thoughts import split_thoughts
 
 #: Fields of a request that go into the body under their own name, where they are set.
 _FIELDS = (
@@ -118,7 +119,7 @@ def reply(value: Any, call: Call, duration_s: float) -> Completion:
     else:
         message = member(choice, "message", dict, "the reply's first choice")
         reasoning = reasoning_text(message)
-        text, thought = split_think(content_text(message.get("content")), unopened=not reasoning)
+        text, thought = split_thoughts(content_text(message.get("content")))
         tools.add(message.get("tool_calls"), whole=True)
     usage = read_usage(value.get("usage"))
     return completion_of(

@@ -12,10 +12,11 @@ from .._requests import ChatRequest, ResponsesRequest
 from .._structured import structure_of
 from .._types import Call, Completion, Usage
 from . import lmstudio_errors, openai
-from .assembly import ToolCallAssembly, split_think
+from .assembly import ToolCallAssembly
 from .errors import Asked, Fault, find_fault
 from .json_text import member, text_or_none
 from .openai import completion_of, content_text, offered
+from .thoughts import split_thoughts
 from .turns import call_of, parts_of, refuse_others, text_of, turns
 
 PATH = "/v1/responses"
@@ -93,7 +94,7 @@ def reply(value: Any, call: Call, duration_s: float) -> Completion:
     """The completion of a whole reply; raises ProtocolError, or the error that it failed with."""
     items = items_of(member(value, "output", list, "the reply"))
     reasoning = "".join(texts_of(items, REASONING))
-    text, thought = split_think("".join(texts_of(items, ANSWER)), unopened=not reasoning)
+    text, thought = split_thoughts("".join(texts_of(items, ANSWER)))
     tools = ToolCallAssembly(call.tools)
     tools.add(call_pieces(items), whole=True)
     status = value.get("status")

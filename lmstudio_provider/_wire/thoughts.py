@@ -1,0 +1,202 @@
+"""What parts thoughts from the answer, where a server leaves them in the text between the marks of the model."""
+
+from __future__ import annotations
+
+import collections
+import re
+from typing import Collection, Iterator
+
+
+class _Section:
+    """A part of a text, thoughts or the answer, and what ends it: marks, each with what has to follow it."""
+
+    def __init__(self, thinking: bool, *ends: tuple[str, str]) -> None:
+        self.thinking = thinking
+        patterns = [re.escape(end) + (f"(?={re.escape(following)})" if following else "") for end, following in ends]
+        self.end = re.compile("|".join(patterns) or "(?!)")
+        # In code, a mark may be spoken of: that is known when the backtick behind it has come.
+        quoted = [f"`{end}`" for end, following in ends if not following]
+        self._awaited = [end + following for end, following in ends] + quoted
+        self._longest = max(map(len, self._awaited), default=0)
+        self._last = [end for end, following in ends if end and following]
+
+    def held_from(self, text: str, at: int) -> int:
+        """Return where the end of ``text`` begins that could become an end of the section."""
+        for start in range(max(at, len(text) - self._longest), len(text)):
+            tail = text[start:]
+            if any(mark != tail and mark.startswith(tail) for mark in self._awaited):
+                return start
+        return len(text)
+
+    def last_end(self, text: str, at: int) -> int:
+        """Return where the section ends in a text that is over, in which nothing has to follow."""
+        return len(text) - max((len(end) for end in self._last if text.endswith(end, at)), default=0)
+
+
+# What gpt-oss writes is a row of messages, each with a channel. A message that calls a tool is left as it is.
+_NEXT = "<|start|>assistant"
+_ANALYSIS = _Section(True, ("<|end|>", ""), ("<|return|>", ""), ("", _NEXT), ("", "<|channel|>final"))
+_SAID = _Section(False, ("<|end|>", _NEXT), ("<|return|>", _NEXT))
+_CHANNELS = {"analysis": _ANALYSIS, "commentary": _SAID, "final": _SAID, "final <|constrain|>json": _SAID}
+
+_ANSWER = _Section(False)
+#: The sections by the marks that begin them: of most models, of Magistral, of Gemma and of gpt-oss.
+_SECTIONS = {
+    "": _ANSWER,
+    "<think>": _Section(True, ("</think>", "")),
+    "[THINK]": _Section(True, ("[/THINK]", "")),
+    **dict.fromkeys((f"<|channel>thought{blank}" for blank in ("", " ", "\n")), _Section(True, ("<channel|>", ""))),
+    **{f"<|channel|>{channel}<|message|>": section for channel, section in _CHANNELS.items()},
+    **{f"{_NEXT}<|channel|>{channel}<|message|>": section for channel, section in _CHANNELS.items()},
+}
+_LONGEST = max(map(len, _SECTIONS))
+_NO_BLANK = re.compile(r"\S")
+_MAX_BLANKS = 1000
+
+
+class ThoughtSplitter:
+    """Parts thoughts from the answer, also where the marks come in pieces.
+
+    A mark counts only where a section begins, so that an answer may speak of marks. ``parted`` says that a section
+    came before.
+    """
+
+    def __init__(self, parted: bool = False) -> None:
+        self._parted = parted
+        self._section: _Section | None = None
+        self._held = ""
+        # Backticks of the line that came: an odd number has begun a code span.
+        self._backticks = 0
+
+    def feed(self, text: str, end: bool = False) -> tuple[str, str]:
+        """Return what ``text`` adds to the answer, and what it adds to the reasoning; ``end`` holds nothing back."""
+        if self._section is _ANSWER:
+            return text, ""
+        text, at = self._held + text, 0
+        said: tuple[list[str], list[str]] = ([], [])
+        while at < len(text):
+            if self._section is None:
+                at = self._begin(text, at, end)
+                if self._section is None:
+                    break
+            section, hold = self._section, len(text) if end else self._section.held_from(text, at)
+            found = section.end.search(text, at, hold)
+            stop = found.start() if found else section.last_end(text, at) if end else hold
+            piece = text[at:stop]
+            _, newline, line = piece.rpartition("\n")
+            self._backticks = line.count("`") + (0 if newline else self._backticks)
+            if found and self._backticks % 2 and piece.endswith("`") and text.startswith("`", found.end()):
+                piece += found[0]  # thoughts that speak of their own end, as code
+            elif found:
+                self._section = None
+            said[section.thinking].append(piece)
+            at = found.end() if found else stop
+            if not found:
+                break
+        self._held = text[at:]
+        return "".join(said[False]), "".join(said[True])
+
+    def _begin(self, text: str, at: int, end: bool) -> int:
+        """Set the section that begins, if that is known, and return where its text begins."""
+        found = _NO_BLANK.search(text, at)
+        start = found.start() if found else len(text)
+        if self._parted:
+            at = start  # the blanks between sections belong to none
+        mark = ""
+        if start - at < _MAX_BLANKS:  # endless blanks are not held back for ever
+            following = text[start : start + _LONGEST]
+            if not end and any(each != following and each.startswith(following) for each in _SECTIONS):
+                return at
+            mark = max(filter(following.startswith, _SECTIONS), key=len)
+        self._section, self._backticks = _SECTIONS[mark], 0
+        self._parted = self._parted or bool(mark)
+        return start + len(mark) if mark else at
+
+
+def split_thoughts(text: str) -> tuple[str, str]:
+    """Return the answer and the thoughts of a whole text."""
+    answer, thoughts = ThoughtSplitter().feed(text, end=True)
+    answer, unopened = split_unopened(answer)
+    return answer, thoughts + unopened
+
+
+def split_unopened(answer: str) -> tuple[str, str]:
+    """Part an answer at the first mark that ends thoughts and that nothing opened; return the answer and the thoughts.
+
+    Some templates put the mark that opens thoughts into the prompt (LM Studio bug-tracker 803, 2147). A mark in a code
+    span, a fence or quotes is not one: an answer may speak of marks.
+    """
+    opened: collections.Counter[str] = collections.Counter()
+    for mark in _marks_outside_quotes(answer) if _CLOSING.search(answer) else ():
+        opens = _OPENED_BY.get(mark[0])
+        if opens is None:
+            opened[mark[0]] += 1
+        elif opened[opens]:
+            opened[opens] -= 1
+        else:
+            rest, more = ThoughtSplitter(parted=True).feed(answer[mark.end() :], end=True)
+            return rest, answer[: mark.start()] + more
+    return answer, ""
+
+
+_OPENED_BY = {"</think>": "<think>", "[/THINK]": "[THINK]", "<channel|>": "<|channel>thought", "<|end|>": "<|channel|>"}
+_OPEN = "|".join(map(re.escape, _OPENED_BY.values()))
+_CLOSE = rf"</think>|\[/THINK\]|<channel\|>|<\|end\|>(?={re.escape(_NEXT)})"
+_CLOSING = re.compile(_CLOSE)
+#: The ends of quotes, by what begins them.
+_QUOTES = {'"': '"', "'": "'", "“": "”", "„": "“”", "\u2018": "\u2019", "\u201a": "\u2018\u2019", "«": "»", "»": "«"}
+# A backslash takes its meaning from what follows, but for a backtick: in code it is a character like any other.
+_TOKEN = re.compile(rf"\\[^`]|`+|[\"'“”„\u2018\u2019\u201a«»]|(?P<mark>{_OPEN}|{_CLOSE})")
+_LINE = re.compile(r"[^\n]*\n|[^\n]+")
+_QUOTED = re.compile(r"\s*>")
+# A fence may begin in an item of a list.
+_FENCE = re.compile(r"\s*(?:(?:[-*+]|\d+[.)])\s+)?(`{3,}|~{3,})")
+_AFTER_FENCE = re.compile(rf"\s*(?:\Z|{_CLOSE})")
+
+
+def _marks_outside_quotes(text: str) -> Iterator[re.Match[str]]:
+    """Yield the marks that stand in no fence, no quoted line, and no code span or quotes that end in their line."""
+    fence = ""
+    for line in _LINE.finditer(text):
+        start, stop = line.span()
+        run = _FENCE.match(text, start, stop)
+        if fence:
+            if not (run and run[1].startswith(fence) and _AFTER_FENCE.match(text, run.end(), stop)):
+                continue
+            fence, start = "", run.end()
+        elif run and (run[1][0] == "~" or "`" not in text[run.end() : stop]):
+            fence = run[1]
+            continue
+        if not _QUOTED.match(text, start, stop):
+            yield from _marks_of_line(text, start, stop)
+
+
+def _marks_of_line(text: str, start: int, stop: int) -> Iterator[re.Match[str]]:
+    tokens = list(_TOKEN.finditer(text, start, stop))
+    last = {token[0]: position for position, token in enumerate(tokens) if _can_end(text, token)}
+    ends: Collection[str] = ()
+    for position, token in enumerate(tokens):
+        if ends:
+            if token[0] in ends and _can_end(text, token):
+                ends = ()
+        elif token["mark"]:
+            yield token
+        else:
+            wanted = [token[0]] if token[0][0] == "`" else _QUOTES.get(token[0], "") if _can_begin(text, token) else ""
+            ends = wanted if any(last.get(each, -1) > position for each in wanted) else ()
+
+
+def _can_begin(text: str, token: re.Match[str]) -> bool:
+    """Return whether quotes can begin with ``token``, which may be an apostrophe, or inches."""
+    before, after = _beside(text, token)
+    return not (before.isalnum() or after.isspace())
+
+
+def _can_end(text: str, token: re.Match[str]) -> bool:
+    """Return whether quotes, or code, can end with ``token``."""
+    before, after = _beside(text, token)
+    return token[0][0] == "`" or not (before.isspace() or after.isalnum())
+
+
+def _beside(text: str, token: re.Match[str]) -> tuple[str, str]:
+    return text[max(0, token.start() - 1) : token.start()], text[token.end() : token.end() + 1]
