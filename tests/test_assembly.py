@@ -85,3 +85,158 @@ def test_a_name_that_is_repeated_with_each_piece_is_one_call():
     for arguments in ("", '{"x"', ": 1}", ""):
         assembly.add([{"index": 0, "function": {"name": "a", "arguments": arguments}}])
     assert [(call.name, call.arguments) for call in assembly.calls()] == [("a", {"x": 1})]
+
+
+# Parallel calls without ids, or all at index 0
+
+
+def named(*pieces):
+    """The names and arguments of calls, of pieces that each are a name and arguments, or arguments alone."""
+    fields = [
+        dict(zip(("name", "arguments"), each)) if isinstance(each, tuple) else {"arguments": each} for each in pieces
+    ]
+    found = []
+    for index in ({}, {"index": 0}, {"index": 0, "id": ""}, {"index": None, "id": None}):
+        assembly = ToolCallAssembly()
+        for each in fields:
+            assembly.add([{**index, "function": each}])
+        calls = assembly.calls()
+        assert len({call.id for call in calls} - {""}) == len(calls)
+        found.append([(call.name, call.raw_arguments) for call in calls])
+    assert all(each == found[0] for each in found)
+    return found[0]
+
+
+@pytest.mark.parametrize(
+    ("pieces", "calls"),
+    [
+        ([("f", ""), ("g", "")], [("f", ""), ("g", "")]),
+        ([("f",), ("g",), ("f",)], [("f", ""), ("g", ""), ("f", "")]),
+        ([("f", ""), ("g", ""), "{}"], [("f", ""), ("g", "{}")]),
+        ([("f", ""), '{"a"', ":1}", ("g", ""), "{}"], [("f", '{"a":1}'), ("g", "{}")]),
+        ([("f", '{"a"'), ("g", '{"b":1}')], [("f", '{"a"'), ("g", '{"b":1}')]),
+        ([("f", "{}"), ("f", "{}")], [("f", "{}"), ("f", "{}")]),
+        ([("f", "{}"), ("f", ""), "{}"], [("f", "{}"), ("f", "{}")]),
+        ([("f", "{}"), ("f",)], [("f", "{}"), ("f", "")]),
+        ([("f", {}), ("f", {})], [("f", "{}"), ("f", "{}")]),
+        ([("f", {"a": 1}), ("f", {"a": 2})], [("f", '{"a": 1}'), ("f", '{"a": 2}')]),
+        ([("f", ""), '{"a": "', "}", '{"}', ("f", ""), "{}"], [("f", '{"a": "}{"}'), ("f", "{}")]),
+        ([("f", ""), '{"a": "\\', '"}"', "}", ("f", "{}")], [("f", '{"a": "\\"}"}'), ("f", "{}")]),
+        ([("f", '"{}"'), ("f", '"{}"')], [("f", '"{}"'), ("f", '"{}"')]),
+        ([("f", "[1, [2]]"), ("f", "[]")], [("f", "[1, [2]]"), ("f", "[]")]),
+        # One call, of which each piece says the name.
+        ([("f", ""), ("f", '{"a"'), ("f", ":1}"), ("f", "")], [("f", '{"a":1}')]),
+        ([("f", '{"a"'), ("f", ": {}"), ("f", "}")], [("f", '{"a": {}}')]),
+        # Two of them.
+        ([("f", '{"a"'), ("f", ":1}"), ("f", '{"a"'), ("f", ":2}"), ("f", "")], [("f", '{"a":1}'), ("f", '{"a":2}')]),
+        ([("f", "{}"), " \n"], [("f", "{} \n")]),
+        (["{}", ("f", "")], [("f", "{}")]),
+    ],
+)
+def test_a_new_name_or_the_same_after_whole_arguments_begins_another_call(pieces, calls):
+    assert named(*pieces) == calls
+
+
+def test_a_name_that_comes_with_an_id_is_of_that_call_unless_it_is_another():
+    assert assembled([piece("{}", "f", id="1")], [piece("", "f", id="1")]) == [("1", "f", "{}")]
+    first, second = assembled([piece("{}", "f", index=0, id="1")], [piece("{}", "g", index=0, id="1")])
+    assert (first, second[1:]) == (("1", "f", "{}"), ("g", "{}"))
+    assert second[0] not in ("", "1")
+
+
+def test_calls_with_the_same_id_under_their_own_indexes_stay_apart():
+    deltas = [[piece("{", "f", index=0, id="x")], [piece("[", "g", index=1, id="x")], [piece("}", index=0, id="x")]]
+    assert [call[1:] for call in assembled(*deltas)] == [("f", "{}"), ("g", "[")]
+
+
+@pytest.mark.parametrize("whole", [True, False])
+def test_two_calls_never_have_the_same_id(whole):
+    first, second = assembled([piece("{}", "f", id="1"), piece("{}", "g", id="1")], whole=whole)
+    assert (first[0], first[1], second[1]) == ("1", "f", "g")
+    assert second[0] not in ("", "1")
+
+
+def test_a_key_says_which_call_it_is_whatever_the_piece_says():
+    assembly = ToolCallAssembly()
+    for key, name, arguments in [("0", "f", ""), ("1", "f", ""), ("0", "", "{}"), ("1", None, "[]"), ("0", "f", "")]:
+        assembly.add_to(key, piece(arguments, name))
+    assert [(call.name, call.raw_arguments) for call in assembly.calls()] == [("f", "{}"), ("f", "[]")]
+
+
+# The names of tools
+
+OFFERED = ("weather", "get_time", "getUser", "functions.exact", "files.read")
+
+
+@pytest.mark.parametrize(
+    ("name", "tool"),
+    [
+        ("weather", "weather"),
+        ("functions.weather", "weather"),
+        ("functions.get_user", "getUser"),
+        ("functions.exact", "functions.exact"),
+        ("functions.files.read", "files.read"),
+        ("functions/weather", "weather"),
+        ("functions.weather:0", "weather"),
+        (" weather\n", "weather"),
+        ("weather<|channel|>analysis", "weather"),
+        ("weather<|channel|>commentary json", "weather"),
+        ("weather <|constrain|>json", "weather"),
+        ("weather<|message|>", "weather"),
+        ("weather json", "weather"),
+        ("functions.weather<|channel|>commentary", "weather"),
+        ("functions.weather <|constrain|>json<|message|>", "weather"),
+        ("functions.weather json", "weather"),
+        ("to=functions.weather", "weather"),
+        ("to=weather", "weather"),
+        ("assistant<|channel|>commentary to=functions.weather", "weather"),
+        ("assistant<|channel|>commentary to=functions.weather <|constrain|>json", "weather"),
+        ("<|start|>assistant to=functions.get_time<|channel|>commentary json<|message|>", "get_time"),
+        ("assistant to=functions.getTime<|channel|>analysis code", "get_time"),
+        ("commentary to=getuser", "getUser"),
+        # Not offered: only what is certainly no part of a name is cut off.
+        ("other", "other"),
+        ("functions.other", "functions.other"),
+        ("other json", "other json"),
+        ("weather in Oslo", "weather in Oslo"),
+        ("files", "files"),
+        ("files.weather", "files.weather"),
+        ("my.functions.weather", "my.functions.weather"),
+        ("functions.other<|channel|>commentary", "other"),
+        ("assistant<|channel|>commentary to=functions.other json", "other"),
+        ("assistant<|channel|>analysis", "assistant<|channel|>analysis"),
+        ("<|channel|>commentary", "<|channel|>commentary"),
+    ],
+)
+def test_a_name_is_that_of_the_tool_it_means(name, tool):
+    assert ToolCallAssembly(OFFERED).name_of(name) == tool
+    for whole in (True, False):
+        assembly = ToolCallAssembly(OFFERED)
+        assembly.add([piece("{}", name, index=0)], whole)
+        assert [call.name for call in assembly.calls()] == [tool]
+
+
+@pytest.mark.parametrize(
+    ("name", "tool"),
+    [
+        ("functions.weather", "functions.weather"),
+        ("weather json", "weather json"),
+        ("weather<|channel|>analysis", "weather"),
+        ("functions.weather<|channel|>commentary", "weather"),
+        ("assistant<|channel|>commentary to=functions.weather", "weather"),
+    ],
+)
+def test_without_offered_tools_only_markup_is_cut_off(name, tool):
+    assert ToolCallAssembly().name_of(name) == tool
+
+
+def test_a_name_that_could_be_of_two_tools_stays():
+    assert ToolCallAssembly(("getWeather", "get-weather")).name_of("functions.get_weather") == "functions.get_weather"
+    assert ToolCallAssembly(("getWeather", "get_weather")).name_of("functions.get_weather") == "get_weather"
+
+
+def test_names_of_one_tool_in_two_forms_are_those_of_one_call():
+    assembly = ToolCallAssembly(OFFERED)
+    for name, arguments in [("functions.weather", ""), ("weather<|channel|>commentary", '{"a"'), ("weather", ":1}")]:
+        assembly.add([piece(arguments, name, index=0)])
+    assert [(call.name, call.arguments) for call in assembly.calls()] == [("weather", {"a": 1})]

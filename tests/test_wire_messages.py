@@ -280,6 +280,13 @@ def test_calls_without_an_id_get_one_and_names_are_those_that_were_offered():
     assert len({call.id for call in calls} - {""}) == 2
 
 
+def test_a_call_of_a_reply_that_was_cut_off_is_not_lost():
+    completion = reply_of(
+        {"content": [{"type": "tool_use", "id": "1", "name": "purge", "input": {}}], "stop_reason": "max_tokens"}
+    )
+    assert ([call.name for call in completion.tool_calls], completion.finish_reason) == (["purge"], "length")
+
+
 # The stream
 
 
@@ -421,6 +428,18 @@ def test_the_end_of_a_call_ends_no_other_that_has_begun():
         ended("tool_use"),
     )
     assert [(call.id, call.arguments) for call in stream.finish()[-1].tool_calls] == [("1", {}), ("2", {"a": 1})]
+
+
+@pytest.mark.parametrize("names", ["fg", "ff"])
+@pytest.mark.parametrize("given", [{}, {"a": 1}, None])
+def test_calls_that_are_all_counted_as_0_stay_apart(names, given):
+    stream = new_stream()
+    for name in names:
+        fed(stream, begun({"type": "tool_use", "name": name, "input": given}))
+        fed(stream, *([] if given is not None else [delta("input_json_delta", "{}")]), stopped())
+    fed(stream, ended("tool_use"))
+    calls = stream.finish()[-1].tool_calls
+    assert [(call.name, call.arguments) for call in calls] == [(name, given or {}) for name in names]
 
 
 def test_a_reason_to_stop_is_kept_where_more_is_counted_after_it():

@@ -262,6 +262,20 @@ def test_counts_that_are_left_out_are_not_known():
     assert (completion.usage, completion.finish_reason, completion.stats.tokens_per_second) == (None, "stop", None)
 
 
+@pytest.mark.parametrize("reason", ["length", "load"])
+def test_a_call_of_a_reply_that_was_cut_off_is_not_lost(reason):
+    call = {"function": {"name": "purge", "arguments": {}}}
+    line = {"message": {"content": "", "tool_calls": [call]}, "done": True, "done_reason": reason}
+    for completion in (reply(line, asked(), 1.0), streamed(json.dumps(line).encode() + b"\n")[1]):
+        assert ([each.name for each in completion.tool_calls], completion.finish_reason) == (["purge"], reason)
+
+
+def test_the_name_of_a_call_is_that_of_the_offered_tool():
+    call = {"function": {"name": "functions.weather<|channel|>commentary", "arguments": {}}}
+    completion = reply({"message": {"tool_calls": [call]}, "done": True}, asked("weather"), 1.0)
+    assert [each.name for each in completion.tool_calls] == ["weather"]
+
+
 def test_tool_calls_come_as_objects_and_end_the_reply_in_the_words_of_all(sample):
     completion = reply(json.loads(sample("ollama_chat_tools.json")), asked(), 1.0)
     assert [(call.id, call.name, call.arguments) for call in completion.tool_calls] == [

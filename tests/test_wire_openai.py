@@ -481,6 +481,39 @@ def test_a_name_in_snake_case_is_that_of_the_tool_where_there_is_no_doubt():
     assert [call.name for call in twice][:1] == ["get_weather"]
 
 
+# Calls of a reply that was cut off
+
+
+def chunks_of(*choices, done=True):
+    data = b"".join(b"data: " + json.dumps({"choices": list(each)}).encode() + b"\n\n" for each in choices)
+    return data + (b"data: [DONE]\n\n" if done else b"")
+
+
+def call_delta(name=None, arguments="", **fields):
+    return {"tool_calls": [{"index": 0, "function": {"name": name, "arguments": arguments}}], **fields}
+
+
+@pytest.mark.parametrize("finish_reason", ["length", "stop", "content_filter"])
+def test_a_call_of_a_reply_that_was_cut_off_is_not_lost(finish_reason):
+    call = {"id": "1", "function": {"name": "purge", "arguments": ""}}
+    value = {"choices": [{"message": {"tool_calls": [call]}, "finish_reason": finish_reason}]}
+    chunks, streamed_one = streamed(chunks_of([{"delta": call_delta("purge"), "finish_reason": finish_reason}]))
+    for completion in (reply_of(value), streamed_one):
+        assert [(each.name, each.raw_arguments) for each in completion.tool_calls] == [("purge", "")]
+        assert completion.finish_reason == finish_reason
+    assert chunks[-1].tool_calls == streamed_one.tool_calls
+
+
+def test_a_call_of_a_stream_that_broke_or_was_cancelled_is_not_lost():
+    stream = ChatStream(asked(), Asked("asked"), 0.0)
+    for event in SSEReader(Limits()).feed(chunks_of([{"delta": call_delta("purge", '{"all": tr')}], done=False)):
+        stream.feed(event)
+    with pytest.raises(StreamInterruptedError):
+        stream.finish()
+    for completion in (stream.completion(), stream.completion("cancelled")):
+        assert [(call.name, call.raw_arguments) for call in completion.tool_calls] == [("purge", '{"all": tr')]
+
+
 # Models
 
 

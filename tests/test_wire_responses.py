@@ -351,6 +351,12 @@ def test_usage_that_is_not_told_is_none(usage):
     assert reply_of(output(message("Hi"), usage=usage)).usage is None
 
 
+def test_a_call_of_a_reply_that_was_cut_off_is_not_lost():
+    details = {"reason": "max_output_tokens"}
+    completion = reply_of(output(function_call("purge", ""), status="incomplete", incomplete_details=details))
+    assert ([call.name for call in completion.tool_calls], completion.finish_reason) == (["purge"], "length")
+
+
 # The stream
 
 
@@ -618,6 +624,24 @@ def test_a_call_is_kept_as_far_as_it_came_where_the_stream_breaks(events):
     with pytest.raises(StreamInterruptedError):
         stream.finish()
     assert stream.completion().tool_calls == (ToolCall("call_1", "now", raw_arguments='{"a":1}'),)
+
+
+def test_a_call_that_the_end_does_not_tell_is_not_lost():
+    stream = new_stream()
+    first, second = function_call("f", "{}"), function_call("g", '{"a": tr', "call_2")
+    fed(stream, added(first, 0), added(second, 1), completed(first, step="incomplete"))
+    assert [(call.name, call.raw_arguments) for call in stream.completion().tool_calls] == [
+        ("f", "{}"),
+        ("g", '{"a": tr'),
+    ]
+
+
+def test_a_name_that_comes_again_with_the_arguments_begins_no_other_call():
+    stream = new_stream()
+    item = function_call("now", "", None)
+    done = {**arguments("{}", 0, "done"), "name": "now"}
+    fed(stream, added(item, 0), arguments("{}", 0), done, added({**item, "arguments": "{}"}, 0, "done"))
+    assert [(call.name, call.raw_arguments) for call in stream.completion().tool_calls] == [("now", "{}")]
 
 
 def test_calls_that_only_the_end_tells_are_not_lost():

@@ -1,43 +1,66 @@
-"""What puts tool calls together again out of their pieces."""
+"""What puts tool calls together again out of their pieces, and finds the tools that they name."""
 
 from __future__ import annotations
 
 import json
 import re
 import uuid
-from dataclasses import dataclass, field
-from typing import Any, Sequence
+from typing import Any, Mapping, Sequence
 
-from .._json import loads
 from .._types import ToolCall
 
+_STRUCTURE = re.compile(r'\\.?|["{}\[\]]', re.S)
 
-@dataclass
+
 class _Slot:
-    index: object = None
-    id: str = ""
-    name: str = ""
-    arguments: list[str] = field(default_factory=list)
+    """A call that grows."""
+
+    def __init__(self, index: object = None) -> None:
+        self.index = index
+        self.id = ""
+        self.name = ""
+        #: Whether the server says the name with each piece.
+        self.repeats_name = False
+        self.arguments: list[str] = []
+        self._seen = 0
+        self._depth = 0
+        self._quoted = self._escaped = self._whole = False
 
     def is_whole(self) -> bool:
-        """Whether the arguments have come to their end."""
-        try:
-            return isinstance(loads("".join(self.arguments)), dict)
-        except (ValueError, RecursionError):
-            return False
+        """Return True if the arguments have come to their end: all their brackets and quotes are closed.
+
+        Each piece is read once, however often this is asked.
+        """
+        for piece in self.arguments[self._seen :]:
+            start, self._escaped = int(self._escaped), False
+            for mark in _STRUCTURE.findall(piece[start:]):
+                if mark[0] == "\\":
+                    self._escaped = len(mark) == 1  # what it escapes is in the next piece
+                    continue
+                if mark == '"':
+                    self._quoted = not self._quoted
+                elif not self._quoted:
+                    self._depth += 1 if mark in "{[" else -1
+                self._whole = not self._quoted and self._depth <= 0
+        self._seen = len(self.arguments)
+        return self._whole
 
 
 class ToolCallAssembly:
-    """Joins the pieces of tool calls: by id, else by index, else by position, else to the last one.
+    """Joins the pieces of tool calls: by id, else by index, else to the last one.
 
-    A call's id and name come once; later pieces leave them out, or send them empty. A new id under an index that is
-    taken is another call (some servers count every call as 0). A name that LM Studio has turned into snake_case is
-    that of the offered tool again (it does so since 0.3.23).
+    A call's id and name come once; later pieces leave them out, or send them empty. Another id or another name under
+    an index that is taken begins another call (some servers count every call as 0, or not at all), and so does the
+    same name after whole arguments. A name that LM Studio has turned into snake_case (it does so since 0.3.23), or that
+    has markup of the model around it, is that of the offered tool again.
     """
 
     def __init__(self, offered: Sequence[str] = ()) -> None:
         self._offered = offered
         self._slots: list[_Slot] = []
+        self._by_id: dict[str, _Slot] = {}
+        self._by_index: dict[str, _Slot] = {}
+        self._by_key: dict[str, _Slot] = {}
 
     def add(self, pieces: object, whole: bool = False) -> None:
         """Take the value of ``tool_calls``: pieces, or the ``whole`` calls of a reply that is no stream."""
@@ -45,48 +68,100 @@ class ToolCallAssembly:
         for position, piece in enumerate(pieces):
             if isinstance(piece, dict):
                 index = piece.get("index")
-                if whole or (index is None and len(pieces) > 1):
+                if index is None and len(pieces) > 1:
                     index = f"position {position}"  # entries that stand beside each other are different calls
-                self._add(piece, index)
+                id_, name, arguments = _read(piece)
+                name = self.name_of(name)
+                slot = None if whole else self._find(id_, index, name, arguments)
+                self._grow(slot or self._new(index), id_, name, arguments)
 
-    def _add(self, piece: dict[str, Any], index: object) -> None:
-        function = piece.get("function")
-        function = function if isinstance(function, dict) else {}
-        id_, name, arguments = piece.get("id"), function.get("name"), function.get("arguments")
-        begins = bool(isinstance(name, str) and name and arguments)
-        slot = self._slot(str(id_) if id_ else "", index, begins)
-        slot.name = slot.name or (name if isinstance(name, str) else "")
-        if isinstance(arguments, str):
+    def add_to(self, key: str, piece: Mapping[str, Any]) -> None:
+        """Take a piece of the call that ``key`` stands for, whatever else it says."""
+        slot = self._by_key[key] = self._by_key.get(key) or self._new(None)
+        id_, name, arguments = _read(piece)
+        self._grow(slot, id_, self.name_of(name), arguments)
+
+    def _find(self, id_: str, index: object, name: str, arguments: str) -> _Slot | None:
+        """Return the call that a piece goes on with, or None if it begins another."""
+        slot = self._by_id.get(id_)
+        if slot is None or (index is not None and slot.index not in (None, index)):
+            last = self._slots[-1] if self._slots and not id_ else None
+            slot = last if index is None else self._by_index.get(str(index))
+        if slot is None or (id_ and slot.id not in ("", id_)):
+            return None
+        if name and slot.name:
+            same = name == slot.name
+            # An id says that it is the same call; whole arguments say that it is not, unless the name comes always.
+            if not same or (not id_ and slot.is_whole() and (arguments or not slot.repeats_name)):
+                return None
+            slot.repeats_name = True
+        return slot
+
+    def _new(self, index: object) -> _Slot:
+        slot = self._by_index[str(index)] = _Slot(index)
+        self._slots.append(slot)
+        return slot
+
+    def _grow(self, slot: _Slot, id_: str, name: str, arguments: str) -> None:
+        slot.name = slot.name or name
+        if id_ and not slot.id:
+            slot.id = id_
+            self._by_id[id_] = slot
+        if arguments:
             slot.arguments.append(arguments)
-        elif arguments is not None:
-            slot.arguments.append(json.dumps(arguments, ensure_ascii=False))
-
-    def _slot(self, id_: str, index: object, begins: bool) -> _Slot:
-        for slot in reversed(self._slots):
-            if id_ and slot.id == id_ and (index is None or slot.index in (None, index)):
-                return slot
-            same_index = slot.index == index if index is not None else not id_
-            if same_index and begins and slot.is_whole():
-                break  # a name and arguments after whole arguments are another call
-            if same_index and not (id_ and slot.id):
-                slot.id = slot.id or id_
-                return slot
-        self._slots.append(_Slot(index, id_))
-        return self._slots[-1]
 
     def calls(self) -> tuple[ToolCall, ...]:
-        """The calls so far; an id that the server left out is made up, because it refuses to be sent an empty one."""
+        """Return the calls so far, each with an id of its own.
+
+        An id that the server left out, or gave to another call as well, is made up: LM Studio refuses to be sent an
+        empty one, and nobody knows whose result it is that has the id of two calls.
+        """
+        taken: set[str] = set()
         slots = [slot for slot in self._slots if slot.name or slot.arguments]
         for slot in slots:
-            slot.id = slot.id or f"call_{uuid.uuid4().hex[:12]}"
-        return tuple(
-            ToolCall(slot.id, self.name_of(slot.name), raw_arguments="".join(slot.arguments)) for slot in slots
-        )
+            if not slot.id or slot.id in taken:
+                slot.id = f"call_{uuid.uuid4().hex[:12]}"
+            taken.add(slot.id)
+        return tuple(ToolCall(slot.id, slot.name, raw_arguments="".join(slot.arguments)) for slot in slots)
 
     def name_of(self, name: str) -> str:
-        """Return the name of the offered tool that ``name`` means, else itself."""
-        alike = [each for each in self._offered if _folded(each) == _folded(name)]
-        return alike[0] if len(alike) == 1 and name not in self._offered else name
+        """Return the name of the offered tool that ``name`` means, or ``name`` itself if no tool or two can be meant.
+
+        gpt-oss addresses a call to ``functions.weather``, and what stands around that can get into the name (LM Studio
+        docs: api-changelog, 0.3.23). Such markup is never a part of a name, whether the tool was offered or not.
+        """
+        if name in self._offered:
+            return name
+        address = next(filter(None, (pattern.search(name) for pattern in _ADDRESSES)), None)
+        bare = address[1] if address else ""
+        for candidate in (name, bare):
+            alike = [each for each in self._offered if _folded(each) == _folded(candidate)]
+            exact = [each for each in alike if each == candidate]
+            if len(exact or alike) == 1:
+                return (exact or alike)[0]
+        return bare if bare and _MARKUP.search(name) else name
+
+
+def _read(piece: Mapping[str, Any]) -> tuple[str, str, str]:
+    """Return the id, the name and the arguments of a piece, each empty if it is left out."""
+    function = piece.get("function")
+    function = function if isinstance(function, dict) else {}
+    id_, name, arguments = piece.get("id"), function.get("name"), function.get("arguments")
+    if not isinstance(arguments, (str, type(None))):
+        arguments = json.dumps(arguments, ensure_ascii=False)
+    return str(id_ or ""), name if isinstance(name, str) else "", arguments or ""
+
+
+# The name after its namespace, as the recipient of a message, or before the markup that is left of one.
+_ADDRESSES = [
+    re.compile(pattern)
+    for pattern in (
+        r"(?<![\w.])functions[.:/]([^\s<:]+)",
+        r"\bto=([^\s<]+)",
+        r"^\s*(?!assistant\b)([^\s<]+)\s*(?:<\||json\b|code\b)",
+    )
+]
+_MARKUP = re.compile(r"<\||\bto=")
 
 
 def _folded(name: str) -> str:

@@ -20,7 +20,6 @@ class OllamaStream(GrowingReply):
     def __init__(self, call: Call, asked: Asked, started: float) -> None:
         super().__init__(call, asked, started)
         self._last: Mapping[str, Any] = {}
-        self._calls = 0
 
     def feed(self, event: Any) -> Chunk | None:
         """The chunk that a line makes, if any; raises ProtocolError, or the error that the line reports."""
@@ -30,10 +29,7 @@ class OllamaStream(GrowingReply):
         if not isinstance(event, dict):
             raise ProtocolError(f"a line of the stream is {type(event).__name__}, not an object", sent=True)
         content, reasoning, calls = said(event)
-        for call in calls if isinstance(calls, list) else ():
-            # Calls come whole, one or several a line, and older servers give them neither id nor index.
-            self._calls += 1
-            self._tools.add([{**call, "index": f"call {self._calls}"}] if isinstance(call, dict) else call)
+        self._tools.add(calls, whole=True)  # one or several a line; older servers give them neither id nor index
         self._model = self._model or text_or_none(event.get("model"))
         if event.get("done"):
             self._last, self._usage, self.done = event, read_usage(event), True

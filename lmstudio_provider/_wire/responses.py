@@ -148,12 +148,13 @@ def part_kind(part: object) -> str | None:
 
 
 def call_pieces(items: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """The calls among some items, in the form of chat."""
-    return [
-        {"id": item.get("call_id"), "function": {"name": item.get("name"), "arguments": item.get("arguments")}}
-        for item in items
-        if item.get("type") == "function_call"
-    ]
+    """Return the calls among some items, in the form of chat."""
+    return [call_piece(item) for item in items if item.get("type") == "function_call"]
+
+
+def call_piece(item: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the call that an item is, in the form of chat."""
+    return {"id": item.get("call_id"), "function": {"name": item.get("name"), "arguments": item.get("arguments")}}
 
 
 def finish_reason(status: object, response: Mapping[str, Any], called: bool) -> str | None:

@@ -13,6 +13,7 @@ from .openai import content_text
 from .responses import (
     ANSWER,
     REASONING,
+    call_piece,
     call_pieces,
     failure,
     finish_reason,
@@ -54,8 +55,7 @@ class ResponsesStream(TypedStream):
         if step in ("delta", "done"):
             text: Any = value.get(_WHOLE.get(what, "text") if whole else "delta")
             if what == "response.function_call_arguments":
-                self._tools.add([{"index": place, "function": {"name": value.get("name")}}])
-                self._arguments(place, text, whole)
+                self._call(place, {"name": value.get("name")}, text, whole)
             elif what in _TEXTS:
                 return self._said(_TEXTS[what], place, index, text, whole)
             elif what == "response.content_part" and part_kind(text) is not None:
@@ -66,9 +66,9 @@ class ResponsesStream(TypedStream):
         added = self._new((kind, place, str(index)), text, whole)
         return (added, "") if kind == ANSWER else ("", added)
 
-    def _arguments(self, place: str, text: object, whole: bool) -> None:
-        added = self._new((_CALL, place, ""), text, whole)
-        self._tools.add([{"index": place, "function": {"arguments": added}}])
+    def _call(self, place: str, told: Mapping[str, Any], arguments: object, whole: bool) -> None:
+        """Keep what was ``told`` of a call (its id, its name) and what is new of its arguments."""
+        self._tools.add_to(place, call_piece({**told, "arguments": self._new((_CALL, place, ""), arguments, whole)}))
 
     def _new(self, where: tuple[str, str, str], text: object, whole: bool) -> str:
         """What of ``text`` had not come; raises ProtocolError where it is none."""
@@ -83,9 +83,7 @@ class ResponsesStream(TypedStream):
         item = member(value, "item", dict, "an event of the stream")
         place = _place(value, item.get("id"))
         if item.get("type") == "function_call":
-            function = {"name": item.get("name")}
-            self._tools.add([{"index": place, "id": item.get("call_id"), "function": function}])
-            self._arguments(place, item.get("arguments"), whole=True)
+            self._call(place, item, item.get("arguments"), whole=True)
         said = [self._said(kind, place, index, text, whole=True) for index, kind, text in item_texts(item)]
         return "".join(text for text, _ in said), "".join(reasoning for _, reasoning in said)
 
@@ -98,7 +96,7 @@ class ResponsesStream(TypedStream):
         self._usage = read_usage(response.get("usage"))
         items = items_of(response.get("output"))
         calls = call_pieces(items)
-        if calls:  # whole, whatever came of them before
+        if len(calls) >= len(self._tools.calls()):  # whole, whatever came of them before
             self._tools = ToolCallAssembly(self._offered)
             self._tools.add(calls, whole=True)
         text, reasoning = (_rest(texts_of(items, kind), self._all_that_came(kind)) for kind in (ANSWER, REASONING))
