@@ -153,13 +153,15 @@ def _as_json(arguments: object) -> str:
 
 @dataclass(frozen=True)
 class Usage:
-    """Tokens, as the server counted them; None is unknown, never 0."""
+    """Tokens, as the server counted them; None is unknown, and so is a prompt of 0 tokens."""
 
     prompt_tokens: int | None = None
     completion_tokens: int | None = None
     total_tokens: int | None = None
     #: Those of ``completion_tokens`` that went into reasoning.
     reasoning_tokens: int | None = None
+    #: Those of ``prompt_tokens`` that the server still knew from a prompt before.
+    cached_tokens: int | None = None
 
 
 @dataclass(frozen=True)

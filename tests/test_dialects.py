@@ -300,7 +300,7 @@ def test_usage_is_recorded_under_the_name_of_the_method(httpserver, sample, name
     ("path", "text", "reasoning", "calls", "usage"),
     [
         (CHAT, "Four.", "", [], Usage(24, 3, 27)),
-        (RESPONSES, "29, and now the weather.", "A small prime will do.", ["call_18c7d2"], Usage(71, 33, 104, 9)),
+        (RESPONSES, "29, and now the weather.", "A small prime will do.", ["call_18c7d2"], Usage(71, 33, 104, 9, 0)),
         (MESSAGES, "Let me look.", "The weather is wanted.", ["toolu_365174485"], Usage(263, 41, 304)),
     ],
 )

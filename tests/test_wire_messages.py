@@ -280,6 +280,30 @@ def test_calls_without_an_id_get_one_and_names_are_those_that_were_offered():
     assert len({call.id for call in calls} - {""}) == 2
 
 
+@pytest.mark.parametrize(
+    ("usage", "read"),
+    [
+        ({"input_tokens": 0, "output_tokens": 7}, Usage(None, 7)),
+        ({"input_tokens": 9, "output_tokens": 0}, Usage(9, 0, 9)),
+        ({"input_tokens": 9, "output_tokens": 7, "cache_read_input_tokens": 8}, Usage(9, 7, 16, None, 8)),
+        ({"input_tokens": 9, "output_tokens": 7, "cache_read_input_tokens": 0}, Usage(9, 7, 16, None, 0)),
+        ({"input_tokens": 0}, None),
+    ],
+)
+def test_a_prompt_of_no_tokens_is_not_known_and_cached_tokens_are_told(usage, read):
+    assert reply_of({"content": [], "usage": usage}).usage == read
+    stream = new_stream()
+    fed(stream, {"type": "message_start", "message": {"usage": usage}}, ended(**usage))
+    assert stream.completion().usage == read
+
+
+def test_a_count_of_nothing_says_nothing_against_one_that_came_before():
+    stream = new_stream()
+    start = {"type": "message_start", "message": {"usage": {"input_tokens": 9, "cache_read_input_tokens": 8}}}
+    fed(stream, start, ended(input_tokens=0, cache_read_input_tokens=None, output_tokens=0))
+    assert stream.completion().usage == Usage(9, 0, 9, None, 8)
+
+
 def test_a_call_of_a_reply_that_was_cut_off_is_not_lost():
     completion = reply_of(
         {"content": [{"type": "tool_use", "id": "1", "name": "purge", "input": {}}], "stop_reason": "max_tokens"}

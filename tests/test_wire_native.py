@@ -252,6 +252,12 @@ def test_a_reply_that_was_not_stored_has_no_id(sample):
     assert (got.text, got.response_id, got.stats.model_load_time_s) == ("Hello!", None, None)
 
 
+def test_a_prompt_of_no_tokens_is_not_known_and_other_counts_of_nothing_are():
+    stats = {"input_tokens": 0, "total_output_tokens": 0, "reasoning_output_tokens": 0}
+    assert native.chat_reply({"output": [], "stats": stats}, asked(), 1.0).usage == Usage(None, 0, None, 0)
+    assert native.chat_reply({"output": [], "stats": {"input_tokens": 0}}, asked(), 1.0).usage is None
+
+
 @pytest.mark.parametrize("stats", [None, [], {"input_tokens": "7", "tokens_per_second": None}])
 def test_stats_of_the_wrong_shape_cost_nothing_but_themselves(stats):
     got = native.chat_reply({"output": [], "stats": stats}, asked(), 1.0)

@@ -262,6 +262,27 @@ def test_counts_that_are_left_out_are_not_known():
     assert (completion.usage, completion.finish_reason, completion.stats.tokens_per_second) == (None, "stop", None)
 
 
+@pytest.mark.parametrize(
+    ("counts", "usage"),
+    [
+        ({"prompt_eval_count": 0, "eval_count": 7}, Usage(None, 7)),
+        ({"prompt_eval_count": 9, "eval_count": 0}, Usage(9, 0, 9)),
+        ({"prompt_eval_count": 9, "eval_count": 7, "prompt_eval_cached_count": 8}, Usage(9, 7, 16, None, 8)),
+        ({"prompt_eval_count": 9, "eval_count": 7, "prompt_eval_cached_count": 0}, Usage(9, 7, 16, None, 0)),
+        ({"prompt_eval_count": 0}, None),
+    ],
+)
+@pytest.mark.parametrize("content", [{"message": {"content": "Hi"}}, {"response": "Hi"}])
+def test_a_prompt_of_no_tokens_is_not_known_and_cached_tokens_are_told(counts, usage, content):
+    line = {**content, "done": True, **counts}
+    chunks, completion = streamed(json.dumps(line).encode() + b"\n")
+    assert chunks[-1].usage == completion.usage == reply(line, asked(), 1.0).usage == usage
+
+
+def test_texts_of_no_tokens_are_not_counted():
+    assert embed_reply({"embeddings": [[1.0]], "prompt_eval_count": 0}, asked(), 1).usage is None
+
+
 @pytest.mark.parametrize("reason", ["length", "load"])
 def test_a_call_of_a_reply_that_was_cut_off_is_not_lost(reason):
     call = {"function": {"name": "purge", "arguments": {}}}

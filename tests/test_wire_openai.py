@@ -514,6 +514,34 @@ def test_a_call_of_a_stream_that_broke_or_was_cancelled_is_not_lost():
         assert [(call.name, call.raw_arguments) for call in completion.tool_calls] == [("purge", '{"all": tr')]
 
 
+# Counts
+
+
+@pytest.mark.parametrize(
+    ("usage", "read"),
+    [
+        ({"prompt_tokens": 0, "completion_tokens": 7, "total_tokens": 7}, Usage(None, 7, 7)),
+        ({"prompt_tokens": 0, "completion_tokens": 0, "total_tokens": 0}, Usage(None, 0, 0)),
+        ({"prompt_tokens": 9, "completion_tokens": 0, "total_tokens": 9}, Usage(9, 0, 9)),
+        ({"prompt_tokens": 9, "prompt_tokens_details": {"cached_tokens": 8}}, Usage(9, cached_tokens=8)),
+        ({"prompt_tokens": 9, "prompt_tokens_details": {"cached_tokens": 0}}, Usage(9, cached_tokens=0)),
+        ({"prompt_tokens": 9, "prompt_tokens_details": None}, Usage(9)),
+        ({"prompt_tokens": 9, "prompt_tokens_details": {"cached_tokens": "8"}}, Usage(9)),
+        ({"completion_tokens": 9, "completion_tokens_details": {"reasoning_tokens": 0}}, Usage(None, 9, None, 0)),
+        ({"prompt_tokens": 0}, None),
+    ],
+)
+@pytest.mark.parametrize("content", [{"message": {"content": "Hi"}}, {"text": "Hi"}])
+def test_a_prompt_of_no_tokens_is_not_known_and_cached_tokens_are_told(usage, read, content):
+    assert reply_of({"choices": [content], "usage": usage}).usage == read
+    choice_ = {"delta": content["message"]} if "message" in content else content
+    data = b"".join(
+        b"data: " + json.dumps(each).encode() + b"\n\n" for each in ({"choices": [choice_]}, {"usage": usage})
+    )
+    chunks, completion = streamed(data + b"data: [DONE]\n\n")
+    assert chunks[-1].usage == completion.usage == read
+
+
 # Models
 
 

@@ -296,7 +296,7 @@ def test_a_reply_has_reasoning_text_and_calls(sample):
     assert (completion.id, completion.model, completion.requested_model) == (ID, "openai/gpt-oss-20b", "asked")
     assert completion.finish_reason == "tool_calls"
     assert completion.tool_calls == (ToolCall("call_18c7d2", "get_weather", raw_arguments='{"city":"Oslo"}'),)
-    assert completion.usage == Usage(71, 33, 104, 9)
+    assert completion.usage == Usage(71, 33, 104, 9, 0)
     assert completion.stats.tokens_per_second == 16.5
     assert completion.raw["object"] == "response"
 
@@ -349,6 +349,21 @@ def test_calls_without_an_id_get_one_and_names_are_those_that_were_offered():
 @pytest.mark.parametrize("usage", [None, {}, [], {"input_tokens": None}, {"total_tokens": "7"}])
 def test_usage_that_is_not_told_is_none(usage):
     assert reply_of(output(message("Hi"), usage=usage)).usage is None
+
+
+@pytest.mark.parametrize(
+    ("usage", "read"),
+    [
+        ({"input_tokens": 0, "output_tokens": 7, "total_tokens": 7}, Usage(None, 7, 7)),
+        ({"input_tokens": 9, "input_tokens_details": {"cached_tokens": 8}}, Usage(9, cached_tokens=8)),
+        ({"input_tokens": 9, "output_tokens": 0}, Usage(9, 0)),
+    ],
+)
+def test_a_prompt_of_no_tokens_is_not_known_and_cached_tokens_are_told(usage, read):
+    assert reply_of(output(message("Hi"), usage=usage)).usage == read
+    stream = new_stream()
+    fed(stream, completed(message("Hi"), usage=usage))
+    assert stream.completion().usage == read
 
 
 def test_a_call_of_a_reply_that_was_cut_off_is_not_lost():
@@ -482,7 +497,7 @@ def test_a_stream_gives_reasoning_text_and_whole_calls(sample):
     assert (completion.text, completion.reasoning) == ("29, and now the weather.", "A small prime will do.")
     assert (completion.id, completion.model) == (ID, "openai/gpt-oss-20b")
     last = chunks[-1]
-    assert (last.done, last.finish_reason, last.usage) == (True, "tool_calls", Usage(71, 33, 104, 9))
+    assert (last.done, last.finish_reason, last.usage) == (True, "tool_calls", Usage(71, 33, 104, 9, 0))
     assert last.tool_calls == (ToolCall("call_18c7d2", "get_weather", raw_arguments='{"city":"Oslo"}'),)
     assert completion.tool_calls == last.tool_calls
 

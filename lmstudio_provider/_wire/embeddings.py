@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import array
 import base64
+import dataclasses
 import struct
 from typing import Any, Sequence
 
@@ -36,9 +37,8 @@ def embed_reply(value: Any, call: Call, count: int) -> Embeddings:
     if len({len(found) for found in vectors.values()}) > 1:
         raise ProtocolError("the vectors of the reply differ in length", sent=True)
     usage = read_usage(value.get("usage"))
-    if usage is not None and not usage.prompt_tokens:
-        usage = Usage(total_tokens=usage.total_tokens or None)
-    # LM Studio always reports 0, which is no count (wire samples: usage of embeddings).
+    if usage is not None:  # LM Studio always reports 0, which is not a count (wire samples: usage of embeddings)
+        usage = dataclasses.replace(usage, total_tokens=usage.total_tokens or None)
     usage = None if usage == Usage() else usage
     return Embeddings(
         [vectors[str(index)] for index in range(count)],

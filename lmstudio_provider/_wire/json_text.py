@@ -48,6 +48,16 @@ def number(value: object) -> Any:
     return value if isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) < 2**63 else None
 
 
+def prompt_count(value: object) -> int | None:
+    """Return the tokens of a prompt; 0 is not a count: there is no prompt without a token."""
+    return count(value) or None
+
+
+def total(prompt: int | None, generated: int | None) -> int | None:
+    """Return the sum of the two counts, None if one of them is not known."""
+    return None if prompt is None or generated is None else prompt + generated
+
+
 def count(value: object) -> int | None:
     """``value`` where it is a whole number of a size that can be, else None."""
     return value if isinstance(value, int) and not isinstance(value, bool) and abs(value) < 2**53 else None

@@ -9,7 +9,7 @@ from .._messages import Message
 from .._requests import ChatRequest
 from .._types import Call, Completion, ToolCall, Usage
 from .assembly import ToolCallAssembly
-from .json_text import count, member, text_or_none
+from .json_text import count, member, prompt_count, text_or_none, total
 from .openai import completion_of, content_text, offered
 from .thoughts import split_thoughts
 from .turns import call_of, parts_of, refuse_others, text_of, turns
@@ -140,9 +140,8 @@ def finish_reason(stop_reason: object) -> str | None:
 
 
 def read_usage(value: object) -> Usage | None:
-    """The tokens that a reply reports, or None where it reports none."""
+    """Return the tokens that a reply reports, or None if it reports none."""
     told = value if isinstance(value, dict) else {}
-    prompt, generated = count(told.get("input_tokens")), count(told.get("output_tokens"))
-    if prompt is None and generated is None:
-        return None
-    return Usage(prompt, generated, None if prompt is None or generated is None else prompt + generated)
+    counts = prompt_count(told.get("input_tokens")), count(told.get("output_tokens"))
+    usage = Usage(*counts, total(*counts), cached_tokens=count(told.get("cache_read_input_tokens")))
+    return None if usage == Usage() else usage

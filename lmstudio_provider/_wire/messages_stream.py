@@ -10,6 +10,8 @@ from .json_text import member, text_or_none
 from .messages import block_texts, call_piece, finish_reason, read_usage
 from .typed_stream import TypedStream
 
+_OF_PROMPT = ("input_tokens", "cache_read_input_tokens")
+
 
 class MessagesStream(TypedStream):
     """Makes chunks of the events of one reply."""
@@ -26,7 +28,7 @@ class MessagesStream(TypedStream):
             message = member(value, "message", dict, "an event of the stream")
             self._id, self._model = text_or_none(message.get("id")), text_or_none(message.get("model"))
             # The tokens of the reply are not counted yet.
-            self._count(message.get("usage"), "input_tokens")
+            self._count(message.get("usage"), *_OF_PROMPT)
         elif kind == "content_block_start":
             block = member(value, "content_block", dict, "an event of the stream")
             if block.get("type") == "tool_use":
@@ -47,7 +49,7 @@ class MessagesStream(TypedStream):
                 self._end_call(begun)
             delta = member(value, "delta", dict, "an event of the stream")
             self._finish_reason = finish_reason(delta.get("stop_reason")) or self._finish_reason
-            self._count(value.get("usage"), "input_tokens", "output_tokens")
+            self._count(value.get("usage"), *_OF_PROMPT, "output_tokens")
         elif kind == "message_stop":
             self.done = True
         return "", ""
@@ -59,5 +61,7 @@ class MessagesStream(TypedStream):
 
     def _count(self, usage: object, *names: str) -> None:
         told = usage if isinstance(usage, dict) else {}
-        self._told.update((name, told[name]) for name in names if told.get(name) is not None)
+        for name in names:
+            if told.get(name) or name not in self._told:  # 0 says nothing against a count that came before
+                self._told[name] = told.get(name)
         self._usage = read_usage(self._told)

@@ -24,7 +24,7 @@ from .._native_types import (
     without_secrets,
 )
 from .._types import Call, Stats, Usage
-from .json_text import count, member, number, text_or_none
+from .json_text import count, member, number, prompt_count, text_or_none, total
 from .thoughts import split_thoughts
 
 _FIELDS = (
@@ -134,11 +134,9 @@ def completion(
 
 
 def _usage(stats: Mapping[str, Any]) -> Usage | None:
-    read, written = count(stats.get("input_tokens")), count(stats.get("total_output_tokens"))
-    if read is written is None:
-        return None
-    total = None if read is None or written is None else read + written
-    return Usage(read, written, total, count(stats.get("reasoning_output_tokens")))
+    counts = prompt_count(stats.get("input_tokens")), count(stats.get("total_output_tokens"))
+    usage = Usage(*counts, total(*counts), count(stats.get("reasoning_output_tokens")))
+    return None if usage == Usage() else usage
 
 
 def _item(item: Any) -> OutputItem:

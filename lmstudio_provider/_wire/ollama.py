@@ -12,7 +12,7 @@ from .._structured import structure_of
 from .._types import Call, Completion, Embeddings, Stats, ToolCall, Usage
 from .assembly import ToolCallAssembly
 from .embeddings import vector
-from .json_text import count, member, number, text_or_none
+from .json_text import count, member, number, prompt_count, text_or_none, total
 from .thoughts import split_thoughts
 
 # What goes into "options", and under which name.
@@ -223,11 +223,10 @@ def finish_reason(value: Mapping[str, Any], called: bool) -> str | None:
 
 
 def read_usage(value: Mapping[str, Any]) -> Usage | None:
-    """The tokens that a reply reports; a count of 0 is left out there, as one that is not known."""
-    prompt, generated = count(value.get("prompt_eval_count")), count(value.get("eval_count"))
-    if prompt is None and generated is None:
-        return None
-    return Usage(prompt, generated, None if prompt is None or generated is None else prompt + generated)
+    """Return the tokens that a reply reports; a count of 0 is left out there, like one that is not known."""
+    counts = prompt_count(value.get("prompt_eval_count")), count(value.get("eval_count"))
+    usage = Usage(*counts, total(*counts), cached_tokens=count(value.get("prompt_eval_cached_count")))
+    return None if usage == Usage() else usage
 
 
 def read_stats(value: Mapping[str, Any], usage: Usage | None, first_s: float | None, duration_s: float) -> Stats:
@@ -262,6 +261,6 @@ def embed_reply(value: Any, call: Call, texts: int) -> Embeddings:
     vectors = [vector(each) for each in member(value, "embeddings", list, "the reply")]
     if len(vectors) != texts or len({len(each) for each in vectors}) > 1:
         raise ProtocolError(f"the reply has {len(vectors)} vectors for {texts} texts, or of several lengths", sent=True)
-    tokens = count(value.get("prompt_eval_count"))
+    tokens = prompt_count(value.get("prompt_eval_count"))
     usage = None if tokens is None else Usage(tokens, total_tokens=tokens)
     return Embeddings(vectors, text_or_none(value.get("model")) or call.model, call.model, usage)

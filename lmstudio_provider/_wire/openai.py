@@ -10,7 +10,7 @@ from .._requests import ChatRequest, TextRequest
 from .._structured import structure_of
 from .._types import Call, Completion, Stats, Usage
 from .assembly import ToolCallAssembly
-from .json_text import count, member, number, text_or_none
+from .json_text import count, member, number, prompt_count, text_or_none
 from .thoughts import split_thoughts
 
 #: Fields of a request that go into the body under their own name, where they are set.
@@ -167,17 +167,22 @@ def reasoning_text(message: Mapping[str, Any]) -> str:
 
 
 def read_usage(value: object, prompt: str = "prompt_tokens", completion: str = "completion_tokens") -> Usage | None:
-    """The tokens that a reply reports, under the names that its endpoint has for them; None where it reports none."""
+    """Return the tokens that a reply reports, under the names of its endpoint; None if it reports none."""
     if not isinstance(value, dict):
         return None
-    details = value.get(f"{completion}_details")
     usage = Usage(
-        count(value.get(prompt)),
+        prompt_count(value.get(prompt)),
         count(value.get(completion)),
         count(value.get("total_tokens")),
-        count(details.get("reasoning_tokens")) if isinstance(details, dict) else None,
+        count(_detail(value, completion, "reasoning_tokens")),
+        count(_detail(value, prompt, "cached_tokens")),
     )
     return None if usage == Usage() else usage
+
+
+def _detail(usage: Mapping[str, Any], name: str, detail: str) -> object:
+    details = usage.get(f"{name}_details")
+    return details.get(detail) if isinstance(details, dict) else None
 
 
 _DRAFT_COUNTS = ("total", "accepted", "rejected", "ignored")
