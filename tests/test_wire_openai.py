@@ -514,6 +514,100 @@ def test_a_call_of_a_stream_that_broke_or_was_cancelled_is_not_lost():
         assert [(call.name, call.raw_arguments) for call in completion.tool_calls] == [("purge", '{"all": tr')]
 
 
+# Several choices
+
+
+def choice(index, text, finish_reason="stop", *calls):
+    message = {"content": text, "tool_calls": [{"function": {"name": call, "arguments": "{}"}} for call in calls]}
+    return {**({} if index is None else {"index": index}), "message": message, "finish_reason": finish_reason}
+
+
+@pytest.mark.parametrize(
+    ("choices", "text"),
+    [
+        ([choice(0, "A"), choice(1, "B")], "A"),
+        ([choice(1, "B"), choice(0, "A")], "A"),
+        ([choice(2, "C"), choice(1, "B")], "C"),
+        ([choice(None, "A"), choice(None, "B")], "A"),
+        ([choice(1, "B"), choice("0", "A")], "A"),
+        ([{"index": 1, "text": "B"}, {"index": 0, "text": "A"}], "A"),
+    ],
+)
+def test_of_several_choices_the_first_one_is_the_reply(choices, text):
+    assert reply_of({"choices": choices}).text == text
+
+
+def test_the_calls_and_the_end_of_a_reply_are_those_of_its_choice():
+    completion = reply_of({"choices": [choice(1, "B", "length", "g"), choice(0, "A", "tool_calls", "f")]})
+    assert ([call.name for call in completion.tool_calls], completion.finish_reason) == (["f"], "tool_calls")
+
+
+def delta_of(index, text="", finish_reason=None, **delta):
+    named = {} if index is None else {"index": index}
+    return {**named, "delta": {"content": text, **delta}, "finish_reason": finish_reason}
+
+
+def text_of(index, text):
+    return {"index": index, "text": text}
+
+
+@pytest.mark.parametrize(
+    ("events", "text"),
+    [
+        ([[delta_of(0, "A")], [delta_of(1, "B")], [delta_of(0, "a")], [delta_of(1, "b", "stop")]], "Aa"),
+        ([[delta_of(1, "B")], [delta_of(0, "A")], [delta_of(1, "b")], [delta_of(0, "a")]], "Aa"),
+        ([[delta_of(1, "B"), delta_of(0, "A")], [delta_of(1, "b"), delta_of(0, "a")]], "Aa"),
+        ([[delta_of(0, "A"), delta_of(1, "B")]], "A"),
+        ([[delta_of(None, "A")], [delta_of(1, "B")], [delta_of(None, "a")]], "Aa"),
+        ([[delta_of(2, "C")], [delta_of(1, "B")], [delta_of(2, "c")]], "Cc"),
+        ([[delta_of(1, "B"), delta_of(2, "C")], [delta_of(2, "c")]], "B"),
+        ([[text_of(1, "B")], [text_of(0, "A")], [text_of(1, "b")], [text_of(0, "a")]], "Aa"),
+        ([[text_of(1, "B")], [text_of(1, "b")]], "Bb"),
+    ],
+)
+def test_a_stream_of_several_choices_is_that_of_the_first_one(events, text):
+    chunks, completion = streamed(chunks_of(*events))
+    assert "".join(chunk.delta for chunk in chunks) == completion.text == text
+    assert [chunk.done for chunk in chunks] == [False] * (len(chunks) - 1) + [True]
+
+
+def test_calls_thoughts_and_ends_of_other_choices_are_not_those_of_the_reply():
+    chunks, completion = streamed(
+        chunks_of(
+            [{"index": 1, **{"delta": call_delta("g", "{}")}}],
+            [{"index": 0, **{"delta": call_delta("f")}}],
+            [delta_of(1, reasoning_content="Hm.")],
+            [delta_of(1, finish_reason="length")],
+            [{"index": 0, "delta": call_delta(None, "{}")}],
+            [delta_of(0, finish_reason="tool_calls")],
+            [delta_of(1, "late")],
+        )
+    )
+    assert [(call.name, call.raw_arguments) for call in completion.tool_calls] == [("f", "{}")]
+    assert (completion.finish_reason, completion.reasoning, completion.text) == ("tool_calls", "", "")
+    assert chunks[-1].tool_calls == completion.tool_calls
+
+
+def test_a_reply_has_not_ended_where_only_another_choice_has():
+    stream = ChatStream(asked(), Asked("asked"), 0.0)
+    for event in SSEReader(Limits()).feed(chunks_of([delta_of(0, "A")], [delta_of(1, "B", "stop")], done=False)):
+        stream.feed(event)
+    assert not stream.ended
+    with pytest.raises(StreamInterruptedError):
+        stream.finish()
+
+
+def test_a_choice_that_is_read_at_the_end_and_broken_is_an_error_that_keeps_what_came():
+    stream = ChatStream(asked(), Asked("asked"), 0.0)
+    for event in SSEReader(Limits()).feed(chunks_of([delta_of(1, "B")], [{"index": 1, "delta": 7}])):
+        stream.feed(event)
+    assert stream.completion().text == "B"
+    again = ChatStream(asked(), Asked("asked"), 0.0)
+    again.feed(Event("message", json.dumps({"choices": [{"index": 1, "delta": 7}]})))
+    with pytest.raises(ProtocolError):
+        again.finish()
+
+
 # Counts
 
 

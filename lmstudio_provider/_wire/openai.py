@@ -111,13 +111,13 @@ def reply(value: Any, call: Call, duration_s: float) -> Completion:
     choices = member(value, "choices", list, "the reply")
     if not choices:
         raise ProtocolError("the reply has no choices: the list is empty", sent=True)
-    choice = choices[0]
+    choice = next((each for each in choices if isinstance(each, dict) and is_first(each)), choices[0])
     tools = ToolCallAssembly(call.tools)
     reasoning = thought = ""
     if isinstance(choice, dict) and isinstance(choice.get("text"), str):
         text = choice["text"]  # of /v1/completions: as the model wrote it
     else:
-        message = member(choice, "message", dict, "the reply's first choice")
+        message = member(choice, "message", dict, "a choice of the reply")
         reasoning = reasoning_text(message)
         text, thought = split_thoughts(content_text(message.get("content")))
         tools.add(message.get("tool_calls"), whole=True)
@@ -151,6 +151,11 @@ def completion_of(
         raw=value,
         provider_id=call.provider_id,
     )
+
+
+def is_first(choice: Mapping[str, Any]) -> bool:
+    """Return True if a choice is the reply; those beside it (of ``n``) are other replies to the same request."""
+    return str(choice.get("index") or 0) == "0"
 
 
 def content_text(content: object) -> str:

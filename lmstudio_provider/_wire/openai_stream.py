@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import Any, Mapping
 
 from .._exceptions import ProtocolError
 from .._readers import Event
-from .._types import Call, Chunk, Stats
+from .._types import Call, Chunk, Completion, Stats
 from .errors import Asked, Fault, find_fault
 from .growing import GrowingReply
 from .json_text import member, parse, text_or_none
 from .lmstudio_errors import fault_error
-from .openai import content_text, read_stats, read_usage, reasoning_text
+from .openai import content_text, is_first, read_stats, read_usage, reasoning_text
 
 
 class ChatStream(GrowingReply):
@@ -20,6 +21,8 @@ class ChatStream(GrowingReply):
     def __init__(self, call: Call, asked: Asked, started: float) -> None:
         super().__init__(call, asked, started)
         self._stats: object = None
+        # The choices that came before one that is the reply; None when that has come.
+        self._others: list[dict[str, Any]] | None = []
 
     def feed(self, event: Event) -> Chunk | None:
         """The chunk that ``event`` makes, if any; raises ProtocolError, or the error that the event reports."""
@@ -40,11 +43,18 @@ class ChatStream(GrowingReply):
         self._usage = read_usage(value.get("usage")) or self._usage
         self._stats = value.get("stats") or self._stats
         # The event that carries the usage has no choices, or an empty list of them.
-        if value.get("choices") in (None, []):
-            return None
-        choice = member(value, "choices", list, "an event of the stream")[0]
-        if not isinstance(choice, dict):
-            raise ProtocolError(f"a choice in the stream is {type(choice).__name__}, not an object", sent=True)
+        choices = [] if value.get("choices") is None else member(value, "choices", list, "an event of the stream")
+        for choice in choices:
+            if not isinstance(choice, dict):
+                raise ProtocolError(f"a choice in the stream is {type(choice).__name__}, not an object", sent=True)
+            if is_first(choice):
+                self._others = None
+                return self._choice(choice)
+        if self._others is not None:
+            self._others += choices
+        return None
+
+    def _choice(self, choice: Mapping[str, Any]) -> Chunk | None:
         self._finish_reason = text_or_none(choice.get("finish_reason")) or self._finish_reason
         if isinstance(choice.get("text"), str):  # of /v1/completions: as the model wrote it
             self._raw = True
@@ -57,6 +67,22 @@ class ChatStream(GrowingReply):
         if delta.get("tool_calls"):
             self._tools.add(delta["tool_calls"])
         return self._content(content_text(delta.get("content")), reasoning_text(delta))
+
+    def _only_others(self) -> list[Chunk]:
+        """Return the chunks of the choice that came first, if none was the reply."""
+        others, self._others = self._others or [], None
+        chunks = [self._choice(each) for each in others if each.get("index") == others[0].get("index")]
+        return [chunk for chunk in chunks if chunk is not None]
+
+    def finish(self) -> list[Chunk]:
+        """Return the last chunks; see the base class for what it raises, and ProtocolError."""
+        return [*self._only_others(), *super().finish()]
+
+    def completion(self, finish_reason: str | None = None) -> Completion:
+        """Return the reply as far as it came."""
+        with contextlib.suppress(ProtocolError):  # of a choice that was to be read at the end
+            self._only_others()
+        return super().completion(finish_reason)
 
     def _read_stats(self, first_s: float | None, duration_s: float) -> Stats:
         return read_stats(self._stats, self._usage, first_s, duration_s)
