@@ -11,6 +11,7 @@ from typing import Any, Callable, Iterable, Mapping, Sequence
 from ._exceptions import InvalidRequestError, shown
 from ._functions import Function
 from ._images import Image, data_url, listed, repr_without_images
+from ._message_forms import in_openai_form
 from ._results import result_text
 from ._types import ToolCall
 
@@ -27,6 +28,8 @@ class Message:
     tool_calls: Sequence[ToolCall] = ()
     #: Which call a message of role "tool" answers.
     tool_call_id: str | None = None
+    #: What the assistant thought before it answered.
+    reasoning: str | None = None
 
     __repr__ = repr_without_images
 
@@ -36,7 +39,7 @@ class Message:
             raise InvalidRequestError(f"Message: role={shown(self.role)} is unknown", hint=hint)
         if self.content is not None and not isinstance(self.content, str):
             object.__setattr__(self, "content", list(all_of("Message: content", self.content, Mapping)))
-        for name in ("name", "tool_call_id"):
+        for name in ("name", "tool_call_id", "reasoning"):
             if not isinstance(getattr(self, name), (str, type(None))):
                 raise InvalidRequestError(f"Message: {name}={getattr(self, name)!r} is no text")
         object.__setattr__(self, "tool_calls", all_of("Message: tool_calls", self.tool_calls, ToolCall))
@@ -99,21 +102,31 @@ class Message:
             ]
         if self.tool_call_id is not None:
             message["tool_call_id"] = self.tool_call_id
+        if self.reasoning is not None:
+            message["reasoning"] = self.reasoning
         return message
 
     @classmethod
     def from_dict(cls, message: Mapping[str, Any]) -> Message:
-        """A message of OpenAI's form; raises InvalidRequestError for what is none."""
+        """Return the message that a dict in OpenAI's or Ollama's form is.
+
+        A call without an id has the id "": it gets one when it is sent. Raises InvalidRequestError for what is not a
+        message.
+        """
         try:
+            plain = in_openai_form(message)
             calls = [
-                ToolCall(each["id"], each["function"]["name"], raw_arguments=each["function"]["arguments"])
-                for each in message.get("tool_calls") or ()
+                ToolCall(each.get("id") or "", each["function"]["name"], raw_arguments=each["function"]["arguments"])
+                for each in plain.get("tool_calls", ())
             ]
-            optional = {name: message.get(name) for name in ("name", "tool_call_id")}
-            return cls(message["role"], message.get("content"), tool_calls=calls, **optional)
+            reasoning = plain.get("reasoning") or plain.get("reasoning_content")
+            optional = {name: plain.get(name) for name in ("name", "tool_call_id")}
+            return cls(plain["role"], plain.get("content"), tool_calls=calls, reasoning=reasoning, **optional)
         except (LookupError, TypeError, AttributeError) as error:
+            # By its keys alone: what they hold may be images.
+            what = f"a dict with {', '.join(map(repr, message))}" if isinstance(message, Mapping) else shown(message)
             raise InvalidRequestError(
-                f"{shown(message)[:100]} is no message in OpenAI's form, with a role and content"
+                f"{what} is not a message in OpenAI's or Ollama's form, with a role and content"
             ) from error
 
 

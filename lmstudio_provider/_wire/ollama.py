@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import base64
+import contextlib
 from typing import Any, Mapping, Sequence
 
-from .._exceptions import InvalidRequestError, ProtocolError
-from .._json import loads
+from .._exceptions import InvalidRequestError, ProtocolError, ToolArgumentsError
+from .._images import Image, data_url, listed
+from .._message_forms import answered_calls, name_of
 from .._messages import Message, Tool, to_json
 from .._requests import ChatRequest, TextRequest
 from .._structured import structure_of
@@ -116,36 +119,40 @@ def _tool_name(position: int, tool: Mapping[str, Any]) -> str:
 
 
 def _messages(messages: Sequence[Message | Mapping[str, Any]]) -> list[dict[str, Any]]:
-    names: dict[str, str] = {}  # of the tools, by the ids of their calls
-    return [_message(each, names) if isinstance(each, Message) else _dict(each, names) for each in messages]
+    # Images beside the text are in the form of Ollama, which takes more kinds of them.
+    images = [[] if isinstance(each, Message) else listed(each.get("images")) for each in messages]
+    plain = [each if isinstance(each, Message) else Message.from_dict({**each, "images": None}) for each in messages]
+    answered = answered_calls([each.as_dict() for each in plain])
+    return [
+        _message(each, beside, answered.get(position, {})) for position, (each, beside) in enumerate(zip(plain, images))
+    ]
 
 
-def _dict(message: Mapping[str, Any], names: dict[str, str]) -> dict[str, Any]:
-    """A dict in OpenAI's form, with what else Ollama takes as it is."""
-    more = {name: message[name] for name in ("images", "thinking", "tool_name") if name in message}
-    return {**_message(Message.from_dict(message), names), **more}
-
-
-def _message(message: Message, names: dict[str, str]) -> dict[str, Any]:
+def _message(message: Message, beside: Sequence[Image], answered: Mapping[str, Any]) -> dict[str, Any]:
+    """The message with the images ``beside`` its text; ``answered`` is the call of which it is the result."""
     parts = [{"type": "text", "text": message.content or ""}]
     if message.content is not None and not isinstance(message.content, str):
         parts = list(message.content)  # type: ignore[arg-type]
     wire: dict[str, Any] = {"role": message.role, "content": "".join(_text(part) for part in parts)}
-    images = [_image(part) for part in parts if part.get("type") == "image_url"]
+    images = [_image(part) for part in parts if part.get("type") == "image_url"] + list(map(_base64, beside))
     if images:
         wire["images"] = images
+    if message.reasoning:
+        wire["thinking"] = message.reasoning
     if message.tool_calls:
-        names.update((call.id, call.name) for call in message.tool_calls)
         wire["tool_calls"] = [
-            {"id": call.id, "function": {"name": call.name, "arguments": _arguments(call)}}
+            {
+                **({"id": call.id} if call.id else {}),
+                "function": {"name": call.name, "arguments": _arguments(call)},
+            }
             for call in message.tool_calls
         ]
     if message.role == "tool":
-        name = message.name or names.get(message.tool_call_id or "")
-        if name:
-            wire["tool_name"] = name
-        if message.tool_call_id:
-            wire["tool_call_id"] = message.tool_call_id
+        named = {
+            "tool_name": message.name or name_of(answered),
+            "tool_call_id": message.tool_call_id or answered.get("id"),
+        }
+        wire.update((name, value) for name, value in named.items() if value)
     return wire
 
 
@@ -172,13 +179,21 @@ def _image(part: Mapping[str, Any]) -> str:
     return data
 
 
-def _arguments(call: ToolCall) -> Any:
-    """The arguments as the object that Ollama wants, also where the model wrote none."""
+def _base64(image: Image) -> str:
+    """Return what Ollama takes: base64 as it is, and else what Message.user(images=) takes."""
+    if isinstance(image, str):
+        with contextlib.suppress(ValueError):
+            base64.b64decode(image, validate=True)
+            return image
+    return data_url(image).partition(",")[2]
+
+
+def _arguments(call: ToolCall) -> dict[str, Any]:
+    """Return the arguments as the object that Ollama wants, also if the model wrote none."""
     try:
-        value = loads(call.raw_arguments or "{}")
-    except (ValueError, RecursionError):
-        value = None
-    return value if isinstance(value, dict) else {"arguments": call.raw_arguments}
+        return call.arguments
+    except ToolArgumentsError:
+        return {"arguments": call.raw_arguments}
 
 
 def reply(value: Any, call: Call, duration_s: float) -> Completion:

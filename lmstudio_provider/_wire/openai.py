@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, Mapping, Sequence
 
 from .._exceptions import InvalidRequestError, ProtocolError
+from .._message_forms import answered_calls, calls_of, in_openai_form, name_of
 from .._messages import Message, Tool, to_json
 from .._requests import ChatRequest, TextRequest
 from .._structured import structure_of
@@ -46,7 +47,7 @@ def offered(request: ChatRequest) -> tuple[list[dict[str, Any]], str | None]:
     if request.tool_choice in (None, "auto", "none", "required"):
         return tools, request.tool_choice
     # LM Studio refuses the object that names one function: offering it alone says the same.
-    tools = [tool for tool in tools if _tool_name(tool) == request.tool_choice]
+    tools = [tool for tool in tools if name_of(tool) == request.tool_choice]
     if not tools:
         raise InvalidRequestError(
             f"tool_choice={request.tool_choice!r} names no tool of the request",
@@ -57,12 +58,12 @@ def offered(request: ChatRequest) -> tuple[list[dict[str, Any]], str | None]:
 
 def tool_names(tools: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:
     """The names of tools in OpenAI's form, of those that have one."""
-    return tuple(filter(None, map(_tool_name, tools)))
+    return tuple(filter(None, map(name_of, tools)))
 
 
 def plain_messages(request: ChatRequest) -> list[dict[str, Any]]:
     """The messages in OpenAI's form, with content and with an id for each tool call."""
-    return with_ids([_message(each) for each in request.messages])
+    return _with_ids([_message(each) for each in request.messages])
 
 
 def _call(
@@ -77,33 +78,20 @@ def _call(
     return Call("POST", path, to_json(body, "the request").encode("ascii"), model, tools)
 
 
-def with_ids(messages: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The messages with an id for each tool call: an empty one is refused (LM Studio bug-tracker 830)."""
-    waiting: list[str] = []
+def _with_ids(messages: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Give each tool call an id, and each result that of its call; LM Studio refuses an empty one (bug-tracker 830)."""
+    answered = answered_calls(messages)
     for position, message in enumerate(messages):
-        calls = message.get("tool_calls")
-        if isinstance(calls, (list, tuple)) and all(isinstance(each, Mapping) for each in calls):
-            waiting = [each.get("id") or f"call_{position}_{place}" for place, each in enumerate(calls)]
-            message["tool_calls"] = [{**each, "id": id_} for each, id_ in zip(calls, waiting)]
-        elif message.get("role") == "tool":
-            # A result without an id is that of the first call that has none yet.
-            id_ = message.get("tool_call_id") or next(iter(waiting), "")
-            if id_:
-                message["tool_call_id"] = id_
-            waiting = [each for each in waiting if each != id_]
+        for place, call in enumerate(calls_of(message)):
+            call["id"] = call.get("id") or f"call_{position}_{place}"
+    for position, call in answered.items():
+        messages[position]["tool_call_id"] = call["id"]
     return messages
 
 
 def _message(message: Message | Mapping[str, Any]) -> dict[str, Any]:
-    if not isinstance(message, Message):
-        # Every message needs content, one with tool calls too: null, or none at all, is refused.
-        return {**message, "content": "" if message.get("content") is None else message["content"]}
-    return message.as_dict()
-
-
-def _tool_name(tool: Mapping[str, Any]) -> str | None:
-    function = tool.get("function")
-    return text_or_none(function.get("name")) if isinstance(function, Mapping) else None
+    # Every message needs content, one with tool calls too: null, or none at all, is refused.
+    return {"content": "", **in_openai_form(message.as_dict() if isinstance(message, Message) else message)}
 
 
 def reply(value: Any, call: Call, duration_s: float) -> Completion:

@@ -31,13 +31,14 @@ def call_of(path: str, body: dict[str, Any], request: ChatRequest, stream: bool,
 
 
 def turns(request: ChatRequest) -> tuple[str | None, list[Message]]:
-    """The system messages as one text, joined by blank lines, and the others, with an id for each tool call.
+    """Return the system messages as one text, joined by blank lines, and the others, with an id for each tool call.
 
-    Raises InvalidRequestError for what is no message.
+    The thoughts of earlier turns have no place at the endpoints that take these. Raises InvalidRequestError for what is
+    not a message.
     """
     system, others = [], []
     for plain in plain_messages(request):
-        message = Message.from_dict({**plain, "role": "system"} if plain["role"] == "developer" else plain)
+        message = Message.from_dict(plain)
         if message.role == "system":
             system.append(text_of(message.content))
             continue

@@ -1,0 +1,93 @@
+"""The forms of messages that are dicts: OpenAI's, which is that of this package, and Ollama's."""
+
+from __future__ import annotations
+
+import json
+from typing import Any, Mapping, Sequence
+
+from ._exceptions import InvalidRequestError
+from ._images import data_url, listed
+
+
+def in_openai_form(message: Mapping[str, Any]) -> dict[str, Any]:
+    """Return ``message`` in OpenAI's form; what it has besides goes along, except for null.
+
+    In Ollama's form, the arguments of calls are objects, and there are ``images``, ``thinking`` and ``tool_name``.
+    Raises InvalidRequestError for arguments and images that cannot be sent.
+    """
+    plain = {name: value for name, value in message.items() if value is not None}
+    if plain.get("role") == "developer":  # which only some servers know
+        plain["role"] = "system"
+    thinking, tool, images = (plain.pop(name, None) for name in ("thinking", "tool_name", "images"))
+    if thinking and not (plain.get("reasoning") or plain.get("reasoning_content")):
+        plain["reasoning"] = thinking
+    if tool:
+        plain.setdefault("name", tool)
+    content = plain.get("content", "")
+    if images:
+        text = content if isinstance(content, (list, tuple)) else [{"type": "text", "text": content}]
+        plain["content"] = [
+            *text,
+            *({"type": "image_url", "image_url": {"url": data_url(each)}} for each in listed(images)),
+        ]
+    elif plain.get("role") == "tool" and isinstance(content, (list, tuple)):
+        texts = [part["text"] for part in content if isinstance(part, Mapping) and isinstance(part.get("text"), str)]
+        if len(texts) == len(content):  # LM Studio takes no parts there (bug-tracker 1077)
+            plain["content"] = "".join(texts)
+    calls = calls_of(plain)
+    if calls:
+        plain["tool_calls"] = [_call(each) for each in calls]
+    return plain
+
+
+def _call(call: Mapping[str, Any]) -> dict[str, Any]:
+    function = call.get("function")
+    if not isinstance(function, Mapping):
+        return dict(call)
+    arguments = function.get("arguments")
+    if not isinstance(arguments, str):
+        try:
+            arguments = "{}" if arguments is None else json.dumps(arguments, ensure_ascii=False, allow_nan=False)
+        except (TypeError, ValueError, RecursionError) as error:
+            raise InvalidRequestError(f"the arguments of a call cannot be written as JSON: {error}") from error
+    # The index is Ollama's, and of a reply.
+    function = {**{name: value for name, value in function.items() if name != "index"}, "arguments": arguments}
+    return {**call, "type": call.get("type") or "function", "function": function}
+
+
+def calls_of(message: Mapping[str, Any]) -> list[Any]:
+    """Return the tool calls of a message; none if what it has is not calls."""
+    calls = message.get("tool_calls")
+    sound = isinstance(calls, (list, tuple)) and all(isinstance(each, Mapping) for each in calls)
+    return list(calls) if sound and calls else []
+
+
+def answered_calls(messages: Sequence[Mapping[str, Any]]) -> dict[int, Mapping[str, Any]]:
+    """Return which call each result of a tool answers, by the position of the result.
+
+    It is the call with the id that the result names. If there is none, it is the next call without a result: of the
+    tool that the result names, or else of any.
+    """
+    found: dict[int, Mapping[str, Any]] = {}
+    by_id: dict[str, Mapping[str, Any]] = {}
+    waiting: list[Mapping[str, Any]] = []
+    for position, message in enumerate(messages):
+        if message.get("tool_calls"):
+            waiting = calls_of(message)
+            by_id.update((str(each["id"]), each) for each in waiting if each.get("id"))
+        elif message.get("role") == "tool":
+            id_ = str(message.get("tool_call_id") or "")
+            others = [each for each in waiting if not (id_ and each.get("id"))]
+            named = [each for each in others if message.get("name") == name_of(each)]
+            call = by_id.get(id_) or next(iter(named or others), None)
+            if call is not None:
+                found[position] = call
+                waiting = [each for each in waiting if each is not call]
+    return found
+
+
+def name_of(call: Mapping[str, Any]) -> str | None:
+    """Return the name of the tool that a call is of; None if it has none."""
+    function = call.get("function")
+    name = function.get("name") if isinstance(function, Mapping) else None
+    return name if isinstance(name, str) and name else None
