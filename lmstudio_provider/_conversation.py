@@ -6,26 +6,25 @@ import json
 import os
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Callable, Mapping, Sequence
+from typing import Any, Callable, Mapping, Sequence
 
 from ._exceptions import ConfigurationError, InvalidRequestError
 from ._files import write_whole
 from ._images import Image
 from ._json import loads
 from ._messages import Message, Tool
-from ._requests import ToolOverrides
+from ._options import Unpack, show_options
+from ._requests import ChatRequest, ToolOverrides
 from ._stream import Stream
 from ._tools import Chats, run_tools
 from ._types import Completion, ToolCall
-
-if TYPE_CHECKING:
-    from typing_extensions import Unpack
 
 # What a message takes beside its text (role and separators), and what an image takes, in tokens; both roughly.
 _MESSAGE_TOKENS = 4
 _IMAGE_TOKENS = 1000
 
 
+@show_options(ChatRequest)
 class Conversation:
     """A chat with ``provider``, which is sent all of it each time.
 

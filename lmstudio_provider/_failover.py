@@ -9,11 +9,12 @@ import time
 from concurrent.futures import Future, as_completed
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from contextlib import AbstractContextManager
-from typing import TYPE_CHECKING, Any, Callable, Collection, Iterable, Literal, Mapping, TypeVar, overload
+from typing import Any, Callable, Collection, Iterable, Literal, Mapping, TypeVar, overload
 
 from ._exceptions import ConfigurationError, ProviderError, RequestTimeoutError, ServerUnavailableError
 from ._exchange import Deadline
 from ._health import check_health, none_available
+from ._options import Unpack, show_options
 from ._parallel import begin
 from ._provider import Provider
 from ._requests import (
@@ -21,6 +22,7 @@ from ._requests import (
     ChatOverrides,
     CompletionInput,
     CompletionOverrides,
+    CompletionRequest,
     Overrides,
     StreamInput,
     StreamOverrides,
@@ -39,9 +41,6 @@ from ._types import (
     Unset,
     check_seconds,
 )
-
-if TYPE_CHECKING:
-    from typing_extensions import Unpack
 
 _FIRST_REST_S = 1.0
 _LONGEST_REST_S = 60.0
@@ -135,6 +134,7 @@ class Rota:
         return self._lock
 
 
+@show_options(CompletionRequest)
 class Failover(Provider):
     """Providers that stand in for each other, as one: the first to which a connection can be opened serves a call.
 

@@ -7,7 +7,7 @@ import dataclasses
 import logging
 import re
 import time
-from typing import TYPE_CHECKING, Any, Callable, Iterable, Iterator, TypeVar, Union, overload
+from typing import Any, Callable, Iterable, Iterator, TypeVar, Union, overload
 
 from ._callbacks import Callback, warn
 from ._exceptions import (
@@ -24,6 +24,7 @@ from ._exceptions import (
 from ._local_server import LocalServer
 from ._model_names import find, is_same
 from ._native_types import NativeCompletion, NativeRequest
+from ._options import Unpack, show_options
 from ._requests import (
     ChatInput,
     ChatOverrides,
@@ -48,9 +49,6 @@ from ._tool_text import take_calls, warn_of_lost_calls
 from ._types import UNSET, Call, Chunk, Completion, Embeddings, Timeout, Unset, Usage
 from ._usage import UsageRecord, status_of
 
-if TYPE_CHECKING:
-    from typing_extensions import Unpack
-
 logger = logging.getLogger("lmstudio_provider")
 
 _Served = TypeVar("_Served", Completion, NativeCompletion, Embeddings)
@@ -59,6 +57,7 @@ Request = Union[CompletionRequest, ChatRequest, TextRequest]
 _BATCH = 64
 
 
+@show_options(CompletionRequest)
 class HTTPProvider(LocalServer):
     """What generates text, over any dialect."""
 

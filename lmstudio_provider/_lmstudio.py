@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from typing import TYPE_CHECKING, Any, Callable, Literal, overload
+from typing import Any, Callable, Literal, overload
 
 from ._download import Download
 from ._exceptions import (
@@ -20,6 +20,7 @@ from ._exceptions import (
 )
 from ._http_provider import HTTPProvider, chat_request
 from ._native import Native
+from ._options import Unpack, show_options
 from ._requests import (
     ChatRequest,
     CompletionRequest,
@@ -35,10 +36,8 @@ from ._stream import Stream
 from ._types import Chunk, Completion, Health, ModelInfo
 from ._wire import lmstudio, messages_dialect, responses_dialect
 
-if TYPE_CHECKING:
-    from typing_extensions import Unpack
 
-
+@show_options(ResponsesRequest)
 class LMStudioProvider(HTTPProvider):
     """LM Studio's local server, over its OpenAI-compatible endpoints; ``messages`` is Anthropic's, ``native`` its own.
 

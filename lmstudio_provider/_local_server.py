@@ -12,6 +12,8 @@ import weakref
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any, Iterable, Iterator, Literal, Mapping, Sequence
 
+import urllib3
+
 from ._exceptions import (
     ConfigurationError,
     InvalidRequestError,
@@ -34,8 +36,6 @@ from ._usage import UsageRecorder
 from ._waiting import Waiting, patience
 
 if TYPE_CHECKING:
-    import urllib3
-
     from ._loading import Loading
 
 

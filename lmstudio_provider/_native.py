@@ -7,7 +7,7 @@ import dataclasses
 import functools
 import re
 import time
-from typing import TYPE_CHECKING, Any, Callable, Iterator, Mapping
+from typing import Any, Callable, Iterator, Mapping
 
 from ._callbacks import warn
 from ._download import Download
@@ -26,6 +26,7 @@ from ._native_types import (
     is_http,
     without_secrets,
 )
+from ._options import Unpack, show_options
 from ._requests import check_given, check_name, override
 from ._session import Plan, Session
 from ._types import UNSET, Call, LoadedInstance, ModelInfo, Progress, Timeout, Timeouts, Unset
@@ -35,13 +36,11 @@ from ._wire import models, native
 from ._wire.json_text import text_or_none
 from ._wire.native_stream import NativeAssembly
 
-if TYPE_CHECKING:
-    from typing_extensions import Unpack
-
 # A stream that loads a model, reads a prompt or waits for a tool is as rightly silent as a reply before its first byte.
 _PATIENT = Timeouts(idle=Timeouts().first_byte)
 
 
+@show_options(NativeRequest)
 class Native:
     """LM Studio's own API, of 0.4.0 on. An older server, or another one, is an EndpointNotFoundError.
 

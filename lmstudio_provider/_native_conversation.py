@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Callable, Sequence
+from typing import Any, Callable, Sequence
 
 from ._exceptions import InvalidRequestError, ProtocolError
 from ._images import Image
+from ._lmstudio import LMStudioProvider
 from ._native import ELSEWHERE, Native
 from ._native_stream import NativeStream
 from ._native_types import NativeCompletion, NativeRequest, TurnOptions
+from ._options import Unpack, show_options
 from ._requests import check_name, override
 
-if TYPE_CHECKING:
-    from typing_extensions import Unpack
 
-    from ._lmstudio import LMStudioProvider
-
-
+@show_options(NativeRequest)
 class NativeConversation:
     """A chat over ``lm.native``, of which only what is new is sent: the server keeps the rest.
 

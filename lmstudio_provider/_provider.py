@@ -5,10 +5,11 @@ from __future__ import annotations
 import time
 from abc import ABC, abstractmethod
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Callable, Iterable, TypeVar, overload
+from typing import Any, Callable, Iterable, TypeVar, overload
 
 from ._diagnosis import of_error, of_models, with_advice
 from ._exceptions import ConfigurationError, InvalidRequestError, ProviderClosedError, ProviderError
+from ._options import Unpack, show_options
 from ._requests import (
     ChatInput,
     ChatOverrides,
@@ -24,12 +25,10 @@ from ._requests import (
 from ._stream import Stream
 from ._types import UNSET, Capabilities, Chunk, Completion, Embeddings, Health, ModelInfo, Timeout, Unset
 
-if TYPE_CHECKING:
-    from typing_extensions import Unpack  # known to every type checker; nothing to install
-
 _Self = TypeVar("_Self", bound="Provider")
 
 
+@show_options(CompletionRequest)
 class Provider(ABC):
     """A server with models. Shared freely between threads, and a context manager that closes itself.
 

@@ -7,13 +7,14 @@ import inspect
 import logging
 import traceback
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Callable, Mapping, NamedTuple, Protocol, Sequence
+from typing import Any, Callable, Mapping, NamedTuple, Protocol, Sequence
 
 from ._callbacks import Callback, warn
 from ._exceptions import InvalidRequestError, ProviderError, ToolArgumentsError, ToolCallWarning
 from ._functions import Function
 from ._json_schema import MisfitError, fitted
 from ._messages import Message, Tool
+from ._options import Unpack, show_options
 from ._requests import (
     ChatInput,
     ChatOverrides,
@@ -28,9 +29,6 @@ from ._stream import Stream
 from ._tool_text import take_calls, warn_of_lost_calls
 from ._types import Chunk, Completion, ToolCall
 from ._wire.assembly import ToolCallAssembly
-
-if TYPE_CHECKING:
-    from typing_extensions import Unpack
 
 logger = logging.getLogger("lmstudio_provider")
 
@@ -79,6 +77,7 @@ class ToolRun(_Answered):
         return run
 
 
+@show_options(ChatRequest)
 def run_tools(
     provider: Chats,
     messages: ChatInput | str,

@@ -1,20 +1,52 @@
 import dataclasses
+import inspect
 import math
 import pickle
+import pydoc
+import sys
+import typing
 
 import pytest
 
+import lmstudio_provider
 from lmstudio_provider import (
+    ChatRequest,
     Chunk,
     Completion,
+    CompletionRequest,
     ConfigurationError,
+    Conversation,
+    Failover,
     Health,
     Limits,
+    LMStudioProvider,
     ModelInfo,
+    Native,
+    NativeConversation,
+    NativeRequest,
+    OllamaProvider,
+    Provider,
+    ResponsesRequest,
+    TextRequest,
     Timeouts,
     ToolArgumentsError,
     ToolCall,
+    events,
+    run_tools,
 )
+from lmstudio_provider import _native_types as native
+from lmstudio_provider import _requests as requests
+
+PUBLIC = {name: getattr(lmstudio_provider, name) for name in lmstudio_provider.__all__}
+DATACLASSES = [each for each in [*PUBLIC.values(), *vars(events).values()] if dataclasses.is_dataclass(each)]
+FUNCTIONS = {
+    f"{owner.__name__}.{name}": function
+    for owner in PUBLIC.values()
+    if inspect.isclass(owner)
+    for name, function in inspect.getmembers(owner, inspect.isroutine)
+    if inspect.isfunction(function) and not name.startswith("_") and "lmstudio_provider" in function.__module__
+}
+FUNCTIONS.update({name: each for name, each in PUBLIC.items() if inspect.isfunction(each)})
 
 
 @pytest.mark.parametrize("text", ["not json", '{"city": ', "[1]", '"text"', "null", "[" * 100_000])
@@ -88,3 +120,91 @@ def test_only_what_generates_text_can_chat(kind, can):
 def test_health_is_true_where_it_is_ok():
     assert Health(True)
     assert not Health(False)
+
+
+evaluated = pytest.mark.skipif(sys.version_info < (3, 10), reason="Python 3.9 does not evaluate int | None")
+
+
+@evaluated
+@pytest.mark.parametrize("cls", DATACLASSES, ids=lambda cls: cls.__name__)
+def test_the_types_of_a_dataclass_are_known_at_run_time(cls):
+    hints = typing.get_type_hints(cls)
+    assert {each.name for each in dataclasses.fields(cls)} <= hints.keys()
+    assert not any(isinstance(hint, (str, typing.ForwardRef)) for hint in hints.values())
+
+
+@evaluated
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_the_types_of_a_method_are_known_at_run_time(name):
+    assert "return" in typing.get_type_hints(FUNCTIONS[name])
+
+
+@evaluated
+@pytest.mark.parametrize("cls", [LMStudioProvider, OllamaProvider, Failover, Conversation, NativeConversation])
+def test_the_types_of_a_constructor_are_known_at_run_time(cls):
+    assert typing.get_type_hints(cls.__init__)["return"] is type(None)
+
+
+@pytest.mark.parametrize(
+    ("function", "names"),
+    [
+        (LMStudioProvider.chat, {"request", "tools", "response_format"}),
+        (LMStudioProvider.complete, {"request", "system_prompt"}),
+        (LMStudioProvider.complete_with_tools, {"request", "tools", "tool_choice"}),
+        (LMStudioProvider.complete_text, {"request", "stop"}),
+        (LMStudioProvider.stream, {"request", "on_chunk", "system_prompt", "tools"}),
+        (LMStudioProvider.responses, {"request", "on_chunk", "stream", "previous_response_id", "store"}),
+        (LMStudioProvider.messages, {"request", "on_chunk", "stream", "system_prompt"}),
+        (OllamaProvider.chat, {"request", "tools", "response_format"}),
+        (Failover.chat, {"request", "tools", "response_format"}),
+        (Failover.stream, {"request", "on_chunk", "system_prompt", "tools"}),
+        (Provider.chat, {"request", "tools", "response_format"}),
+        (Native.chat, {"input", "images", "integrations", "context_length"}),
+        (Native.stream, {"input", "on_progress", "integrations"}),
+        (Conversation.ask, {"text", "images", "tools", "tool_choice"}),
+        (Conversation.stream, {"text", "images", "tool_choice"}),
+        (NativeConversation.ask, {"text", "images", "reasoning"}),
+        (NativeConversation, {"provider", "system_prompt", "reasoning"}),
+        (run_tools, {"provider", "messages", "tools", "confirm"}),
+    ],
+)
+def test_the_options_of_a_call_are_seen_by_name(function, names):
+    parameters = inspect.signature(function).parameters
+    assert {*names, "model", "temperature", "timeout", "deadline"} <= parameters.keys()
+    assert str(parameters["temperature"]).startswith("temperature: 'float | None' = ")
+    assert not any(each.kind is each.VAR_KEYWORD for each in parameters.values())
+
+
+@pytest.mark.parametrize("function", [Native.load, Native.loaded, Native.ensure_loaded])
+def test_the_options_of_loading_are_seen_by_name(function):
+    parameters = inspect.signature(function).parameters
+    assert {"model", "timeout", "deadline", "context_length", "flash_attention"} <= parameters.keys()
+
+
+def test_a_bound_method_shows_the_defaults_that_it_sends_and_help_shows_them_too():
+    with LMStudioProvider(refresh=False) as lm:
+        signature = inspect.signature(lm.chat)
+        assert next(iter(signature.parameters)) == "request"
+        assert (signature.parameters["max_tokens"].default, signature.parameters["temperature"].default) == (4096, 0.7)
+        shown = pydoc.plain(pydoc.render_doc(lm.chat))
+    assert "temperature: 'float | None' = 0.7" in shown
+    assert "tool_choice: 'str | None'" in shown
+
+
+@pytest.mark.parametrize(
+    ("options", "request_"),
+    [
+        (requests.CompletionOverrides, CompletionRequest),
+        (requests.ChatOverrides, ChatRequest),
+        (requests.Overrides, TextRequest),
+        (requests.ResponsesOverrides, ResponsesRequest),
+        (native.NativeOptions, NativeRequest),
+    ],
+)
+def test_a_call_takes_by_name_what_its_request_holds(options, request_):
+    fields = dataclasses.fields(request_)[1:]  # the first one is what the call is about
+    of_a_text = {"system_prompt"} if options is requests.ResponsesOverrides else set()
+    assert options.__annotations__.keys() == {each.name for each in fields} | {"timeout", "deadline"} | of_a_text
+    for each in fields:
+        told = options.__annotations__[each.name].__forward_arg__
+        assert told == each.type or each.name == "tools"
