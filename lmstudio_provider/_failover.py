@@ -27,6 +27,7 @@ from ._requests import (
     StreamInput,
     StreamOverrides,
     TextInput,
+    chat_request,
 )
 from ._stream import Stream
 from ._types import (
@@ -242,10 +243,12 @@ class Failover(Provider):
         return self._serve(lambda provider, given: provider.complete_text(request, **given), dict(overrides))
 
     def chat(self, request: ChatInput, **overrides: Unpack[ChatOverrides]) -> Completion:
-        return self._serve(lambda provider, given: provider.chat(request, **given), dict(overrides))
+        chat = chat_request(request)  # so that a provider of one's own need not know what a text stands for
+        return self._serve(lambda provider, given: provider.chat(chat, **given), dict(overrides))
 
     def complete_with_tools(self, request: ChatInput, **overrides: Unpack[ChatOverrides]) -> Completion:
-        return self._serve(lambda provider, given: provider.complete_with_tools(request, **given), dict(overrides))
+        chat = chat_request(request)
+        return self._serve(lambda provider, given: provider.complete_with_tools(chat, **given), dict(overrides))
 
     @overload
     def stream(self, request: StreamInput, on_chunk: None = None, **overrides: Unpack[StreamOverrides]) -> Stream: ...

@@ -33,14 +33,16 @@ from ._requests import (
     CompletionOverrides,
     CompletionRequest,
     Overrides,
-    ResponsesRequest,
     StreamInput,
     StreamOverrides,
     TextInput,
     TextRequest,
     ToolLoopRequest,
+    chat_request,
     check_name,
+    completion_request,
     override,
+    text_request,
 )
 from ._session import ChatDialect, Plan, Session
 from ._stream import Stream
@@ -62,11 +64,10 @@ class HTTPProvider(LocalServer):
     """What generates text, over any dialect."""
 
     def complete(self, request: CompletionInput, **overrides: Unpack[CompletionOverrides]) -> Completion:
-        return self._generate("complete", _completion_request(request), dict(overrides))
+        return self._generate("complete", completion_request(request), dict(overrides))
 
     def complete_text(self, request: TextInput, **overrides: Unpack[Overrides]) -> Completion:
-        typed = request if isinstance(request, TextRequest) else TextRequest(request)
-        return self._generate("complete_text", typed, dict(overrides))
+        return self._generate("complete_text", text_request(request), dict(overrides))
 
     def chat(self, request: ChatInput, **overrides: Unpack[ChatOverrides]) -> Completion:
         return self._generate("chat", chat_request(request), dict(overrides))
@@ -94,7 +95,7 @@ class HTTPProvider(LocalServer):
         **overrides: Unpack[StreamOverrides],
     ) -> Stream | Completion:
         if isinstance(request, (CompletionRequest, str)):
-            request = _completion_request(request)
+            request = completion_request(request)
         elif not isinstance(request, TextRequest):
             request = chat_request(request)
         return self._stream("stream", request, on_chunk, dict(overrides), self._dialect)
@@ -311,21 +312,3 @@ def _sum(counts: Iterable[int | None]) -> int | None:
     """What the counts add up to, None where one is not known."""
     known = list(counts)
     return None if None in known else sum(filter(None, known))
-
-
-def _completion_request(request: object) -> CompletionRequest:
-    if isinstance(request, CompletionRequest):
-        return request
-    if isinstance(request, str):
-        return CompletionRequest(request)
-    raise InvalidRequestError(
-        f"complete() got {type(request).__name__}, not a text or a CompletionRequest",
-        hint="chat() takes messages",
-    )
-
-
-def chat_request(request: Any) -> ChatRequest:
-    """The chat that messages are; raises InvalidRequestError."""
-    if isinstance(request, ResponsesRequest):
-        raise InvalidRequestError("a ResponsesRequest is for responses() alone", hint="Make a ChatRequest")
-    return request if isinstance(request, ChatRequest) else ChatRequest(request)

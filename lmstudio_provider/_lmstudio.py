@@ -18,7 +18,7 @@ from ._exceptions import (
     StatusError,
     shown,
 )
-from ._http_provider import HTTPProvider, chat_request
+from ._http_provider import HTTPProvider
 from ._native import Native
 from ._options import Unpack, show_options
 from ._requests import (
@@ -28,6 +28,8 @@ from ._requests import (
     ResponsesOverrides,
     ResponsesRequest,
     StreamOverrides,
+    chat_request,
+    completion_request,
     override,
 )
 from ._session import ChatDialect
@@ -228,10 +230,8 @@ class LMStudioProvider(HTTPProvider):
 def _chat(request: Any, overrides: dict[str, Any]) -> ChatRequest:
     """The chat that ``request`` is; takes out of ``overrides`` what only a text has."""
     if isinstance(request, (str, CompletionRequest)):
-        text = CompletionRequest(request) if isinstance(request, str) else request
-        if "system_prompt" in overrides:
-            text = override(text, system_prompt=overrides.pop("system_prompt"))
-        return text.as_chat()
+        own = {name: overrides.pop(name) for name in ("system_prompt", "images") if name in overrides}
+        return override(completion_request(request), **own).as_chat()
     return request if isinstance(request, ResponsesRequest) else chat_request(request)
 
 

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import inspect
 import json
 import re
 from dataclasses import dataclass, field
-from typing import Any, Callable, Iterable, Mapping, Sequence
+from typing import Any, Callable, Iterable, Mapping, Sequence, Union
 
 from ._exceptions import InvalidRequestError, shown
 from ._functions import Function
@@ -130,6 +129,10 @@ class Message:
             ) from error
 
 
+#: A conversation: Message, or dicts in OpenAI's form.
+Messages = Sequence[Union[Message, Mapping[str, Any]]]
+
+
 @dataclass(frozen=True)
 class Tool:
     """A function that the model may ask for; ``parameters`` is the JSON schema of its arguments.
@@ -184,19 +187,21 @@ def _given(what: str, text: str, instead: str) -> str:
     return text
 
 
+#: What ``tools`` takes several of: a function is made a tool by ``Tool.from_function``, a dict is in OpenAI's form.
+ToolInput = Union[Callable[..., Any], Tool, Mapping[str, Any]]
+
+
 def all_of(what: str, values: Any, kinds: Any) -> tuple[Any, ...]:
     """``values`` as a tuple, of which each is of one of ``kinds``; raises InvalidRequestError."""
     if values is None:
         return ()
     if isinstance(values, (str, bytes, Mapping)) or not isinstance(values, Iterable):
-        raise InvalidRequestError(f"{what} is {type(values).__name__}, not a sequence")
+        hint = f"Put it into a list: {what.rpartition(' ')[2]}=[...]" if isinstance(values, kinds) else ""
+        raise InvalidRequestError(f"{what} is {type(values).__name__}, not a sequence", hint=hint)
     found: tuple[Any, ...] = tuple(values)
     for position, value in enumerate(found):
         if not isinstance(value, kinds):
-            hint = "Write Tool.from_function(fn), or have it called by run_tools" if inspect.isroutine(value) else ""
-            raise InvalidRequestError(
-                f"{what}[{position}] is a {type(value).__name__}, which cannot be there", hint=hint
-            )
+            raise InvalidRequestError(f"{what}[{position}] is a {type(value).__name__}, which cannot be there")
     return found
 
 

@@ -11,8 +11,10 @@ from ._diagnosis import of_error, of_models, with_advice
 from ._exceptions import ConfigurationError, InvalidRequestError, ProviderClosedError, ProviderError
 from ._options import Unpack, show_options
 from ._requests import (
+    LIMITS,
     ChatInput,
     ChatOverrides,
+    ChatRequest,
     CompletionInput,
     CompletionOverrides,
     CompletionRequest,
@@ -20,7 +22,8 @@ from ._requests import (
     StreamInput,
     StreamOverrides,
     TextInput,
-    override,
+    chat_request,
+    completion_request,
 )
 from ._stream import Stream
 from ._types import UNSET, Capabilities, Chunk, Completion, Embeddings, Health, ModelInfo, Timeout, Unset
@@ -116,20 +119,16 @@ class Provider(ABC):
     def complete(self, request: CompletionInput, **overrides: Unpack[CompletionOverrides]) -> Completion:
         """Answer one text: ``request`` is the text, or a CompletionRequest, whose fields can be given by name.
 
-        They are ``system_prompt``, ``model`` or ``tier``, ``max_tokens``, ``temperature``, ``top_p``, ``top_k``,
-        ``min_p``, ``repeat_penalty``, ``presence_penalty``, ``frequency_penalty``, ``stop``, ``seed``, ``logit_bias``,
-        ``ttl`` (seconds), ``draft_model`` and ``extra``; ``timeout`` and ``deadline`` are in seconds.
+        ``timeout``, ``deadline`` and ``ttl`` are in seconds. Fields that are not given are those of the request.
         """
-        typed = request if isinstance(request, CompletionRequest) else CompletionRequest(request)
-        given: dict[str, Any] = dict(overrides)
-        limits: Any = {name: given.pop(name) for name in ("timeout", "deadline") if name in given}
-        return self.chat(override(typed, **given).as_chat(), **limits)
+        limits: Any = {name: value for name, value in overrides.items() if name in LIMITS}
+        return self.chat(ChatRequest.from_input(completion_request(request), **overrides), **limits)
 
     @abstractmethod
     def chat(self, request: ChatInput, **overrides: Unpack[ChatOverrides]) -> Completion:
         """Answer a conversation: ``request`` is its messages (Message, or dicts in OpenAI's form), or a ChatRequest.
 
-        Options go by name as in ``complete``, and ``tools``, ``tool_choice`` and ``response_format`` besides.
+        A text is a conversation of one message of the user. Options go by name as in ``complete``.
         """
 
     def complete_text(self, request: TextInput, **overrides: Unpack[Overrides]) -> Completion:
@@ -162,7 +161,8 @@ class Provider(ABC):
 
     def complete_with_tools(self, request: ChatInput, **overrides: Unpack[ChatOverrides]) -> Completion:
         """Answer a conversation in which tools are offered; ``tool_calls`` is what the model wants called."""
-        return self.chat(request, **overrides)
+        limits: Any = {name: value for name, value in overrides.items() if name in LIMITS}
+        return self.chat(ChatRequest.from_input(chat_request(request), **overrides), **limits)
 
     def embed(
         self,

@@ -7,10 +7,12 @@ import difflib
 import math
 import sys
 from dataclasses import dataclass, field
-from typing import Any, Iterable, Mapping, Sequence, TypedDict, TypeVar, Union
+from typing import TYPE_CHECKING, Any, Callable, Iterable, Mapping, Sequence, TypedDict, TypeVar, Union
 
 from ._exceptions import InvalidRequestError, shown
-from ._messages import Message, Tool, all_of
+from ._images import Image, data_url, listed
+from ._messages import Message, Messages, Tool, ToolInput, all_of
+from ._options import Unpack
 from ._structured import structure_of
 from ._types import Timeout
 
@@ -129,20 +131,20 @@ class _Prompt:
     system_prompt: str | None = None
 
 
-#: What ``response_format`` takes.
-ResponseFormat = Union[type, Mapping[str, Any]]
+#: What ``response_format`` takes: a type hint, or a JSON schema as a dict. Checkers know no type of all type hints.
+ResponseFormat = Any
 
 
 @dataclass(frozen=True)
 class _Messages:
-    #: Messages, or dicts in OpenAI's form.
-    messages: Sequence[Message | Mapping[str, Any]]
-    #: Tools, or dicts in OpenAI's form.
+    #: A text becomes one message of the user.
+    messages: Messages
+    #: A function becomes a Tool.
     tools: Sequence[Tool | Mapping[str, Any]] = ()
     #: "auto", "none", "required", or the name of one tool.
     tool_choice: str | None = None
-    #: What the answer is to be: a dataclass type, a TypedDict, a pydantic model, or a JSON schema as a dict.
-    response_format: ResponseFormat | None = None
+    #: What the answer is to be, as a type hint or a JSON schema.
+    response_format: ResponseFormat = None
 
 
 @dataclass(frozen=True)
@@ -154,18 +156,29 @@ class _Beginning:
 class CompletionRequest(_Options, _Prompt):
     """One answer to one text. Raises InvalidRequestError for values that cannot work."""
 
+    #: Paths, bytes or ``data:`` URLs of PNG or JPEG; kept as ``data:`` URLs.
+    images: Image | Sequence[Image] = field(default=(), repr=False)
+    #: As those of a ChatRequest.
+    tools: Iterable[ToolInput] | None = ()
+    tool_choice: str | None = None
+    response_format: ResponseFormat = None
+
     def __post_init__(self) -> None:
         super().__post_init__()
         for name in ("user_message", "system_prompt"):
             value = getattr(self, name)
             if not isinstance(value, str) and not (value is None and name == "system_prompt"):
                 raise InvalidRequestError(f"{name} is {type(value).__name__}, not text")
+        # Read now: a file that is open may be at its end, or gone, when the request is used or pickled.
+        object.__setattr__(self, "images", tuple(map(data_url, listed(self.images))))
+        _settle_tools(self)
 
     def as_chat(self) -> ChatRequest:
         """The chat of one or two messages that it is."""
-        options = {name: value for name, value in vars(self).items() if name not in ("user_message", "system_prompt")}
+        own = ("user_message", "system_prompt", "images")
+        options = {name: value for name, value in vars(self).items() if name not in own}
         system = [] if self.system_prompt is None else [Message.system(self.system_prompt)]
-        return ChatRequest([*system, Message.user(self.user_message)], **options)
+        return ChatRequest([*system, Message.user(self.user_message, self.images)], **options)
 
 
 @dataclass(frozen=True)
@@ -187,25 +200,44 @@ class TextRequest(_Options, _Beginning):
 class ChatRequest(_Options, _Messages):
     """The next message of a conversation. Raises InvalidRequestError for values that cannot work."""
 
+    if TYPE_CHECKING:  # it takes more than it holds
+
+        def __init__(
+            self,
+            messages: str | Messages,
+            tools: Iterable[ToolInput] | None = (),
+            tool_choice: str | None = None,
+            response_format: ResponseFormat = None,
+            **options: Unpack[Options],
+        ) -> None: ...
+
     def __post_init__(self) -> None:
         super().__post_init__()
-        if isinstance(self.messages, (str, bytes, Mapping)) or not isinstance(self.messages, Sequence):
-            raise InvalidRequestError(
-                f"messages is {type(self.messages).__name__}, not a sequence of messages",
-                hint="Write chat([Message.user('...')]), or complete('...') for a text alone",
-            )
+        if isinstance(self.messages, str):
+            object.__setattr__(self, "messages", [Message.user(self.messages)])
+        if isinstance(self.messages, (bytes, Mapping)) or not isinstance(self.messages, Sequence):
+            what = f"messages is {type(self.messages).__name__}, not a sequence of messages"
+            hint = "Write chat([Message.user('...')]), or chat('...') for a text alone"
+            if isinstance(self.messages, (CompletionRequest, TextRequest)):
+                hint = "complete() takes a CompletionRequest, complete_text() a TextRequest, and stream() both"
+            raise InvalidRequestError(what, hint=hint)
         if not self.messages:
             raise InvalidRequestError("messages is empty", hint="A chat needs at least one message")
         for position, message in enumerate(self.messages):
             if not isinstance(message, Message) and not (isinstance(message, Mapping) and "role" in message):
                 raise InvalidRequestError(f"messages[{position}] is neither a Message nor a dict with a role")
-        object.__setattr__(self, "tools", all_of("tools", self.tools, (Tool, Mapping)))
-        if not isinstance(self.tool_choice, (str, type(None))):
-            what = f"tool_choice={shown(self.tool_choice)} is no text"
-            raise InvalidRequestError(what, hint="Give the name of the tool")
-        if self.tool_choice == "required" and not self.tools:
-            raise InvalidRequestError("tool_choice='required' without tools", hint="Give tools=[...], too")
-        structure_of(self.response_format)
+        _settle_tools(self)
+
+    @classmethod
+    def from_input(cls, request: StreamInput, **overrides: Unpack[StreamOverrides]) -> ChatRequest:
+        """Return the chat that a call of ``chat``, ``complete`` or ``stream`` asks for: for providers of one's own.
+
+        ``timeout`` and ``deadline`` are not in it, because they belong to the call.
+        """
+        given: dict[str, Any] = {name: value for name, value in overrides.items() if name not in LIMITS}
+        if isinstance(request, (CompletionRequest, str)):
+            return override(completion_request(request), **given).as_chat()
+        return override(chat_request(request), **given)
 
 
 @dataclass(frozen=True)
@@ -232,6 +264,21 @@ class ResponsesRequest(ChatRequest):
     #: "none", "minimal", "low", "medium", "high", or any other word that the model takes.
     reasoning_effort: str | None = None
 
+    if TYPE_CHECKING:
+
+        def __init__(
+            self,
+            messages: str | Messages,
+            tools: Iterable[ToolInput] | None = (),
+            tool_choice: str | None = None,
+            response_format: ResponseFormat = None,
+            *,
+            previous_response_id: str | None = None,
+            store: bool = True,
+            reasoning_effort: str | None = None,
+            **options: Unpack[Options],
+        ) -> None: ...
+
     def __post_init__(self) -> None:
         super().__post_init__()
         for name in ("previous_response_id", "reasoning_effort"):
@@ -240,19 +287,30 @@ class ResponsesRequest(ChatRequest):
             raise InvalidRequestError(f"store={shown(self.store)} is neither True nor False")
 
 
+def _settle_tools(request: ChatRequest | CompletionRequest) -> None:
+    """Make tools of functions; raise InvalidRequestError or ConfigurationError for what cannot be offered or asked."""
+    given = all_of("tools", request.tools, (Tool, Mapping, Callable))
+    tools = [each if isinstance(each, (Tool, Mapping)) else Tool.from_function(each) for each in given]
+    object.__setattr__(request, "tools", tuple(tools))
+    if not isinstance(request.tool_choice, (str, type(None))):
+        what = f"tool_choice={shown(request.tool_choice)} is no text"
+        raise InvalidRequestError(what, hint="Give the name of the tool")
+    if request.tool_choice == "required" and not request.tools:
+        raise InvalidRequestError("tool_choice='required' without tools", hint="Give tools=[...], too")
+    structure_of(request.response_format)
+
+
 #: What ``complete``, ``chat``, ``complete_text``, ``stream``, and ``responses`` and ``messages`` take.
 CompletionInput = Union[CompletionRequest, str]
-ChatInput = Union[ChatRequest, Sequence[Union[Message, Mapping[str, Any]]]]
+ChatInput = Union[ChatRequest, str, Messages]
 TextInput = Union[TextRequest, str]
 StreamInput = Union[CompletionInput, ChatInput, TextRequest]
 DialectInput = Union[CompletionInput, ChatInput]
 
 
-class Overrides(TypedDict, total=False):
-    """Keyword arguments of all calls: the options of the request, plus ``timeout`` and ``deadline``."""
+class Options(TypedDict, total=False):
+    """The options of all requests."""
 
-    timeout: Timeout
-    deadline: float | None
     model: str | None
     tier: str | None
     max_tokens: int | None
@@ -271,26 +329,34 @@ class Overrides(TypedDict, total=False):
     extra: Mapping[str, Any]
 
 
-class CompletionOverrides(Overrides, total=False):
-    """Keyword arguments of ``complete``."""
+class Overrides(Options, total=False):
+    """Keyword arguments of all calls: the options of the request, plus ``timeout`` and ``deadline``."""
 
-    system_prompt: str | None
+    timeout: Timeout
+    deadline: float | None
 
 
 class ToolOverrides(Overrides, total=False):
     """Keyword arguments of ``run_tools`` and of conversations."""
 
     tool_choice: str | None
-    response_format: ResponseFormat | None
+    response_format: ResponseFormat
 
 
 class ChatOverrides(ToolOverrides, total=False):
     """Keyword arguments of ``chat`` and ``complete_with_tools``."""
 
-    tools: Iterable[Tool | Mapping[str, Any]] | None
+    tools: Iterable[ToolInput] | None
 
 
-class StreamOverrides(CompletionOverrides, ChatOverrides, total=False):
+class CompletionOverrides(ChatOverrides, total=False):
+    """Keyword arguments of ``complete``."""
+
+    system_prompt: str | None
+    images: Image | Sequence[Image]
+
+
+class StreamOverrides(CompletionOverrides, total=False):
     """Keyword arguments of ``stream`` and ``messages``: which of them fit depends on the request."""
 
 
@@ -304,10 +370,13 @@ class ResponsesOverrides(StreamOverrides, total=False):
 
 _ELSEWHERE = {
     **dict.fromkeys(("previous_response_id", "store", "reasoning_effort"), "responses() takes it: /v1/responses"),
-    **dict.fromkeys(("tools", "tool_choice", "response_format"), "chat([Message.user(...)]) takes it"),
-    "system_prompt": "In a chat it is the first message: Message.system(...)",
+    **dict.fromkeys(("tools", "tool_choice", "response_format"), "complete() and chat() take it"),
+    "system_prompt": "With a text, complete() and stream() take it; of messages it is the first: Message.system(...)",
+    "images": "With a text, complete() and stream() take them; in a message they are Message.user(text, images=[...])",
     "stream": "Call stream()",
 }
+#: Those of them that hold for the call, and are no part of its request.
+LIMITS = ("timeout", "deadline")
 _Request = TypeVar("_Request")
 
 
@@ -319,7 +388,7 @@ def override(request: _Request, elsewhere: Mapping[str, str] = _ELSEWHERE, /, **
     names = [each.name for each in dataclasses.fields(request)]  # type: ignore[arg-type]
     for name in overrides:
         if name not in names:
-            near = difflib.get_close_matches(name, [*names, "timeout", "deadline"], n=1)
+            near = difflib.get_close_matches(name, [*names, *LIMITS], n=1)
             hint = "Fields that only the server knows go into extra={...}"
             if name in elsewhere:
                 hint = elsewhere[name]
@@ -327,3 +396,24 @@ def override(request: _Request, elsewhere: Mapping[str, str] = _ELSEWHERE, /, **
                 hint = f"Did you mean {near[0]!r}?"
             raise InvalidRequestError(f"{type(request).__name__} has no field {name!r}", hint=hint)
     return dataclasses.replace(request, **overrides) if overrides else request  # type: ignore[type-var]
+
+
+def completion_request(request: Any) -> CompletionRequest:
+    """The CompletionRequest that a text is; raises InvalidRequestError."""
+    if isinstance(request, (CompletionRequest, str)):
+        return request if isinstance(request, CompletionRequest) else CompletionRequest(request)
+    raise InvalidRequestError(
+        f"complete() got {type(request).__name__}, not a text or a CompletionRequest", hint="chat() takes messages"
+    )
+
+
+def text_request(request: Any) -> TextRequest:
+    """The TextRequest that a text is; raises InvalidRequestError."""
+    return request if isinstance(request, TextRequest) else TextRequest(request)
+
+
+def chat_request(request: Any) -> ChatRequest:
+    """The chat that messages or a text are; raises InvalidRequestError."""
+    if isinstance(request, ResponsesRequest):
+        raise InvalidRequestError("a ResponsesRequest is for responses() alone", hint="Make a ChatRequest")
+    return request if isinstance(request, ChatRequest) else ChatRequest(request)

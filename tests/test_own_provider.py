@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import re
+import textwrap
+from pathlib import Path
+
 import pytest
 
 from lmstudio_provider import (
@@ -21,6 +25,10 @@ from lmstudio_provider import (
 )
 
 
+def add(a: int, b: int) -> int:
+    return a + b
+
+
 class Echo(Provider):
     id = "echo"
     display_name = "Echo"
@@ -28,8 +36,8 @@ class Echo(Provider):
     capabilities = Capabilities(streaming=False, tool_calling=False, vision=False, models=("echo-1",))
 
     def chat(self, request, **overrides):
-        messages = request.messages if isinstance(request, ChatRequest) else request
-        said = f"{messages[-1].content} {sorted(overrides)}"
+        chat = ChatRequest.from_input(request, **overrides)
+        said = f"{chat.messages[-1].content} {[tool.name for tool in chat.tools]} {sorted(overrides)}"
         return Completion(said, "echo-1", "echo-1", "stop", provider_id=self.id)
 
 
@@ -47,6 +55,8 @@ def test_what_it_cannot_do_it_refuses():
         (lambda: Echo().embed("Hi"), "does not embed"),
         (lambda: Echo().complete_text("Hi"), "does not complete texts"),
         (lambda: Echo().complete("Hi", temprature=0), "temprature"),
+        (lambda: Echo().chat("Hi", temprature=0), "temprature"),
+        (lambda: Echo().complete_with_tools("Hi", temprature=0), "temprature"),
         (lambda: Echo().complete(7), "text"),
     ):
         with pytest.raises(InvalidRequestError, match=said):
@@ -66,9 +76,40 @@ def test_that_nobody_is_there_is_no_error_of_health():
 
 def test_a_text_is_a_chat():
     with Echo() as echo:
-        assert echo.complete("Hi", timeout=5, system_prompt="Be brief", seed=1).text == "Hi ['timeout']"
-        assert echo.complete(CompletionRequest("Ho")).text == "Ho []"
-        assert echo.complete_with_tools([Message.user("Hi")], tools=[Tool("now")]).text == "Hi ['tools']"
+        assert echo.complete("Hi", timeout=5, system_prompt="Be brief", seed=1).text == "Hi [] ['timeout']"
+        assert echo.complete("Hi", tools=[add], deadline=9).text == "Hi ['add'] ['deadline']"
+        assert echo.complete(CompletionRequest("Ho")).text == "Ho [] []"
+        assert echo.complete_with_tools([Message.user("Hi")], tools=[Tool("now")]).text == "Hi ['now'] []"
+        assert echo.complete_with_tools("Hi", tools=[add], timeout=5).text == "Hi ['add'] ['timeout']"
+        assert Failover([echo]).chat("Hi", seed=1).text == "Hi [] ['seed']"
+        assert Failover([echo]).complete_with_tools("Hi", tools=[add]).text == "Hi ['add'] []"
+
+
+@pytest.mark.parametrize("request_", ["Hi", [Message.user("Hi")], ChatRequest("Hi"), CompletionRequest("Hi")])
+def test_every_form_of_a_chat_is_read_at_once(request_):
+    chat = ChatRequest.from_input(request_, temperature=0, tools=[add], timeout=5, deadline=None)
+    assert chat == ChatRequest([Message.user("Hi")], [Tool.from_function(add)], temperature=0)
+
+
+def test_a_text_is_read_with_what_belongs_to_a_text_alone():
+    chat = ChatRequest.from_input("Hi", system_prompt="Be brief")
+    assert chat.messages == [Message.system("Be brief"), Message.user("Hi")]
+    with pytest.raises(InvalidRequestError, match="system_prompt"):
+        ChatRequest.from_input([Message.user("Hi")], system_prompt="Be brief")
+
+
+@pytest.mark.parametrize("request_", [TextRequest("Hi"), 7, None])
+def test_what_is_not_a_chat_is_not_read(request_):
+    with pytest.raises(InvalidRequestError, match="messages"):
+        ChatRequest.from_input(request_)
+
+
+def test_the_provider_of_the_readme_is_the_one_whose_types_are_checked():
+    root = Path(__file__).parent
+    programs = re.split(r"\.\. code-block:: python\n", (root.parent / "README.rst").read_text(encoding="utf-8"))
+    program = next(text for text in programs if "(Provider):" in text)
+    checked = (root / "typing" / "readme_provider.py").read_text(encoding="utf-8").partition('"""\n\n')[2]
+    assert textwrap.indent(checked, "    ") in program
 
 
 def test_its_models_are_those_of_its_capabilities():
@@ -88,4 +129,4 @@ def test_it_goes_everywhere_where_a_provider_goes():
         registry.register(Echo())
         assert registry.first_available().id == "echo"
         assert Failover(registry).complete("Hi").provider_id == "gone"
-        assert Conversation(registry.get("echo")).ask("Hi").text == "Hi []"
+        assert Conversation(registry.get("echo")).ask("Hi").text == "Hi [] []"

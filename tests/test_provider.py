@@ -1,8 +1,10 @@
+import base64
 import json
 import logging
 import pickle
 import re
 import threading
+from dataclasses import dataclass
 
 import pytest
 from raw import stream_of
@@ -16,10 +18,12 @@ from lmstudio_provider import (
     ConfigurationError,
     ContextLengthError,
     EndpointNotFoundError,
+    Failover,
     InvalidRequestError,
     LMStudioProvider,
     MemoryUsage,
     Message,
+    OllamaProvider,
     ProtocolError,
     Provider,
     ProviderClosedError,
@@ -29,10 +33,23 @@ from lmstudio_provider import (
     ServerUnavailableError,
     Tool,
 )
-from lmstudio_provider.simulator import SimulatedLMStudio
+from lmstudio_provider.simulator import SimulatedLMStudio, SimulatedOllama
 
 CHAT = "/v1/chat/completions"
 TOKEN = "sk-lm-AbCd1234:0123456789abcdefghij"
+
+
+PNG = b"\x89PNG\r\n\x1a\n" + bytes(8)
+
+
+@dataclass
+class City:
+    name: str
+
+
+def add(a: int, b: int = 1) -> int:
+    """Add two numbers."""
+    return a + b
 
 
 def sent(httpserver):
@@ -179,9 +196,10 @@ def test_complete_wants_a_text_or_a_request(provider, bad):
 
 
 @pytest.mark.parametrize("method", ["chat", "complete_with_tools"])
-def test_chat_wants_messages(provider, method):
-    with pytest.raises(InvalidRequestError, match="complete"):
-        getattr(provider, method)("Hi")
+@pytest.mark.parametrize("bad", [CompletionRequest("Hi"), Message.user("Hi"), b"Hi"])
+def test_chat_wants_messages_or_a_text(provider, method, bad):
+    with pytest.raises(InvalidRequestError, match="messages"):
+        getattr(provider, method)(bad, tools=[Tool("now")])
 
 
 def test_complete_with_tools_wants_tools(provider):
@@ -346,6 +364,87 @@ def test_chat_takes_messages_dicts_and_a_request(httpserver, provider, sample):
     assert first["messages"] == [{"role": "user", "content": "Hi"}]
     assert first["temperature"] == 0
     assert others == [first, first]
+
+
+def failover(url, **arguments):
+    return Failover([LMStudioProvider(url, **arguments)])
+
+
+@pytest.mark.parametrize("method", ["chat", "stream", "complete_with_tools"])
+@pytest.mark.parametrize(
+    ("make", "simulated"),
+    [(LMStudioProvider, SimulatedLMStudio), (OllamaProvider, SimulatedOllama), (failover, SimulatedLMStudio)],
+)
+def test_a_text_is_one_message_of_the_user(method, make, simulated):
+    with simulated(replies=["Hello"]) as server, make(server.url, model=server.models[0], refresh=False) as provider:
+        reply = getattr(provider, method)("Hi", tools=[add])
+        assert ("".join(reply.text()) if method == "stream" else reply.text) == "Hello"
+        assert server.requests[-1]["body"]["messages"] == [{"role": "user", "content": "Hi"}]
+
+
+@pytest.mark.parametrize("method", ["complete", "stream", "chat"])
+def test_functions_among_the_tools_are_offered(httpserver, provider, sample, method):
+    kind = "text/event-stream" if method == "stream" else "application/json"
+    name = "chat_stream_tool_calls.sse" if method == "stream" else "chat_completion_tool_calls.json"
+    httpserver.expect_request(CHAT).respond_with_data(sample(name), content_type=kind)
+    reply = getattr(provider, method)("Add 1 and 2", tools=[add], tool_choice="required")
+    if method == "stream":
+        list(reply)
+        reply = reply.completion
+    assert reply.tool_calls[0].name == "get_weather"
+    (body,) = sent(httpserver)
+    assert body["tools"] == [Tool.from_function(add).as_dict()]
+    assert body["tool_choice"] == "required"
+
+
+@pytest.mark.parametrize("method", ["complete", "stream"])
+def test_a_text_has_images_and_a_form_of_the_answer(httpserver, provider, method):
+    answer = json.dumps({"name": "Oslo"})
+    if method == "stream":
+        httpserver.expect_request(CHAT).respond_with_data(
+            f"data: {json.dumps({'choices': [{'delta': {'content': answer}, 'finish_reason': 'stop'}]})}\n\n"
+            "data: [DONE]\n\n",
+            content_type="text/event-stream",
+        )
+    else:
+        reply = {"choices": [{"message": {"content": answer}, "finish_reason": "stop"}]}
+        httpserver.expect_request(CHAT).respond_with_json(reply)
+    reply = getattr(provider, method)(
+        "Which city?", system_prompt="Be brief", images=[PNG], response_format=City, seed=1
+    )
+    if method == "stream":
+        list(reply)
+        reply = reply.completion
+    assert reply.parsed == City("Oslo")
+    (body,) = sent(httpserver)
+    url = "data:image/png;base64," + base64.b64encode(PNG).decode()
+    assert body["messages"] == [
+        {"role": "system", "content": "Be brief"},
+        {
+            "role": "user",
+            "content": [{"type": "text", "text": "Which city?"}, {"type": "image_url", "image_url": {"url": url}}],
+        },
+    ]
+    assert body["response_format"]["json_schema"]["name"] == "City"
+
+
+@pytest.mark.parametrize("method", ["responses", "messages"])
+def test_a_text_has_images_and_tools_over_the_other_endpoints(method):
+    with SimulatedLMStudio() as server, LMStudioProvider(server.url, refresh=False) as lm:
+        getattr(lm, method)("What is this?", system_prompt="Be brief", images=PNG, tools=[add])
+        body = server.requests[-1]["body"]
+    assert base64.b64encode(PNG).decode() in json.dumps(body["messages" if method == "messages" else "input"])
+    assert "add" in json.dumps(body["tools"])
+    assert "Be brief" in json.dumps(body)
+
+
+def test_the_options_of_a_request_can_be_given_anew(httpserver, provider, sample):
+    httpserver.expect_request(CHAT).respond_with_data(sample("chat_completion.json"))
+    request = CompletionRequest("What is this?", images=[PNG], tools=[add])
+    provider.complete(request, images=(), tools=None, system_prompt="Be brief")
+    (body,) = sent(httpserver)
+    assert [message["content"] for message in body["messages"]] == ["Be brief", "What is this?"]
+    assert "tools" not in body
 
 
 def test_complete_with_tools_gives_the_calls(httpserver, provider, sample):

@@ -1,17 +1,21 @@
 import dataclasses
 import datetime
 import enum
+import functools
 import json
 import math
+import pickle
 
 import pytest
 
 from lmstudio_provider import (
     ChatRequest,
     CompletionRequest,
+    ConfigurationError,
     InvalidRequestError,
     Message,
     ResponsesRequest,
+    TextRequest,
     Tool,
     ToolCall,
 )
@@ -71,20 +75,86 @@ def test_a_completion_wants_text(bad):
         CompletionRequest(bad)
 
 
-@pytest.mark.parametrize("bad", ["Hi", b"Hi", {"role": "user"}, None, [], ["Hi"], [{"content": "Hi"}]])
+@pytest.mark.parametrize("bad", [b"Hi", {"role": "user"}, None, 7, [], ["Hi"], [{"content": "Hi"}], Message.user("Hi")])
 def test_a_chat_wants_messages(bad):
     with pytest.raises(InvalidRequestError, match="messages"):
         ChatRequest(bad)
 
 
-def test_tools_and_response_format_are_checked():
-    for bad in ([print], Tool("now"), "now", {"name": "now"}, 7):
+@pytest.mark.parametrize("kind", [ChatRequest, ResponsesRequest])
+def test_a_text_is_a_chat_of_one_message_of_the_user(kind):
+    assert kind("Hi").messages == [Message.user("Hi")]
+    assert kind("Hi") == kind([Message.user("Hi")])
+
+
+@pytest.mark.parametrize("other", [CompletionRequest("Hi"), TextRequest("Hi")])
+def test_a_request_of_another_kind_is_refused_with_what_takes_it(other):
+    with pytest.raises(InvalidRequestError, match=type(other).__name__) as caught:
+        ChatRequest(other)
+    assert "complete" in caught.value.hint
+
+
+@pytest.mark.parametrize("kind", [ChatRequest, CompletionRequest, ResponsesRequest])
+def test_tools_and_response_format_are_checked(kind):
+    for bad in (["now"], Tool("now"), "now", {"name": "now"}, 7):
         with pytest.raises(InvalidRequestError, match=r"^tools"):
-            ChatRequest([Message.user("Hi")], tools=bad)
+            kind("Hi", tools=bad)
     with pytest.raises(InvalidRequestError, match="without tools"):
-        ChatRequest([Message.user("Hi")], tool_choice="required")
+        kind("Hi", tool_choice="required")
     with pytest.raises(InvalidRequestError, match="response_format"):
-        ChatRequest([Message.user("Hi")], response_format="json_object")
+        kind("Hi", response_format="json_object")
+
+
+def add(a: int, b: int = 1) -> int:
+    """Add two numbers."""
+    return a + b
+
+
+@pytest.mark.parametrize("kind", [ChatRequest, CompletionRequest, ResponsesRequest])
+def test_a_function_among_the_tools_becomes_a_tool(kind):
+    now = {"type": "function", "function": {"name": "now"}}
+    request = kind("Hi", tools=iter([add, Tool("then"), now]))
+    assert request.tools == (Tool.from_function(add), Tool("then"), now)
+    assert request.tools[0].function is add
+    assert dataclasses.replace(request, tools=[functools.partial(add, b=2), add]).tools[1] == request.tools[0]
+
+
+@pytest.mark.parametrize("kind", [ChatRequest, CompletionRequest])
+def test_a_function_that_cannot_be_a_tool_is_refused_when_the_request_is_made(kind):
+    async def later(a: int) -> int:
+        return a
+
+    for bad in (lambda a, **more: a, later, print):
+        with pytest.raises(ConfigurationError):
+            kind("Hi", tools=[bad])
+
+
+def test_a_function_that_is_not_in_a_list_is_refused_with_the_form():
+    with pytest.raises(InvalidRequestError, match="tools is function") as caught:
+        ChatRequest("Hi", tools=add)
+    assert caught.value.hint == "Put it into a list: tools=[...]"
+
+
+def test_a_text_with_images_and_tools_is_the_same_chat():
+    request = CompletionRequest("Which?", "Be brief", images=PNG, tools=[add], tool_choice="add", seed=1)
+    messages = [Message.system("Be brief"), Message.user("Which?", [PNG])]
+    assert request.as_chat() == ChatRequest(messages, tools=[add], tool_choice="add", seed=1)
+
+
+def test_a_request_with_images_can_be_pickled_shown_and_changed(tmp_path):
+    path = tmp_path / "photo.png"
+    path.write_bytes(PNG)
+    request = CompletionRequest("What is this?", images=[path, bytearray(PNG)], tools=[add])
+    path.unlink()
+    assert pickle.loads(pickle.dumps(request)) == request
+    assert dataclasses.replace(request, seed=1).as_chat().messages == request.as_chat().messages
+    assert "iVBOR" not in repr(request)
+    assert len(repr(request)) < 1000
+
+
+def test_an_image_that_cannot_be_read_is_refused_when_the_request_is_made():
+    with pytest.raises(InvalidRequestError, match="cannot read"):
+        CompletionRequest("What is this?", images=["no/such/file.png"])
 
 
 def test_an_unknown_field_is_refused_with_the_nearest_name():
@@ -189,9 +259,12 @@ def test_tools_may_come_from_a_generator_and_none_is_none():
 @pytest.mark.parametrize(
     ("request_", "name", "hint"),
     [
-        (CompletionRequest("Hi"), "tools", "chat("),
+        (TextRequest("Hi"), "tools", "chat()"),
+        (TextRequest("Hi"), "system_prompt", "complete()"),
+        (CompletionRequest("Hi"), "store", "responses()"),
         (CompletionRequest("Hi"), "stream", "stream()"),
-        (ChatRequest([Message.user("Hi")]), "system_prompt", "Message.system"),
+        (ChatRequest("Hi"), "system_prompt", "Message.system"),
+        (ChatRequest("Hi"), "images", "Message.user"),
     ],
 )
 def test_a_field_that_belongs_elsewhere_is_refused_with_the_place(request_, name, hint):

@@ -498,11 +498,6 @@ def test_a_text_is_one_message_of_the_user():
     assert [message.content for message in run.messages] == ["How is the weather?", "Fine."]
 
 
-def test_a_function_among_the_tools_of_a_chat_says_what_to_write():
-    with pytest.raises(InvalidRequestError, match=r"Tool\.from_function"):
-        ChatRequest(ASK, tools=[add])
-
-
 def test_the_method_of_a_class_says_what_is_missing():
     class Clock:
         def now(self) -> str:

@@ -149,15 +149,15 @@ def test_the_types_of_a_constructor_are_known_at_run_time(cls):
     ("function", "names"),
     [
         (LMStudioProvider.chat, {"request", "tools", "response_format"}),
-        (LMStudioProvider.complete, {"request", "system_prompt"}),
+        (LMStudioProvider.complete, {"request", "system_prompt", "images", "tools", "response_format"}),
         (LMStudioProvider.complete_with_tools, {"request", "tools", "tool_choice"}),
         (LMStudioProvider.complete_text, {"request", "stop"}),
-        (LMStudioProvider.stream, {"request", "on_chunk", "system_prompt", "tools"}),
+        (LMStudioProvider.stream, {"request", "on_chunk", "images", "tools"}),
         (LMStudioProvider.responses, {"request", "on_chunk", "stream", "previous_response_id", "store"}),
         (LMStudioProvider.messages, {"request", "on_chunk", "stream", "system_prompt"}),
         (OllamaProvider.chat, {"request", "tools", "response_format"}),
         (Failover.chat, {"request", "tools", "response_format"}),
-        (Failover.stream, {"request", "on_chunk", "system_prompt", "tools"}),
+        (Failover.stream, {"request", "on_chunk", "images", "tools"}),
         (Provider.chat, {"request", "tools", "response_format"}),
         (Native.chat, {"input", "images", "integrations", "context_length"}),
         (Native.stream, {"input", "on_progress", "integrations"}),
@@ -188,7 +188,7 @@ def test_a_bound_method_shows_the_defaults_that_it_sends_and_help_shows_them_too
         assert (signature.parameters["max_tokens"].default, signature.parameters["temperature"].default) == (4096, 0.7)
         shown = pydoc.plain(pydoc.render_doc(lm.chat))
     assert "temperature: 'float | None' = 0.7" in shown
-    assert "tool_choice: 'str | None'" in shown
+    assert "tools: 'Iterable[ToolInput] | None'" in shown
 
 
 @pytest.mark.parametrize(
@@ -203,7 +203,7 @@ def test_a_bound_method_shows_the_defaults_that_it_sends_and_help_shows_them_too
 )
 def test_a_call_takes_by_name_what_its_request_holds(options, request_):
     fields = dataclasses.fields(request_)[1:]  # the first one is what the call is about
-    of_a_text = {"system_prompt"} if options is requests.ResponsesOverrides else set()
+    of_a_text = {"system_prompt", "images"} if options is requests.ResponsesOverrides else set()
     assert options.__annotations__.keys() == {each.name for each in fields} | {"timeout", "deadline"} | of_a_text
     for each in fields:
         told = options.__annotations__[each.name].__forward_arg__

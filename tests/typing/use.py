@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
-from typing import BinaryIO, Iterator
+from typing import Any, BinaryIO, Iterator, Mapping, Sequence
 
 from lmstudio_provider import (
     ChatRequest,
@@ -89,13 +89,22 @@ def more(lm: LMStudioProvider) -> None:
     run: ToolRun = run_tools(lm, [{"role": "user", "content": "Hi"}], [add], confirm=lambda call: call.name == "add")
     parsed = lm.chat([Message.user("Hi")], response_format=City).parsed
     lm.chat([Message.user("Hi")], response_format={"type": "object"})
+    lm.chat("Hi", tools=[add, Tool("now"), {"type": "function"}], tool_choice="add")
+    lm.complete("Hi", images=["a.png", b"PNG"], tools=[add], response_format=list[City], system_prompt="Be brief")
+    lm.complete(CompletionRequest("Hi", images="a.png", tools=[add], response_format=City))
+    lm.complete_with_tools("Hi", tools=(Tool(name) for name in ["now", "then"]))
+    for chunk in lm.stream("Hi", images=[b"PNG"], tools=[add], response_format=City):
+        print(chunk.delta)
+    request: ChatRequest = ChatRequest.from_input("Hi", tools=[add], timeout=5)
+    held: Sequence[Message | Mapping[str, Any]] = ChatRequest("Hi", tools=[add], seed=1).messages
+    told: ResponsesRequest = ResponsesRequest("Hi", [add], store=False, temperature=0)
     vectors: list[list[float]] = lm.embed(["a"], timeout=5).vectors
     text: str = lm.complete_text("Once", stop=".").text
     stream: Stream = lm.stream(TextRequest("Once"))
     conversation = Conversation(lm, "Be brief", token_budget=1000).load("chat.json")
     answer: Completion = conversation.ask("Hi", images=["a.png"], tools=[add], max_tokens=5)
     pieces: Iterator[Chunk] = conversation.stream("Hi", seed=1)
-    print(completion.text, messages, run, parsed, vectors, text, stream, answer, pieces)
+    print(completion.text, messages, run, parsed, vectors, text, stream, answer, pieces, request, held, told)
 
 
 def dialects(lm: LMStudioProvider) -> None:
@@ -103,7 +112,7 @@ def dialects(lm: LMStudioProvider) -> None:
     stream: Stream = lm.responses([Message.user("Hi")], stream=True, previous_response_id=first.id)
     whole: Completion = lm.responses(ResponsesRequest([Message.user("Hi")]), lambda chunk: print(chunk.delta))
     parsed = lm.responses(ChatRequest([Message.user("Hi")]), response_format=City, timeout=5).parsed
-    message: Completion = lm.messages("Hi", stop=["."], top_k=40, tools=[Tool("now")])
+    message: Completion = lm.messages("Hi", stop=["."], top_k=40, tools=[Tool("now"), add], images=["a.png"])
     pieces: Stream = lm.messages(CompletionRequest("Hi"), stream=True, deadline=60)
     joined: Completion = lm.messages("Hi", on_chunk=lambda chunk: print(chunk.delta), stream=True)
     print(stream, whole, parsed, message, pieces, joined)
@@ -144,7 +153,11 @@ def mistakes(lm: LMStudioProvider) -> None:
     lm.native.unload(7)  # type: ignore[arg-type]
     lm.complete("Hi", temprature=0.2)  # type: ignore[call-arg]
     lm.complete("Hi", temperature="hot")  # type: ignore[arg-type]
-    lm.complete("Hi", tools=[])  # type: ignore[call-arg]
+    lm.complete("Hi", tools=[1])  # type: ignore[list-item]
+    lm.chat("Hi", system_prompt="Be brief")  # type: ignore[call-arg]
+    lm.chat(messages=[Message.user("Hi")])  # type: ignore[call-arg]
+    lm.chat()  # type: ignore[call-arg]
+    ChatRequest("Hi", temprature=1)  # type: ignore[call-arg]
     lm.complete_text("Hi", tools=[])  # type: ignore[call-arg]
     lm.embed([1])  # type: ignore[list-item]
     run_tools(lm, [], [add], tools=[])  # type: ignore[misc]
