@@ -10,7 +10,7 @@ import threading
 import time
 import weakref
 from contextlib import AbstractContextManager
-from typing import TYPE_CHECKING, Any, Iterable, Iterator, Literal, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Iterable, Iterator, Literal, Mapping, NoReturn, Sequence
 
 import urllib3
 
@@ -26,8 +26,9 @@ from ._exchange import Deadline
 from ._model_cache import DISCOVERY_S, ModelCache
 from ._model_choice import Fits, chats, embeds, first, nothing_to_choose
 from ._model_names import find
+from ._options import OTHERS, check_names, show_options
 from ._provider import Provider
-from ._requests import check_name
+from ._requests import Options, check_name
 from ._session import Dialect, Facts, Plan, Session
 from ._settings import Config, Names, Secret, Settings, as_timeouts, check_arguments
 from ._transport import Transport
@@ -38,7 +39,21 @@ from ._waiting import Waiting, patience
 if TYPE_CHECKING:
     from ._loading import Loading
 
+# What people type for an argument of a provider; options of a call have their place there.
+_OTHERS = {
+    **dict.fromkeys((*OTHERS, *Options.__annotations__), "It goes with each call: complete('...', temperature=0.2)"),
+    **dict.fromkeys(("host", "url", "server", "address", "endpoint", "port", "api_base"), "base_url"),
+    **dict.fromkeys(("api_key", "token", "key"), "api_token"),
+    **dict.fromkeys(("default_headers", "extra_headers"), "headers"),
+    **dict.fromkeys(("client", "http_client", "session", "proxy", "proxies", "verify"), "http"),
+    **dict.fromkeys(("default_model", "model_name"), "model"),
+    **dict.fromkeys(("name", "provider_id"), "id"),
+    "request_timeout": "timeout",
+    "config": "settings",
+}
 
+
+@show_options()
 class LocalServer(Provider):
     """What providers of local servers have in common beside generating; subclasses say what their server speaks."""
 
@@ -72,6 +87,7 @@ class LocalServer(Provider):
         refresh: bool = True,
         limits: Limits = Limits(),  # noqa: B008 (frozen)
         id: str | None = None,
+        **others: NoReturn,
     ) -> None:
         """Make a provider; nothing is sent by this thread, and nothing waited for.
 
@@ -87,7 +103,11 @@ class LocalServer(Provider):
         with Ollama, a call that names none. ``id`` tells several providers of one kind apart. Raises
         ConfigurationError.
         """
-        self._arguments = {name: value for name, value in locals().items() if name not in ("self", "__class__")}
+        unseen = ("self", "others", "__class__")
+        self._arguments = {name: value for name, value in locals().items() if name not in unseen}
+        what = f"{type(self).__name__} has no argument"
+        there_are = f"There are {', '.join(self._arguments)}"
+        check_names(what, others, self._arguments, _OTHERS, otherwise=there_are, kind=ConfigurationError)
         check_arguments(headers, http, usage, max_retries, models_ttl, refresh, limits)
         check_seconds("deadline", deadline)
         if id is not None:

@@ -11,10 +11,26 @@ from ._exceptions import InvalidRequestError, shown
 from ._functions import Function
 from ._images import Image, data_url, listed, repr_without_images
 from ._message_forms import in_openai_form
+from ._options import nearest, refuse_other_names
 from ._results import result_text
 from ._types import ToolCall
 
+# The roles of messages, and what other programs call them (LangChain, Gemini, Cohere).
+_ROLES = {
+    **{role: role for role in ("system", "user", "assistant", "tool", "developer", "function")},
+    **{"human": "user", "ai": "assistant", "bot": "assistant", "chatbot": "assistant", "model": "assistant"},
+}
+_CONTENT_ELSEWHERE = {"text": "content", "message": "content"}
 
+
+def _role_hint(role: object) -> str:
+    """Return which role was meant, as a hint; empty for one that is right, and for one that is like none of them."""
+    word = nearest(role, _ROLES) if isinstance(role, str) else None
+    right = role if word is None else _ROLES[word]
+    return "" if right == role else f"Did you mean {right!r}?"
+
+
+@refuse_other_names(_CONTENT_ELSEWHERE)
 @dataclass(frozen=True)
 class Message:
     """One turn of a conversation: ``role`` is "system", "user", "assistant" or "tool"."""
@@ -34,7 +50,8 @@ class Message:
 
     def __post_init__(self) -> None:
         if self.role not in ("system", "user", "assistant", "tool"):
-            hint = "There are 'system', 'user', 'assistant' and 'tool'; a dict may have any other"
+            others = "There are 'system', 'user', 'assistant' and 'tool'; a dict may have any other"
+            hint = _role_hint(self.role) or others
             raise InvalidRequestError(f"Message: role={shown(self.role)} is unknown", hint=hint)
         if self.content is not None and not isinstance(self.content, str):
             object.__setattr__(self, "content", list(all_of("Message: content", self.content, Mapping)))
@@ -133,6 +150,23 @@ class Message:
 Messages = Sequence[Union[Message, Mapping[str, Any]]]
 
 
+def check_dict(what: str, message: object) -> None:
+    """Raise InvalidRequestError for what is not a message in OpenAI's form, or has a misspelt name or role.
+
+    Any other role may be one that the model's template knows.
+    """
+    if not isinstance(message, Mapping) or "role" not in message:
+        raise InvalidRequestError(f"{what} is neither a Message nor a dict with a role")
+    role = message["role"]
+    hint = _role_hint(role) if isinstance(role, str) else "There are 'system', 'user', 'assistant' and 'tool'"
+    if hint:
+        raise InvalidRequestError(f"{what}: role={shown(role)} is unknown", hint=hint)
+    for name in map(str, () if "content" in message else message):
+        if name in _CONTENT_ELSEWHERE or nearest(name, ["content"]):
+            raise InvalidRequestError(f"{what} has {name!r} and no content", hint="Did you mean 'content'?")
+
+
+@refuse_other_names({"input_schema": "parameters", "schema": "parameters"})
 @dataclass(frozen=True)
 class Tool:
     """A function that the model may ask for; ``parameters`` is the JSON schema of its arguments.

@@ -18,6 +18,7 @@ from ._loading import Loading
 from ._model_names import find, is_same
 from ._native_stream import NativeStream, Notices
 from ._native_types import (
+    ELSEWHERE,
     LoadedModel,
     NativeCompletion,
     NativeInput,
@@ -336,16 +337,3 @@ def _ended(completion: NativeCompletion, request: NativeRequest) -> NativeComple
             EmptyAnswerWarning,
         )
     return dataclasses.replace(completion, finish_reason="length")
-
-
-_CHAT_TAKES = ("stop", "seed", "logit_bias", "frequency_penalty", "draft_model", "ttl", "response_format")
-ELSEWHERE = {
-    **dict.fromkeys(_CHAT_TAKES, "lm.chat() takes it: /v1/chat/completions"),
-    **dict.fromkeys(("tools", "tool_choice"), "lm.chat() takes it: /v1/chat/completions; here are integrations="),
-    "messages": "lm.chat() takes messages: /v1/chat/completions; here the server keeps them (previous_response_id=)",
-    "max_tokens": "Here it is called max_output_tokens",
-    "reasoning_effort": "Here it is called reasoning",
-    "instructions": "Here it is called system_prompt",
-    "on_chunk": "native.stream() gives events",
-    "stream": "Call native.stream()",
-}

@@ -7,9 +7,9 @@ from typing import Any, Callable, Sequence
 from ._exceptions import InvalidRequestError, ProtocolError
 from ._images import Image
 from ._lmstudio import LMStudioProvider
-from ._native import ELSEWHERE, Native
+from ._native import Native
 from ._native_stream import NativeStream
-from ._native_types import NativeCompletion, NativeRequest, TurnOptions
+from ._native_types import ELSEWHERE, NativeCompletion, NativeRequest, TurnOptions
 from ._options import Unpack, show_options
 from ._requests import check_name, override
 

@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 from ._exceptions import InvalidRequestError, shown
 from ._images import Image, data_url, listed, repr_without_images
 from ._messages import all_of
+from ._options import OTHERS, refuse_other_names
 from ._requests import check_extra, check_given, check_name, check_numbers
 from ._types import Completion, Timeout
 
@@ -94,6 +95,22 @@ class EphemeralMCP:
 Integration = Union[Plugin, EphemeralMCP, str, Mapping[str, Any]]
 
 
+# What the request does not take, and what to do instead.
+_CHAT_TAKES = ("stop", "seed", "logit_bias", "frequency_penalty", "draft_model", "ttl", "response_format")
+ELSEWHERE = {
+    **OTHERS,
+    **dict.fromkeys(_CHAT_TAKES, "lm.chat() takes it: /v1/chat/completions"),
+    **dict.fromkeys(("tools", "tool_choice"), "lm.chat() takes it: /v1/chat/completions; here are integrations="),
+    "messages": "lm.chat() takes messages: /v1/chat/completions; here the server keeps them (previous_response_id=)",
+    "max_tokens": "Here it is called max_output_tokens",
+    "reasoning_effort": "Here it is called reasoning",
+    **dict.fromkeys(("num_ctx", "n_ctx"), "context_length"),
+    "on_chunk": "native.stream() gives events",
+    "stream": "Call native.stream()",
+}
+
+
+@refuse_other_names(ELSEWHERE)
 @dataclass(frozen=True)
 class NativeRequest:
     """One turn of a chat over ``/api/v1/chat``; None leaves a field to the server and is not sent.

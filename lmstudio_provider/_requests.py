@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import math
 import sys
 from dataclasses import dataclass, field
@@ -11,10 +10,10 @@ from typing import TYPE_CHECKING, Any, Callable, Iterable, Mapping, Sequence, Ty
 
 from ._exceptions import InvalidRequestError, shown
 from ._images import Image, data_url, listed
-from ._messages import Message, Messages, Tool, ToolInput, all_of
-from ._options import Unpack
+from ._messages import Message, Messages, Tool, ToolInput, all_of, check_dict
+from ._options import OTHERS, Unpack, check_names, refuse_other_names
 from ._structured import structure_of
-from ._types import Timeout
+from ._types import UNSET, Timeout
 
 #: The least and the most of each number, and whether it has to be whole. LM Studio docs: openai-compat.
 _NUMBERS: dict[str, tuple[float, float, bool]] = {
@@ -152,6 +151,7 @@ class _Beginning:
     prompt: str
 
 
+@refuse_other_names(OTHERS)
 @dataclass(frozen=True)
 class CompletionRequest(_Options, _Prompt):
     """One answer to one text. Raises InvalidRequestError for values that cannot work."""
@@ -181,6 +181,7 @@ class CompletionRequest(_Options, _Prompt):
         return ChatRequest([*system, Message.user(self.user_message, self.images)], **options)
 
 
+@refuse_other_names(OTHERS)
 @dataclass(frozen=True)
 class TextRequest(_Options, _Beginning):
     """Text that goes on after ``prompt``, without a chat template: for base models.
@@ -196,6 +197,7 @@ class TextRequest(_Options, _Beginning):
             raise InvalidRequestError("extra: 'echo' cannot be set", hint="The reply is what comes after the prompt")
 
 
+@refuse_other_names(OTHERS)
 @dataclass(frozen=True)
 class ChatRequest(_Options, _Messages):
     """The next message of a conversation. Raises InvalidRequestError for values that cannot work."""
@@ -224,8 +226,8 @@ class ChatRequest(_Options, _Messages):
         if not self.messages:
             raise InvalidRequestError("messages is empty", hint="A chat needs at least one message")
         for position, message in enumerate(self.messages):
-            if not isinstance(message, Message) and not (isinstance(message, Mapping) and "role" in message):
-                raise InvalidRequestError(f"messages[{position}] is neither a Message nor a dict with a role")
+            if not isinstance(message, Message):
+                check_dict(f"messages[{position}]", message)
         _settle_tools(self)
 
     @classmethod
@@ -250,6 +252,7 @@ class ToolLoopRequest(ChatRequest):
         return cls(**{each.name: getattr(request, each.name) for each in dataclasses.fields(ChatRequest)})
 
 
+@refuse_other_names(OTHERS)
 @dataclass(frozen=True)
 class ResponsesRequest(ChatRequest):
     """The next message of a conversation that the server may keep; for ``responses`` alone.
@@ -368,38 +371,25 @@ class ResponsesOverrides(StreamOverrides, total=False):
     reasoning_effort: str | None
 
 
-_ELSEWHERE = {
-    **dict.fromkeys(("previous_response_id", "store", "reasoning_effort"), "responses() takes it: /v1/responses"),
-    **dict.fromkeys(("tools", "tool_choice", "response_format"), "complete() and chat() take it"),
-    "system_prompt": "With a text, complete() and stream() take it; of messages it is the first: Message.system(...)",
-    "images": "With a text, complete() and stream() take them; in a message they are Message.user(text, images=[...])",
-    "stream": "Call stream()",
-}
 #: Those of them that hold for the call, and are no part of its request.
 LIMITS = ("timeout", "deadline")
 _Request = TypeVar("_Request")
 
 
-def override(request: _Request, elsewhere: Mapping[str, str] = _ELSEWHERE, /, **overrides: Any) -> _Request:
+def override(request: _Request, others: Mapping[str, str] = OTHERS, /, **overrides: Any) -> _Request:
     """``request`` with some of its fields changed; a name that it has not is an InvalidRequestError.
 
-    ``elsewhere`` tells what to do about names that have their place somewhere else.
+    ``others`` are as those of ``check_names``. The first field is what the call itself was given.
     """
-    names = [each.name for each in dataclasses.fields(request)]  # type: ignore[arg-type]
-    for name in overrides:
-        if name not in names:
-            near = difflib.get_close_matches(name, [*names, *LIMITS], n=1)
-            hint = "Fields that only the server knows go into extra={...}"
-            if name in elsewhere:
-                hint = elsewhere[name]
-            elif near:
-                hint = f"Did you mean {near[0]!r}?"
-            raise InvalidRequestError(f"{type(request).__name__} has no field {name!r}", hint=hint)
+    names = [*[each.name for each in dataclasses.fields(request)][1:], *LIMITS]  # type: ignore[arg-type]
+    otherwise = "Fields that only the server knows go into extra={...}, those of Ollama into extra={'options': {...}}"
+    check_names(f"{type(request).__name__} has no field", overrides, names, others, otherwise=otherwise)
     return dataclasses.replace(request, **overrides) if overrides else request  # type: ignore[type-var]
 
 
 def completion_request(request: Any) -> CompletionRequest:
     """The CompletionRequest that a text is; raises InvalidRequestError."""
+    _check_given(request)
     if isinstance(request, (CompletionRequest, str)):
         return request if isinstance(request, CompletionRequest) else CompletionRequest(request)
     raise InvalidRequestError(
@@ -409,11 +399,19 @@ def completion_request(request: Any) -> CompletionRequest:
 
 def text_request(request: Any) -> TextRequest:
     """The TextRequest that a text is; raises InvalidRequestError."""
+    _check_given(request)
     return request if isinstance(request, TextRequest) else TextRequest(request)
 
 
 def chat_request(request: Any) -> ChatRequest:
     """The chat that messages or a text are; raises InvalidRequestError."""
+    _check_given(request)
     if isinstance(request, ResponsesRequest):
         raise InvalidRequestError("a ResponsesRequest is for responses() alone", hint="Make a ChatRequest")
     return request if isinstance(request, ChatRequest) else ChatRequest(request)
+
+
+def _check_given(request: object) -> None:
+    """Raise InvalidRequestError for a call without its first argument."""
+    if request is UNSET:
+        raise InvalidRequestError("there is nothing to answer", hint=OTHERS["messages"])

@@ -57,6 +57,7 @@ def test_what_it_cannot_do_it_refuses():
         (lambda: Echo().complete("Hi", temprature=0), "temprature"),
         (lambda: Echo().chat("Hi", temprature=0), "temprature"),
         (lambda: Echo().complete_with_tools("Hi", temprature=0), "temprature"),
+        (lambda: Echo().complete(prompt="Hi"), "nothing to answer"),
         (lambda: Echo().complete(7), "text"),
     ):
         with pytest.raises(InvalidRequestError, match=said):

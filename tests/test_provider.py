@@ -17,12 +17,14 @@ from lmstudio_provider import (
     CompletionRequest,
     ConfigurationError,
     ContextLengthError,
+    Conversation,
     EndpointNotFoundError,
     Failover,
     InvalidRequestError,
     LMStudioProvider,
     MemoryUsage,
     Message,
+    NativeConversation,
     OllamaProvider,
     ProtocolError,
     Provider,
@@ -32,6 +34,7 @@ from lmstudio_provider import (
     ServerError,
     ServerUnavailableError,
     Tool,
+    run_tools,
 )
 from lmstudio_provider.simulator import SimulatedLMStudio, SimulatedOllama
 
@@ -200,6 +203,92 @@ def test_complete_wants_a_text_or_a_request(provider, bad):
 def test_chat_wants_messages_or_a_text(provider, method, bad):
     with pytest.raises(InvalidRequestError, match="messages"):
         getattr(provider, method)(bad, tools=[Tool("now")])
+
+
+@pytest.mark.parametrize(
+    ("typed", "says"),
+    [
+        ("api_key", "Did you mean 'api_token'?"),
+        ("token", "Did you mean 'api_token'?"),
+        ("apiToken", "Did you mean 'api_token'?"),
+        ("host", "Did you mean 'base_url'?"),
+        ("url", "Did you mean 'base_url'?"),
+        ("baseurl", "Did you mean 'base_url'?"),
+        ("port", "Did you mean 'base_url'?"),
+        ("default_headers", "Did you mean 'headers'?"),
+        ("retries", "Did you mean 'max_retries'?"),
+        ("timeouts", "Did you mean 'timeout'?"),
+        ("http_client", "Did you mean 'http'?"),
+        ("default_model", "Did you mean 'model'?"),
+        ("name", "Did you mean 'id'?"),
+        ("temperature", "It goes with each call"),
+        ("system_prompt", "It goes with each call"),
+        ("max_completion_tokens", "It goes with each call"),
+        ("organization", "There are base_url, model, api_token"),
+    ],
+)
+@pytest.mark.parametrize("kind", [LMStudioProvider, OllamaProvider])
+def test_an_unknown_argument_is_refused_with_the_right_word_and_without_its_value(kind, typed, says):
+    with pytest.raises(ConfigurationError, match=rf"{kind.__name__} has no argument '{typed}'") as caught:
+        kind(**{typed: "a-secret"})
+    assert caught.value.hint.startswith(says)
+    assert "a-secret" not in str(caught.value)
+
+
+CALLS = {
+    "complete": lambda lm, **options: lm.complete("Hi", **options),
+    "chat": lambda lm, **options: lm.chat([Message.user("Hi")], **options),
+    "stream": lambda lm, **options: lm.stream("Hi", **options),
+    "complete_with_tools": lambda lm, **options: lm.complete_with_tools("Hi", tools=[Tool("now")], **options),
+    "complete_text": lambda lm, **options: lm.complete_text("Hi", **options),
+    "responses": lambda lm, **options: lm.responses("Hi", **options),
+    "messages": lambda lm, **options: lm.messages("Hi", **options),
+    "native.chat": lambda lm, **options: lm.native.chat("Hi", **options),
+    "native.stream": lambda lm, **options: lm.native.stream("Hi", **options),
+    "Conversation": lambda lm, **options: Conversation(lm).ask("Hi", **options),
+    "Conversation.stream": lambda lm, **options: Conversation(lm).stream("Hi", **options),
+    "NativeConversation": NativeConversation,
+    "run_tools": lambda lm, **options: run_tools(lm, "Hi", [add], **options),
+    "Failover": lambda lm, **options: Failover([lm]).chat("Hi", **options),
+}
+
+
+@pytest.mark.parametrize("name", CALLS)
+def test_a_misspelt_option_is_refused_with_the_right_one_whatever_the_call(httpserver, provider, name):
+    with pytest.raises(InvalidRequestError, match="'temprature'") as caught:
+        CALLS[name](provider, temprature=1)
+    assert caught.value.hint == "Did you mean 'temperature'?"
+    assert not httpserver.log
+
+
+@pytest.mark.parametrize("name", ["complete", "chat", "stream", "complete_with_tools", "complete_text", "Failover"])
+@pytest.mark.parametrize(
+    ("option", "says"),
+    [
+        ("max_completion_tokens", "'max_tokens'"),
+        ("num_predict", "'max_tokens'"),
+        ("messages", "first argument"),
+        ("prompt", "first argument"),
+        ("n", "extra={"),
+        ("options", "extra={'options'"),
+        ("api_key", "LMStudioProvider("),
+    ],
+)
+def test_a_word_of_another_library_is_refused_with_ours(httpserver, provider, name, option, says):
+    with pytest.raises(InvalidRequestError, match=f"'{option}'") as caught:
+        CALLS[name](provider, **{option: 1})
+    assert says in caught.value.hint
+    assert not httpserver.log
+
+
+@pytest.mark.parametrize("method", ["complete", "chat", "stream", "complete_text", "responses", "messages"])
+@pytest.mark.parametrize("named", [{}, {"messages": [{"role": "user", "content": "Hi"}]}, {"prompt": "Hi"}])
+def test_a_call_without_its_first_argument_says_where_it_goes(provider, method, named):
+    for each in (provider, Failover([provider])):
+        if hasattr(each, method):
+            with pytest.raises(InvalidRequestError, match="nothing to answer") as caught:
+                getattr(each, method)(**named, model="m")
+            assert "first argument" in caught.value.hint
 
 
 def test_complete_with_tools_wants_tools(provider):

@@ -2,6 +2,7 @@ import dataclasses
 import datetime
 import enum
 import functools
+import inspect
 import json
 import math
 import pickle
@@ -14,6 +15,7 @@ from lmstudio_provider import (
     ConfigurationError,
     InvalidRequestError,
     Message,
+    NativeRequest,
     ResponsesRequest,
     TextRequest,
     Tool,
@@ -157,13 +159,156 @@ def test_an_image_that_cannot_be_read_is_refused_when_the_request_is_made():
         CompletionRequest("What is this?", images=["no/such/file.png"])
 
 
-def test_an_unknown_field_is_refused_with_the_nearest_name():
-    with pytest.raises(InvalidRequestError, match="'temprature'") as caught:
-        override(CompletionRequest("Hi"), temprature=1)
-    assert caught.value.hint == "Did you mean 'temperature'?"
+@pytest.mark.parametrize(
+    ("typed", "right"),
+    [
+        ("temprature", "temperature"),
+        ("Temperature", "temperature"),
+        ("temp", "temperature"),
+        ("max_token", "max_tokens"),
+        ("maxTokens", "max_tokens"),
+        ("maxOutputTokens", "max_tokens"),
+        ("max_completion_tokens", "max_tokens"),
+        ("max_output_tokens", "max_tokens"),
+        ("num_predict", "max_tokens"),
+        ("topK", "top_k"),
+        ("topP", "top_p"),
+        ("repetition_penalty", "repeat_penalty"),
+        ("stop_sequences", "stop"),
+        ("system", "system_prompt"),
+        ("sytem", "system_prompt"),
+        ("instructions", "system_prompt"),
+        ("format", "response_format"),
+        ("json_schema", "response_format"),
+        ("functions", "tools"),
+        ("function", "tools"),
+        ("tool", "tools"),
+        ("function_call", "tool_choice"),
+        ("image", "images"),
+        ("keep_alive", "ttl"),
+        ("extra_body", "extra"),
+        ("request_timeout", "timeout"),
+        ("model_name", "model"),
+    ],
+)
+def test_an_unknown_option_is_refused_with_the_right_word(typed, right):
+    with pytest.raises(InvalidRequestError, match=rf"has no field '{typed}'") as caught:
+        override(CompletionRequest("Hi"), **{typed: 1})
+    assert caught.value.hint == f"Did you mean {right!r}?"
+
+
+@pytest.mark.parametrize(
+    "typed",
+    [
+        "n",
+        "user",
+        "logprobs",
+        "top_logprobs",
+        "metadata",
+        "modalities",
+        "prediction",
+        "service_tier",
+        "best_of",
+        "parallel_tool_calls",
+        "mirostat",
+        "num_gpu",
+        "num_thread",
+        "repeat_last_n",
+        "typical_p",
+        "suffix",
+        "raw",
+    ],
+)
+def test_an_option_that_only_the_server_knows_has_its_place_named(typed):
     with pytest.raises(InvalidRequestError) as caught:
-        override(CompletionRequest("Hi"), mirostat=1)
-    assert "extra=" in caught.value.hint
+        override(CompletionRequest("Hi"), **{typed: 1})
+    assert "extra={" in caught.value.hint
+    assert "Did you mean" not in caught.value.hint
+
+
+@pytest.mark.parametrize("kind", [ChatRequest, CompletionRequest, TextRequest, ResponsesRequest, NativeRequest])
+@pytest.mark.parametrize("typed", ["messages", "prompt", "input", "user_message", "text", "promt"])
+def test_what_a_call_is_about_has_no_name(kind, typed):
+    with pytest.raises(InvalidRequestError) as caught:
+        override(kind("Hi"), **{typed: "Ho"})
+    assert "first argument" in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("make", "typed", "right"),
+    [
+        (lambda **named: Message("user", **named), "contents", "content"),
+        (lambda **named: Message("user", **named), "text", "content"),
+        (lambda **named: Message("tool", "noon", **named), "tool_callid", "tool_call_id"),
+        (lambda **named: Tool("now", **named), "input_schema", "parameters"),
+        (lambda **named: Tool("now", **named), "desc", "description"),
+        (lambda **named: ChatRequest("Hi", **named), "temprature", "temperature"),
+        (lambda **named: ChatRequest("Hi", **named), "max_completion_tokens", "max_tokens"),
+        (lambda **named: CompletionRequest("Hi", **named), "system", "system_prompt"),
+        (lambda **named: TextRequest("Hi", **named), "stop_strings", "stop"),
+        (lambda **named: ResponsesRequest("Hi", **named), "previous_id", "previous_response_id"),
+        (lambda **named: NativeRequest("Hi", **named), "num_ctx", "context_length"),
+    ],
+)
+def test_an_argument_of_a_message_or_a_request_is_refused_with_the_right_word(make, typed, right):
+    with pytest.raises(InvalidRequestError, match=rf"has no field '{typed}'") as caught:
+        make(**{typed: 1})
+    assert caught.value.hint == f"Did you mean {right!r}?"
+
+
+def test_a_limit_of_the_call_is_no_field_of_a_request():
+    with pytest.raises(InvalidRequestError, match="'timeout'") as caught:
+        ChatRequest("Hi", timeout=5)
+    assert "goes with the call" in caught.value.hint
+
+
+def test_requests_show_their_fields():
+    assert list(inspect.signature(ChatRequest).parameters)[:3] == ["messages", "tools", "tool_choice"]
+    assert list(inspect.signature(Message).parameters)[:2] == ["role", "content"]
+
+
+@pytest.mark.parametrize(
+    ("typed", "right"),
+    [
+        ("asistant", "assistant"),
+        ("Assistant", "assistant"),
+        ("users", "user"),
+        ("USER", "user"),
+        ("sys", "system"),
+        ("tools", "tool"),
+        ("human", "user"),
+        ("ai", "assistant"),
+        ("model", "assistant"),
+    ],
+)
+def test_a_role_that_is_misspelt_is_refused_with_the_right_one(typed, right):
+    for make in (lambda: Message(typed, "Hi"), lambda: ChatRequest([{"role": typed, "content": "Hi"}])):
+        with pytest.raises(InvalidRequestError, match=typed) as caught:
+            make()
+        assert caught.value.hint == f"Did you mean {right!r}?"
+
+
+@pytest.mark.parametrize("role", [None, 5, ["user"], b"user"])
+def test_a_role_that_is_not_a_text_is_refused(role):
+    for make in (lambda: Message(role, "Hi"), lambda: ChatRequest([{"role": role, "content": "Hi"}])):
+        with pytest.raises(InvalidRequestError, match="role="):
+            make()
+
+
+@pytest.mark.parametrize("role", ["developer", "function", "control", "ipython", "observation"])
+def test_a_role_that_a_template_may_know_is_taken_in_a_dict(role):
+    assert ChatRequest([{"role": role, "content": "Hi"}]).messages[0]["role"] == role
+
+
+@pytest.mark.parametrize("name", ["contents", "Content", "text", "message"])
+def test_a_dict_whose_content_is_misspelt_is_refused(name):
+    with pytest.raises(InvalidRequestError, match=rf"messages\[1\] has '{name}' and no content"):
+        ChatRequest([{"role": "user", "content": "Hi", "text": "more"}, {"role": "user", name: "Ho"}])
+
+
+def test_a_dict_without_content_is_taken_if_nothing_in_it_was_meant_as_content():
+    calls = [{"id": "1", "type": "function", "function": {"name": "now", "arguments": "{}"}}]
+    assert len(ChatRequest([{"role": "assistant", "tool_calls": calls}, {"role": "user", "images": []}]).messages) == 2
 
 
 def test_an_overridden_field_is_checked_too():
@@ -262,9 +407,18 @@ def test_tools_may_come_from_a_generator_and_none_is_none():
         (TextRequest("Hi"), "tools", "chat()"),
         (TextRequest("Hi"), "system_prompt", "complete()"),
         (CompletionRequest("Hi"), "store", "responses()"),
+        (CompletionRequest("Hi"), "reasoning", "reasoning_effort"),
+        (CompletionRequest("Hi"), "base_url", "LMStudioProvider(base_url="),
+        (CompletionRequest("Hi"), "api_key", "api_token="),
+        (CompletionRequest("Hi"), "num_ctx", "native.load("),
+        (CompletionRequest("Hi"), "options", "extra={'options'"),
+        (CompletionRequest("Hi"), "confirm", "run_tools()"),
         (CompletionRequest("Hi"), "stream", "stream()"),
         (ChatRequest("Hi"), "system_prompt", "Message.system"),
+        (ChatRequest("Hi"), "system", "Message.system"),
         (ChatRequest("Hi"), "images", "Message.user"),
+        (ChatRequest("Hi"), "on_chunk", "stream()"),
+        (ChatRequest("Hi"), "stream_options", "stream()"),
     ],
 )
 def test_a_field_that_belongs_elsewhere_is_refused_with_the_place(request_, name, hint):

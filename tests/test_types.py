@@ -172,7 +172,7 @@ def test_the_options_of_a_call_are_seen_by_name(function, names):
     parameters = inspect.signature(function).parameters
     assert {*names, "model", "temperature", "timeout", "deadline"} <= parameters.keys()
     assert str(parameters["temperature"]).startswith("temperature: 'float | None' = ")
-    assert not any(each.kind is each.VAR_KEYWORD for each in parameters.values())
+    assert not any(each.kind is each.VAR_KEYWORD or each.name.startswith("_") for each in parameters.values())
 
 
 @pytest.mark.parametrize("function", [Native.load, Native.loaded, Native.ensure_loaded])
@@ -185,10 +185,17 @@ def test_a_bound_method_shows_the_defaults_that_it_sends_and_help_shows_them_too
     with LMStudioProvider(refresh=False) as lm:
         signature = inspect.signature(lm.chat)
         assert next(iter(signature.parameters)) == "request"
+        assert signature.parameters["request"].default is inspect.Parameter.empty
         assert (signature.parameters["max_tokens"].default, signature.parameters["temperature"].default) == (4096, 0.7)
         shown = pydoc.plain(pydoc.render_doc(lm.chat))
     assert "temperature: 'float | None' = 0.7" in shown
     assert "tools: 'Iterable[ToolInput] | None'" in shown
+
+
+def test_a_constructor_shows_its_arguments_alone():
+    for cls in (LMStudioProvider, OllamaProvider):
+        assert list(inspect.signature(cls).parameters)[:3] == ["base_url", "model", "api_token"]
+        assert not any(each.kind is each.VAR_KEYWORD for each in inspect.signature(cls).parameters.values())
 
 
 @pytest.mark.parametrize(

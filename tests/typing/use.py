@@ -158,6 +158,7 @@ def mistakes(lm: LMStudioProvider) -> None:
     lm.chat(messages=[Message.user("Hi")])  # type: ignore[call-arg]
     lm.chat()  # type: ignore[call-arg]
     ChatRequest("Hi", temprature=1)  # type: ignore[call-arg]
+    LMStudioProvider(api_key="x")  # type: ignore[arg-type]
     lm.complete_text("Hi", tools=[])  # type: ignore[call-arg]
     lm.embed([1])  # type: ignore[list-item]
     run_tools(lm, [], [add], tools=[])  # type: ignore[misc]
