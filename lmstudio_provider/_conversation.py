@@ -14,7 +14,8 @@ from ._images import Image
 from ._json import loads
 from ._messages import Message, Tool
 from ._options import Unpack, show_options
-from ._requests import ChatRequest, ToolOverrides
+from ._overrides import ToolOverrides
+from ._requests import ChatRequest
 from ._stream import Stream
 from ._tools import Chats, run_tools
 from ._types import Completion, ToolCall

@@ -15,20 +15,10 @@ from ._exceptions import ConfigurationError, ProviderError, RequestTimeoutError,
 from ._exchange import Deadline
 from ._health import check_health, none_available
 from ._options import Unpack, show_options
+from ._overrides import ChatOverrides, CompletionOverrides, Overrides, StreamOverrides
 from ._parallel import begin
 from ._provider import Provider
-from ._requests import (
-    ChatInput,
-    ChatOverrides,
-    CompletionInput,
-    CompletionOverrides,
-    CompletionRequest,
-    Overrides,
-    StreamInput,
-    StreamOverrides,
-    TextInput,
-    chat_request,
-)
+from ._requests import ChatInput, CompletionInput, CompletionRequest, StreamInput, TextInput, chat_request
 from ._stream import Stream
 from ._types import (
     UNSET,

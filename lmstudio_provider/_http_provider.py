@@ -25,16 +25,13 @@ from ._local_server import LocalServer
 from ._model_names import find, is_same
 from ._native_types import NativeCompletion, NativeRequest
 from ._options import Unpack, show_options
+from ._overrides import ChatOverrides, CompletionOverrides, Overrides, StreamOverrides
 from ._requests import (
     ChatInput,
-    ChatOverrides,
     ChatRequest,
     CompletionInput,
-    CompletionOverrides,
     CompletionRequest,
-    Overrides,
     StreamInput,
-    StreamOverrides,
     TextInput,
     TextRequest,
     ToolLoopRequest,

@@ -21,13 +21,12 @@ from ._exceptions import (
 from ._http_provider import HTTPProvider
 from ._native import Native
 from ._options import Unpack, show_options
+from ._overrides import ResponsesOverrides, StreamOverrides
 from ._requests import (
     ChatRequest,
     CompletionRequest,
     DialectInput,
-    ResponsesOverrides,
     ResponsesRequest,
-    StreamOverrides,
     chat_request,
     completion_request,
     override,

@@ -27,8 +27,9 @@ from ._model_cache import DISCOVERY_S, ModelCache
 from ._model_choice import Fits, chats, embeds, first, nothing_to_choose
 from ._model_names import find
 from ._options import OTHERS, check_names, show_options
+from ._overrides import Options
 from ._provider import Provider
-from ._requests import Options, check_name
+from ._requests import check_name
 from ._session import Dialect, Facts, Plan, Session
 from ._settings import Config, Names, Secret, Settings, as_timeouts, check_arguments
 from ._transport import Transport

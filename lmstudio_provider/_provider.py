@@ -10,17 +10,13 @@ from typing import Any, Callable, Iterable, TypeVar, overload
 from ._diagnosis import of_error, of_models, with_advice
 from ._exceptions import ConfigurationError, InvalidRequestError, ProviderClosedError, ProviderError
 from ._options import Unpack, show_options
+from ._overrides import LIMITS, ChatOverrides, CompletionOverrides, Overrides, StreamOverrides
 from ._requests import (
-    LIMITS,
     ChatInput,
-    ChatOverrides,
     ChatRequest,
     CompletionInput,
-    CompletionOverrides,
     CompletionRequest,
-    Overrides,
     StreamInput,
-    StreamOverrides,
     TextInput,
     chat_request,
     completion_request,

@@ -6,14 +6,15 @@ import dataclasses
 import math
 import sys
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Callable, Iterable, Mapping, Sequence, TypedDict, TypeVar, Union
+from typing import TYPE_CHECKING, Any, Callable, Iterable, Mapping, Sequence, TypeVar, Union
 
 from ._exceptions import InvalidRequestError, shown
 from ._images import Image, data_url, listed
 from ._messages import Message, Messages, Tool, ToolInput, all_of, check_dict
 from ._options import OTHERS, Unpack, check_names, refuse_other_names
+from ._overrides import LIMITS, Options, ResponseFormat, StreamOverrides
 from ._structured import structure_of
-from ._types import UNSET, Timeout
+from ._types import UNSET
 
 #: The least and the most of each number, and whether it has to be whole. LM Studio docs: openai-compat.
 _NUMBERS: dict[str, tuple[float, float, bool]] = {
@@ -128,10 +129,6 @@ class _Options:
 class _Prompt:
     user_message: str
     system_prompt: str | None = None
-
-
-#: What ``response_format`` takes: a type hint, or a JSON schema as a dict. Checkers know no type of all type hints.
-ResponseFormat = Any
 
 
 @dataclass(frozen=True)
@@ -311,68 +308,6 @@ StreamInput = Union[CompletionInput, ChatInput, TextRequest]
 DialectInput = Union[CompletionInput, ChatInput]
 
 
-class Options(TypedDict, total=False):
-    """The options of all requests."""
-
-    model: str | None
-    tier: str | None
-    max_tokens: int | None
-    temperature: float | None
-    top_p: float | None
-    top_k: int | None
-    min_p: float | None
-    repeat_penalty: float | None
-    presence_penalty: float | None
-    frequency_penalty: float | None
-    stop: str | Sequence[str] | None
-    seed: int | None
-    logit_bias: Mapping[str, float] | None
-    ttl: int | None
-    draft_model: str | None
-    extra: Mapping[str, Any]
-
-
-class Overrides(Options, total=False):
-    """Keyword arguments of all calls: the options of the request, plus ``timeout`` and ``deadline``."""
-
-    timeout: Timeout
-    deadline: float | None
-
-
-class ToolOverrides(Overrides, total=False):
-    """Keyword arguments of ``run_tools`` and of conversations."""
-
-    tool_choice: str | None
-    response_format: ResponseFormat
-
-
-class ChatOverrides(ToolOverrides, total=False):
-    """Keyword arguments of ``chat`` and ``complete_with_tools``."""
-
-    tools: Iterable[ToolInput] | None
-
-
-class CompletionOverrides(ChatOverrides, total=False):
-    """Keyword arguments of ``complete``."""
-
-    system_prompt: str | None
-    images: Image | Sequence[Image]
-
-
-class StreamOverrides(CompletionOverrides, total=False):
-    """Keyword arguments of ``stream`` and ``messages``: which of them fit depends on the request."""
-
-
-class ResponsesOverrides(StreamOverrides, total=False):
-    """Keyword arguments of ``responses``."""
-
-    previous_response_id: str | None
-    store: bool
-    reasoning_effort: str | None
-
-
-#: Those of them that hold for the call, and are no part of its request.
-LIMITS = ("timeout", "deadline")
 _Request = TypeVar("_Request")
 
 

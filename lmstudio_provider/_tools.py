@@ -15,15 +15,8 @@ from ._functions import Function
 from ._json_schema import MisfitError, fitted
 from ._messages import Message, Tool
 from ._options import Unpack, show_options
-from ._requests import (
-    ChatInput,
-    ChatOverrides,
-    ChatRequest,
-    StreamInput,
-    StreamOverrides,
-    ToolLoopRequest,
-    ToolOverrides,
-)
+from ._overrides import ChatOverrides, StreamOverrides, ToolOverrides
+from ._requests import ChatInput, ChatRequest, StreamInput, ToolLoopRequest
 from ._results import result_text
 from ._stream import Stream
 from ._tool_text import take_calls, warn_of_lost_calls

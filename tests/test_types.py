@@ -35,7 +35,7 @@ from lmstudio_provider import (
     run_tools,
 )
 from lmstudio_provider import _native_types as native
-from lmstudio_provider import _requests as requests
+from lmstudio_provider import _overrides as overrides
 
 PUBLIC = {name: getattr(lmstudio_provider, name) for name in lmstudio_provider.__all__}
 DATACLASSES = [each for each in [*PUBLIC.values(), *vars(events).values()] if dataclasses.is_dataclass(each)]
@@ -201,16 +201,16 @@ def test_a_constructor_shows_its_arguments_alone():
 @pytest.mark.parametrize(
     ("options", "request_"),
     [
-        (requests.CompletionOverrides, CompletionRequest),
-        (requests.ChatOverrides, ChatRequest),
-        (requests.Overrides, TextRequest),
-        (requests.ResponsesOverrides, ResponsesRequest),
+        (overrides.CompletionOverrides, CompletionRequest),
+        (overrides.ChatOverrides, ChatRequest),
+        (overrides.Overrides, TextRequest),
+        (overrides.ResponsesOverrides, ResponsesRequest),
         (native.NativeOptions, NativeRequest),
     ],
 )
 def test_a_call_takes_by_name_what_its_request_holds(options, request_):
     fields = dataclasses.fields(request_)[1:]  # the first one is what the call is about
-    of_a_text = {"system_prompt", "images"} if options is requests.ResponsesOverrides else set()
+    of_a_text = {"system_prompt", "images"} if options is overrides.ResponsesOverrides else set()
     assert options.__annotations__.keys() == {each.name for each in fields} | {"timeout", "deadline"} | of_a_text
     for each in fields:
         told = options.__annotations__[each.name].__forward_arg__

@@ -1,0 +1,76 @@
+"""The keyword arguments of calls, as type checkers and ``help()`` read them."""
+
+from __future__ import annotations
+
+from typing import Any, Iterable, Mapping, Sequence, TypedDict
+
+from ._images import Image
+from ._messages import ToolInput
+from ._types import Timeout
+
+#: What ``response_format`` takes: a type hint, or a JSON schema as a dict. Checkers know no type of all type hints.
+ResponseFormat = Any
+
+
+class Options(TypedDict, total=False):
+    """The options of all requests."""
+
+    model: str | None
+    tier: str | None
+    max_tokens: int | None
+    temperature: float | None
+    top_p: float | None
+    top_k: int | None
+    min_p: float | None
+    repeat_penalty: float | None
+    presence_penalty: float | None
+    frequency_penalty: float | None
+    stop: str | Sequence[str] | None
+    seed: int | None
+    logit_bias: Mapping[str, float] | None
+    ttl: int | None
+    draft_model: str | None
+    extra: Mapping[str, Any]
+
+
+class Overrides(Options, total=False):
+    """Keyword arguments of all calls: the options of the request, plus ``timeout`` and ``deadline``."""
+
+    timeout: Timeout
+    deadline: float | None
+
+
+class ToolOverrides(Overrides, total=False):
+    """Keyword arguments of ``run_tools`` and of conversations."""
+
+    tool_choice: str | None
+    response_format: ResponseFormat
+
+
+class ChatOverrides(ToolOverrides, total=False):
+    """Keyword arguments of ``chat`` and ``complete_with_tools``."""
+
+    tools: Iterable[ToolInput] | None
+
+
+class CompletionOverrides(ChatOverrides, total=False):
+    """Keyword arguments of ``complete``."""
+
+    system_prompt: str | None
+    images: Image | Sequence[Image]
+
+
+class StreamOverrides(CompletionOverrides, total=False):
+    """Keyword arguments of ``stream`` and ``messages``: which of them fit depends on the request."""
+
+
+class ResponsesOverrides(StreamOverrides, total=False):
+    """Keyword arguments of ``responses``."""
+
+    previous_response_id: str | None
+    store: bool
+    reasoning_effort: str | None
+
+
+#: Those of them that hold for the call, and are no part of its request.
+LIMITS = ("timeout", "deadline")
