@@ -14,6 +14,7 @@ from typing import Any, Callable, Collection, Iterable, Literal, Mapping, TypeVa
 from ._exceptions import ConfigurationError, ProviderError, RequestTimeoutError, ServerUnavailableError
 from ._exchange import Deadline
 from ._health import check_health, none_available
+from ._images import data_url, listed
 from ._options import Unpack, show_options
 from ._overrides import ChatOverrides, CompletionOverrides, Overrides, StreamOverrides
 from ._parallel import begin
@@ -290,6 +291,8 @@ class Failover(Provider):
         tools = given.get("tools")
         if isinstance(tools, Iterable) and not isinstance(tools, (str, Mapping)):
             given["tools"] = list(tools)  # an iterator would be empty for the second provider
+        if "images" in given:  # a file that is open would be at its end
+            given["images"] = [data_url(image) for image in listed(given["images"])]
         while turn := self._rota.next([provider for provider, _ in failures]):
             provider = turn.member.provider
             if deadline is not None and failures:

@@ -1,4 +1,5 @@
 import base64
+import io
 import json
 import logging
 import pickle
@@ -525,6 +526,16 @@ def test_a_text_has_images_and_tools_over_the_other_endpoints(method):
     assert base64.b64encode(PNG).decode() in json.dumps(body["messages" if method == "messages" else "input"])
     assert "add" in json.dumps(body["tools"])
     assert "Be brief" in json.dumps(body)
+
+
+@pytest.mark.parametrize("method", ["complete", "stream"])
+def test_an_open_image_reaches_the_second_server_too(closed_port, method):
+    with SimulatedLMStudio(replies=["A dot."]) as server:
+        with failover(f"127.0.0.1:{closed_port}", refresh=False) as first, failover(server.url) as second:
+            with Failover([first, second]) as both:
+                reply = getattr(both, method)("What is this?", images=io.BytesIO(PNG))
+                assert ("".join(reply.text()) if method == "stream" else reply.text) == "A dot."
+        assert base64.b64encode(PNG).decode() in json.dumps(server.requests[-1]["body"])
 
 
 def test_the_options_of_a_request_can_be_given_anew(httpserver, provider, sample):
