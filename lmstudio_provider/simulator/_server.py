@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from email.message import Message
 from http.server import BaseHTTPRequestHandler
 from types import TracebackType
-from typing import Any, ClassVar, Iterable, Mapping, TypeVar, Union
+from typing import Any, ClassVar, Iterable, Iterator, Mapping, TypeVar, Union
 
 _Self = TypeVar("_Self", bound="StandIn")
 
@@ -81,6 +81,8 @@ class StandIn(abc.ABC):
 
     #: What is sent with every reply.
     headers: ClassVar[Mapping[str, str]] = {}
+    #: How the paths begin to which files are sent: their bodies are not read as JSON, nor held in memory.
+    uploads: ClassVar[tuple[str, ...]] = ()
 
     def __init__(self, delay_s: float, port: int) -> None:
         self.delay_s = delay_s
@@ -90,7 +92,11 @@ class StandIn(abc.ABC):
 
     @abc.abstractmethod
     def answer(self, endpoint: str, body: Any, headers: Message) -> Answer:
-        """What to answer at ``endpoint`` ("POST /path"); ``body`` is None where it is no JSON. Raises RefusedError."""
+        """Return what to answer at ``endpoint`` ("POST /path").
+
+        ``body`` is the JSON that was sent, None if there is none, or an iterator of the bytes of an upload. Raises
+        RefusedError.
+        """
 
     @property
     def url(self) -> str:
@@ -114,7 +120,8 @@ class StandIn(abc.ABC):
 
 class _Server(socketserver.ThreadingTCPServer):
     daemon_threads = True
-    allow_reuse_address = True
+    # On Windows this option would let a second server listen on a port that is taken.
+    allow_reuse_address = sys.platform != "win32"
     request_queue_size = 128
 
     def __init__(self, stand_in: StandIn) -> None:
@@ -171,39 +178,62 @@ class _Handler(BaseHTTPRequestHandler):
     def version_string(self) -> str:
         return type(self.server.stand_in).__name__
 
-    def do_GET(self) -> None:
-        """Answer a GET."""
-        self._answer()
-
-    def do_POST(self) -> None:
-        """Answer a POST."""
-        self._answer()
-
-    def do_DELETE(self) -> None:
-        """Answer a DELETE."""
-        self._answer()
-
     def _answer(self) -> None:
-        data = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-        try:
-            body = json.loads(data) if data else None
-        except ValueError:
-            body = None
         stand_in = self.server.stand_in
-        stand_in.requests.append(
-            {"method": self.command, "path": self.path, "headers": dict(self.headers), "body": body}
-        )
+        pieces = self._pieces()
+        try:
+            body = pieces if self.path.startswith(stand_in.uploads) else self._json(b"".join(pieces))
+        except ValueError:
+            self.send_error(400)
+            return
+        asked = {"method": self.command, "path": self.path, "headers": dict(self.headers)}
+        stand_in.requests.append({**asked, "body": None if body is pieces else body})
         try:
             answer = stand_in.answer(f"{self.command} {self.path}", body, self.headers)
         except RefusedError as refused:
             answer = refused.answer
-        except Exception:
+        except Exception as failure:
             # A test that is wrong has to be told so, and there is nobody else to tell it.
-            answer = error(500, f"the simulator could not reply:\n{traceback.format_exc()}")
+            what = f"{type(failure).__name__}: {failure}"
+            answer = error(500, f"the simulator could not reply: {what}\n\n{traceback.format_exc()}")
+        for _ in pieces:
+            continue  # what nobody read of an upload would be taken for the next request
+        self._send(answer)
+
+    do_GET = do_HEAD = do_POST = do_PUT = do_PATCH = do_DELETE = do_OPTIONS = _answer
+
+    @staticmethod
+    def _json(data: bytes) -> Any:
+        try:
+            return json.loads(data) if data else None
+        except (ValueError, RecursionError):
+            return None
+
+    def _pieces(self) -> Iterator[bytes]:
+        """Yield the body as it comes, whether its length was said or it is chunked (RFC 9112, section 7.1)."""
+        if self.headers.get("Transfer-Encoding", "").lower() != "chunked":
+            yield from self._read(int(self.headers.get("Content-Length") or 0))
+            return
+        while size := int(self.rfile.readline().partition(b";")[0], 16):
+            yield from self._read(size)
+            self.rfile.readline()
+        while self.rfile.readline().strip():
+            continue  # trailers
+
+    def _read(self, size: int) -> Iterator[bytes]:
+        while size > 0:
+            piece = self.rfile.read(min(size, 65536))
+            if not piece:
+                raise ConnectionError("the client left")
+            size -= len(piece)
+            yield piece
+
+    def _send(self, answer: Answer) -> None:
         if isinstance(answer, Whole):
             length = {"Content-Length": str(len(answer.content)), "Keep-Alive": f"timeout={self.timeout}"}
             self._send_head(answer.status, {**answer.headers, **length})
-            self.wfile.write(answer.content)
+            if self.command != "HEAD":
+                self.wfile.write(answer.content)
             self.wfile.flush()
         else:
             self._send_head(200, {**answer.headers, "Transfer-Encoding": "chunked"})

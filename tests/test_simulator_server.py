@@ -1,0 +1,41 @@
+"""What both stand-ins make of HTTP, whatever is asked."""
+
+import json
+import socket
+from urllib.parse import urlsplit
+
+import pytest
+from plain_http import HI, ask
+
+from lmstudio_provider.simulator import SimulatedLMStudio, SimulatedOllama
+
+
+@pytest.mark.parametrize("method", ["PUT", "PATCH", "OPTIONS"])
+def test_another_method_is_answered_as_a_real_server_does(method):
+    with SimulatedLMStudio() as one, SimulatedOllama() as other:
+        status, _, data = ask(one, method, "/v1/models")
+        assert (status, b"Unexpected endpoint or method" in data) == (200, True)
+        assert ask(other, method, "/api/chat")[0] == 405
+
+
+def test_a_body_in_chunks_is_read():
+    pieces = (
+        json.dumps({"model": "m", "messages": HI, "stream": False})[at : at + 7].encode() for at in range(0, 99, 7)
+    )
+    with SimulatedOllama("m", "Hello") as server:
+        status, _, data = ask(server, "POST", "/api/chat", data=pieces)
+    assert (status, json.loads(data)["message"]["content"]) == (200, "Hello")
+
+
+def test_a_look_at_a_reply_has_its_length_and_not_its_body():
+    with SimulatedLMStudio() as server:
+        status, headers, data = ask(server, "HEAD", "/v1/models")
+    assert (status, data, int(headers["Content-Length"]) > 0) == (200, b"", True)
+
+
+@pytest.mark.parametrize("head", ["Content-Length: many", "Transfer-Encoding: chunked"])
+def test_a_body_whose_length_cannot_be_read_is_refused(head):
+    with SimulatedLMStudio() as server:
+        with socket.create_connection(urlsplit(server.url).netloc.split(":"), timeout=10) as client:
+            client.sendall(f"POST /v1/models HTTP/1.1\r\nHost: x\r\n{head}\r\n\r\nzz\r\n".encode())
+            assert client.recv(100).startswith(b"HTTP/1.1 400 ")
