@@ -39,6 +39,12 @@ def named_events(data):
     return values
 
 
+def lines(data):
+    """The values of a stream of lines."""
+    assert data.endswith(b"\n")
+    return [json.loads(line) for line in data.splitlines()]
+
+
 def keys(value):
     if isinstance(value, dict):
         return {key: keys(each) for key, each in value.items()}

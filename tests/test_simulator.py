@@ -160,20 +160,18 @@ def test_it_imports_nothing_else_of_ours_and_nothing_that_is_not_in_python(path)
 @pytest.mark.parametrize(
     ("replies", "says"),
     [
-        (lambda body: 1 / 0, "ZeroDivisionError"),
-        (lambda body: None, "neither text nor a dict"),
-        ([5], "neither text nor a dict"),
-        ([{"text": "x"}], "neither text nor a dict"),
-        ([{"tool_calls": [{}]}], "KeyError"),
-        ([{"content": 5}], "TypeError"),
+        (lambda body: 1 / 0, "ZeroDivisionError: division by zero"),
+        (lambda body: None, "TypeError: what the function given as replies returned is None; a reply is a text, or a"),
+        (lambda body: {"text": "x"}, "TypeError: what the function given as replies returned has the key 'text'; a"),
     ],
 )
 @pytest.mark.parametrize("stream", [False, True])
-def test_replies_that_cannot_be_are_told_as_an_error_of_the_server(replies, says, stream):
+def test_what_is_wrong_with_a_function_is_told_first_in_an_error_of_the_server(replies, says, stream):
     with SimulatedLMStudio(replies=replies) as server:
         status, _, data = ask(server, "POST", CHAT, {"messages": HI, "stream": stream})
     assert status == 500
-    assert says in json.loads(data)["error"]
+    assert json.loads(data)["error"].startswith(f"the simulator could not reply: {says}")
+    assert "Traceback" in json.loads(data)["error"]
 
 
 def test_one_reply_and_one_model_need_not_be_in_a_list():

@@ -68,6 +68,15 @@ def test_texts_that_share_words_are_near_each_other(server):
     assert sum(map(float.__mul__, first, near)) > sum(map(float.__mul__, first, far))
 
 
+def test_of_a_text_that_is_too_long_the_beginning_is_embedded_without_a_word():
+    with SimulatedLMStudio(["text-embedding-x"], context_length=3) as server:
+        texts = ["a b c", "a b c d e", "a b d"]
+        status, value = post(server, EMBED, {"model": "text-embedding-x", "input": texts})
+    first, cut, other = (entry["embedding"] for entry in value["data"])
+    assert (status, value["usage"]) == (200, {"prompt_tokens": 0, "total_tokens": 0})
+    assert first == cut != other
+
+
 # Texts that go on
 
 

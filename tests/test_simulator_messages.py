@@ -104,6 +104,13 @@ def test_a_call_that_has_no_object_is_an_error_of_the_test(arguments):
     assert (status, "the simulator could not reply" in value["error"]) == (500, True)
 
 
+def test_a_call_that_was_cut_off_has_no_arguments():
+    cut = {"tool_calls": [{"name": "f", "arguments": ""}], "finish_reason": "length"}
+    with SimulatedLMStudio(["m"], cut) as server:
+        value = send(server)[1]
+    assert (value["content"][0]["input"], value["stop_reason"]) == ({}, "max_tokens")
+
+
 def test_the_token_may_be_sent_in_anthropics_header(sample):
     body = {"model": "m", "max_tokens": 9, "messages": HI}
     with SimulatedLMStudio(["m"], api_token=TOKEN) as server:
@@ -127,7 +134,7 @@ def test_a_reply_has_the_fields_of_lm_studios(sample):
     assert (status, keys(value)) == (200, keys(json.loads(sample("message.json"))))
     assert value["content"][1]["input"] == {"city": "Oslo"}
     assert (value["stop_reason"], value["stop_sequence"]) == ("tool_use", None)
-    assert value["usage"] == {"input_tokens": 1, "output_tokens": 3}
+    assert value["usage"] == {"input_tokens": 1, "output_tokens": 6}
 
 
 def test_what_a_model_thought_is_a_block_of_its_own():

@@ -130,7 +130,7 @@ def test_a_reply_has_the_fields_of_lm_studios(sample):
         {"type": "message", "content": "Found it."},
     ]
     stats = value["stats"]
-    assert (stats["input_tokens"], stats["total_output_tokens"], stats["reasoning_output_tokens"]) == (1, 4, 2)
+    assert (stats["input_tokens"], stats["total_output_tokens"], stats["reasoning_output_tokens"]) == (1, 7, 2)
 
 
 def test_a_reply_that_is_not_stored_has_no_id(server, sample):

@@ -116,7 +116,7 @@ def test_a_reply_has_the_fields_of_lm_studios(sample):
     with SimulatedLMStudio(["m"], ALL) as server:
         status, value = respond(server, tools=[TOOL], reasoning={"effort": "low"})
     assert (status, keys(value)) == (200, keys(json.loads(sample("response.json"))))
-    assert (value["status"], value["error"], value["usage"]["output_tokens"]) == ("completed", None, 6)
+    assert (value["status"], value["error"], value["usage"]["output_tokens"]) == ("completed", None, 9)
     assert value["usage"]["output_tokens_details"] == {"reasoning_tokens": 3}
     assert json.loads(value["output"][2]["arguments"]) == {"city": "Oslo"}
 

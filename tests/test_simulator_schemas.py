@@ -20,8 +20,6 @@ def made_up(schema):
 @pytest.mark.parametrize(
     ("schema", "says"),
     [
-        ({"$ref": "#/$defs/missing"}, "#/$defs/missing"),
-        ({"$ref": "https://example.com/schema"}, "https://example.com/schema"),
         ({"type": "object", "properties": {"next": {"$ref": "#"}}, "required": ["next"]}, "never ends"),
         ({"anyOf": [{"$ref": "#"}]}, "never ends"),
     ],
@@ -31,6 +29,39 @@ def test_a_schema_for_which_nothing_can_be_made_up_is_an_error_of_the_server(sch
         status, _, data = ask(server, "POST", CHAT, {"messages": HI, "response_format": form(schema)})
     assert status == 500
     assert says in json.loads(data)["error"]
+
+
+MALFORMED = [
+    {"$ref": "#/$defs/missing"},
+    {"$ref": "https://example.com/schema"},
+    {"$ref": 5},
+    {"type": "object", "properties": ["a"]},
+    {"type": "object", "properties": {"a": {}}, "required": "a"},
+    {"type": "object", "properties": {"a": {"type": {}}}},
+    {"type": "array", "prefixItems": 5},
+    {"type": "array", "minItems": "many"},
+    {"anyOf": 5},
+    {"enum": {"a": 1}},
+]
+
+
+@pytest.mark.parametrize("replies", [None, "Hello"])
+@pytest.mark.parametrize("schema", MALFORMED)
+def test_a_schema_that_is_malformed_is_refused_by_the_engine(sample, schema, replies):
+    wanted = json.loads(sample("errors/grammar.json"))["error"]
+    with SimulatedLMStudio(replies=replies) as server:
+        status, _, data = ask(server, "POST", CHAT, {"messages": HI, "response_format": form(schema)})
+    assert (status, json.loads(data)["error"].startswith(wanted)) == (400, True)
+
+
+@pytest.mark.parametrize("replies", [None, "Hello"])
+@pytest.mark.parametrize("schema", MALFORMED)
+def test_a_tool_with_such_a_schema_is_refused_by_the_engine(schema, replies):
+    inside = {"type": "object", "properties": {"x": schema}, "required": ["x"]}
+    tools = [{"type": "function", "function": {"name": "f", "parameters": inside}}]
+    with SimulatedLMStudio(replies=replies) as server:
+        status, _, data = ask(server, "POST", CHAT, {"messages": HI, "tools": tools})
+    assert (status, b"failed to parse grammar" in data) == (400, True)
 
 
 @pytest.mark.parametrize(

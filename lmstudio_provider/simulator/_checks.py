@@ -10,6 +10,27 @@ from ._errors import invalid, native_error
 from ._server import RefusedError, error
 
 _PNG, _JPEG = b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff"
+_NUMBER = (int, float)
+_CHOICES = ("none", "auto", "required")
+#: The types of what a chat may have besides; null is as if it was left out.
+_FIELDS: Mapping[str, tuple[type, ...]] = {
+    "model": (str,),
+    "stream": (bool,),
+    "stream_options": (dict,),
+    "max_tokens": (int,),
+    "seed": (int,),
+    "top_k": (int,),
+    "logit_bias": (dict,),
+    "draft_model": (str,),
+    "reasoning_effort": (str,),
+    "response_format": (dict,),
+    "temperature": _NUMBER,
+    "top_p": _NUMBER,
+    "min_p": _NUMBER,
+    "repeat_penalty": _NUMBER,
+    "presence_penalty": _NUMBER,
+    "frequency_penalty": _NUMBER,
+}
 
 
 def check_chat(body: Any) -> None:
@@ -21,15 +42,42 @@ def check_chat(body: Any) -> None:
         raise _bad_messages()
     for message in messages:
         _check_message(message)
-    if isinstance(body.get("tool_choice"), dict):
-        raise refused("Invalid tool_choice type: 'object'. Supported string values: none, auto, required")
+    if not isinstance(body.get("tool_choice"), (str, type(None))):
+        kind = _js_type(body["tool_choice"])
+        raise refused(f"Invalid tool_choice type: '{kind}'. Supported string values: {', '.join(_CHOICES)}")
     form = body.get("response_format")
     if form is not None and not (isinstance(form, dict) and form.get("type") in ("json_schema", "text")):
         raise refused("'response_format.type' must be 'json_schema' or 'text'")
+    wrong = wrong_field(body)
+    if wrong:
+        raise refused(wrong[1])
+
+
+def wrong_field(body: Mapping[str, Any]) -> tuple[str, str] | None:
+    """Return the first field of a chat or text in OpenAI's form that LM Studio refuses, and the text of the error.
+
+    The wordings are our own: LM Studio's are not known.
+    """
+    for name, types in _FIELDS.items():
+        if body.get(name) is not None and type(body[name]) not in types:  # JSON's true is not a number
+            return name, f"'{name}' has the wrong type"
+    stop = body.get("stop")
+    if not isinstance(stop, (str, type(None))) and not (_is_list(stop, str)):
+        return "stop", "'stop' must be a string or an array of strings"
+    if body.get("tool_choice") not in (None, *_CHOICES):
+        return "tool_choice", f"Invalid tool_choice. Supported string values: {', '.join(_CHOICES)}"
+    tools = body.get("tools")
+    if tools is not None and not (isinstance(tools, list) and all(map(_is_tool, tools))):
+        return "tools", "Invalid 'tools': each has to be a function with a name and a JSON schema of its parameters"
+    form = body.get("response_format") or {}
+    schema = form.get("json_schema") if form.get("type") == "json_schema" else {}
+    if not isinstance(schema, dict) or not isinstance(schema.get("schema", {}), dict):
+        return "response_format", "'response_format.json_schema' must be an object with a 'schema'"
+    return None
 
 
 def check_keys(body: Any, known: Mapping[str, tuple[type, ...]], required: Iterable[str]) -> dict[str, Any]:
-    """What ``body`` says, as a dict that may be changed; raises RefusedError for what ``/api/v1`` does not take.
+    """Return what ``body`` says, as a dict that may be changed; raise RefusedError for what ``/api/v1`` does not take.
 
     ``known`` are the types of each key. The wordings are our own, but for keys that are not known.
     """
@@ -58,13 +106,34 @@ def _check_message(message: Mapping[str, Any]) -> None:
     images = [part.get("image_url") for part in parts if part.get("type") == "image_url"]
     if not all(isinstance(image, dict) and is_image(image.get("url")) for image in images):
         raise refused("'url' field must be a base64 encoded image.")
-    calls: Iterable[Any] = message.get("tool_calls") or ()
-    if not all(isinstance(call, dict) and call.get("id") for call in calls):
+    texts = [part.get("text") for part in parts if part.get("type") != "image_url"]
+    calls = message.get("tool_calls") or []
+    if not _is_list(texts, str) or not isinstance(calls, list) or not all(map(_is_call, calls)):
         raise _bad_messages()
 
 
+def _is_list(value: Any, kind: type) -> bool:
+    return isinstance(value, list) and all(isinstance(each, kind) for each in value)
+
+
+def _is_call(call: Any) -> bool:
+    function = call.get("function") if isinstance(call, dict) and call.get("id") else None
+    return isinstance(function, dict) and all(isinstance(function.get(each), str) for each in ("name", "arguments"))
+
+
+def _is_tool(tool: Any) -> bool:
+    function = tool.get("function") if isinstance(tool, dict) else None
+    if not isinstance(function, dict) or not isinstance(function.get("name"), str):
+        return False
+    return isinstance(function.get("parameters"), (dict, type(None)))
+
+
+def _js_type(value: Any) -> str:
+    return "boolean" if isinstance(value, bool) else "number" if isinstance(value, _NUMBER) else "object"
+
+
 def is_image(url: object) -> bool:
-    """Whether it is a data URL of a picture in a format that LM Studio takes."""
+    """Return True for a data URL of a picture in a format that LM Studio takes."""
     match = re.match(r"data:[^,]*;base64,", url) if isinstance(url, str) else None
     if not match:
         return False
@@ -80,5 +149,5 @@ def _bad_messages() -> RefusedError:
 
 
 def refused(text: str) -> RefusedError:
-    """What is raised to answer status 400 with ``text``, which LM Studio sends as a string."""
+    """Return what is raised to answer status 400 with ``text``, which LM Studio sends as a string."""
     return RefusedError(error(400, text))

@@ -1,50 +1,77 @@
-"""What answers a prompt, whichever endpoint it came to."""
+"""What answers a prompt in the stand-in for LM Studio, whichever endpoint it came to."""
 
 from __future__ import annotations
 
 import json
-from typing import Any, Iterable, Mapping
+from typing import Any, Callable, Iterable, Mapping
 
-from ._replies import Generated, Replies, checked, echo, echo_text, generate, maker, pieces, usage
+from ._echo import echo, echo_text
+from ._examples import SchemaError, check_schema
+from ._generate import Generated, generate, text_only, usage
+from ._replies import MakeReply, Replies, Script, Scripted
 from ._state import FailedError, Instance
+from ._tokens import count
 
 
 class Engine:
     """Makes the replies that the test gave, or that say what was asked."""
 
     def __init__(self, replies: Replies | None) -> None:
-        self._make_reply = maker(replies)
+        self._script = Script(replies)
 
     def chat(self, body: Mapping[str, Any], instance: Instance) -> tuple[Generated, dict[str, Any]]:
-        """What comes out for the chat of ``body``, in OpenAI's form, and its usage.
+        """Return what comes out for the chat of ``body``, in OpenAI's form, and its usage.
 
         Raises FailedError for a prompt that ``instance`` has no room for.
         """
-        read = _read(instance, *(json.dumps(message.get("content")) for message in body["messages"]))
-        reply = checked((self._make_reply or echo)(body))
-        generated = generate(reply, body.get("max_tokens"), body.get("stop"))
-        return generated, usage(read, generated)
+        texts = [json.dumps(message.get("content")) for message in body["messages"]]
+        _check_schemas(body)
+        return self._run(body, instance, texts, echo, lambda reply: reply)
 
     def complete(self, body: Mapping[str, Any], instance: Instance) -> tuple[Generated, dict[str, Any]]:
-        """The same for a text to go on with; there is no chat template, and so neither reasoning nor calls."""
-        read = _read(instance, body["prompt"])
-        reply = checked((self._make_reply or echo_text)(body))
-        generated = generate({"content": reply.get("content")}, body.get("max_tokens"), body.get("stop"))
+        """Return the same for a text to go on with; without a chat template there are neither thoughts nor calls."""
+        return self._run(body, instance, [body["prompt"]], echo_text, text_only)
+
+    def _run(
+        self,
+        body: Mapping[str, Any],
+        instance: Instance,
+        texts: Iterable[str],
+        default: MakeReply,
+        part: Callable[[Scripted], Scripted],
+    ) -> tuple[Generated, dict[str, Any]]:
+        read, room = count(texts), instance.context_length
+        if read > room:
+            raise FailedError("context_length", _engine_error(json_overflow(read, room)), read)
+        reply = part(self._script.reply(body, default))
+        generated = generate(reply, lambda number: str(100000001 + number), body.get("max_tokens"), body.get("stop"))
         return generated, usage(read, generated)
+
+
+def _check_schemas(body: Mapping[str, Any]) -> None:
+    """Raise FailedError if a schema of the tools, or of the answer, is malformed."""
+    form = body.get("response_format") or {}
+    schemas = [tool["function"].get("parameters") or {} for tool in body.get("tools") or ()]
+    try:
+        for schema in [*schemas, (form.get("json_schema") or {}).get("schema") or {}]:
+            check_schema(schema)
+    except SchemaError as error:
+        text = f"Failed to initialize samplers: failed to parse grammar ({error})"
+        raise FailedError("grammar", text) from error
 
 
 def as_content(parts: Iterable[Mapping[str, Any]]) -> Any:
-    """The parts of a message as OpenAI's ``content``: a text, where they are nothing else."""
+    """Return the parts of a message as OpenAI's ``content``: a text, if they are nothing else."""
     parts = list(parts)
     return "".join(part["text"] for part in parts) if all(part["type"] == "text" for part in parts) else parts
 
 
-def _read(instance: Instance, *texts: str) -> int:
-    """How many tokens the texts have; raises FailedError where that is too many."""
-    read, room = sum(len(pieces(text)) for text in texts), instance.context_length
-    if read <= room:
-        return read
+def json_overflow(read: int, room: int) -> str:
+    """Return what llama.cpp's engine says of a prompt of ``read`` tokens for a context of ``room``."""
     said = f"request ({read} tokens) exceeds the available context size ({room} tokens), try increasing it"
     what = {"code": 400, "message": said, "type": "exceed_context_size_error", "n_prompt_tokens": read, "n_ctx": room}
-    text = json.dumps({"error": what}, separators=(",", ":"))
-    raise FailedError("context_length", f"Engine protocol predict request returned 400: {text}", read)
+    return json.dumps({"error": what}, separators=(",", ":"))
+
+
+def _engine_error(text: str) -> str:
+    return f"Engine protocol predict request returned 400: {text}"

@@ -13,13 +13,16 @@ _NATIVE = {
     "model_load_failed": ("model_load_failed", 500),
     "no_model_loaded": ("invalid_request", 400),
     "context_length": ("unknown", 500),
+    "grammar": ("unknown", 500),
 }
 _ANTHROPIC = {
     "model_not_found": ("not_found_error", 404),
     "model_load_failed": ("api_error", 500),
     "no_model_loaded": ("invalid_request_error", 400),
     "context_length": ("api_error", 500),
+    "grammar": ("api_error", 500),
 }
+_OF_THE_ENGINE = ("context_length", "grammar")
 _UNAUTHORIZED = (
     "An LM Studio API token is required to make requests to this server, but none was provided using the Authorization "
     "header using the 'Bearer' scheme (i.e., 'Authorization: Bearer $LM_API_TOKEN'). "
@@ -39,8 +42,8 @@ def told(endpoint: str, failed: FailedError, stream: bool) -> Answer:
     if failed.kind == "model_not_found":
         return openai_error(failed.text, "model", failed.kind)
     if path == "/v1/responses":
-        return openai_error(failed.text, "input" if failed.kind == "context_length" else "model")
-    if failed.kind == "context_length" and stream:
+        return openai_error(failed.text, "input" if failed.kind in _OF_THE_ENGINE else "model")
+    if failed.kind in _OF_THE_ENGINE and stream:
         return events([event({"error": {"message": failed.text}, "message": failed.text}, "error")], [])
     return error(400, failed.text)
 

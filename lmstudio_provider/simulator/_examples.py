@@ -1,4 +1,4 @@
-"""A value that fits a JSON schema, for replies and arguments that nobody gave."""
+"""Make a value that fits a JSON schema, for replies and arguments that nobody gave."""
 
 from __future__ import annotations
 
@@ -7,24 +7,48 @@ from typing import Any, Mapping
 _PLAIN: dict[Any, Any] = {"integer": 1, "number": 1.0, "boolean": True, "null": None}
 
 
+class SchemaError(ValueError):
+    """A schema is malformed; servers fail to make a grammar of it."""
+
+
 class _EndlessError(ValueError):
     """A schema contains itself on a way that never ends."""
 
 
-def example(schema: Any, root: Any = None, inside: tuple[str, ...] = ()) -> Any:
-    """A value that fits ``schema``, whose $refs point into ``root`` (by default ``schema``).
+def example(schema: Any) -> Any:
+    """Return a value that fits ``schema``.
 
     Patterns, formats and limits of numbers and lengths are not looked at, but for how many items an array has.
-    ``inside`` are the $refs that are followed already. Raises ValueError where no value can be made.
+    Raises SchemaError for a schema that is malformed, another ValueError for one to which no value can be made.
     """
-    root = schema if root is None else root
+    try:
+        return _example(schema, schema, ())
+    except (AttributeError, LookupError, TypeError) as error:
+        raise SchemaError(f"the schema is malformed: {error}") from error
+
+
+def check_schema(schema: Any) -> None:
+    """Raise SchemaError for a schema that is malformed."""
+    try:
+        example(schema)
+    except SchemaError:
+        raise
+    except ValueError:
+        return  # it never ends, so that there is no example, which a test with replies of its own does not need
+
+
+def _example(schema: Any, root: Any, inside: tuple[str, ...]) -> Any:
+    """Return a value for ``schema``, a part of ``root``; ``inside`` are the $refs that are followed already."""
     if not isinstance(schema, Mapping):
         return "simulated"  # true, under which everything fits
+    for key in ("enum", "required", "anyOf", "oneOf", "prefixItems"):
+        if not isinstance(schema.get(key, []), list):
+            raise SchemaError(f"{key} is not an array")
     if "$ref" in schema:
         ref = schema["$ref"]
         if ref in inside:
             raise _EndlessError(f"a schema that never ends: {ref}")
-        return example(_find(ref, root), root, (*inside, ref))
+        return _example(_find(ref, root), root, (*inside, ref))
     if "const" in schema:
         return schema["const"]
     if schema.get("enum"):
@@ -50,7 +74,7 @@ def _find(ref: str, root: Any) -> Any:
         for name in names:
             root = root[name.replace("~1", "/").replace("~0", "~")]  # RFC 6901, section 4
     except (LookupError, TypeError) as error:
-        raise ValueError(f"a $ref that leads nowhere in the schema: {ref}") from error
+        raise SchemaError(f"a $ref that leads nowhere in the schema: {ref}") from error
     return root
 
 
@@ -58,33 +82,33 @@ def _first_that_ends(alternatives: list[Any], root: Any, inside: tuple[str, ...]
     endless: _EndlessError | None = None
     for each in alternatives:
         try:
-            return example(each, root, inside)
+            return _example(each, root, inside)
         except _EndlessError as error:
             endless = error
-    raise endless or ValueError("no alternatives")
+    raise endless or SchemaError("no alternatives")
 
 
 def _object(schema: Mapping[str, Any], root: Any, inside: tuple[str, ...]) -> dict[str, Any]:
     properties = schema.get("properties", {})
     if "required" in schema:
-        return {name: example(properties.get(name, True), root, inside) for name in schema["required"]}
+        return {name: _example(properties.get(name, True), root, inside) for name in schema["required"]}
     value = {}
     for name, each in properties.items():
         try:
-            value[name] = example(each, root, inside)
+            value[name] = _example(each, root, inside)
         except _EndlessError:
             continue  # it may be missing
     return value
 
 
 def _array(schema: Mapping[str, Any], root: Any, inside: tuple[str, ...]) -> list[Any]:
-    value = [example(each, root, inside) for each in schema.get("prefixItems", ())]
+    value = [_example(each, root, inside) for each in schema.get("prefixItems", ())]
     items, least = schema.get("items"), schema.get("minItems", 0)
     if not value and isinstance(items, Mapping) and least == 0 and schema.get("maxItems") != 0:
         try:
-            return [example(items, root, inside)]  # one is not needed, and shows more than none
+            return [_example(items, root, inside)]  # one is not needed, and shows more than none
         except _EndlessError:
             return []
     while len(value) < least:
-        value.append(example(items, root, inside))
+        value.append(_example(items, root, inside))
     return value

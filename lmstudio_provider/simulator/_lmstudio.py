@@ -7,16 +7,19 @@ import time
 from email.message import Message
 from typing import Any, Callable, ClassVar, Iterable, Iterator, Mapping
 
-from ._checks import check_chat, refused
+from ._checks import check_chat, refused, wrong_field
+from ._echo import vector
 from ._engine import Engine
 from ._errors import told, unauthorized
+from ._generate import Generated, whole_calls
 from ._messages import Messages
 from ._models import Models
 from ._native import Native
-from ._replies import Generated, Replies, vector
+from ._replies import Replies
 from ._responses import Responses
 from ._server import Answer, StandIn, Whole, error, event, events, indented
 from ._state import FailedError, Instance, State, embeds
+from ._tokens import pieces
 
 _FINGERPRINT = "simulated"
 _DOWNLOAD_STATUS = "GET /api/v1/models/download/status/"
@@ -30,9 +33,24 @@ class SimulatedLMStudio(StandIn):
     ``models`` are the ids on disk: those that begin with ``text-embedding-`` embed, and do not chat, those with ``-vl``
     see images, and those with ``too-large`` cannot be loaded. ``loaded`` are those in memory from the start, by default
     all that can be; others are loaded when a request names them, unless ``jit`` is false. A model in memory takes
-    prompts of ``context_length`` tokens. ``replies`` are given in turn, over and over, or made by a function of the
-    request's body, in OpenAI's form; without them, a reply says what it was asked, where tools are offered the first
-    one is called, and where a JSON schema is given it is kept.
+    prompts of ``context_length`` tokens, and embeds the first ones of a text, without a word of the rest. A token is a
+    word, with the blanks before it.
+
+    ``replies`` are what the model says: one reply, or several, which are given in turn, over and over, or a function
+    that takes the request's body, in OpenAI's form, and returns one. Without them, a reply says what it was asked, if
+    tools are offered the first one is called, and a JSON schema is kept. A reply is a text, or a dict of any of:
+
+    - ``"content"``, a text, which is streamed word by word, or a list of texts, which are streamed as they are. Markup
+      of tool calls and of thoughts in it is sent as it is
+    - ``"reasoning_content"``, what the model thinks before, in the same two forms
+    - ``"tool_calls"``, a list of calls, such as ``[{"name": "get_weather", "arguments": {"city": "Oslo"}}]``.
+      ``"arguments"`` is a dict, or a text that is sent as it is; without it there are none. A call gets an ``"id"`` and
+      an ``"index"``, unless it has them: None leaves one out
+    - ``"finish_reason"``, such as "length"; by default it is "stop", or "tool_calls" if there are calls
+    - ``"completion_tokens"``, ``"prompt_tokens"`` and ``"cached_tokens"``, to report other counts than those of the
+      words of the request and of the reply; nothing is said of cached tokens otherwise
+
+    Another reply is a TypeError, which says at which position what is wrong.
 
     ``delay_s`` is the pause before each piece of a stream, and ``port`` 0 takes any that is free. With ``api_token``,
     requests need that token. Endpoints that came after ``version`` are not there, and ``clock`` tells in seconds when
@@ -129,7 +147,7 @@ class SimulatedLMStudio(StandIn):
         message: dict[str, Any] = {"role": "assistant", "content": "".join(generated.content)}
         if generated.reasoning:
             message["reasoning_content"] = "".join(generated.reasoning)
-        message["tool_calls"] = generated.tool_calls
+        message["tool_calls"] = whole_calls(generated)
         choice = _choice(generated.finish_reason, message=message)
         head = {**head, "object": "chat.completion"}
         return indented({**head, "choices": [choice], "usage": used, "stats": {}, "system_fingerprint": _FINGERPRINT})
@@ -137,6 +155,9 @@ class SimulatedLMStudio(StandIn):
     def _complete(self, body: Any) -> Answer:
         if not isinstance(body, dict) or not isinstance(body.get("prompt"), str):
             raise refused("'prompt' field is required")  # a wording of our own: LM Studio's is not known
+        wrong = wrong_field(body)
+        if wrong:
+            raise refused(wrong[1])
         instance = self._take(body)
         generated, used = self._engine.complete(body, instance)
         head: dict[str, Any] = {"id": f"cmpl-{self._next()}", "object": "text_completion"}
@@ -155,10 +176,12 @@ class SimulatedLMStudio(StandIn):
         named = self._state.model_of(body.get("model"))
         if named is not None and not embeds(named):
             raise refused(f"{named} is no embedding model")  # a wording of our own: LM Studio's is not known
-        model = self._take(body, embedding=True).id
-        data = [{"object": "embedding", "embedding": vector(text), "index": at} for at, text in enumerate(texts)]
+        instance = self._take(body, embedding=True)
+        # What the instance has no room for is left out without a word.
+        read = ["".join(pieces(text)[: instance.context_length]) for text in texts]
+        data = [{"object": "embedding", "embedding": vector(text), "index": at} for at, text in enumerate(read)]
         used = {"prompt_tokens": 0, "total_tokens": 0}  # as LM Studio has it, whatever it read
-        return indented({"object": "list", "data": data, "model": model, "usage": used})
+        return indented({"object": "list", "data": data, "model": instance.id, "usage": used})
 
     def _take(self, body: Mapping[str, Any], embedding: bool = False) -> Instance:
         """The instance that answers; raises FailedError where there is none, and RefusedError."""
@@ -192,10 +215,12 @@ def _deltas(generated: Generated) -> Iterator[dict[str, Any]]:
     for piece in generated.content:
         yield {"content": piece}
     # Each call as LM Studio streams it: first who is called, then the arguments in two pieces.
-    for index, call in enumerate(generated.tool_calls):
+    for number, call in enumerate(generated.tool_calls):
+        index = call.get("index", number)
+        place = {} if index is None else {"index": index}
+        rest = {key: each for key, each in call.items() if key != "index"}
         arguments = call["function"]["arguments"]
         half = len(arguments) // 2
-        first = {"index": index, **call, "function": {"name": call["function"]["name"], "arguments": ""}}
-        yield {"tool_calls": [first]}
+        yield {"tool_calls": [{**place, **rest, "function": {"name": call["function"]["name"], "arguments": ""}}]}
         for piece in (arguments[:half], arguments[half:]):
-            yield {"tool_calls": [{"index": index, "function": {"arguments": piece}}]}
+            yield {"tool_calls": [{**place, "function": {"arguments": piece}}]}

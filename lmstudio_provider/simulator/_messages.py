@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 from typing import Any, Iterator, Mapping
 
-from ._checks import is_image
+from ._checks import is_image, wrong_field
 from ._engine import Engine, as_content
 from ._errors import anthropic_error
-from ._replies import Generated
+from ._generate import Generated
 from ._server import Answer, RefusedError, indented, typed_events
 from ._state import FailedError, State
 
@@ -25,9 +25,12 @@ class Messages:
     def create(self, body: Any) -> Answer:
         """``POST /v1/messages``."""
         try:
-            form = _openai_form(body)
+            form = openai_form(body)
         except (AttributeError, KeyError, TypeError) as error:
             raise _refused(f"The request does not fit: {error}") from error
+        wrong = wrong_field(form)
+        if wrong:
+            raise _refused(wrong[1])
         instance, _ = self._state.take(form.get("model"))
         head = {"id": f"msg_{self._state.number():012x}", "type": "message", "role": "assistant", "model": instance.id}
         try:
@@ -42,6 +45,8 @@ class Messages:
         read, written = used["prompt_tokens"], used["completion_tokens"]
         if not form.get("stream"):
             counts = {"input_tokens": read, "output_tokens": written}
+            if "cached_tokens" in generated.counts:
+                counts["cache_read_input_tokens"] = generated.counts["cached_tokens"]
             return indented({**head, "content": content, **ended, "usage": counts})
         delta = {"type": "message_delta", "delta": ended, "usage": {"output_tokens": written}}
         blocks = _block_events(generated, content)
@@ -54,17 +59,17 @@ class Messages:
             yield {"type": "text", "text": "".join(generated.content)}
         for call in generated.tool_calls:
             function = call["function"]
-            input_ = json.loads(function["arguments"])
+            input_ = json.loads(function["arguments"] or "{}")
             if not isinstance(input_, dict):
                 raise TypeError(f"replies: this API has no call whose arguments are {function['arguments']}")
             id_ = f"toolu_{self._state.number():09}"
             yield {"type": "tool_use", "id": id_, "name": function["name"], "input": input_}
 
 
-def _openai_form(body: Any) -> dict[str, Any]:
-    """The request as chat completions spell it, which is what replies are made of.
+def openai_form(body: Any) -> dict[str, Any]:
+    """Return the request as chat completions spell it, which is what replies are made of.
 
-    Raises RefusedError, or KeyError, TypeError or AttributeError, for what is no such request.
+    Raises RefusedError, or KeyError, TypeError or AttributeError, for what is not such a request.
     """
     form = {key: body[key] for key in ("model", "stream", "temperature", "top_p", "top_k") if key in body}
     form["max_tokens"] = body["max_tokens"]
@@ -139,7 +144,8 @@ def _refused(text: str) -> RefusedError:
 def _stop_reason(generated: Generated) -> str:
     if generated.stopped_by is not None:
         return "stop_sequence"
-    return {"stop": "end_turn", "length": "max_tokens", "tool_calls": "tool_use"}[generated.finish_reason]
+    reasons = {"stop": "end_turn", "length": "max_tokens", "tool_calls": "tool_use"}
+    return reasons.get(generated.finish_reason, generated.finish_reason)
 
 
 def _start(head: Mapping[str, Any], read: int) -> dict[str, Any]:

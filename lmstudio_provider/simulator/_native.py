@@ -9,8 +9,8 @@ from typing import Any, Iterator, Mapping
 from ._checks import check_keys, is_image
 from ._engine import Engine, as_content
 from ._errors import invalid, native_error
+from ._generate import Generated, usage
 from ._models import REASONING
-from ._replies import Generated, usage
 from ._server import Answer, RefusedError, indented, typed_events
 from ._state import FailedError, State
 

@@ -8,8 +8,11 @@ import json
 from email.message import Message
 from typing import Any, Callable, ClassVar, Iterable, Mapping
 
-from ._replies import Generated, Replies, checked, echo, echo_text, generate, maker, pieces, vector
+from ._echo import echo, echo_text, vector
+from ._generate import Generated, generate
+from ._replies import Replies, Script
 from ._server import Answer, RefusedError, StandIn, Stream, Whole, error
+from ._tokens import pieces
 
 _VERSION = "0.33.0"
 _STAMP = "2026-03-01T09:12:33.48291507Z"
@@ -38,7 +41,7 @@ class SimulatedOllama(StandIn):
         self.models = [_tagged(name) for name in ([models] if isinstance(models, str) else models)]
         #: Those in memory: what has answered so far.
         self.loaded: list[str] = []
-        self._make_reply = maker(replies)
+        self._script = Script(replies)
         self._numbers = itertools.count(1)
         self._endpoints: dict[str, Callable[[Any], Answer]] = {
             "GET /": lambda body: _text(200, "Ollama is running"),
@@ -126,8 +129,8 @@ class SimulatedOllama(StandIn):
         for name, kind, called in (("stop", list, "array"), ("num_predict", int, "integer")):
             if name in options and not isinstance(options[name], kind):
                 raise RefusedError(error(500, f'option "{name}" must be of type {called}'))
-        reply = checked((self._make_reply or default)(body))
-        return generate(reply, options.get("num_predict"), options.get("stop"))
+        reply = self._script.reply(body, default)
+        return generate(reply, lambda number: f"call_{number:08}", options.get("num_predict"), options.get("stop"))
 
     def _embed(self, body: Mapping[str, Any]) -> Answer:
         model = self._model(body)
@@ -212,7 +215,7 @@ def _call(number: int, call: Mapping[str, Any]) -> dict[str, Any]:
         arguments = json.loads(function["arguments"] or "{}")
     except ValueError:
         arguments = {}
-    return {"id": f"call_{number:08}", "function": {"index": number, "name": function["name"], "arguments": arguments}}
+    return {"id": call["id"], "function": {"index": number, "name": function["name"], "arguments": arguments}}
 
 
 def _line(model: str, **fields: Any) -> dict[str, Any]:
@@ -221,7 +224,7 @@ def _line(model: str, **fields: Any) -> dict[str, Any]:
 
 def _end(generated: Generated, prompt: int) -> dict[str, Any]:
     """What the last line has besides: counts that are 0 are left out."""
-    written = len(generated.reasoning) + len(generated.content)
+    written = generated.tokens
     reason = "length" if generated.finish_reason == "length" else "stop"
     counts = {"prompt_eval_count": prompt, "eval_count": written}
     times = {

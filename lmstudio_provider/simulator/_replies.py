@@ -1,142 +1,143 @@
-"""What a stand-in says: the test's own words in turn, or what it was asked, in pieces that stand in for tokens."""
+"""What a stand-in is told to say: replies are checked when it is made, and given in turn."""
 
 from __future__ import annotations
 
-import hashlib
 import itertools
 import json
-import math
-import re
+import reprlib
 import threading
-from dataclasses import dataclass
-from typing import Any, Callable, Iterable, Iterator, Mapping, Union
+from dataclasses import dataclass, field
+from typing import Any, Callable, Iterable, Mapping, Union
 
-from ._examples import example
+from ._tokens import pieces
 
-#: A text, or a dict with any of "content", "reasoning_content", "tool_calls" (``{"name", "arguments"}`` each).
+#: A text, or a dict; the docstring of SimulatedLMStudio says what is in it.
 Reply = Union[str, Mapping[str, Any]]
 #: Makes a reply out of the body of a request.
 MakeReply = Callable[[Mapping[str, Any]], Reply]
-#: Replies to give in turn, or a function that makes them.
-Replies = Union[Iterable[Reply], MakeReply]
+#: One reply, several to give in turn, or a function that makes them.
+Replies = Union[Reply, Iterable[Reply], MakeReply]
+
+#: The counts that a reply may set; what a server reports without them is counted.
+_COUNTS = ("prompt_tokens", "completion_tokens", "cached_tokens")
+_KEYS = ("content", "reasoning_content", "tool_calls", "finish_reason", *_COUNTS)
+_CALL_KEYS = ("name", "arguments", "id", "index")
+_CALL = '{"name": "get_weather", "arguments": {"city": "Oslo"}}'
 
 
-def maker(replies: Replies | None) -> MakeReply | None:
-    """The function that makes the ``replies``, or None where there are none."""
-    if isinstance(replies, (str, Mapping)):
-        replies = [replies]
-    if callable(replies):
-        return replies
-    return _in_turn(replies) if replies else None
+@dataclass(frozen=True)
+class Scripted:
+    """A reply that has been checked: texts in pieces, and tool calls in OpenAI's form."""
+
+    content: list[str] = field(default_factory=list)
+    reasoning: list[str] = field(default_factory=list)
+    #: "id" and "index" are there only if the reply has them; None is not sent.
+    tool_calls: list[dict[str, Any]] = field(default_factory=list)
+    finish_reason: str | None = None
+    counts: Mapping[str, int] = field(default_factory=dict)
 
 
-def _in_turn(replies: Iterable[Reply]) -> MakeReply:
-    endless = itertools.cycle(list(replies))
+class Script:
+    """Gives the replies of a test, or those that a default makes.
+
+    Raises TypeError for replies that cannot be given.
+    """
+
+    def __init__(self, replies: Replies | None) -> None:
+        self._make: Callable[[Mapping[str, Any]], Scripted] | None = None
+        if isinstance(replies, (str, Mapping)):
+            self._make = _in_turn([checked(replies, "replies")])
+        elif callable(replies):
+            make = replies
+            self._make = lambda body: checked(make(body), "what the function given as replies returned")
+        elif isinstance(replies, (bytes, bytearray)) or not isinstance(replies, (Iterable, type(None))):
+            raise TypeError(f"replies is {reprlib.repr(replies)}; use a reply, a list of replies, or a function")
+        elif replies is not None:
+            several = [checked(reply, f"replies[{at}]") for at, reply in enumerate(replies)]
+            if not several:
+                raise TypeError("replies is empty; give at least one, or leave it out")
+            self._make = _in_turn(several)
+
+    def reply(self, body: Mapping[str, Any], default: MakeReply) -> Scripted:
+        """Return what is said to ``body``, which ``default`` makes if the test has no replies."""
+        return checked(default(body), "the default") if self._make is None else self._make(body)
+
+
+def _in_turn(replies: list[Scripted]) -> Callable[[Mapping[str, Any]], Scripted]:
+    endless = itertools.cycle(replies)
     lock = threading.Lock()
 
-    def take(body: Mapping[str, Any]) -> Reply:
+    def take(body: Mapping[str, Any]) -> Scripted:
         with lock:
             return next(endless)
 
     return take
 
 
-def checked(reply: Reply) -> Mapping[str, Any]:
-    """``reply`` as a dict; raises TypeError for what is none."""
+def checked(reply: Any, where: str) -> Scripted:
+    """Return ``reply`` as it is used; raise TypeError, which says what is wrong ``where``, if it cannot be given."""
     if isinstance(reply, str):
-        return {"content": reply}
-    if not isinstance(reply, Mapping) or not set(reply) <= {"content", "reasoning_content", "tool_calls"}:
-        raise TypeError(f"replies: {reply!r} is neither text nor a dict of content, reasoning_content, tool_calls")
-    return reply
+        return Scripted(pieces(reply))
+    if not isinstance(reply, Mapping):
+        raise TypeError(f"{where} is {reprlib.repr(reply)}; a reply is a text, or a dict of any of {', '.join(_KEYS)}")
+    _check_keys(reply, _KEYS, where, f"a reply is a dict of any of {', '.join(_KEYS)}")
+    reason = reply.get("finish_reason")
+    if not isinstance(reason, (str, type(None))):
+        raise TypeError(f'{where}["finish_reason"] is {reason!r}; use a text, such as "length"')
+    counts = {name: reply[name] for name in _COUNTS if reply.get(name) is not None}
+    for name, count in counts.items():
+        if type(count) is not int or count < 0:
+            raise TypeError(f'{where}["{name}"] is {count!r}; use a whole number, 0 or more')
+    calls = reply.get("tool_calls")
+    if not isinstance(calls, (list, tuple, type(None))):
+        raise TypeError(f'{where}["tool_calls"] is {reprlib.repr(calls)}; use a list of calls: [{_CALL}]')
+    return Scripted(
+        _text(reply, "content", where),
+        _text(reply, "reasoning_content", where),
+        [_call(call, f'{where}["tool_calls"][{at}]') for at, call in enumerate(calls or ())],
+        reason,
+        counts,
+    )
 
 
-def echo(body: Mapping[str, Any]) -> Reply:
-    """A reply to a chat: it calls the first tool, fits the JSON schema, or says what it was asked."""
-    messages = body["messages"]
-    tools = body.get("tools")
-    results = list(itertools.takewhile(lambda message: message.get("role") == "tool", reversed(messages)))[::-1]
-    if tools and not results and body.get("tool_choice") != "none":
-        function = tools[0]["function"]
-        arguments = example({"type": "object", **(function.get("parameters") or {})})
-        return {"tool_calls": [{"name": function["name"], "arguments": arguments}]}
-    form = body.get("response_format") or {}
-    said = " ".join(_said(message) for message in results or messages[-1:])
-    what = "The tool answered" if results else "You said"
-    reply = {"content": f"This is a simulated reply, no model wrote it. {what}: {said}"}
-    if form.get("type") == "json_schema":
-        reply["content"] = json.dumps(example(form["json_schema"].get("schema") or {}), ensure_ascii=False)
-    if body.get("reasoning_effort") not in (None, "none"):
-        reply["reasoning_content"] = "This is simulated reasoning, no model thought it."
-    return reply
+def _check_keys(value: Mapping[str, Any], known: tuple[str, ...], where: str, right: str) -> None:
+    for key in value:
+        if key not in known:
+            raise TypeError(f"{where} has the key {key!r}; {right}")
 
 
-def echo_text(body: Mapping[str, Any]) -> Reply:
-    """A text that goes on after any prompt."""
-    return " and so on. This is a simulated text, no model wrote it."
+def _text(reply: Mapping[str, Any], name: str, where: str) -> list[str]:
+    text = reply.get(name)
+    if text is None or isinstance(text, str):
+        return pieces(text or "")
+    if not isinstance(text, (list, tuple)) or not all(isinstance(piece, str) for piece in text):
+        raise TypeError(
+            f'{where}["{name}"] is {reprlib.repr(text)}; use a text, or a list of texts to stream as pieces'
+        )
+    return list(text)
 
 
-def _said(message: Mapping[str, Any]) -> str:
-    content = message.get("content")
-    if isinstance(content, list):
-        return " ".join(part.get("text", "[image]") for part in content)
-    return f"{content} [image]" if message.get("images") else str(content)
+def _call(call: Any, where: str) -> dict[str, Any]:
+    if not isinstance(call, Mapping):
+        raise TypeError(f"{where} is {reprlib.repr(call)}; write {_CALL}")
+    _check_keys(call, _CALL_KEYS, where, f"write {_CALL}")
+    if not isinstance(call.get("name"), str):
+        raise TypeError(f"{where} has no name that is a text; write {_CALL}")
+    if not isinstance(call.get("id"), (str, type(None))):
+        raise TypeError(f'{where}["id"] is {call["id"]!r}; use a text, or None to leave it out')
+    if type(call.get("index")) not in (int, type(None)):
+        raise TypeError(f'{where}["index"] is {call["index"]!r}; use a whole number, or None to leave it out')
+    given = {name: call[name] for name in ("id", "index") if name in call}
+    arguments = _arguments(call.get("arguments", {}), where)
+    return {"type": "function", **given, "function": {"name": call["name"], "arguments": arguments}}
 
 
-def vector(text: str, size: int = 32) -> list[float]:
-    """A vector of length 1, made of the words of ``text``: texts that share words are near each other."""
-    total = [0.0] * size
-    for word in re.findall(r"\w+", text.lower()) or [""]:
-        digest = hashlib.sha256(word.encode("utf-8", "replace")).digest()
-        total = [each + digest[position] - 127.5 for position, each in enumerate(total)]
-    length = math.sqrt(sum(each * each for each in total))
-    return [each / length for each in total]
-
-
-@dataclass(frozen=True)
-class Generated:
-    """What came out: text in pieces, whole tool calls as OpenAI spells them, and why it ended."""
-
-    reasoning: list[str]
-    content: list[str]
-    tool_calls: list[dict[str, Any]]
-    finish_reason: str
-    #: The stop text that ended it.
-    stopped_by: str | None = None
-
-
-def generate(reply: Mapping[str, Any], max_tokens: object = None, stop: object = None) -> Generated:
-    """Generate ``reply``, cut as the request wants; reasoning uses tokens up, too."""
-    text = reply.get("content") or ""
-    stops = [stop] if isinstance(stop, str) else stop if isinstance(stop, list) else []
-    end, stopped_by = min(((text.index(each), each) for each in stops if each and each in text), default=(None, None))
-    text = text[:end]
-    reasoning, content = pieces(reply.get("reasoning_content") or ""), pieces(text)
-    # A model thinks first, then answers, then calls: what comes late is what is cut.
-    calls = list(_tool_calls(reply)) if stopped_by is None else []
-    if isinstance(max_tokens, int) and 0 <= max_tokens < len(reasoning) + len(content):
-        left = max(0, max_tokens - len(reasoning))
-        return Generated(reasoning[:max_tokens], content[:left], [], "length")
-    return Generated(reasoning, content, calls, "tool_calls" if calls else "stop", stopped_by)
-
-
-def pieces(text: str) -> list[str]:
-    """The text in pieces of one word, which stand in for tokens."""
-    return re.findall(r"\s*\S+|\s+", text)
-
-
-def usage(read: int, generated: Generated) -> dict[str, Any]:
-    """The tokens of the prompt, which are ``read``, and of what was generated."""
-    thought = len(generated.reasoning)
-    written = thought + len(generated.content)
-    used: dict[str, Any] = {"prompt_tokens": read, "completion_tokens": written, "total_tokens": read + written}
-    if thought:
-        used["completion_tokens_details"] = {"reasoning_tokens": thought}
-    return used
-
-
-def _tool_calls(reply: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-    for number, call in enumerate(reply.get("tool_calls") or ()):
-        arguments = call.get("arguments", {})
-        text = arguments if isinstance(arguments, str) else json.dumps(arguments)
-        function = {"name": call["name"], "arguments": text}
-        yield {"type": "function", "id": str(100000001 + number), "function": function}
+def _arguments(arguments: Any, where: str) -> str:
+    if isinstance(arguments, str):
+        return arguments
+    if not isinstance(arguments, Mapping):
+        raise TypeError(f'{where}["arguments"] is {reprlib.repr(arguments)}; use a dict, or a text to send as it is')
+    try:
+        return json.dumps(dict(arguments))
+    except (TypeError, ValueError) as error:
+        raise TypeError(f'{where}["arguments"] is not JSON: {error}') from error

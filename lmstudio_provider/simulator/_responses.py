@@ -5,14 +5,23 @@ from __future__ import annotations
 import time
 from typing import Any, Iterable, Iterator, Mapping
 
-from ._checks import check_chat
+from ._checks import check_chat, wrong_field
 from ._engine import Engine, as_content
 from ._errors import openai_error
-from ._replies import Generated
+from ._generate import Generated
 from ._server import Answer, RefusedError, indented, typed_events
 from ._state import FailedError, State
 
 _TEXT = {"format": {"type": "text"}}
+_TYPES: Mapping[str, tuple[type, ...]] = {
+    "stream": (bool,),
+    "store": (bool,),
+    "instructions": (str,),
+    "previous_response_id": (str,),
+    "max_output_tokens": (int,),
+    "reasoning": (dict,),
+    "tools": (list,),
+}
 #: The settings that a reply repeats, with what they are where the request has none.
 _ECHOED: Mapping[str, Any] = {
     "instructions": None,
@@ -39,14 +48,13 @@ class Responses:
 
     def create(self, body: Any) -> Answer:
         """``POST /v1/responses``."""
-        if not isinstance(body, dict):
-            body = {}
-        said = _messages(body.get("input"))
+        body = checked_body(body)
+        said = messages_of(body.get("input"))
         stored = self._state.stored(body.get("previous_response_id"))
         if stored is None:
             text = f"Previous response with id '{body['previous_response_id']}' not found."
             raise RefusedError(openai_error(text, "previous_response_id", "previous_response_not_found"))
-        form = _openai_form(body, [*stored, *said])
+        form = openai_form(body, [*stored, *said])
         check_chat(form)
         instance, _ = self._state.take(body.get("model"))
         begun = {
@@ -103,8 +111,20 @@ class Responses:
             yield {**item, **call["function"], "status": "completed"}
 
 
-def _openai_form(body: Mapping[str, Any], messages: list[dict[str, Any]]) -> dict[str, Any]:
-    """The request as chat completions spell it, which is what replies are made of. Raises RefusedError."""
+def checked_body(body: Any) -> dict[str, Any]:
+    """Return the body, whose fields have the right types. Raises RefusedError; the wording is our own."""
+    if not isinstance(body, dict):
+        return {}
+    for name, types in _TYPES.items():
+        if body.get(name) is not None and type(body[name]) not in types:
+            raise RefusedError(openai_error(f"'{name}' has the wrong type", name, "invalid_type"))
+    if not all(isinstance(tool, dict) for tool in body.get("tools") or ()):
+        raise RefusedError(openai_error("'tools' must be an array of objects", "tools", "invalid_type"))
+    return body
+
+
+def openai_form(body: Mapping[str, Any], messages: list[dict[str, Any]]) -> dict[str, Any]:
+    """Return the request as chat completions spell it, which is what replies are made of. Raises RefusedError."""
     form = {key: body[key] for key in ("model", "stream", "temperature", "top_p", "tool_choice") if key in body}
     if body.get("max_output_tokens") is not None:
         form["max_tokens"] = body["max_output_tokens"]
@@ -122,11 +142,14 @@ def _openai_form(body: Mapping[str, Any], messages: list[dict[str, Any]]) -> dic
     if asked["type"] == "json_schema":
         schema = {key: each for key, each in asked.items() if key != "type"}
         form["response_format"] = {"type": "json_schema", "json_schema": schema}
+    wrong = wrong_field(form)
+    if wrong and wrong[0] != "tool_choice":
+        raise RefusedError(openai_error(wrong[1], wrong[0], "invalid_type"))
     system = [{"role": "system", "content": body["instructions"]}] if body.get("instructions") else []
     return {**form, "messages": [*system, *messages]}
 
 
-def _messages(given: Any) -> list[dict[str, Any]]:
+def messages_of(given: Any) -> list[dict[str, Any]]:
     if isinstance(given, str):
         return [{"role": "user", "content": given}]
     if not isinstance(given, list) or not given:
@@ -171,7 +194,7 @@ def _part(part: Mapping[str, Any]) -> dict[str, Any]:
 def _usage(used: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "input_tokens": used["prompt_tokens"],
-        "input_tokens_details": {"cached_tokens": 0},
+        "input_tokens_details": used.get("prompt_tokens_details", {"cached_tokens": 0}),
         "output_tokens": used["completion_tokens"],
         "output_tokens_details": used.get("completion_tokens_details", {"reasoning_tokens": 0}),
         "total_tokens": used["total_tokens"],

@@ -22,8 +22,8 @@ _CONFIG = {"eval_batch_size": 512, "parallel": 4, "flash_attention": True, "offl
 class FailedError(Exception):
     """A request that is well formed cannot be served; each endpoint tells it in its own form.
 
-    ``kind`` is "no_model_loaded", "model_not_found", "model_load_failed" or "context_length"; with the last one,
-    ``tokens`` is how long the prompt is.
+    ``kind`` is "no_model_loaded", "model_not_found", "model_load_failed", "context_length" or "grammar"; with the
+    last two, which are failures of the engine, ``tokens`` is how long the prompt is.
     """
 
     def __init__(self, kind: str, text: str, tokens: int = 0) -> None:

@@ -1,0 +1,90 @@
+"""What comes out of a reply: cut as the request wants it, and counted."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass, field
+from typing import Any, Callable, Mapping
+
+from ._replies import Scripted
+from ._tokens import call_tokens, cut
+
+
+@dataclass(frozen=True)
+class Generated:
+    """Text in pieces, whole tool calls as OpenAI spells them, and why it ended."""
+
+    reasoning: list[str]
+    content: list[str]
+    tool_calls: list[dict[str, Any]]
+    finish_reason: str
+    #: The stop text that ended it.
+    stopped_by: str | None = None
+    #: How many tokens are reported; calls count, too.
+    tokens: int = 0
+    #: The counts of the prompt that the reply sets: "prompt_tokens" and "cached_tokens".
+    counts: Mapping[str, int] = field(default_factory=dict)
+
+
+def generate(
+    reply: Scripted, new_id: Callable[[int], str], max_tokens: int | None = None, stop: str | list[str] | None = None
+) -> Generated:
+    """Generate ``reply``, cut as the request wants; ``new_id`` makes the ids of calls that have none.
+
+    Reasoning and calls use tokens up, too, and a call for which there is no room is left out.
+    """
+    stops = [stop] if isinstance(stop, str) else stop or []
+    text = "".join(reply.content)
+    end, stopped_by = min(((text.index(each), each) for each in stops if each and each in text), default=(None, None))
+    content = reply.content if end is None else cut(reply.content, end)
+    # A model thinks first, then answers, then calls: what comes late is what is cut.
+    calls = [] if stopped_by is not None else reply.tool_calls
+    reason = reply.finish_reason or ("tool_calls" if calls else "stop")
+    whole = Generated(reply.reasoning, content, _with_ids(calls, new_id), reason, stopped_by)
+    if max_tokens is not None and 0 <= max_tokens < _tokens(whole):
+        whole = _limited(whole, max_tokens)
+    counted = reply.counts.get("completion_tokens", _tokens(whole))
+    return dataclasses.replace(whole, tokens=counted, counts=reply.counts)
+
+
+def _tokens(generated: Generated) -> int:
+    return len(generated.reasoning) + len(generated.content) + sum(map(call_tokens, generated.tool_calls))
+
+
+def _limited(whole: Generated, left: int) -> Generated:
+    reasoning = whole.reasoning[:left]
+    left -= len(reasoning)
+    content = whole.content[:left]
+    left -= len(content)
+    calls = []
+    for call in whole.tool_calls:
+        left -= call_tokens(call)
+        if left >= 0:
+            calls.append(call)
+    return Generated(reasoning, content, calls, "length")
+
+
+def _with_ids(calls: list[dict[str, Any]], new_id: Callable[[int], str]) -> list[dict[str, Any]]:
+    filled = [{"type": call["type"], "id": new_id(number), **call} for number, call in enumerate(calls)]
+    return [{key: each for key, each in call.items() if key == "index" or each is not None} for call in filled]
+
+
+def whole_calls(generated: Generated) -> list[dict[str, Any]]:
+    """Return the calls as a reply in one piece has them: an index that is left out is not there."""
+    return [{key: each for key, each in call.items() if each is not None} for call in generated.tool_calls]
+
+
+def usage(read: int, generated: Generated) -> dict[str, Any]:
+    """Return the tokens of the prompt, which are ``read``, and of what was generated."""
+    read, written = generated.counts.get("prompt_tokens", read), generated.tokens
+    used: dict[str, Any] = {"prompt_tokens": read, "completion_tokens": written, "total_tokens": read + written}
+    if generated.reasoning:
+        used["completion_tokens_details"] = {"reasoning_tokens": len(generated.reasoning)}
+    if "cached_tokens" in generated.counts:
+        used["prompt_tokens_details"] = {"cached_tokens": generated.counts["cached_tokens"]}
+    return used
+
+
+def text_only(reply: Scripted) -> Scripted:
+    """Return the text of ``reply`` alone, which is what comes without a chat template."""
+    return dataclasses.replace(reply, reasoning=[], tool_calls=[])
