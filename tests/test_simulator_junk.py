@@ -2,12 +2,14 @@
 
 import contextlib
 import http.client
+import itertools
 import json
 from urllib.parse import urlsplit
 
 import pytest
+from plain_http import ask
 
-from lmstudio_provider.simulator import SimulatedLMStudio
+from lmstudio_provider.simulator import SimulatedLMStudio, SimulatedOllama
 
 JUNK = [None, True, 7, -7, 1.5, "", "junk", [], {}, [None], [7], ["junk"], [[]], [{}], {"junk": 7}, [{"type": "junk"}]]
 TOOL = {"type": "function", "function": {"name": "f", "parameters": {"type": "object", "properties": {}}}}
@@ -86,6 +88,40 @@ LM_STUDIO = {
 }
 #: What is a fault of the request in spite of its status.
 EXPECTED = [b'option \\"', b"invalid format", b"failed to parse grammar", b"does not support embeddings"]
+DIGEST = "sha256:" + "0" * 64
+OLLAMA = {
+    **OPENAI,
+    "/api/chat": {
+        "model": "m",
+        "messages": [
+            {"role": "user", "content": "Hi", "images": ["aGk="]},
+            {"role": "assistant", "content": "", "tool_calls": [{"function": {"name": "f", "arguments": {}}}]},
+            {"role": "tool", "tool_name": "f", "content": "Hi"},
+        ],
+        "tools": [TOOL],
+        "format": {"type": "object"},
+        "options": {"num_ctx": 99, "num_predict": 9, "stop": ["x"], "temperature": 1},
+        "keep_alive": "5m",
+        "think": True,
+        "truncate": True,
+        "stream": False,
+        "top_logprobs": 0,
+    },
+    "/api/generate": {"model": "m", "prompt": "Once", "system": "x", "raw": False, "images": ["aGk="], "think": "low"},
+    "/api/embed": {"model": "text-embedding-m", "input": ["a"], "dimensions": 3, "options": {}, "truncate": True},
+    "/api/embeddings": {"model": "text-embedding-m", "prompt": "a", "keep_alive": 5},
+    "/api/show": {"model": "m", "verbose": True},
+    "/api/pull": {"model": "x", "insecure": True, "stream": True},
+    "/api/copy": {"source": "m", "destination": "n"},
+    "/api/create": {
+        "model": "x",
+        "from": "m",
+        "files": {"x.gguf": DIGEST},
+        "system": "Be brief.",
+        "template": "{{ .Prompt }}",
+        "parameters": {"num_ctx": 99},
+    },
+}
 
 
 def variants(value):
@@ -106,7 +142,7 @@ def variants(value):
     ("kind", "path", "body"),
     [
         pytest.param(kind, path, body, id=f"{kind.__name__} {path}")
-        for kind, bodies in ((SimulatedLMStudio, LM_STUDIO),)
+        for kind, bodies in ((SimulatedLMStudio, LM_STUDIO), (SimulatedOllama, OLLAMA))
         for path, body in bodies.items()
     ],
 )
@@ -123,3 +159,10 @@ def test_junk_is_never_answered_with_a_traceback(kind, path, body, replies):
                 if b"could not reply" in data or (reply.status >= 500 and not expected):
                     failed.append((changed, reply.status, data[:300]))
     assert not failed, json.dumps(failed[:2], default=str)
+
+
+def test_what_is_not_json_is_refused_by_ollama():
+    with SimulatedOllama("m") as server:
+        for path, data in itertools.product(OLLAMA, (b"", b"{oops", b"[]", b"7", b'"x"', b"null")):
+            status, _, said = ask(server, "POST", path, data=data)
+            assert (status, b"error" in said) == (400, True), (path, data, said)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
-from plain_http import HI, ask, keys
+from plain_http import HI, ask, keys, lines
 
 from lmstudio_provider.simulator import SimulatedOllama
 
@@ -19,11 +19,6 @@ def server():
 def post(server, path, body, method="POST"):
     status, headers, data = ask(server, method, path, body)
     return status, headers["Content-Type"], data
-
-
-def lines(data):
-    assert data.endswith(b"\n")
-    return [json.loads(line) for line in data.splitlines()]
 
 
 # What it refuses
@@ -53,8 +48,10 @@ def test_an_unknown_path_is_text_and_no_json(server, method, path, status):
             'option "stop" must be of type array',
         ),
         ("/api/embed", {"model": "embed-model", "input": [7]}, 400, "invalid input type"),
-        ("/api/embed", {"model": "chat-model", "input": "a"}, 400, "this model does not support embeddings"),
         ("/api/show", {"model": "none"}, 404, "model 'none' not found"),
+        ("/api/show", {}, 400, "model is required"),
+        ("/api/generate", {"model": "embed-model", "prompt": "a"}, 400, '"embed-model" does not support generate'),
+        ("/api/embed", {"model": "no", "input": "a"}, 404, 'model "no" not found, try pulling it first'),
     ],
 )
 def test_what_ollama_refuses_is_refused_in_its_words(server, path, body, status, said):
@@ -81,7 +78,7 @@ def test_models_look_as_those_of_ollama(server, sample):
     expected = json.loads(sample("ollama_tags.json"))["models"][0]
     del expected["details"]["context_length"]
     assert [keys(each) for each in value["models"]] == [
-        keys({**expected, "capabilities": [1] * count}) for count in (3, 1)
+        keys({**expected, "capabilities": [1] * count}) for count in (4, 1)
     ]
     assert [each["name"] for each in value["models"]] == ["chat-model:latest", "embed-model:latest"]
 
@@ -109,8 +106,9 @@ def test_a_chat_is_streamed_unless_it_is_told_not_to(server, sample):
 
 def test_tool_calls_come_whole_one_a_line(sample):
     calls = [{"name": "f", "arguments": {"city": name}} for name in ("Oslo", "Bergen")]
+    tools = [{"type": "function", "function": {"name": "f"}}]
     with SimulatedOllama(models=["m"], replies=[{"tool_calls": calls}]) as server:
-        *pieces, last = lines(post(server, "/api/chat", {"model": "m", "messages": HI})[2])
+        *pieces, last = lines(post(server, "/api/chat", {"model": "m", "messages": HI, "tools": tools})[2])
     *expected, _ = lines(sample("ollama_chat_stream_tools.ndjson"))
     assert [keys(piece) for piece in pieces] == [keys(each) for each in expected[1:]]
     assert last["done_reason"] == "stop"

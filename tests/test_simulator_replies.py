@@ -5,13 +5,13 @@ import itertools
 import json
 
 import pytest
-from plain_http import CHAT, HI, ask, chat_reply, events, named_events, post
+from plain_http import CHAT, HI, ask, chat_reply, events, lines, named_events, post
 
-from lmstudio_provider.simulator import SimulatedLMStudio
+from lmstudio_provider.simulator import SimulatedLMStudio, SimulatedOllama
 
 CALL = '{"name": "get_weather", "arguments": {"city": "Oslo"}}'
 TOOLS = [{"type": "function", "function": {"name": name}} for name in "fg"]
-BOTH = pytest.mark.parametrize("kind", [SimulatedLMStudio])
+BOTH = pytest.mark.parametrize("kind", [SimulatedLMStudio, SimulatedOllama])
 
 
 def streamed(server, **fields):
@@ -126,6 +126,15 @@ def test_a_call_can_come_with_an_empty_id_and_without_an_index():
     assert whole == {"type": "function", "id": "", "function": {"name": "f", "arguments": "{}"}}
     assert not any("index" in each["tool_calls"][0] for each in deltas)
     assert deltas[0]["tool_calls"][0]["id"] == ""
+
+
+def test_ollama_can_leave_out_ids_and_indices_as_older_ones_do():
+    calls = [{"name": "f", "id": None, "index": None}, {"name": "g", "id": "call_x", "index": 0}]
+    body = {"model": "m", "messages": HI, "tools": TOOLS}
+    with SimulatedOllama("m", {"tool_calls": calls}) as server:
+        first, second, _ = lines(ask(server, "POST", "/api/chat", body)[2])
+    assert first["message"]["tool_calls"] == [{"function": {"name": "f", "arguments": {}}}]
+    assert second["message"]["tool_calls"] == [{"id": "call_x", "function": {"index": 0, "name": "g", "arguments": {}}}]
 
 
 def test_a_call_can_be_cut_off():

@@ -6,5 +6,6 @@ together. Their replies say that they are simulated.
 
 from ._lmstudio import SimulatedLMStudio
 from ._ollama import SimulatedOllama
+from ._ollama_models import OllamaModel
 
-__all__ = ["SimulatedLMStudio", "SimulatedOllama"]
+__all__ = ["OllamaModel", "SimulatedLMStudio", "SimulatedOllama"]

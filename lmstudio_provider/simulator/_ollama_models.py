@@ -1,0 +1,231 @@
+"""The models that the stand-in for Ollama has, on disk and in memory."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import threading
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta, timezone
+from typing import Any, Callable, Iterable, Mapping
+
+from ._ollama_json import refused
+
+#: When every model was made.
+STAMP = "2026-03-01T09:12:33.48291507Z"
+#: What a model takes on disk, and one that runs elsewhere.
+SIZE_BYTES, REMOTE_BYTES = 4096, 384
+#: How long a model stays without use, in seconds.
+KEEP_ALIVE_S = 300.0
+_FOR_EVER = timedelta(days=292 * 365)  # as much as fits into 64 bits of nanoseconds
+_REMOTE_HOST = "https://ollama.com:443"
+
+
+@dataclass(frozen=True)
+class OllamaModel:
+    """A model for SimulatedOllama, if its name does not say enough."""
+
+    name: str
+    """With or without a tag."""
+    capabilities: tuple[str, ...] = ("completion", "tools", "thinking")
+    """What it can do, as ``/api/show`` says: "completion", "tools", "thinking", "vision", "insert", "embedding"."""
+    listed_capabilities: tuple[str, ...] | None = None
+    """What ``/api/tags`` says that it can do, which may be wrong; None is the same, and () leaves it out."""
+    context_length: int = 131072
+    """The most tokens that it can hold, whatever ``num_ctx`` says."""
+    think_values: tuple[bool | str, ...] = (False, True, "low", "medium", "high")
+    """What may be asked for with ``think``, as ``/api/show`` says; () leaves it out, as older servers do."""
+    think_default: bool | str = False
+    """What ``think`` is if a request does not say."""
+    remote_model: str | None = None
+    """The name of the model on ``remote_host``, for one that runs elsewhere."""
+    remote_host: str | None = None
+    """The origin of the server that runs it, such as "https://ollama.com:443"."""
+    system: str = ""
+    template: str = "{{ .Prompt }}"
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+    """The model's own options, such as ``{"num_ctx": 8192}``."""
+    digest: str = ""
+    """64 hexadecimal digits; by default they are made of the name."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "name", tagged(self.name))
+        object.__setattr__(self, "digest", self.digest or hashlib.sha256(self.name.encode()).hexdigest())
+
+
+def named(name: str) -> OllamaModel:
+    """Return the model of a name that nothing else is said of."""
+    name = tagged(name)
+    if "embed" in name:
+        return OllamaModel(name, capabilities=("embedding",), context_length=2048)
+    model = OllamaModel(name, capabilities=("completion", "tools", "thinking", "vision"))
+    if name.endswith(("-cloud", ":cloud")):
+        return dataclasses.replace(model, remote_model=name[: -len("-cloud")], remote_host=_REMOTE_HOST)
+    return model
+
+
+def tagged(name: str) -> str:
+    """Return the name with its tag."""
+    return name if ":" in name.rpartition("/")[2] else f"{name}:latest"
+
+
+@dataclass(frozen=True)
+class _Loaded:
+    context_length: int
+    #: When it is unloaded, by the shelf's clock; None is never.
+    until_s: float | None
+
+
+class Shelf:
+    """What there is, and what requests change about it, in whatever thread they come."""
+
+    def __init__(
+        self, models: Iterable[str | OllamaModel] | None, context_length: int, clock: Callable[[], float]
+    ) -> None:
+        models = [models] if isinstance(models, (str, OllamaModel)) else models
+        known = [named(each) if isinstance(each, str) else each for each in models or ()]
+        #: The names, newest first; a test may change them.
+        self.names = [each.name for each in known]
+        self.is_null = models is None
+        self._known = {each.name: each for each in known}
+        self._context_length = context_length
+        self._clock = clock
+        self._loaded: dict[str, _Loaded] = {}
+        self._lock = threading.RLock()
+
+    @property
+    def models(self) -> list[OllamaModel]:
+        """What is on disk, newest first."""
+        return [self._known.get(name) or named(name) for name in list(self.names)]
+
+    @property
+    def loaded(self) -> dict[str, _Loaded]:
+        """What is in memory now, in the order in which it was loaded."""
+        with self._lock:
+            now = self._clock()
+            self._loaded = {
+                name: each for name, each in self._loaded.items() if each.until_s is None or now < each.until_s
+            }
+            return dict(self._loaded)
+
+    def find(self, name: Any, text: str = "model '{}' not found") -> OllamaModel:
+        """Return the model of that name; raise RefusedError with ``text`` if there is none."""
+        if not isinstance(name, str) or not name:
+            raise refused(400, "model is required")
+        model = self.get(name)
+        if model is None:
+            raise refused(404, text.format(name))
+        return model
+
+    def get(self, name: str) -> OllamaModel | None:
+        """Return the model of that name, whatever the case, None if there is none."""
+        wanted = tagged(name.strip()).lower()
+        return next((model for model in self.models if model.name.lower() == wanted), None)
+
+    def add(self, model: OllamaModel) -> None:
+        """Put a model on disk, in the place of one of the same name."""
+        with self._lock:
+            self._known[model.name] = model
+            if model.name not in self.names:
+                self.names.insert(0, model.name)
+
+    def copy(self, model: OllamaModel, name: str) -> None:
+        """Put the same model on disk under another name."""
+        self.add(dataclasses.replace(model, name=name))
+
+    def delete(self, model: OllamaModel) -> None:
+        """Delete a model."""
+        with self._lock:
+            self.names.remove(model.name)
+            self._known.pop(model.name, None)
+            self._loaded.pop(model.name, None)
+
+    def room(self, model: OllamaModel, num_ctx: float | None) -> int:
+        """Return how many tokens a request has room for."""
+        wanted = int(num_ctx or model.parameters.get("num_ctx") or self._context_length)
+        return min(wanted, model.context_length)
+
+    def load(self, model: OllamaModel, room: int, keep_s: float | None) -> None:
+        """Load a model, or keep it in memory for longer, for ever if ``keep_s`` is None."""
+        with self._lock:
+            until_s = None if keep_s is None else self._clock() + keep_s
+            self._loaded = {**self.loaded, model.name: _Loaded(room, until_s)}
+
+    def unload(self, model: OllamaModel) -> None:
+        """Unload a model, if it is in memory."""
+        with self._lock:
+            self._loaded.pop(model.name, None)
+
+    def tags(self) -> dict[str, Any]:
+        """Return what ``/api/tags`` says."""
+        return {"models": None if self.is_null and not self.names else [_entry(model) for model in self.models]}
+
+    def running(self) -> dict[str, Any]:
+        """Return what ``/api/ps`` says."""
+        now_s, now = self._clock(), datetime.now(timezone.utc)
+        values = []
+        for name, each in self.loaded.items():
+            entry = _entry(self._known.get(name) or named(name))
+            left = _FOR_EVER if each.until_s is None else timedelta(seconds=each.until_s - now_s)
+            more = {"expires_at": (now + left).isoformat().replace("+00:00", "Z"), "size_vram": 0}
+            plain = {key: entry[key] for key in ("name", "model", "size", "digest", "details")}
+            values.append({**plain, **more, "context_length": each.context_length})
+        return {"models": values}
+
+
+def remote(model: OllamaModel) -> dict[str, str]:
+    """Return what is said besides of a model that runs elsewhere."""
+    if model.remote_host is None:
+        return {}
+    return {"remote_model": model.remote_model or model.name, "remote_host": model.remote_host}
+
+
+def show(model: OllamaModel) -> dict[str, Any]:
+    """Return what ``/api/show`` says."""
+    width = max([8, *map(len, model.parameters)]) + 1
+    values: dict[str, Any] = {
+        "modelfile": f"FROM {model.name}\n",
+        "parameters": "\n".join(f"{name:{width}} {value}" for name, value in model.parameters.items()),
+        "template": model.template,
+        "system": model.system,
+        "details": _details(model),
+        **remote(model),
+        "model_info": {
+            "general.architecture": "simulated",
+            "general.parameter_count": 1000000000,
+            "simulated.context_length": model.context_length,
+            "simulated.embedding_length": 32,
+            "tokenizer.ggml.tokens": None,
+        },
+        "capabilities": list(model.capabilities),
+        "modified_at": STAMP,
+    }
+    if "thinking" in model.capabilities and model.think_values:
+        values["thinking"] = {"values": list(model.think_values), "default": model.think_default}
+    return {key: each for key, each in values.items() if each != ""}
+
+
+def _entry(model: OllamaModel) -> dict[str, Any]:
+    entry: dict[str, Any] = {
+        "name": model.name,
+        "model": model.name,
+        **remote(model),
+        "modified_at": STAMP,
+        "size": REMOTE_BYTES if model.remote_host else SIZE_BYTES,
+        "digest": model.digest,
+        "details": _details(model),
+    }
+    can = model.capabilities if model.listed_capabilities is None else model.listed_capabilities
+    return {**entry, "capabilities": list(can)} if can else entry
+
+
+def _details(model: OllamaModel) -> dict[str, Any]:
+    local = model.remote_host is None
+    return {
+        "parent_model": "",
+        "format": "gguf" if local else "",
+        "family": "simulated" if local else "",
+        "families": ["simulated"] if local else None,
+        "parameter_size": "1B",
+        "quantization_level": "Q4_K_M",
+    }
