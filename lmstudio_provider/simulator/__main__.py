@@ -1,0 +1,54 @@
+"""Run a stand-in in the foreground: ``python -m lmstudio_provider.simulator [--ollama] [--port N]``."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import signal
+import sys
+import threading
+from typing import Sequence
+
+from . import SimulatedLMStudio, SimulatedOllama
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a stand-in until it is stopped, and return the status to exit with."""
+    stopped = threading.Event()
+    for name in ("SIGINT", "SIGTERM", "SIGBREAK"):  # the last is Ctrl-Break, on Windows alone
+        if hasattr(signal, name):
+            signal.signal(getattr(signal, name), lambda number, frame: stopped.set())
+    parser = argparse.ArgumentParser(
+        prog="python -m lmstudio_provider.simulator",
+        description="Run a stand-in for LM Studio, or for Ollama, without a model. Its replies say what it was asked.",
+    )
+    parser.add_argument("--ollama", action="store_true", help="a stand-in for Ollama")
+    parser.add_argument(
+        "--port", type=_port, metavar="N", help="where to listen: 1234 or 11434 by default, and 0 for any that is free"
+    )
+    given = parser.parse_args(arguments)
+    kind = SimulatedOllama if given.ollama else SimulatedLMStudio
+    default = 11434 if given.ollama else 1234
+    server = kind(port=default if given.port is None else given.port)
+    with contextlib.ExitStack() as stack:
+        try:
+            stack.enter_context(server)
+        except OSError as error:
+            sys.stderr.write(f"cannot listen on 127.0.0.1:{server.port} ({error.strerror}); name another with --port\n")
+            return 1
+        sys.stdout.write(f"{kind.__name__} at {server.url}; press Ctrl-C to stop it\n")
+        sys.stdout.flush()
+        # With a limit, because Windows does not wake a thread that waits without one for Ctrl-C.
+        while not stopped.wait(0.5):
+            continue
+    return 0
+
+
+def _port(text: str) -> int:
+    if not text.isdecimal() or int(text) > 65535:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a port; use 0 to 65535")
+    return int(text)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
