@@ -301,7 +301,7 @@ def test_a_repr_says_what_was_left_out_and_keeps_all_else():
     assert repr(message) == (
         f"Message(role='user', content=[{{'type': 'text', 'text': {'What is this? ' * 100!r}}}, "
         f"{{'type': 'image_url', 'image_url': {{'url': 'data:image/png;base64,… {len(PNG_URL):,} characters'}}}}], "
-        "name=None, tool_calls=(), tool_call_id=None)"
+        "name=None, tool_calls=(), tool_call_id=None, reasoning=None)"
     )
     assert repr(Message.user("data: " * 100)).count("data: ") == 100
     assert eval(repr(Message.assistant("Hi"))) == Message.assistant("Hi")
