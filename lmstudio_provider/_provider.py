@@ -18,10 +18,12 @@ from ._requests import (
     CompletionRequest,
     StreamInput,
     TextInput,
+    ToolLoopRequest,
     chat_request,
     completion_request,
 )
 from ._stream import Stream
+from ._tool_text import take_calls, warn_of_lost_calls
 from ._types import UNSET, Capabilities, Chunk, Completion, Embeddings, Health, ModelInfo, Timeout, Unset
 
 _Self = TypeVar("_Self", bound="Provider")
@@ -156,9 +158,16 @@ class Provider(ABC):
         raise InvalidRequestError(f"{self.display_name} does not stream", hint="chat() answers in one piece")
 
     def complete_with_tools(self, request: ChatInput, **overrides: Unpack[ChatOverrides]) -> Completion:
-        """Answer a conversation in which tools are offered; ``tool_calls`` is what the model wants called."""
+        """Answer a conversation in which tools are offered; ``tool_calls`` is what the model wants called.
+
+        A call that came as text is among them if it is all of the text and fits a tool; ``text`` is then "". A
+        ToolCallWarning says that a call seems to be lost.
+        """
         limits: Any = {name: value for name, value in overrides.items() if name in LIMITS}
-        return self.chat(ChatRequest.from_input(chat_request(request), **overrides), **limits)
+        chat = ToolLoopRequest.of(ChatRequest.from_input(chat_request(request), **overrides))
+        completion = take_calls(self.chat(chat, **limits), chat.tools)
+        warn_of_lost_calls(completion, offered=bool(chat.tools))
+        return completion
 
     def embed(
         self,

@@ -22,6 +22,7 @@ from lmstudio_provider import (
     ServerUnavailableError,
     TextRequest,
     Tool,
+    ToolCallWarning,
 )
 
 
@@ -84,6 +85,18 @@ def test_a_text_is_a_chat():
         assert echo.complete_with_tools("Hi", tools=[add], timeout=5).text == "Hi ['add'] ['timeout']"
         assert Failover([echo]).chat("Hi", seed=1).text == "Hi [] ['seed']"
         assert Failover([echo]).complete_with_tools("Hi", tools=[add]).text == "Hi ['add'] []"
+
+
+def test_a_call_that_came_as_text_is_a_call_of_ones_own_provider_too():
+    class Writes(Echo):
+        def chat(self, request, **overrides):
+            text = '<tool_call>{"name": "add", "arguments": {"a": 1, "b": 2}}</tool_call>'
+            return Completion(text, "echo-1", "echo-1", "stop")
+
+    completion = Writes().complete_with_tools("Hi", tools=[add])
+    assert (completion.text, completion.tool_calls[0].name) == ("", "add")
+    with pytest.warns(ToolCallWarning, match="as text"):
+        Writes().complete_with_tools("Hi", tools=[Tool("now")])
 
 
 @pytest.mark.parametrize("request_", ["Hi", [Message.user("Hi")], ChatRequest("Hi"), CompletionRequest("Hi")])

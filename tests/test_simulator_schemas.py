@@ -69,6 +69,8 @@ def test_a_tool_with_such_a_schema_is_refused_by_the_engine(schema, replies):
     [
         ({}, "simulated"),
         ({"type": "string"}, "simulated"),
+        ({"type": "string", "format": "date"}, "2026-01-02"),
+        ({"type": "string", "format": "path"}, "simulated"),
         ({"type": "integer"}, 1),
         ({"type": "number"}, 1.0),
         ({"type": "boolean"}, True),

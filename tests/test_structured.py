@@ -5,8 +5,11 @@ from __future__ import annotations
 import enum
 import json
 from dataclasses import dataclass, field
-from datetime import date
+from datetime import date, datetime, time, timedelta
+from decimal import Decimal
+from pathlib import Path
 from typing import Any, List, Literal, Optional, TypedDict, Union
+from uuid import UUID
 
 import pytest
 
@@ -313,6 +316,13 @@ def test_the_schema_is_sent_with_strict_and_a_name(lm_of):
         True,
     )
     assert sent["json_schema"]["schema"]["required"] == ["city", "sky", "winds"]
+
+
+@pytest.mark.parametrize("hint", [date, datetime, time, timedelta, UUID, Decimal, Path, List[date], Sky])  # noqa: UP006
+def test_the_stand_in_makes_up_an_answer_of_any_type(hint):
+    with SimulatedLMStudio() as server, LMStudioProvider(server.url) as lm:
+        value = lm.chat(HI, response_format=hint).parsed
+    assert isinstance(value[0] if isinstance(value, list) else value, hint if isinstance(hint, type) else date)
 
 
 def test_a_stream_is_parsed_at_its_end(lm_of):

@@ -4,6 +4,14 @@ from __future__ import annotations
 
 from typing import Any, Mapping
 
+_FORMATS = {
+    "date": "2026-01-02",
+    "date-time": "2026-01-02T03:04:05Z",
+    "time": "03:04:05Z",
+    "duration": "PT1H",
+    "uuid": "00000000-0000-4000-8000-000000000000",
+    "decimal": "1.5",
+}
 _PLAIN: dict[Any, Any] = {"integer": 1, "number": 1.0, "boolean": True, "null": None}
 
 
@@ -18,7 +26,7 @@ class _EndlessError(ValueError):
 def example(schema: Any) -> Any:
     """Return a value that fits ``schema``.
 
-    Patterns, formats and limits of numbers and lengths are not looked at, but for how many items an array has.
+    Patterns, and limits of numbers and lengths, are not looked at, but for how many items an array has.
     Raises SchemaError for a schema that is malformed, another ValueError for one to which no value can be made.
     """
     try:
@@ -63,7 +71,7 @@ def _example(schema: Any, root: Any, inside: tuple[str, ...]) -> Any:
         return _object(schema, root, inside)
     if kind == "array" or (kind is None and ("items" in schema or "prefixItems" in schema)):
         return _array(schema, root, inside)
-    return _PLAIN.get(kind, "simulated")
+    return _FORMATS.get(str(schema.get("format")), "simulated") if kind == "string" else _PLAIN.get(kind, "simulated")
 
 
 def _find(ref: str, root: Any) -> Any:
