@@ -70,10 +70,15 @@ class _Response(http.client.HTTPResponse):
         raise http.client.HTTPException(f"got more than {_MAX_TRAILERS} trailers")
 
 
+# Bound now: vcr.py puts another in its place for a while.
+_PLAIN = http.client.HTTPConnection
+
+
 class _Connection:
     """What is added to urllib3's connection classes."""
 
     sock: Any
+    response_class: Any
     exchange: Exchange
     idle_since = 0.0
 
@@ -103,15 +108,21 @@ class _DiallingConnection(_Connection):
 class _Pool:
     """What is added to urllib3's pool classes."""
 
+    @property
+    def ConnectionCls(self) -> Any:
+        # Looked up at each use, because others (such as vcr.py) exchange that of urllib3 for a while.
+        return _timed_connection_class(super().ConnectionCls)  # type: ignore[misc]
+
     def _get_conn(self, timeout: float | None = None) -> Any:
         connection = super()._get_conn(timeout)  # type: ignore[misc]
-        exchange = _current.exchange
-        exchange.use(connection)
-        connection.response_class = functools.partial(_Response, exchange)
+        if isinstance(connection, _Connection):
+            exchange = _current.exchange
+            exchange.use(connection)
+            connection.response_class = functools.partial(_Response, exchange)
         return connection
 
     def _put_conn(self, connection: Any) -> None:
-        if connection is not None:
+        if isinstance(connection, _Connection):
             connection.idle_since = time.monotonic()
         super()._put_conn(connection)  # type: ignore[misc]
 
@@ -122,12 +133,18 @@ _current = threading.local()
 @functools.cache
 def timed_pool_class(pool_class: Any) -> Any:
     """``pool_class`` with connections that obey the exchange of the thread."""
-    connection_class = pool_class.ConnectionCls
+    return type(pool_class.__name__, (_Pool, pool_class), {})
+
+
+@functools.lru_cache(maxsize=16)
+def _timed_connection_class(connection_class: Any) -> Any:
+    """Return ``connection_class`` with what is added, unless it only stands in for a connection, as those of vcr.py."""
+    if not issubclass(connection_class, _PLAIN):
+        return connection_class
     # A class that opens its connections in its own way (SOCKS, a Unix socket) goes on doing so.
     own_way = getattr(connection_class, "_new_conn", None) is not HTTPConnection._new_conn
     base = _Connection if own_way else _DiallingConnection
-    connection_class = type(connection_class.__name__, (base, connection_class), {})
-    return type(pool_class.__name__, (_Pool, pool_class), {"ConnectionCls": connection_class})
+    return type(connection_class.__name__, (base, connection_class), {})
 
 
 def urlopen(manager: urllib3.PoolManager, exchange: Exchange, method: str, url: str, **options: Any) -> Any:

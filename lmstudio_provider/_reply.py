@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import http.client
+import socket
 import time
 from typing import Any, Callable, Iterator, Mapping
+
+from urllib3.exceptions import HTTPError, ReadTimeoutError
 
 from ._exceptions import ProtocolError, ProviderError, RequestTimeoutError, ServerUnavailableError
 from ._exchange import CancelledCall, Deadline, Exchange
@@ -30,6 +33,13 @@ def short(error: BaseException) -> BaseException:
     return error
 
 
+def unwrapped(error: BaseException) -> BaseException:
+    """Return what lies under urllib3's wrapping of ``error``."""
+    while isinstance(error, HTTPError) and error.args and isinstance(error.args[-1], Exception):
+        error = error.args[-1]
+    return error
+
+
 class Reply:
     """The reply to a call: status and headers are in, the body is read by one thread at a time."""
 
@@ -43,7 +53,9 @@ class Reply:
         self._on_over = on_over
         self._response = response
         # http.client's own: its read1 returns what has arrived, under every framing; urllib3 1.26 has no such thing.
-        self._body = response._fp
+        body = getattr(response, "_fp", None)
+        self._body = body if isinstance(body, http.client.HTTPResponse) else None
+        self._raw = self._arriving(self._body) if self._body is not None else _public(response)
         self._pieces: Iterator[bytes] | None = None
         self._over = False
 
@@ -57,11 +69,12 @@ class Reply:
         try:
             if self._pieces is None:
                 encoding = (self.headers.get("Content-Encoding") or "identity").strip().lower()
-                self._pieces = self._raw() if encoding == "identity" else inflated(self._raw(), encoding)
+                self._pieces = self._raw if encoding == "identity" else inflated(self._raw, encoding)
             piece = next(self._pieces, b"")
-        except (http.client.HTTPException, OSError, EOFError, ValueError) as error:
+        except (http.client.HTTPException, HTTPError, OSError, EOFError, ValueError) as error:
             self.drop()
-            raise self._broken(error) from short(error)
+            cause = unwrapped(error)
+            raise self._broken(cause) from short(cause)
         except BaseException as error:
             self.drop()
             if isinstance(error, (ProviderError, CancelledCall)):
@@ -71,25 +84,28 @@ class Reply:
             self._end(reusable=True)
         return piece
 
-    def _raw(self) -> Iterator[bytes]:
+    def _arriving(self, body: http.client.HTTPResponse) -> Iterator[bytes]:
         while True:
-            data: bytes = self._body.read1(_PIECE_BYTES)
+            data = body.read1(_PIECE_BYTES)
             if not data:
-                if self._body.length:  # read1 does not tell a short body from a whole one
-                    raise http.client.IncompleteRead(b"", self._body.length)
+                if isinstance(body.length, int) and body.length:  # read1 does not tell a short body from a whole one
+                    raise http.client.IncompleteRead(b"", body.length)
                 return
             self.exchange.limit = "idle"
             yield data
 
-    def _broken(self, error: Exception) -> Exception:
+    def _broken(self, error: BaseException) -> ProviderError | CancelledCall:
         if self.exchange.cancelled.is_set():
-            cancelled = CancelledCall()
-            cancelled.sent = True
-            return cancelled
-        if self.exchange.ended or isinstance(error, (OSError, EOFError)):
+            failure: ProviderError | CancelledCall = CancelledCall()
+        elif isinstance(error, ReadTimeoutError) or (isinstance(error, socket.timeout) and not error.errno):
+            failure = self.exchange.timeout(self.exchange.limit, time.monotonic() - self.exchange.started)
+        elif self.exchange.ended or isinstance(error, (OSError, EOFError)):
             message = f"the server hung up in the middle of its reply ({reason(error)})"
-            return ServerUnavailableError(message, hint=HUNG_UP, sent=True)
-        return ProtocolError(f"the reply is no HTTP as it should be ({reason(error)})", hint=HUNG_UP, sent=True)
+            failure = ServerUnavailableError(message, hint=HUNG_UP)
+        else:
+            failure = ProtocolError(f"the reply is no HTTP as it should be ({reason(error)})", hint=HUNG_UP)
+        failure.sent = True
+        return failure
 
     def read_all(self) -> bytes:
         """The whole body; raises as ``read_piece`` does, and ProtocolError over ``max_reply_bytes``."""
@@ -112,9 +128,9 @@ class Reply:
             return
         self.exchange.deadline = Deadline(_DRAIN_S, time.monotonic())
         try:
-            while self._body.read1(_PIECE_BYTES):
+            for _ in self._raw:
                 pass
-        except (http.client.HTTPException, OSError, ValueError, RequestTimeoutError, CancelledCall):
+        except (http.client.HTTPException, HTTPError, OSError, ValueError, RequestTimeoutError, CancelledCall):
             self.drop()  # the reply is whole all the same
         else:
             self._end(reusable=True)
@@ -136,8 +152,21 @@ class Reply:
         if reusable:
             self._over = True
             self.exchange.release()
-            self._body.close()
+            if self._body is not None:
+                self._body.close()
             self._response.release_conn()
         else:
             self.discard()
         self._on_over(self.exchange, self.status)
+
+
+def _public(response: Any) -> Iterator[bytes]:
+    """Yield the body of a response that is not of our connections: of vcr.py, or of a manager with its own urlopen."""
+    empty = True
+    if getattr(response, "_fp", response) is not None:  # urllib3 cannot stream a body that it was given as bytes
+        for data in response.stream(_PIECE_BYTES, decode_content=False):
+            empty = empty and not data
+            yield from [data] if data else []
+    whole = response.data if empty else b""
+    if whole:
+        yield whole

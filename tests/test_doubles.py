@@ -1,0 +1,137 @@
+"""Responses that are not of our own connections: of a manager that answers by itself, and of recordings as vcr.py's."""
+
+import gzip
+import http.client
+import io
+import socket
+
+import pytest
+import urllib3
+
+from lmstudio_provider import ProtocolError, RequestTimeoutError, ServerError, ServerUnavailableError
+
+HI = b'data: {"choices": [{"delta": {"content": "Hi"}}]}\n\n'
+STOP = b'data: {"choices": [{"delta": {}, "finish_reason": "stop"}]}\n\n'
+DONE = b"data: [DONE]\n\n"
+BODY = b'{"choices": [{"message": {"content": "Hello"}, "finish_reason": "stop"}]}'
+
+
+class Answering(urllib3.PoolManager):
+    """Answers by itself, with what ``make`` makes, as the doubles of tests and of recordings do."""
+
+    def __init__(self, make):
+        super().__init__()
+        self.make = make
+
+    def urlopen(self, method, url, **options):
+        return self.make()
+
+
+SSE = {"Content-Type": "text/event-stream"}
+
+
+class Minimal:
+    """A response with nothing but what is public."""
+
+    def __init__(self, body, headers=()):
+        self.status, self.headers, self._pieces = 200, dict(headers), [body[:7], body[7:]]
+
+    def stream(self, amt, decode_content=None):
+        yield from self._pieces
+
+    def close(self):
+        pass
+
+    release_conn = close
+
+
+def plain(body, headers=None):
+    return urllib3.HTTPResponse(io.BytesIO(body), headers, 200, preload_content=False)
+
+
+RESPONSES = {
+    "a file": plain,
+    "a file, read ahead": lambda body, headers=None: urllib3.HTTPResponse(io.BytesIO(body), headers, 200),
+    "bytes": lambda body, headers=None: urllib3.HTTPResponse(body, headers, 200, preload_content=False),
+    "no private attribute": lambda body, headers=(): Minimal(body, headers),
+    "compressed": lambda body, headers=None: plain(
+        gzip.compress(body), {**(headers or {}), "Content-Encoding": "gzip"}
+    ),
+}
+
+
+@pytest.mark.parametrize("make", RESPONSES.values(), ids=RESPONSES)
+def test_a_response_that_is_not_of_our_connections_is_read(provider_of, make):
+    lm = provider_of("http://lmstudio.invalid", http=Answering(lambda: make(BODY)))
+    assert [lm.complete("Hi").text for _ in range(2)] == ["Hello", "Hello"]
+
+
+@pytest.mark.parametrize("make", RESPONSES.values(), ids=RESPONSES)
+def test_a_stream_that_is_not_of_our_connections_is_read(provider_of, make):
+    lm = provider_of("http://lmstudio.invalid", http=Answering(lambda: make(HI + HI + STOP + DONE, SSE)))
+    with lm.stream("Hi") as stream:
+        assert "".join(stream.text()) == "HiHi"
+    with lm.stream("Hi") as stream:
+        next(stream)
+    assert stream.completion.text.startswith("Hi")
+
+
+def test_an_error_that_is_not_of_our_connections_is_one(provider_of):
+    page = b"<title>502 Bad Gateway</title>"
+    lm = provider_of("http://lmstudio.invalid", http=Answering(lambda: urllib3.HTTPResponse(io.BytesIO(page), {}, 502)))
+    with pytest.raises(ServerError, match="502 Bad Gateway"):
+        lm.complete("Hi")
+
+
+class Broken(io.BytesIO):
+    def __init__(self, error):
+        super().__init__()
+        self.error = error
+
+    def read(self, *amount):
+        raise self.error
+
+
+@pytest.mark.parametrize(
+    ("error", "kind"),
+    [
+        (OSError("gone"), ServerUnavailableError),
+        (http.client.IncompleteRead(b"", 9), ProtocolError),
+        (socket.timeout("slow"), RequestTimeoutError),
+    ],
+)
+def test_nothing_of_urllib3_gets_out_of_a_response_that_is_not_of_our_connections(provider_of, error, kind):
+    response = urllib3.HTTPResponse(Broken(error), {}, 200, preload_content=False)
+    with pytest.raises(kind) as caught:
+        provider_of("http://lmstudio.invalid", http=Answering(lambda: response)).complete("Hi", timeout=7)
+    assert caught.value.sent
+
+
+def test_a_connection_class_that_is_exchanged_for_a_while_is_used_at_once(raw_server, provider_of, monkeypatch):
+    """As vcr.py does, whose connections only stand in for some."""
+    server = raw_server(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(BODY), BODY), keep_open=True)
+    lm = provider_of(server)
+    assert lm.complete("Hi").text == "Hello"
+
+    class Recorded:
+        def __init__(self, **options):
+            self.auto_open = self.proxy = self.sock = self.debuglevel = self.timeout = None
+            self.is_closed = self.is_verified = self.has_connected_to_proxy = False
+
+        def request(self, *arguments, **options):
+            pass
+
+        def getresponse(self, **options):
+            response = plain(BODY.replace(b"Hello", b"Recorded"))
+            response.msg, response.length = response.headers, None  # which urllib3 1.26 wants
+            return response
+
+        def close(self):
+            pass
+
+    with monkeypatch.context() as patch:
+        patch.setattr(urllib3.HTTPConnectionPool, "ConnectionCls", Recorded)
+        lm.reset_client()
+        assert lm.complete("Hi").text == "Recorded"
+    lm.reset_client()
+    assert lm.complete("Hi").text == "Hello"
