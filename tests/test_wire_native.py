@@ -76,7 +76,8 @@ def asked():
         ({"system_prompt": 7}, "system_prompt is int"),
         ({"store": None}, "store=None"),
         ({"previous_response_id": ""}, "previous_response_id=''"),
-        ({"reasoning": "much"}, "reasoning='much' is none of 'off', 'low'"),
+        ({"reasoning": " "}, "reasoning=' ' is no"),
+        ({"reasoning": 7}, "reasoning=7 is no"),
         ({"temperature": 1.5}, "temperature=1.5 is no number from 0 to 1"),
         ({"context_length": 0}, "context_length=0"),
         ({"max_output_tokens": -1}, "max_output_tokens=-1"),
@@ -91,6 +92,11 @@ def asked():
 def test_a_request_that_cannot_work_is_refused(fields, words):
     with pytest.raises(InvalidRequestError, match=words):
         native.chat_call(NativeRequest(**{"input": "Hi", **fields}), "m", stream=False)
+
+
+@pytest.mark.parametrize("level", ["off", "on", "low", "xhigh", "minimal", "max", "much"])
+def test_any_level_of_reasoning_is_sent_because_the_model_says_which_there_are(level):
+    assert body_of(reasoning=level)["reasoning"] == level
 
 
 @pytest.mark.parametrize(
