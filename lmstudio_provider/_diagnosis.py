@@ -25,8 +25,8 @@ def of_models(models: Sequence[ModelInfo], latency_s: float) -> Health:
 
 def of_error(error: ProviderError, latency_s: float | None) -> Health:
     """The health of a server that did not; ``latency_s`` is how long it took to say so."""
-    refused = isinstance(error, AuthenticationError)
-    away = isinstance(error, ServerUnavailableError)
+    refused = isinstance(error, AuthenticationError) and not error.wants_password
+    away = isinstance(error, ServerUnavailableError) and not error.answered
     unopened = isinstance(error, RequestTimeoutError) and not error.sent
     return Health(
         False,
@@ -38,17 +38,20 @@ def of_error(error: ProviderError, latency_s: float | None) -> Health:
     )
 
 
-def with_advice(health: Health, base_url: str, models: Sequence[ModelInfo] | None) -> Health:
+def not_lm_studio(health: Health, base_url: str, hint: str) -> Health:
+    """``health`` of a server that is another one; ``hint`` is what to do about it."""
+    advice = f"What answers at {base_url} is not LM Studio, and has no lm.native: {hint[:1].lower()}{hint[1:]}."
+    return dataclasses.replace(health, is_lm_studio=False, advice=(advice,))
+
+
+def with_advice(health: Health, models: Sequence[ModelInfo] | None) -> Health:
     """``health`` with a sentence for each thing that is wrong, the worst first; ``models`` is None where none came."""
     advice = []
     error = health.error
     if error is not None:
         hint = error.hint or "See the server's log"
         advice.append(f"{error.message[:1].upper()}{error.message[1:]}: {hint[:1].lower()}{hint[1:]}.")
-    if health.is_lm_studio is False:
-        advice.append(
-            f"What answers at {base_url} is not LM Studio, and has no lm.native: check the address if it should be."
-        )
+    advice += health.advice
     choices = [model for model in models or () if chats(model)]
     elsewhere = [model.id for model in models or () if model.can_chat and model.remote]
     if models is not None and not choices:

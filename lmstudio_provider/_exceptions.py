@@ -88,6 +88,8 @@ class ServerUnavailableError(ProviderError):
 
     #: Whether the connection was refused, so that asking again at once is no use.
     refused: bool = False
+    #: Whether something is there, with which no connection could be agreed on, as with a certificate not trusted.
+    answered: bool = False
 
 
 class RequestTimeoutError(ProviderError):
@@ -184,10 +186,12 @@ class StatusError(_Answered):
 
 
 class AuthenticationError(StatusError):
-    """The API token is missing, wrong, or lacks a permission."""
+    """The API token is missing, wrong, or lacks a permission; or it is a name and password that are."""
 
-    #: Where the token that was sent came from, such as "the argument api_token"; None where none was.
+    #: Where what was sent came from, such as "the argument api_token"; None where nothing was.
     token_source: str | None = None
+    #: Whether a name and a password are wanted or were refused, as by a reverse proxy, and not an API token.
+    wants_password: bool = False
 
 
 class ModelNotFoundError(StatusError):

@@ -78,6 +78,8 @@ class Exchange:
         #: When that was in this attempt, and how many bytes of the reply came in.
         self.sent_at: float | None = None
         self.received = 0
+        #: The first bytes of them.
+        self.first = b""
         #: Whether what goes out now is for a proxy, and no part of the request.
         self.tunnelling = False
         #: Whether the headers of a reply are still to come, and whether the server has closed its side.
@@ -175,6 +177,8 @@ class Exchange:
         if self.cancelled.is_set():
             raise CancelledCall
         if count:
+            if not self.received:
+                self.first = bytes(buffer[: min(count, 8)])
             self.received += count
             self.waited_s = 0.0
             self.limit = "connect" if self.tunnelling else "idle"

@@ -6,6 +6,7 @@ import dataclasses
 import time
 from typing import Any, Callable, Literal, overload
 
+from ._diagnosis import not_lm_studio
 from ._download import Download
 from ._exceptions import (
     AuthenticationError,
@@ -36,6 +37,7 @@ from ._settings import Names
 from ._stream import Stream
 from ._types import Chunk, Completion, Health, ModelInfo
 from ._wire import lmstudio, messages_dialect, responses_dialect
+from ._wire.lmstudio_errors import MEANINGS
 
 
 @show_options(ResponsesRequest)
@@ -64,6 +66,10 @@ class LMStudioProvider(HTTPProvider):
         default_port=1234,
     )
     _start_hint = "Start LM Studio's server with 'lms server start', or on its Developer tab"
+    _remote_hint = (
+        "LM Studio listens to its own machine alone, unless 'Serve on Local Network' is on there (Developer tab, "
+        "Server Settings; or 'lms server start --bind 0.0.0.0')"
+    )
     _url_hint = "and base_url= or LM_STUDIO_URL names another server"
     _api_key_hash = "lmstudio-local"
     _get_hint = "Download one with 'lms get MODEL', or with native.download('MODEL')"
@@ -76,8 +82,11 @@ class LMStudioProvider(HTTPProvider):
     ) -> Health:
         if not health.reachable:
             return health
+        if any((model.raw or {}).get("owned_by") == "library" for model in models or ()):  # so says Ollama
+            return not_lm_studio(health, self.base_url, MEANINGS.other.hint)
         # Its own lists of models tell what is loaded, and no other server has them.
         is_lm_studio = True if models and health.loaded is not None else None
+        hint = "Check the address if it should be"
         left = None if timeout is None else timeout - (time.monotonic() - started)
         if is_lm_studio is None and (left is None or left > 0):
             session, plan = self._where(left, left)
@@ -87,11 +96,13 @@ class LMStudioProvider(HTTPProvider):
             except (StatusError, InvalidRequestError, ProtocolError) as error:
                 # One that fails, or is too busy, may be anything.
                 unknown = isinstance(error, (AuthenticationError, RateLimitError, ServerError))
-                is_lm_studio = None if unknown else False
+                is_lm_studio, hint = None if unknown else False, error.hint or hint
             except (ServerUnavailableError, RequestTimeoutError):
                 pass  # it has answered before, or the first error says why not
             else:
                 health = dataclasses.replace(health, latency_s=time.monotonic() - asked)
+        if is_lm_studio is False:
+            return not_lm_studio(health, self.base_url, hint)
         return dataclasses.replace(health, is_lm_studio=is_lm_studio)
 
     @property

@@ -62,6 +62,7 @@ class LocalServer(Provider):
     _server_name: str
     _names: Names
     _start_hint: str
+    _remote_hint: str
     _url_hint: str
     _api_key_hash: str
     #: How to get a model, as the beginning of a sentence.
@@ -118,7 +119,13 @@ class LocalServer(Provider):
         arguments = {"base_url": base_url, "model": model, "api_token": api_token, "timeout": timeout}
         self._settings = Settings(self._names, arguments, settings)
         self._facts = Facts(
-            self.id, self._server_name, self._dialect, self._start_hint, self._url_hint, dict(headers or {})
+            self.id,
+            self._server_name,
+            self._dialect,
+            self._start_hint,
+            self._remote_hint,
+            self._url_hint,
+            dict(headers or {}),
         )
         self._deadline = deadline
         self._usage = usage

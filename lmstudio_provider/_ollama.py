@@ -51,6 +51,7 @@ class OllamaProvider(HTTPProvider):
         tidy=_tidy,
     )
     _start_hint = "Start Ollama with 'ollama serve', or its app"
+    _remote_hint = "Ollama listens to its own machine alone, unless OLLAMA_HOST=0.0.0.0 is set where it starts there"
     _url_hint = "and base_url= or OLLAMA_HOST names another server"
     _api_key_hash = "ollama-local"
     _get_hint = "Pull one with 'ollama pull MODEL', or with pull('MODEL')"

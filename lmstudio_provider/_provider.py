@@ -106,7 +106,7 @@ class Provider(ABC):
             health = of_error(error, time.monotonic() - started)
         else:
             health = of_models(models, time.monotonic() - started)
-        return with_advice(self._identified(health, models, started, timeout), self.base_url, models)
+        return with_advice(self._identified(health, models, started, timeout), models)
 
     def _identified(
         self, health: Health, models: list[ModelInfo] | None, started: float, timeout: float | None

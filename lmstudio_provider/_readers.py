@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import zlib
-from typing import Any, Iterable, Iterator, NamedTuple
+from typing import Any, ClassVar, Iterable, Iterator, NamedTuple
 
 from ._exceptions import ProtocolError
 from ._json import loads
@@ -67,6 +68,9 @@ class _SSELines(_Lines):
 class NDJSONReader:
     """JSON values, one a line; LF and CRLF end a line, and the last one needs no end. A lone CR is a blank of JSON."""
 
+    #: How a body begins that is no such stream, but a page, or JSON on several lines.
+    NO_STREAM: ClassVar[re.Pattern[bytes]] = re.compile(rb"\s*(?:[\[<]|\{\s*?\n)")
+
     def __init__(self, limits: Limits) -> None:
         self._lines = _Lines(limits.max_line_bytes)
         self._max_blank_lines = limits.max_events_without_data
@@ -93,7 +97,8 @@ class NDJSONReader:
         try:
             return [loads(line.decode("utf-8"))]
         except (ValueError, RecursionError):
-            begin = line[:800].decode("utf-8", "replace")[:200]
+            begin = line[:800].decode("utf-8", "replace")
+            begin = begin if len(begin) <= 200 else f"{begin[:200]}…"
         # Out here the error has no context, which would carry the whole line.
         raise ProtocolError(f"line {self._number} of the stream is no JSON: {begin!r}")
 
@@ -116,6 +121,9 @@ class SSEReader:
 
     A line ``data: [DONE]`` is an event at once: nothing may follow it, not even the blank line that ends an event.
     """
+
+    #: How a body begins that is no such stream, but JSON or a page.
+    NO_STREAM: ClassVar[re.Pattern[bytes]] = re.compile(rb"\s*[{\[<]")
 
     def __init__(self, limits: Limits) -> None:
         self._lines = _SSELines(limits.max_line_bytes)

@@ -5,8 +5,10 @@ from __future__ import annotations
 import contextlib
 import functools
 import json
+import re
 from dataclasses import dataclass, field
-from typing import Any, Callable, Generator, Iterator, Mapping, NamedTuple, Protocol, Sequence, TypeVar
+from typing import Any, Callable, ClassVar, Generator, Iterator, Mapping, NamedTuple, Protocol, Sequence, TypeVar
+from urllib.parse import urlsplit
 
 from ._exceptions import (
     ProtocolError,
@@ -22,10 +24,13 @@ from ._reply import Reply
 from ._requests import ChatRequest, TextRequest
 from ._settings import Config
 from ._stream import Assembly, BaseStream, Reader
-from ._transport import Transport, secret_values
+from ._transport import Transport
 from ._types import Call, Chunk, Completion, Embeddings, Limits, ModelInfo, Timeouts
-from ._wire.errors import Asked, hide, redact
+from ._urls import is_loopback
+from ._wire.errors import PASSWORD, Asked
 from ._wire.json_text import parse, shown
+from ._wire.pages import is_page, read_answer
+from ._wire.redaction import credentials, header_secrets, redact
 
 _Stream = TypeVar("_Stream", bound=BaseStream[Any, Any])
 
@@ -34,6 +39,13 @@ class Ask(Protocol):
     """Sends a call; returns what ``read`` makes of the JSON of its reply, or the JSON itself; raises ProviderError."""
 
     def __call__(self, call: Call, read: Callable[[Any], Any] | None = None) -> Any: ...
+
+
+class StreamReader(Reader, Protocol):
+    """Makes events of the bytes of a stream, and knows how one does not begin."""
+
+    #: How a body begins that is JSON or a page.
+    NO_STREAM: ClassVar[re.Pattern[bytes]]
 
 
 class ChatDialect(Protocol):
@@ -79,7 +91,7 @@ class Dialect(ChatDialect, Protocol):
         """The media type of a stream."""
 
     @property
-    def Reader(self) -> Callable[[Limits], Reader]:
+    def Reader(self) -> Callable[[Limits], StreamReader]:
         """Makes events of a stream's bytes."""
 
 
@@ -91,8 +103,9 @@ class Facts:
     #: What the server is called.
     name: str
     dialect: Dialect
-    #: What to do where no server answers.
+    #: What to do if no server answers, and if one on another machine refuses connections.
     start_hint: str
+    remote_hint: str
     #: How to name another server.
     url_hint: str
     #: Headers that the user wants sent.
@@ -127,7 +140,7 @@ class Session:
         """
         with self.telling(call, plan):
             reply = self._send(call, plan, "application/json")
-            value = self._value(reply, call, plan, dialect)
+            value = self._value(reply.status, reply.headers, reply.read_all(), call, plan, dialect)
             return value if read is None else read(value)
 
     def stream(
@@ -146,7 +159,7 @@ class Session:
         """
         with self.telling(call, plan):
             reply = self._open_stream(call, plan)
-            reader = self._facts.dialect.Reader(self._transport.limits)
+            reader = self._reader(reply, call, plan)
             assembly = new_assembly(call, self._asked(call, plan), reply.exchange.started)
             tell = functools.partial(self._tell, call=call, plan=plan)
             return kind(reply, reader, assembly, finished, over, tell)
@@ -158,7 +171,7 @@ class Session:
         """
         with self.telling(call, plan):
             reply = self._open_stream(call, plan)
-            reader, data = self._facts.dialect.Reader(self._transport.limits), b"..."
+            reader, data = self._reader(reply, call, plan), b"..."
             try:
                 while data:
                     data = reply.read_piece()
@@ -178,13 +191,31 @@ class Session:
         kind = (reply.headers.get("Content-Type") or "").lower()
         # An error comes as JSON, also under 200; a proxy's page as HTML. Anything else is taken for a stream.
         if not 200 <= reply.status < 300 or "json" in kind.replace("ndjson", "") or "html" in kind:
-            self._value(reply, call, plan)
-            raise ProtocolError(
-                f"a stream was asked for, and {kind!r} came",
-                hint="Check that the base URL is that of a server that can stream",
-                sent=True,
-            )
+            raise self._no_stream(reply, reply.read_all(), call, plan)
         return reply
+
+    def _reader(self, reply: Reply, call: Call, plan: Plan) -> Reader:
+        """Return the reader of a stream, which raises what the body says if it is none."""
+        reader = self._facts.dialect.Reader(self._transport.limits)
+        return _CheckedReader(reader, lambda begin: self._no_stream(reply, begin, call, plan))
+
+    def _no_stream(self, reply: Reply, body: bytes, call: Call, plan: Plan) -> ProviderError:
+        """Return the error that comes instead of a stream; more of the ``body`` is read if it is not whole."""
+        value = None
+        with contextlib.suppress(ProtocolError):
+            value = parse(body, "the reply")
+        if value is None:
+            body += reply.read_all()
+        try:
+            self._value(reply.status, reply.headers, body, call, plan)
+        except ProviderError as error:
+            return error.with_traceback(None)
+        kind = reply.headers.get("Content-Type") or "JSON"
+        return ProtocolError(
+            f"a stream was asked for, and {kind!r} came",
+            hint="Check that the base URL is that of a server that can stream",
+            sent=True,
+        )
 
     def list_models(self, plan: Plan) -> list[ModelInfo]:
         """Ask for the models, and keep them in the cache."""
@@ -213,24 +244,37 @@ class Session:
         headers.update(self._facts.headers)
         return self._transport.send(call, headers, plan.timeouts, plan.deadline, plan.waited_s)
 
-    def _value(self, reply: Reply, call: Call, plan: Plan, dialect: ChatDialect | None = None) -> Any:
-        body, asked = reply.read_all(), self._asked(call, plan)
-        if call.secrets:  # which a server may repeat
-            body = hide(body.decode("utf-8", "surrogateescape"), asked.secrets).encode("utf-8", "surrogateescape")
+    def _value(
+        self,
+        status: int,
+        headers: Mapping[str, str],
+        body: bytes,
+        call: Call,
+        plan: Plan,
+        dialect: ChatDialect | None = None,
+    ) -> Any:
+        """Return the JSON of a whole reply; raises the error that it is, and ProtocolError."""
         value = None
         with contextlib.suppress(ProtocolError):
             value = parse(body, "the reply")
-        self._raise_error(reply.status, reply.headers, body, value, asked, dialect)
+        self._raise_error(status, headers, body, value, self._asked(call, plan), dialect)
         if value is None and not body and call.method == "DELETE":
             return None  # there is nothing to say
         if value is None:
-            kind = reply.headers.get("Content-Type") or "no content type"
-            raise ProtocolError(
-                f"the reply (HTTP {reply.status}, {kind}) is no JSON: {shown(body)}",
-                hint=f"Check that the base URL is that of {self._facts.name}, and not of another program on that port",
-                sent=True,
-            )
+            raise self._no_json(status, headers, body)
         return value
+
+    def _no_json(self, status: int, headers: Mapping[str, str], body: bytes) -> ProtocolError:
+        text = body.decode("utf-8", "replace")
+        if is_page(headers, text):
+            page = read_answer(status, headers, text, None)
+            return ProtocolError(f"the reply is not JSON: {page.said}", hint=page.hint, sent=True)
+        kind = headers.get("Content-Type") or "no content type"
+        return ProtocolError(
+            f"the reply (HTTP {status}, {kind}) is no JSON: {shown(body)}",
+            hint=f"Check that the base URL is that of {self._facts.name}, and not of another program on that port",
+            sent=True,
+        )
 
     def _raise_error(
         self,
@@ -250,19 +294,28 @@ class Session:
 
     def _asked(self, call: Call, plan: Plan) -> Asked:
         config = plan.config
-        authorization = config.authorization or ""
-        secrets = [authorization.partition(" ")[2], config.base_url.password or ""]
-        secrets += [*secret_values(self._facts.headers), *self._transport.secrets(), *call.secrets]
-        source = config.api_token_source or ("the base URL" if config.base_url.authorization else None)
+        secrets = [config.base_url.password or "", *header_secrets(self._facts.headers), *self._transport.secrets()]
+        secrets += [
+            each for value in (config.authorization, config.base_url.authorization) for each in credentials(value)
+        ]
+        source, what = config.api_token_source, ""
+        if source is None and config.base_url.authorization:
+            source, what = "the base URL", PASSWORD
         if "authorization" in {name.lower() for name in self._facts.headers}:
-            source = "the argument headers"
-        # A value as short as "1" is no secret, and cannot be cut out of a text without destroying it.
-        hidden = tuple(each for each in secrets if len(each) >= 6)
+            source, what = "the argument headers", "Authorization"
         # What a request for a text, or for vectors, may have meant can do that.
         embeds, any_kind = "embed" in call.path, call.path.startswith("/api/v1/models")
         models = self.cache.models
         known = tuple(each.id for each in models if any_kind or (each.type == "embedding" if embeds else each.can_chat))
-        return Asked(call.model, source, hidden, call.path, known)
+        return Asked(
+            call.model,
+            source,
+            (*secrets, *call.secrets),
+            call.path,
+            known,
+            credentials=what,
+            tools=bool(call.tools),
+        )
 
     @contextlib.contextmanager
     def telling(self, call: Call, plan: Plan) -> Iterator[None]:
@@ -281,19 +334,45 @@ class Session:
         if error.url is None:
             # Whatever the message quotes: a server may repeat what it was sent.
             secrets = self._asked(call, plan).secrets
-            for name in ("message", "code", "param", "body"):
+            for name in ("message", "hint", "code", "param", "body"):
                 text = getattr(error, name, None)
                 if isinstance(text, str):
                     setattr(error, name, redact(text, secrets))
             error.args = (error.message,)
+            cause = error.__cause__
+            if cause is not None:  # which a traceback shows
+                cause.args = tuple(redact(each, secrets) if isinstance(each, str) else each for each in cause.args)
             error.provider, error.method = self._facts.provider_id, call.method
             error.url = plan.config.base_url.text + call.path
             if isinstance(error, ServerUnavailableError) and (error.refused or not error.sent):
                 url = plan.config.base_url.text
-                error.message = f"no server answers at {url}: {error.message}"
-                hint = error.hint or self._facts.start_hint
+                if not error.answered:
+                    error.message = f"no server answers at {url}: {error.message}"
+                remote = error.refused and not is_loopback(urlsplit(url).hostname or "")
+                hint = error.hint or (self._facts.remote_hint if remote else self._facts.start_hint)
                 error.hint = f"{hint}; {url} came from {plan.config.base_url_source}, {self._facts.url_hint}"
             source = plan.config.timeouts_source if plan.timeouts == plan.config.timeouts else None
             if isinstance(error, RequestTimeoutError) and error.limit != "deadline" and source:
                 error.hint += f"; it came from {source}"
         return error
+
+
+class _CheckedReader:
+    """Reads a stream with ``reader``, but raises what ``no_stream`` makes of a body that does not begin like one."""
+
+    def __init__(self, reader: StreamReader, no_stream: Callable[[bytes], ProviderError]) -> None:
+        self._reader = reader
+        self._no_stream = no_stream
+        self._begun = False
+
+    def feed(self, data: bytes) -> list[Any]:
+        """Return the events that ``data`` completes; raises ProviderError."""
+        if not self._begun:
+            if self._reader.NO_STREAM.match(data):
+                raise self._no_stream(data)
+            self._begun = bool(data.strip())
+        return self._reader.feed(data)
+
+    def finish(self) -> list[Any]:
+        """Return the event that the end of the body cut off, if any."""
+        return self._reader.finish()

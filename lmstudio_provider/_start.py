@@ -16,7 +16,7 @@ from ._exceptions import ConfigurationError, ServerUnavailableError
 from ._exchange import Deadline
 from ._lmstudio import LMStudioProvider
 from ._settings import Config, Settings
-from ._wire.errors import HIDDEN, redact
+from ._wire.redaction import HIDDEN, credentials, redact
 
 #: The longest that one look for the server takes, and the pause between two, in seconds.
 _LOOK_S = 1.0
@@ -120,8 +120,8 @@ def _failure(message: str, hint: str) -> ServerUnavailableError:
 def _shown(output: bytes, config: Config) -> str:
     """The end of ``output``, quoted, and without colours and secrets."""
     text = _ESCAPES.sub("", output.decode("utf-8", "replace")).strip()
-    secrets = (config.api_token, config.base_url.password, (config.authorization or "").partition(" ")[2])
-    text = _TOKEN.sub(HIDDEN, redact(text, tuple(each for each in secrets if each and len(each) >= 6)))
+    secrets = [config.base_url.password or "", *credentials(config.authorization)]
+    text = _TOKEN.sub(HIDDEN, redact(text, secrets))
     return repr(text if len(text) <= _MOST_SHOWN else "…" + text[-_MOST_SHOWN:]) if text else ""
 
 

@@ -15,15 +15,17 @@ import time
 from typing import Iterator, Mapping
 
 import urllib3
-from urllib3.exceptions import ClosedPoolError, HTTPError
+from urllib3.exceptions import ClosedPoolError, HTTPError, NewConnectionError
 from urllib3.exceptions import SSLError as PoolSSLError
 
 from ._connection import timed_pool_class, urlopen
 from ._exceptions import ProtocolError, ProviderError, ServerUnavailableError
 from ._exchange import CancelledCall, Deadline, Exchange
-from ._reply import HUNG_UP, Reply, reason, short
+from ._reply import HUNG_UP, Reply, reason, short, unwrapped
 from ._types import Call, Limits, Timeouts
 from ._wire.errors import retry_after
+from ._wire.pages import USE_HTTPS
+from ._wire.redaction import header_secrets
 
 logger = logging.getLogger("lmstudio_provider")
 
@@ -99,7 +101,7 @@ class Transport:
                     exchange.fresh = True
                     continue
                 # A call that was sent may be running: a second copy of a generation would only compete with it.
-                if not error.refused and (not exchange.sent or call.method == "GET"):
+                if not error.refused and not error.answered and (not exchange.sent or call.method == "GET"):
                     wait = next(waits, None)
             else:
                 if reply.status in (429, 503):
@@ -141,7 +143,7 @@ class Transport:
         except (ProviderError, CancelledCall) as error:
             failure: Exception = error
         except (HTTPError, http.client.HTTPException, OSError, ValueError) as error:
-            failure = _translated(error, exchange)
+            failure = _translated(error, exchange, self.base_url.startswith("http:"))
         else:
             exchange.limit = "first_byte"  # of the body
             return Reply(response, exchange, self.limits, functools.partial(self._over, call))
@@ -162,9 +164,10 @@ class Transport:
         logger.debug("%s %s %s %.0f ms %d bytes", call.method, call.path, outcome, milliseconds, exchange.received)
 
     def secrets(self) -> list[str]:
-        """The values of the headers that a manager of the user's sends."""
-        proxy_headers = getattr(self._manager, "proxy_headers", None) or {}
-        return [*secret_values(self._manager.headers), *secret_values(proxy_headers)]
+        """Return what is secret in the headers that a manager of the user's sends, and in the URL of its proxy."""
+        proxy = getattr(getattr(self._manager, "proxy", None), "auth", None) or ""
+        headers = [self._manager.headers, getattr(self._manager, "proxy_headers", None) or {}]
+        return [proxy.partition(":")[2], *(secret for each in headers for secret in header_secrets(each))]
 
     def retire(self) -> None:
         """Close the idle connections; calls that are under way go on."""
@@ -199,54 +202,62 @@ def _timed(http: urllib3.PoolManager | None) -> urllib3.PoolManager:
     return manager
 
 
-_NO_SECRETS = {"accept", "accept-encoding", "accept-language", "connection", "content-type", "host", "user-agent"}
-
-
-def secret_values(headers: Mapping[str, str]) -> list[str]:
-    """The values of headers that nobody but the server should see."""
-    return [value for name, value in headers.items() if name.lower() not in _NO_SECRETS]
-
-
 def _died_idle(exchange: Exchange) -> bool:
     """Whether a connection broke as one does that the server closed before it was used again."""
     at = exchange.sent_at
     return at is not None and not exchange.received and time.monotonic() - at < _STALE_S
 
 
-def _translated(error: Exception, exchange: Exchange) -> Exception:
-    """What a failure before the end of the headers means; its cause is what lies under urllib3's wrapping."""
-    cause: BaseException = error
-    while isinstance(cause, HTTPError) and cause.args and isinstance(cause.args[-1], Exception):
-        cause = cause.args[-1]
+def _translated(error: Exception, exchange: Exchange, plain: bool) -> Exception:
+    """Return what a failure before the end of the headers means; its cause is what lies under urllib3's wrapping.
+
+    ``plain`` is whether the base URL is one without TLS.
+    """
+    cause = unwrapped(error)
     link: BaseException | None = error
+    refused = False
     while link is not None:  # their frames hold the request's body, and hold them
+        refused = refused or isinstance(link, ConnectionRefusedError)
         link.__traceback__ = None
         link = link.__context__
-    failure = _meaning(error, cause, exchange)
+    failure = _meaning(error, cause, exchange, plain, refused)
     failure.__cause__ = cause
     return failure
 
 
-def _meaning(error: Exception, cause: BaseException, exchange: Exchange) -> Exception:
+def _meaning(error: Exception, cause: BaseException, exchange: Exchange, plain: bool, refused: bool) -> Exception:
     why = reason(cause)
     if exchange.cancelled.is_set():
         return CancelledCall()
-    if isinstance(cause, urllib3.exceptions.TimeoutError) or (isinstance(cause, socket.timeout) and not cause.errno):
+    timed_out = isinstance(cause, urllib3.exceptions.TimeoutError) and not isinstance(cause, NewConnectionError)
+    if timed_out or (isinstance(cause, socket.timeout) and not cause.errno):
         limit = "first_byte" if exchange.sent_at else exchange.handshake_limit
         return exchange.timeout(limit, time.monotonic() - exchange.started)
-    if isinstance(cause, ssl.SSLCertVerificationError):
-        hint = "Give http=urllib3.PoolManager(ca_certs=...) with the certificate that signed the server's"
-        return ServerUnavailableError(f"the server's certificate is not trusted ({why})", hint=hint)
     if isinstance(error, PoolSSLError) or isinstance(cause, ssl.SSLError):
-        return ServerUnavailableError(f"TLS failed ({why})", hint="A local server speaks plain HTTP: write http://")
+        if isinstance(cause, ValueError):  # ssl's and urllib3's errors of certificates are, and no others
+            message = f"the server's certificate is not trusted ({why})"
+            return ServerUnavailableError(message, hint=_CERTIFICATE, answered=True)
+        hint = "A local server speaks plain HTTP: write http://"
+        return ServerUnavailableError(f"TLS failed ({why})", hint=hint, answered=True)
+    if why.startswith("Tunnel connection failed"):
+        return ServerUnavailableError(f"the proxy did not connect to the server ({why})", hint=_TUNNEL, answered=True)
     if exchange.sent_at is None:
-        return ServerUnavailableError(why, refused=isinstance(cause, ConnectionRefusedError))
+        return ServerUnavailableError(why, refused=refused)
+    if plain and exchange.first.startswith(b"\x15\x03"):  # an alert (RFC 8446, 6)
+        return ProtocolError("plain HTTP was sent to a port that speaks TLS", hint=USE_HTTPS, sent=True)
     if exchange.received and not isinstance(cause, ConnectionError):
         return ProtocolError(
             f"what answered does not speak HTTP as it should ({why})",
             hint="Check scheme, host and port of the base URL",
             sent=True,
         )
-    return ServerUnavailableError(
-        f"the server closed the connection before it answered ({why})", hint=HUNG_UP, sent=True
-    )
+    hint = HUNG_UP if exchange.received or exchange.reused or not plain else f"{HUNG_UP}. {_MAYBE_TLS}"
+    return ServerUnavailableError(f"the server closed the connection before it answered ({why})", hint=hint, sent=True)
+
+
+_CERTIFICATE = (
+    "Give http=urllib3.PoolManager(ca_certs=...) with the certificate that signed the server's, and name the server as "
+    "its certificate does"
+)
+_TUNNEL = "See the proxy's rules; if it wants a name and a password, give proxy_headers= to urllib3.ProxyManager"
+_MAYBE_TLS = "If that port speaks TLS, write https:// in the base URL"

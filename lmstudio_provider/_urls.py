@@ -77,7 +77,7 @@ def parse_base_url(value: str, source: str, default_port: int) -> BaseURL:
     if port is None and not has_scheme:
         port = default_port
     path = (_SDK_PATH if parts.scheme in ("ws", "wss") else _API_PATH).sub("", parts.path.rstrip("/")).rstrip("/")
-    if path.lower().endswith("/api") and (port in (1234, 11434) or _is_loopback(name)):
+    if path.lower().endswith("/api") and (port in (1234, 11434) or is_loopback(name)):
         path = path[: -len("/api")].rstrip("/")  # elsewhere it may be the prefix of a reverse proxy
     authorization = password = None
     if parts.username is not None:
@@ -112,7 +112,8 @@ def _host(name: str) -> str:
     return f"[{host}%25{zone}]" if zone else f"[{host}]"
 
 
-def _is_loopback(name: str) -> bool:
+def is_loopback(name: str) -> bool:
+    """Return True if the host ``name`` is this machine."""
     try:
         address = ipaddress.ip_address(name.partition("%")[0])
     except ValueError:

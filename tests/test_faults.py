@@ -3,6 +3,7 @@
 import gzip
 import json
 import logging
+import pickle
 import socket
 import ssl
 import struct
@@ -12,6 +13,7 @@ import traceback
 from typing import Any, NamedTuple
 
 import pytest
+import urllib3
 from raw import stream_of
 
 from lmstudio_provider import (
@@ -98,6 +100,11 @@ def in_stream(name, error, *events, text=""):
     return Fault(name, error, [stream_of(*events)], text)
 
 
+UNEXPECTED = b'{\n  "error": "Unexpected endpoint or method. (POST /v1/chat/completions)"\n}'
+TEXT = b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\n"
+CUT = [part for byte in UNEXPECTED for part in (bytes([byte]), lambda connection: time.sleep(0.001))]
+
+
 FAULTS = [
     Fault("closed at once", ServerUnavailableError, [b""]),
     Fault("closed at once, streaming", ServerUnavailableError, [b""], ""),
@@ -141,6 +148,7 @@ FAULTS = [
     Fault("no HTTP", ProtocolError, [b"SSH-2.0-OpenSSH_9.2\r\n"]),
     Fault("HTTP of no known version", ProtocolError, [b"HTTP/9.9 200 OK\r\n\r\n"]),
     Fault("TLS where plain HTTP was asked", ProtocolError, [b"\x15\x03\x03\x00\x02\x02\x46\r\n"]),
+    Fault("a TLS alert alone", ProtocolError, [b"\x15\x03\x01\x00\x02\x02\x0a"], ""),
     Fault("HTML", ProtocolError, [reply(b"<html>" + TOKEN.encode(), HEAD.replace(b"application/json", b"text/html"))]),
     Fault("HTML for a stream", ProtocolError, [reply(b"<html>", HEAD.replace(b"application/json", b"text/html"))], ""),
     Fault("an empty body", ProtocolError, [reply(b"")]),
@@ -206,6 +214,16 @@ FAULTS = [
     ),
     Fault("an error under 200", EndpointNotFoundError, [reply(b'{"error": "Unexpected endpoint or method. (GET /)"}')]),
     Fault("an error under 200 for a stream", EndpointNotFoundError, [reply(b'{"error": "Unexpected endpoint."}')], ""),
+    Fault("an error without a content type", EndpointNotFoundError, [reply(UNEXPECTED, b"HTTP/1.1 200 OK\r\n")]),
+    Fault("such an error for a stream", EndpointNotFoundError, [reply(UNEXPECTED, b"HTTP/1.1 200 OK\r\n")], ""),
+    Fault("such an error, called a stream", EndpointNotFoundError, [reply(b"\r\n " + UNEXPECTED, STREAM)], ""),
+    Fault("such an error, called text", EndpointNotFoundError, [reply(UNEXPECTED, TEXT)], ""),
+    Fault("such an error without an end", EndpointNotFoundError, [CHUNKED + chunk(UNEXPECTED), stall], ""),
+    Fault("such an error in pieces", EndpointNotFoundError, [STREAM + b"\r\n", *CUT], ""),
+    Fault("such an error, cut", StreamInterruptedError, [CHUNKED + chunk(UNEXPECTED[:-2])], ""),
+    Fault("such an error, stalled", RequestTimeoutError, [CHUNKED + chunk(UNEXPECTED[:-2]), stall], ""),
+    Fault("a whole reply for a stream", ProtocolError, [reply(BODY, STREAM)], ""),
+    Fault("HTML called a stream", ProtocolError, [reply(b"<!doctype html>", STREAM)], ""),
     Fault(
         "a token that is refused and repeated",
         AuthenticationError,
@@ -340,6 +358,20 @@ def test_plain_http_to_a_tls_port_gives_its_error(nothing_shows_the_token):
             call(f"http://127.0.0.1:{listener.getsockname()[1]}", False)
         serving.join(5)
     nothing_shows_the_token(caught.value)
+    assert "https://" in caught.value.hint
+
+
+@pytest.mark.parametrize(("parts", "said"), [([b""], True), ([reset], True), ([b"HTTP/1.1 20"], False)])
+def test_a_server_that_hangs_up_without_a_byte_may_want_tls(raw_server, parts, said):
+    with pytest.raises(ServerUnavailableError) as caught:
+        call(raw_server(*parts).url, False)
+    assert ("https://" in caught.value.hint) is said
+
+
+def test_an_alert_of_tls_says_what_to_write(raw_server):
+    with pytest.raises(ProtocolError, match="a port that speaks TLS") as caught:
+        call(raw_server(b"\x15\x03\x01\x00\x02\x02\x46").url, False)
+    assert "write https://" in caught.value.hint
 
 
 def test_userinfo_and_own_headers_are_as_secret_as_a_token(raw_server, caplog):
@@ -351,6 +383,57 @@ def test_userinfo_and_own_headers_are_as_secret_as_a_token(raw_server, caplog):
     shown = "".join(traceback.format_exception(type(caught.value), caught.value, None)) + repr(vars(caught.value))
     assert "s3cret" not in shown + caplog.text
     assert "YW5u" not in shown + caplog.text
+
+
+SECRETS = {
+    "the token": ({"api_token": TOKEN}, TOKEN),
+    "a header": ({"headers": {"X-Api-Key": "my-own-key"}}, "my-own-key"),
+    "a header of a manager": ({"http": urllib3.PoolManager(headers={"Cookie": "a=b; id=abcd1234"})}, "abcd1234"),
+}
+
+
+@pytest.mark.parametrize(("arguments", "secret"), SECRETS.values(), ids=SECRETS)
+@pytest.mark.parametrize(
+    "write", [str, lambda text: json.dumps(f"{text}/")[1:-1], lambda text: text.replace(":", "%3a")]
+)
+def test_a_secret_is_in_no_error_however_it_is_written(raw_server, arguments, secret, write):
+    body = f'{{"error": {{"message": "no {write(secret)}", "code": "{write(secret)}"}}}}'.encode()
+    with pytest.raises(ProviderError) as caught:
+        call(raw_server(reply(body)).url, False, **{"api_token": None, **arguments})
+    error = caught.value
+    assert "no [hidden]" in error.message
+    assert error.code.rstrip("/") == "[hidden]"
+    assert secret[-4:] not in f"{error!r} {vars(error)} {pickle.dumps(error)!r}"
+
+
+@pytest.mark.parametrize("streaming", [False, True])
+@pytest.mark.parametrize(("arguments", "secret"), SECRETS.values(), ids=SECRETS)
+def test_an_answer_is_not_altered_whatever_it_repeats(raw_server, arguments, secret, streaming):
+    text = f"{secret} {secret[:10]}**** application/json"
+    body = json.dumps({"choices": [{"message": {"content": text}, "finish_reason": "stop"}], "id": secret}).encode()
+    parts = [stream_of(event(content=text[:9]), event(content=text[9:]), STOP, DONE)] if streaming else [reply(body)]
+    got = call(raw_server(*parts).url, streaming, **{"api_token": None, **arguments})
+    assert ("".join(chunk.delta for chunk in got) if streaming else got.text) == text
+
+
+@pytest.mark.parametrize("name", ["lm-studio", "EMPTY", "Not-Needed", "sk-no-key-required", "your-api-key"])
+def test_a_placeholder_for_a_token_is_shown(raw_server, name):
+    body = json.dumps({"error": f"Invalid model identifier '{name}-community/qwen3'"}).encode()
+    with pytest.raises(ProviderError, match=f"'{name}-community/qwen3'"):
+        call(raw_server(reply(body)).url, False, api_token=name)
+
+
+def test_other_headers_are_shown(raw_server):
+    body = b'{"error": "give application/json, text/event-stream or 131072"}'
+    headers = {"Accept": "application/json, text/event-stream", "X-Max-Tokens": "131072"}
+    with pytest.raises(ProviderError, match="give application/json, text/event-stream or 131072"):
+        call(raw_server(reply(body)).url, False, headers=headers)
+
+
+def test_what_a_cause_says_shows_no_secret(raw_server, nothing_shows_the_token):
+    with pytest.raises(ProtocolError) as caught:
+        call(raw_server(f"{TOKEN} is no HTTP\r\n".encode()).url, False)
+    nothing_shows_the_token(caught.value)
 
 
 # What looks like a fault and is none

@@ -114,6 +114,44 @@ def test_another_server_is_told_not_to_be_lm_studio(httpserver):
     assert "not LM Studio" in advice
 
 
+GO = {"Content-Type": "text/plain"}
+
+
+def test_ollama_is_told_by_how_it_greets(httpserver):
+    httpserver.expect_request("/v1/models").respond_with_json({"object": "list", "data": [{"id": "m:latest"}]})
+    httpserver.expect_request(re.compile("")).respond_with_data("404 page not found", 404, GO)
+    health = health_of(httpserver.url_for(""))
+    assert (health.ok, health.is_lm_studio, health.models) == (True, False, ("m:latest",))
+    (advice,) = health.advice
+    assert "not LM Studio" in advice
+    assert "ask Ollama with OllamaProvider" in advice
+
+
+def test_ollama_is_told_by_who_owns_its_models(httpserver):
+    models = {"object": "list", "data": [{"id": "m:latest", "object": "model", "owned_by": "library"}]}
+    httpserver.expect_request("/v1/models").respond_with_json(models)
+    httpserver.expect_request(re.compile("")).respond_with_json({"error": "Busy."}, 500)
+    health = health_of(httpserver.url_for(""))
+    assert health.is_lm_studio is False
+    assert "OllamaProvider" in health.advice[0]
+
+
+def test_lm_studio_is_told_to_who_takes_it_for_ollama():
+    with SimulatedLMStudio(MODELS) as server, OllamaProvider(server.url, refresh=False) as ollama:
+        (advice,) = ollama.health_check().advice
+    assert "LMStudioProvider" in advice
+
+
+def test_a_name_and_a_password_are_no_token(httpserver):
+    httpserver.expect_request(re.compile("")).respond_with_data("", 401, {"WWW-Authenticate": "Basic realm=x"})
+    for userinfo, says in (("", "none were given"), ("ann:s3cret@", "the base URL")):
+        health = health_of(httpserver.url_for("").replace("://", f"://{userinfo}"))
+        assert (health.needs_token, health.token_refused) == (False, False)
+        assert says in health.advice[0]
+        assert "token" not in health.advice[0]
+        assert "s3cret" not in repr(health)
+
+
 @pytest.mark.parametrize("status", [429, 500])
 def test_nobody_knows_what_a_server_is_that_fails(httpserver, status):
     httpserver.expect_request(re.compile("")).respond_with_json({"error": "Busy."}, status)

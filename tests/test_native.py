@@ -566,29 +566,35 @@ QUOTED = 'Digest username="ada", response="TOP\\SECRET123"'
 
 @pytest.mark.parametrize("how", ["text", "json", "json in json", "repr of json"])
 def test_a_header_is_not_shown_however_a_server_quotes_it(httpserver, provider, how):
-    said = json.dumps([{"headers": {"X": QUOTED}}])
+    said = json.dumps([{"headers": {"Authorization": QUOTED}}])
     said = {"text": QUOTED, "json": said, "json in json": json.dumps(said), "repr of json": repr(said)}[how]
     httpserver.expect_request("/api/v1/chat").respond_with_data(f"<p>{said}", content_type="text/html")
-    server = EphemeralMCP("docs", "https://example.com", headers={"X": QUOTED})
+    server = EphemeralMCP("docs", "https://example.com", headers={"Authorization": QUOTED})
     with pytest.raises(ProtocolError) as caught:
         provider.native.chat("Hi", integrations=server)
     assert "SECRET123" not in f"{caught.value!r} {caught.value.__dict__}"
 
 
-def test_a_header_is_not_shown_in_what_a_tool_that_failed_says(httpserver, provider):
-    metadata = {"type": "invalid_arguments", "tool_name": "t", "arguments": {"X": QUOTED}}
+def test_an_answer_is_not_altered_whatever_it_repeats(httpserver, provider):
+    metadata = {"type": "invalid_arguments", "tool_name": "t", "arguments": {"key": QUOTED}}
     failure = {"type": "tool_call.failure", "reason": f"no: {QUOTED}", "metadata": metadata}
+    answer = f"This server sends {QUOTED}."
     output = [{"type": "invalid_tool_call", "reason": f"no: {QUOTED}", "metadata": metadata}]
+    output.append({"type": "message", "content": answer})
     end = {"type": "chat.end", "result": {"model_instance_id": "m", "output": output}}
-    server = EphemeralMCP("docs", "https://example.com", headers={"X": QUOTED})
+    server = EphemeralMCP("docs", "https://example.com", headers={"Authorization": QUOTED})
     httpserver.expect_ordered_request("/api/v1/chat").respond_with_data(
-        frame(failure) + frame(end), content_type="text/event-stream"
+        frame(failure) + delta(answer) + frame(end), content_type="text/event-stream"
     )
     httpserver.expect_ordered_request("/api/v1/chat").respond_with_json(end["result"])
     stream = provider.native.stream("Hi", integrations=server)
-    seen = [*stream, stream.completion, stream.completion.raw, provider.native.chat("Hi", integrations=server)]
-    assert len(seen) == 5
-    assert "SECRET123" not in repr(seen)
+    failed, said, _ = stream
+    assert (failed.reason, failed.metadata) == (f"no: {QUOTED}", metadata)
+    assert said.content == answer
+    for whole in (stream.completion, provider.native.chat("Hi", integrations=server)):
+        assert whole.text == answer
+        assert whole.output[0].metadata == metadata
+        assert whole.raw == end["result"]
 
 
 def test_a_callback_that_failed_is_told_also_where_the_stream_is_left_early(lm):

@@ -122,7 +122,7 @@ def test_a_line_that_is_no_json_is_refused_with_its_number_and_beginning(bad):
 def test_the_beginning_of_a_bad_line_is_its_first_200_characters():
     with pytest.raises(ProtocolError) as caught:
         values(b"x" * 200 + b"y")
-    assert str(caught.value).endswith(repr("x" * 200))
+    assert str(caught.value).endswith(repr("x" * 200 + "…"))
 
 
 def test_a_line_of_json_over_the_limit_is_refused_however_it_comes():

@@ -62,6 +62,34 @@ def test_a_certificate_that_is_not_trusted_is_told_with_what_to_do(tls_server):
             lm.complete("Hi")
     assert "ca_certs=" in caught.value.hint
     assert url in caught.value.hint
+    assert "no server answers" not in str(caught.value)
+    assert caught.value.answered
+
+
+def test_a_certificate_of_another_name_is_told_without_a_retry(tls_server):
+    url, _ = tls_server(OK)
+    http = urllib3.PoolManager(ca_certs=str(TLS / "certificate.pem"), assert_hostname="elsewhere.example")
+    with LMStudioProvider(url, http=http, refresh=False) as lm, pytest.raises(ServerUnavailableError) as caught:
+        lm.complete("Hi")
+    assert "not trusted" in caught.value.message
+    assert "no server answers" not in caught.value.message
+    assert "name the server as its certificate does" in caught.value.hint
+
+
+def test_a_certificate_that_is_not_trusted_shows_that_something_is_there(tls_server):
+    url, _ = tls_server(OK)
+    with LMStudioProvider(url, refresh=False) as lm:
+        health = lm.health_check()
+    assert (health.ok, health.reachable) == (False, True)
+
+
+def test_a_proxy_that_does_not_connect_is_not_taken_for_the_server(raw_server):
+    proxy = urllib3.ProxyManager(raw_server(b"HTTP/1.1 407 Proxy Authentication Required\r\n\r\n").url)
+    with LMStudioProvider("https://lmstudio.invalid", http=proxy, refresh=False, max_retries=0) as lm:
+        with pytest.raises(ServerUnavailableError, match="the proxy did not connect") as caught:
+            lm.complete("Hi")
+    assert "407" in caught.value.message
+    assert "proxy_headers=" in caught.value.hint
 
 
 def test_a_manager_with_the_certificate_is_enough_and_its_connection_is_kept(tls_server):

@@ -13,6 +13,7 @@ from lmstudio_provider import (
     LMStudioProvider,
     MemoryUsage,
     Message,
+    OllamaProvider,
     ProtocolError,
     ProviderClosedError,
     ProviderError,
@@ -705,6 +706,53 @@ def test_a_manager_that_opens_its_connections_in_its_own_way_goes_on_doing_so(ra
     assert lm.complete("Hi", deadline=5).text == "Hello"
     assert timeouts[0] == 7
     assert 0 < timeouts[1] <= 5
+
+
+class Elsewhere(urllib3.PoolManager):
+    """Opens its connections at ``port`` of this machine, whatever the URL names, as one for a Unix socket does."""
+
+    def __init__(self, port):
+        super().__init__()
+
+        class Connection(urllib3.connection.HTTPConnection):
+            def _new_conn(self):
+                try:
+                    return socket.create_connection(("127.0.0.1", port), 5)
+                except OSError as error:
+                    raise urllib3.exceptions.NewConnectionError(self, "cannot be opened") from error
+
+        class Pool(urllib3.HTTPConnectionPool):
+            ConnectionCls = Connection
+
+        self.pool_classes_by_scheme = {"http": Pool}
+
+
+@pytest.mark.parametrize("host", ["gpu-box", "10.0.0.5", "[fd00::5]", "host.docker.internal"])
+def test_another_machine_that_refuses_is_told_with_the_switch_to_serve_others(provider_of, closed_port, host):
+    url = f"http://{host}:1234"
+    with pytest.raises(ServerUnavailableError, match="no server answers at") as caught:
+        provider_of(url, http=Elsewhere(closed_port)).complete("Hi")
+    assert caught.value.refused
+    assert "'Serve on Local Network'" in caught.value.hint
+    assert url in caught.value.hint
+    with OllamaProvider(url, http=Elsewhere(closed_port), refresh=False) as ollama:
+        with pytest.raises(ServerUnavailableError) as caught:
+            ollama.complete("Hi")
+    assert "OLLAMA_HOST=0.0.0.0" in caught.value.hint
+
+
+@pytest.mark.parametrize("host", ["localhost", "127.0.0.1", "[::1]", "ollama.localhost"])
+def test_this_machine_that_refuses_is_told_with_how_to_start_the_server(provider_of, closed_port, host):
+    with pytest.raises(ServerUnavailableError) as caught:
+        provider_of(f"http://{host}:1234", http=Elsewhere(closed_port)).complete("Hi")
+    assert "lms server start" in caught.value.hint
+    assert "Serve on Local Network" not in caught.value.hint
+
+
+def test_another_machine_that_is_not_found_is_told_with_how_to_start_the_server(provider_of):
+    with pytest.raises(ServerUnavailableError, match="was not found") as caught:
+        provider_of("http://no-such-host.invalid:1234", max_retries=0).complete("Hi")
+    assert "Serve on Local Network" not in caught.value.hint
 
 
 def test_the_limits_hold_with_a_manager_of_the_users_too(silent_server, provider_of):

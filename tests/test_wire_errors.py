@@ -20,7 +20,7 @@ from lmstudio_provider import (
     ServerError,
     StatusError,
 )
-from lmstudio_provider._wire.errors import Asked, redact, retry_after
+from lmstudio_provider._wire.errors import PASSWORD, Asked, retry_after
 from lmstudio_provider._wire.lmstudio_errors import find_error
 
 TOKEN = "sk-lm-AbCd1234:0123456789abcdefghij"
@@ -180,24 +180,6 @@ def test_retry_after_is_read_as_seconds_or_date(value, seconds):
     assert retry_after({"Retry-After": value}) == seconds
 
 
-@pytest.mark.parametrize(
-    ("secrets", "said"),
-    [
-        (("Bearer eyJhbGciOi.AAAAAA", "Bearer eyJhbGciOi.BBBBBB"), "Bearer eyJhbGciOi.BBBBBB"),
-        (("Bearer eyJhbGciOi.AAAAAA", "Bearer eyJhbGciOi.BBBBBB"), "Bearer eyJhbGciOi.BBB"),
-        (("abcdef", "abcdefghijkl"), "abcdefghijkl"),
-        (("middle", "before-middle-after"), "before-middle-after"),
-    ],
-)
-def test_no_rest_of_a_secret_is_left_that_has_something_in_common_with_another(secrets, said):
-    for order in (secrets, secrets[::-1]):
-        assert redact(f"refused: {said}", order) == "refused: [hidden]"
-
-
-def test_redact_leaves_other_texts_alone():
-    assert redact("**bold** text", (TOKEN,)) == "**bold** text"
-
-
 # What was seen in reports, by its text (wire facts: quirks seen in the wild).
 QUIRKS = {
     "Unexpected endpoint or method. (POST /chat/completions)": EndpointNotFoundError,
@@ -329,3 +311,178 @@ def test_a_server_that_forbids_says_of_a_token_what_is_known(source, says):
     error = error_of({"error": "no"}, 403, Asked(token_source=source))
     assert error.message.startswith(says)
     assert error.token_source == source
+
+
+@pytest.mark.parametrize("status", [200, 500, 503])
+@pytest.mark.parametrize(
+    "error",
+    [
+        "Loading model",
+        "Loading model.",
+        "llm server loading model",
+        "The model is still loading, try again",
+        "Model m is currently loading",
+        "Model loading in progress",
+        {"message": "Loading model", "type": "unavailable_error", "code": 503},
+    ],
+)
+def test_a_server_that_still_loads_the_model_is_to_be_asked_again(error, status):
+    error = error_of({"error": error}, status)
+    assert type(error) is ServerError
+    assert "loading the model" in error.message
+    assert "Ask again shortly" in error.hint
+
+
+def test_a_text_that_is_no_json_has_its_meaning_too():
+    error = error_of(b"Loading model", 503)
+    assert "loading the model: the server answered HTTP 503, 'Loading model'" in error.message
+    assert "Ask again shortly" in error.hint
+
+
+@pytest.mark.parametrize(
+    "text", ["Error loading model.", "error loading model: no such file", "Failed to load model x"]
+)
+def test_a_model_that_could_not_be_loaded_is_not_still_loading(text):
+    assert type(error_of({"error": text}, 500)) is ModelLoadError
+
+
+@pytest.mark.parametrize("status", [500, 503])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "cannot open /home/me/.lmstudio/models/jinja/model-unloaded.gguf",
+        "cannot open '/home/me/my models/model unloaded/x.gguf'",
+        'cannot read "C:\\models\\context length\\x.gguf"',
+        "cannot read C:\\models\\context-size\\x.gguf: access denied",
+        "the file `channel error.gguf` is broken",
+        "qwen/qwen3-jinja said nothing",
+        "http://127.0.0.1:1234/unexpected-endpoint/n_ctx did not answer",
+    ],
+)
+def test_a_failure_is_not_what_the_names_in_it_say(text, status):
+    assert type(error_of({"error": text}, status)) is ServerError
+
+
+@pytest.mark.parametrize("text", ["The model's context length is too small for what the user's prompt has", "'n_ctx'"])
+def test_an_apostrophe_begins_no_name(text):
+    assert type(error_of({"error": text}, 400)) is ContextLengthError
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        'Error rendering prompt with jinja template: "Cannot apply filter upper to type: NullValue"',
+        "Failed to apply chat template: Value is not callable",
+        "Unable to generate parser for this chat_template",
+    ],
+)
+def test_a_template_that_fails_on_a_request_with_tools_is_told_of_the_tools(text):
+    for status in (200, 400, 500):
+        assert "tools" not in error_of({"error": text}, status).hint
+        error = error_of({"error": text}, status, Asked("m", tools=True))
+        assert type(error) is InvalidRequestError
+        assert "tools: give each parameter one plain type" in error.hint
+        assert "one system message" in error.hint
+
+
+def test_an_error_of_another_kind_is_not_about_the_tools():
+    assert "tools" not in error_of({"error": "Model unloaded."}, 400, Asked("m", tools=True)).hint
+
+
+# Who answers
+
+
+@pytest.mark.parametrize(
+    ("status", "value", "kind"),
+    [
+        (404, b"404 page not found", EndpointNotFoundError),
+        (405, b"405 method not allowed", EndpointNotFoundError),
+        (404, {"error": "model 'qwen3-99b' not found"}, ModelNotFoundError),
+        (404, {"error": 'model "qwen3-99b" not found, try pulling it first'}, ModelNotFoundError),
+        (
+            404,
+            {
+                "error": {
+                    "message": "model 'qwen3-99b' not found",
+                    "type": "not_found_error",
+                    "param": None,
+                    "code": None,
+                }
+            },
+            ModelNotFoundError,
+        ),
+        (
+            400,
+            {"error": {"message": "registry.ollama.ai/library/m:latest does not support tools"}},
+            InvalidRequestError,
+        ),
+        (500, {"error": {"message": "llama runner process has terminated: signal: killed"}}, ModelCrashedError),
+    ],
+)
+def test_ollama_is_told_by_what_it_says(status, value, kind):
+    error = error_of(value, status, Asked("qwen3-99b", path="/api/v1/chat"))
+    assert type(error) is kind
+    assert "it answers as Ollama does" in error.message
+    assert "OllamaProvider" in error.hint
+    assert "lms" not in error.hint
+    assert "update it" not in error.hint
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        {"error": {"message": "The model `qwen3-99b` does not exist.", "type": "NotFoundError", "code": 404}},
+        {"detail": "Not Found"},
+        b"<html><title>404 Not Found</title></html>",
+        b"Not Found",
+    ],
+)
+def test_another_server_is_not_taken_for_ollama(value):
+    assert "Ollama" not in str(error_of(value, 404))
+
+
+def test_a_server_in_go_may_be_a_proxy_too():
+    headers = {"X-Content-Type-Options": "nosniff", "Content-Type": "text/plain; charset=utf-8"}
+    error = error_of(b"404 page not found\n", 404, headers=headers)
+    assert "OllamaProvider" in error.hint
+    assert "check host and port" in error.hint
+
+
+# Who asks
+
+
+@pytest.mark.parametrize("body", [{"error": "no"}, b"<html><title>401 Unauthorized</title></html>", b""])
+@pytest.mark.parametrize("headers", [{}, {"WWW-Authenticate": 'Basic realm="x"'}])
+def test_a_name_and_password_that_are_refused_are_not_called_a_token(body, headers):
+    asked = Asked(token_source="the base URL", credentials=PASSWORD)
+    error = error_of(body, 401, asked, headers)
+    assert error.message.startswith("the server refused the name and password that came from the base URL")
+    assert "the base URL" in error.hint
+    assert "token" not in str(error).lower()
+    assert (error.wants_password, error.token_source) == (True, "the base URL")
+
+
+@pytest.mark.parametrize(
+    ("source", "says"),
+    [
+        (None, "the server wants a name and a password, and none were given"),
+        ("the argument api_token", "and not the API token that came from the argument api_token"),
+    ],
+)
+def test_a_proxy_that_wants_a_name_and_a_password_does_not_want_a_token(source, says):
+    error = error_of(b"", 401, Asked(token_source=source), {"WWW-Authenticate": 'basic realm="x"'})
+    assert says in error.message
+    assert "http://NAME:PASSWORD@host" in error.hint
+    assert error.wants_password
+
+
+def test_an_authorization_of_the_users_own_is_told_with_where_it_came_from():
+    asked = Asked(token_source="the argument headers", credentials="Authorization")
+    error = error_of({"error": "no"}, 401, asked)
+    assert "refused the Authorization that came from the argument headers" in error.message
+    assert not error.wants_password
+
+
+def test_code_and_param_show_no_secret():
+    error = error_of({"error": {"message": "no", "code": TOKEN, "param": f"key={TOKEN}"}})
+    assert (error.code, error.param) == ("[hidden]", "key=[hidden]")

@@ -201,21 +201,22 @@ def test_a_repr_shows_no_secret_of_an_integration():
 @pytest.mark.parametrize(
     "fields",
     [
-        {"integrations": EphemeralMCP("s", "http://a", headers={"X": f"Bearer {SECRET}"})},
+        {"integrations": EphemeralMCP("s", "http://a", headers={"Authorization": f"Bearer {SECRET}"})},
         {"integrations": EphemeralMCP("s", f"http://me:{SECRET}@a")},
         {"integrations": EphemeralMCP("s", f"http://a?page=1&key={SECRET}")},
-        {"integrations": {"type": "ephemeral_mcp", "server_url": "http://a", "headers": {"X": SECRET}}},
-        {"extra": {"integrations": [{"type": "ephemeral_mcp", "headers": {"X": SECRET}}]}},
-        {"extra": {"integrations": ({"type": "ephemeral_mcp", "headers": {"X": SECRET}},)}},
+        {"integrations": {"type": "ephemeral_mcp", "server_url": "http://a", "headers": {"X-Api-Key": SECRET}}},
+        {"extra": {"integrations": [{"type": "ephemeral_mcp", "headers": {"Cookie": f"a=b; id={SECRET}"}}]}},
+        {"extra": {"integrations": ({"type": "ephemeral_mcp", "headers": {"token": SECRET}},)}},
     ],
 )
 def test_the_secrets_of_integrations_are_known(fields):
     assert SECRET in native.chat_call(NativeRequest("Hi", **fields), "m", stream=False).secrets
 
 
-def test_a_secret_is_known_as_json_spells_it():
-    server = EphemeralMCP("s", "http://a", headers={"X": 'a "quoted" pass'})
-    assert r"a \"quoted\" pass" in native.chat_call(NativeRequest("Hi", integrations=server), "m", False).secrets
+def test_no_other_header_of_an_integration_is_a_secret():
+    headers = {"Accept": "application/json, text/event-stream", "X-Max-Tokens": "131072", "X-Keyboard": "qwertz"}
+    server = EphemeralMCP("s", "http://a/mcp?format=application/json", headers=headers)
+    assert native.chat_call(NativeRequest("Hi", integrations=server), "m", False).secrets == ()
 
 
 # A whole reply

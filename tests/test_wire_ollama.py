@@ -14,7 +14,10 @@ from lmstudio_provider import (
     InvalidRequestError,
     Limits,
     Message,
+    ModelCrashedError,
+    ModelLoadError,
     ModelNotFoundError,
+    NoModelLoadedError,
     ProtocolError,
     ProviderClosedError,
     RateLimitError,
@@ -390,11 +393,73 @@ def test_the_effort_of_reasoning_has_another_name(effort, think):
     assert "reasoning_effort" not in body
 
 
-def test_an_lm_studio_is_told_by_how_it_does_not_know_an_endpoint():
-    body = {"error": "Unexpected endpoint or method. (POST /api/chat)"}
-    error = find_error(200, {}, json.dumps(body).encode(), body, Asked("m"))
-    assert type(error) is EndpointNotFoundError
-    assert "LMStudioProvider" in error.hint
+@pytest.mark.parametrize(
+    ("status", "error", "kind"),
+    [
+        (200, "Unexpected endpoint or method. (POST /api/chat)", EndpointNotFoundError),
+        (404, "Unexpected endpoint or method. (POST /api/chat)", EndpointNotFoundError),
+        (401, {"type": "invalid_request", "code": "invalid_api_key", "message": "none"}, AuthenticationError),
+        (400, "No models loaded. Please load a model in the developer page or use the 'lms load' command.", None),
+        (400, 'Invalid model identifier "m". Please specify a valid downloaded model (e.g., x).', ModelNotFoundError),
+    ],
+)
+def test_lm_studio_is_told_by_what_it_says(status, error, kind):
+    body = {"error": error}
+    found = find_error(status, {}, json.dumps(body).encode(), body, Asked("m"))
+    assert type(found) is (kind or NoModelLoadedError)
+    assert "it answers as LM Studio does" in found.message
+    assert "LMStudioProvider" in found.hint
+
+
+@pytest.mark.parametrize(
+    "path", ["/home/me/models/m", "C:\\models\\does not support\\m", "/models/not found/unauthorized"]
+)
+@pytest.mark.parametrize(
+    ("text", "kind"),
+    [
+        ("llama runner process has terminated: error:failed to create context with model '{}'", ModelCrashedError),
+        ("llama runner process has terminated: error loading model {}", ModelCrashedError),
+        ("llama-server process has terminated: signal: killed", ModelCrashedError),
+        ("an error was encountered while running the model: unexpected EOF", ModelCrashedError),
+        ("model runner has unexpectedly stopped, this may be due to resource limitations", ModelCrashedError),
+        ("cudaMalloc failed: out of memory", ModelCrashedError),
+        ("model requires more system memory (5.6 GiB) than is available (3.1 GiB)", ModelLoadError),
+        ("unable to load model: {}", ModelLoadError),
+        ("model '{}' is broken", ServerError),
+        ('open "{}": permission denied', ServerError),
+    ],
+)
+def test_a_failure_is_not_what_the_names_in_it_say(text, kind, path):
+    body = {"error": text.format(path)}
+    assert type(find_error(500, {}, b"", body, Asked("m"))) is kind
+
+
+@pytest.mark.parametrize("status", [200, 404])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "model 'm' not found",
+        'model "m" not found, try pulling it first',
+        "model 'does not support' not found",
+        "pull model manifest: file does not exist",
+    ],
+)
+def test_a_model_that_is_missing_is(text, status):
+    assert type(find_error(status, {}, b"", {"error": text}, Asked("m"))) is ModelNotFoundError
+
+
+@pytest.mark.parametrize("status", [200, 500, 503])
+def test_a_server_that_still_loads_the_model_is_to_be_asked_again(status):
+    error = find_error(status, {}, b"", {"error": "llm server loading model"}, Asked("m"))
+    assert type(error) is ServerError
+    assert "Ask again shortly" in error.hint
+
+
+def test_a_template_that_fails_on_a_request_with_tools_is_told_of_the_tools():
+    body = {"error": 'template: :3:14: executing "" at <.Tools>: can\'t evaluate field Properties'}
+    error = find_error(500, {}, b"", body, Asked("m", tools=True))
+    assert type(error) is InvalidRequestError
+    assert "tools" in error.hint
 
 
 # What was odd

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import email.utils
-import itertools
 import json
 import re
 import time
 from dataclasses import dataclass, field
-from typing import Any, Mapping, Sequence
+from typing import Any, Mapping, NamedTuple, Sequence
 
 from .._exceptions import (
     AuthenticationError,
@@ -18,12 +17,13 @@ from .._exceptions import (
     ModelNotFoundError,
     ProtocolError,
     ProviderError,
+    ServerError,
     StatusError,
 )
 from .._json import loads
 from .._model_names import near
-
-HIDDEN = "[hidden]"
+from .pages import HINTS, Answer, read_answer, redirect, wants_basic
+from .redaction import redact
 
 
 @dataclass(frozen=True)
@@ -38,12 +38,15 @@ class Fault:
     inner: Mapping[str, Any] = field(default_factory=dict)
 
 
+PASSWORD = "name and password"  # noqa: S105
+
+
 @dataclass(frozen=True)
 class Asked:
     """What a message has to know of the call that failed."""
 
     model: str = ""
-    #: Where the API token came from, or None where there is none.
+    #: Where the API token, or what else says who asks, came from, or None where nothing does.
     token_source: str | None = None
     #: What must never be shown.
     secrets: tuple[str, ...] = field(default=(), repr=False)
@@ -51,6 +54,10 @@ class Asked:
     path: str = ""
     #: The ids of the models that the server is known to have.
     known: tuple[str, ...] = ()
+    #: What says who asks, if it is not the API token: PASSWORD, or "Authorization".
+    credentials: str = ""
+    #: Whether tools were offered.
+    tools: bool = False
 
 
 def find_fault(value: object) -> Fault | None:
@@ -88,6 +95,16 @@ class Meaning:
     #: The server's codes and types, and the stable parts of its texts.
     codes: tuple[str, ...] = ()
     texts: tuple[str, ...] = ()
+    #: What to do besides if the request offered tools.
+    tools_hint: str = ""
+
+
+class Other(NamedTuple):
+    """The server that people take for the one that was asked, and what only it says."""
+
+    name: str
+    signs: re.Pattern[str]
+    hint: str
 
 
 @dataclass(frozen=True)
@@ -100,19 +117,28 @@ class Meanings:
     #: A request that was refused, and a server that failed, for reasons that nobody knows yet.
     request: Meaning
     failed: Meaning
+    other: Other
+    #: What it calls an API token.
+    credentials: str = "API token"
     #: Which version brought the endpoints whose path begins so.
     since: Mapping[str, str] = field(default_factory=dict)
 
-    def find(self, fault: Fault, status: int) -> Meaning:
-        """What ``fault`` means: by its code, then its text, then the status."""
+    def find(self, fault: Fault, status: int) -> Meaning | None:
+        """Return what ``fault`` means by its code, else by its text, or None if only the status is known."""
         names = {fault.code, fault.type}
-        text = fault.message.lower()
         for meaning in self.known:
             if names.intersection(meaning.codes):
                 return meaning
-        for meaning in self.known:
-            if any(part in text for part in meaning.texts):
-                return meaning
+        # What is quoted may be the name of any file or model, and hold any of the words: it counts last, and not at all
+        # where the server failed.
+        for text in [_without_names(fault.message), *([fault.message.lower()] if status < 500 else [])]:
+            for meaning in self.known:
+                if any(part in text for part in meaning.texts):
+                    return meaning
+        return None
+
+    def by_default(self, fault: Fault, status: int) -> Meaning:
+        """Return what ``fault`` means by its status."""
         if status < 300:  # an error under 200, or in a stream: its type is all there is
             return self.request if fault.type.startswith("invalid_request") else self.failed
         if status >= 500:
@@ -120,49 +146,101 @@ class Meanings:
         return self.by_status.get(status, Meaning(StatusError, f"the server answered HTTP {status}", ""))
 
 
+# What the servers have in common, because the same engine runs behind them.
+CRASHES = ("llama runner process", "llama-server process", "error was encountered while running the model")
+STILL_LOADING = Meaning(
+    ServerError,
+    "the server is still loading the model",
+    "Ask again shortly",
+    texts=("loading model", "model loading", "model is loading", "still loading", "currently loading", "being loaded"),
+)
+TEMPLATES = ("jinja", "chat template", "chat_template", "rendering prompt", "template: :")
+TEMPLATE_AND_TOOLS = (
+    "Its template may fail on the tools: give each parameter one plain type, without anyOf or $ref, offer fewer tools, "
+    "or take a model that is trained for tools"
+)
+
+_NAMES = re.compile(r"""(?<![A-Za-z0-9])'[^']*'(?![A-Za-z0-9])|"[^"]*"|`[^`]*`|(?<!\S)[^\s'"`]*[/\\]\S*""")
+
+
+def _without_names(text: str) -> str:
+    """Return ``text`` in small letters, without what is quoted in it, without paths, and with single blanks."""
+    return " ".join(_NAMES.sub(" ", text.lower()).split())
+
+
 def fault_error(
-    meanings: Meanings, fault: Fault, status: int, headers: Mapping[str, str], body: str, asked: Asked
+    meanings: Meanings,
+    fault: Fault,
+    status: int,
+    headers: Mapping[str, str],
+    body: str,
+    asked: Asked,
+    answer: Answer | None = None,
 ) -> ProviderError:
-    """The error to raise for ``fault``."""
-    meaning = meanings.find(fault, status)
-    said = redact(fault.message, asked.secrets)
-    what, hint = meaning.what.format(model=asked.model), meaning.hint
+    """Return the error to raise for ``fault``, which was made of ``answer`` if that did not report it as JSON."""
+    meaning, advice = meanings.find(fault, status), answer.hint if answer else ""
+    hint = meaning.hint if meaning else advice or (HINTS[status] if status in (408, 413, 502, 504) else "")
+    meaning = meaning or meanings.by_default(fault, status)
+    what, hint = meaning.what.format(model=asked.model), hint or meaning.hint
+    said = redact(fault.message[:_MOST_SAID], asked.secrets)
     data: dict[str, Any] = {}
     if meaning.error is AuthenticationError:
         data["token_source"] = asked.token_source
+        data["wants_password"] = asked.credentials == PASSWORD or wants_basic(headers)
+        what, hint = _refused(meanings.credentials, hint, status, headers, asked)
         if fault.code in meaning.codes:
             said = ""  # it repeats the beginning of a malformed token
-        if asked.token_source:
-            what += f" that came from {asked.token_source}"
-        elif status == 403:
-            what = "the server forbids it"  # whatever one gives
-        else:
-            what = "the server wants an API token, and none was given"
     elif meaning.error is ContextLengthError:
         data["prompt_tokens"], data["context_length"] = prompt, context = _tokens(fault)
         if prompt and context:
             what, said = f"the prompt has {prompt} tokens and the model's context holds {context}", ""
     elif meaning.error is ModelNotFoundError:
         data["model"], data["near"] = asked.model, near(asked.model, asked.known)
-        if data["near"]:
-            hint = f"Did you mean {' or '.join(map(repr, data['near']))}? {hint}"
     elif meaning.error is EndpointNotFoundError:
         data["since"] = next((meanings.since[each] for each in meanings.since if asked.path.startswith(each)), None)
-        if data["since"]:
-            hint = f"LM Studio has it since {data['since']}: update it. {hint}"
-    if "html" in (headers.get("Content-Type") or "").lower():
-        hint = "That is a web page: another program, or a proxy, answers at that address; check host and port"
+    if meanings.other.signs.search(f"{fault.code} {fault.message[:_MOST_SAID]}"):
+        what += f"; it answers as {meanings.other.name} does"
+        # Other servers in Go, such as Traefik, say the same, with this header.
+        sure = not advice or not headers.get("X-Content-Type-Options")
+        hint = meanings.other.hint if sure else f"{meanings.other.hint}. {advice}"
+    elif data.get("since") and answer is None:
+        hint = f"LM Studio has it since {data['since']}: update it. {hint}"
+    elif meaning.tools_hint and asked.tools:
+        hint = f"{meaning.tools_hint}. {hint}"
+    if data.get("near"):
+        hint = f"Did you mean {' or '.join(map(repr, data['near']))}? {hint}"
+    shown = redact(answer.said, asked.secrets) if answer else _excerpt(said)
     return meaning.error(
-        f"{what}: {_excerpt(said)}" if said else what,
+        f"{what}: {shown}" if said or answer else what,
         hint=hint,
         status=status,
-        code=fault.code or None,
-        param=fault.param,
+        code=redact(fault.code, asked.secrets) or None,
+        param=None if fault.param is None else redact(fault.param, asked.secrets),
         body=redact(body, asked.secrets),
         retry_after_s=retry_after(headers),
         sent=True,
         **data,
     )
+
+
+# More than is ever shown.
+_MOST_SAID = 4000
+
+
+def _refused(token: str, hint: str, status: int, headers: Mapping[str, str], asked: Asked) -> tuple[str, str]:
+    """Return what was refused, and what to do about it: the API token, or a name and password, as proxies want them."""
+    source = asked.token_source
+    if source and asked.credentials:
+        what = f"the server refused the {asked.credentials} that came from {source}"
+        check = f"Check them in {source}, where @, : and / are written as %40, %3A and %2F"
+        return what, check if source == "the base URL" else f"Check {source}"
+    if wants_basic(headers):
+        what = f"and not the {token} that came from {source}" if source else "and none were given"
+        hint = "Write them into the base URL, http://NAME:PASSWORD@host"
+        return f"the server wants a name and a password, {what}", f"{hint}, and give no {token}" if source else hint
+    if source:
+        return f"the server refused the {token} that came from {source}", hint
+    return "the server forbids it" if status == 403 else f"the server wants an {token}, and none was given", hint
 
 
 _TOKENS = [
@@ -184,7 +262,7 @@ def _tokens(fault: Fault) -> tuple[int | None, int | None]:
     if isinstance(prompt, int) and isinstance(context, int):
         return prompt, context
     for pattern in _TOKENS:
-        match = pattern.search(fault.message)
+        match = pattern.search(fault.message[:_MOST_SAID])
         if match:
             return int(match["prompt"]), int(match["context"])
     return None, None
@@ -193,24 +271,24 @@ def _tokens(fault: Fault) -> tuple[int | None, int | None]:
 def find_error(
     meanings: Meanings, status: int, headers: Mapping[str, str], body: bytes, value: object, asked: Asked
 ) -> ProviderError | None:
-    """The error that a whole reply is, or None; ``value`` is its JSON, None where it is none."""
+    """Return the error that a whole reply is, or None; ``value`` is its JSON, None if it is not JSON."""
     fault = find_fault(value)
-    if fault is None and 200 <= status < 300:
+    if fault is None and 200 <= status < 300 and value is not None:
         return None
     text = body.decode("utf-8", "replace")
-    if fault is None:
-        kind = headers.get("Content-Type") or "no content type"
-        said = text[:300] or "an empty body"
-        if 300 <= status < 400:
-            return ProtocolError(
-                f"the server answered with a redirect (HTTP {status}), which is not followed",
-                hint="Set the base URL to where the server itself answers",
-                sent=True,
-            )
-        if isinstance(value, dict) and value.get("detail"):
-            said = json.dumps(value["detail"])  # FastAPI's form, as llama-cpp-python's server sends it
-        fault = Fault(f"HTTP {status}, {kind}: {said}")
-    return fault_error(meanings, fault, status, headers, text, asked)
+    if fault is None and 200 <= status < 300:
+        other = meanings.other
+        if len(text) > 100 or not other.signs.search(text):  # a reply that is only broken may speak of anything
+            return None
+        said = f"the reply is not JSON; it answers as {other.name} does: {_excerpt(redact(text, asked.secrets))}"
+        return ProtocolError(said, hint=other.hint, sent=True)
+    if fault is not None:
+        return fault_error(meanings, fault, status, headers, text, asked)
+    if 300 <= status < 400:
+        said, advice = redirect(status, headers, asked.path)
+        return ProtocolError(redact(said, asked.secrets), hint=redact(advice, asked.secrets), sent=True)
+    answer = read_answer(status, headers, text, value)
+    return fault_error(meanings, Fault(answer.text), status, headers, text, asked, answer)
 
 
 def retry_after(headers: Mapping[str, str]) -> float | None:
@@ -224,29 +302,6 @@ def retry_after(headers: Mapping[str, str]) -> float | None:
         return max(0.0, email.utils.parsedate_to_datetime(text).timestamp() - time.time())
     except (TypeError, ValueError, OverflowError):
         return None
-
-
-def redact(text: str, secrets: tuple[str, ...]) -> str:
-    """``text`` without the secrets, whole, cut off, or as LM Studio repeats them: ten characters, then asterisks."""
-    return re.sub(r"(?<!\S)\S*\*{4,}", HIDDEN, hide(text, secrets))
-
-
-def hide(text: str, secrets: Sequence[str]) -> str:
-    """``text`` without the secrets, whole or cut off."""
-    # The longest first, and of all that may stand at a place the one of which most is there: one secret may be a part
-    # of another, or begin as it does (all JSON web tokens have one beginning), and would leave the rest of it.
-    for begin in (secret[:10] for secret in sorted(secrets, key=len, reverse=True)):
-        start = text.find(begin)
-        while start >= 0:
-            text = text[:start] + HIDDEN + text[start + max(_alike(text, start, secret) for secret in secrets) :]
-            start = text.find(begin, start + len(HIDDEN))
-    return text
-
-
-def _alike(text: str, start: int, secret: str) -> int:
-    """How many characters of ``text`` from ``start`` on are those that ``secret`` begins with."""
-    pairs = zip(secret, text[start : start + len(secret)])
-    return sum(1 for _ in itertools.takewhile(lambda pair: pair[0] == pair[1], pairs))
 
 
 def _excerpt(text: str) -> str:

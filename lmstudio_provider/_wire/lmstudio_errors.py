@@ -6,6 +6,7 @@ The texts were seen in reports about LM Studio 0.2 to 0.4; each is matched on th
 from __future__ import annotations
 
 import functools
+import re
 
 from .._exceptions import (
     AuthenticationError,
@@ -23,7 +24,7 @@ from .._exceptions import (
     ServerError,
 )
 from . import errors
-from .errors import Meaning, Meanings
+from .errors import CRASHES, STILL_LOADING, TEMPLATE_AND_TOOLS, TEMPLATES, Meaning, Meanings, Other
 
 _AUTHENTICATION = Meaning(
     AuthenticationError,
@@ -36,7 +37,12 @@ _MODEL_NOT_FOUND = Meaning(
     "the server does not know the model {model!r}",
     "list_models() names those that it has; 'lms get MODEL' downloads one",
     codes=("model_not_found",),
-    texts=("invalid model identifier",),
+    texts=("invalid model identifier", "model not found", "model does not exist"),
+)
+_FORBIDDEN = Meaning(
+    AuthenticationError,
+    "the server forbids it",
+    "The token may lack a permission (LM Studio: Developer > Server Settings), or a proxy has rules against it",
 )
 _CONTEXT = Meaning(
     ContextLengthError,
@@ -84,7 +90,13 @@ _KNOWN = [
         ModelCrashedError,
         "the model crashed in LM Studio",
         "Load it again, with a smaller context if memory is short; update the runtime if it stays",
-        texts=("model has crashed", "exited before becoming healthy", "iterating prediction stream", "channel error"),
+        texts=(
+            "model has crashed",
+            "exited before becoming healthy",
+            "iterating prediction stream",
+            "channel error",
+            *CRASHES,
+        ),
     ),
     Meaning(
         ModelUnloadedError,
@@ -103,8 +115,18 @@ _KNOWN = [
         "the server could not load the model {model!r}",
         "Unload other models, or take a smaller quantization or context",
         codes=("model_load_failed",),
-        texts=("failed to load model", "error loading model", "model loading"),
+        texts=(
+            "failed to load model",
+            "unable to load model",
+            "error loading model",
+            "while loading model",
+            "loading failed",
+            "model loading aborted",
+            "model loading was stopped",
+            "insufficient system resources",
+        ),
     ),
+    STILL_LOADING,
     _CONTEXT,
     _ENDPOINT,
     _RATE,
@@ -112,7 +134,8 @@ _KNOWN = [
         InvalidRequestError,
         "the model's chat template refuses this conversation",
         "Use one system message and let user and assistant take turns, or take another model",
-        texts=("jinja",),
+        texts=TEMPLATES,
+        tools_hint=TEMPLATE_AND_TOOLS,
     ),
     Meaning(
         InvalidRequestError,
@@ -141,7 +164,7 @@ _SINCE = {"/api/v0/": "0.3.6", "/v1/responses": "0.3.29", "/api/v1/": "0.4.0", "
 _BY_STATUS = {
     400: _REQUEST,
     401: _AUTHENTICATION,
-    403: _AUTHENTICATION,
+    403: _FORBIDDEN,
     404: _ENDPOINT,
     405: _ENDPOINT,
     413: _REQUEST,
@@ -149,6 +172,17 @@ _BY_STATUS = {
     429: _RATE,
 }
 
-MEANINGS = Meanings(_KNOWN, _BY_STATUS, _REQUEST, _FAILED, _SINCE)
+_OLLAMA = Other(
+    "Ollama",
+    re.compile(
+        r"404 page not found|405 method not allowed|Ollama is running|try pulling it first"
+        r"|model ['\"][^'\"]*['\"] not found|llama runner process"
+        r"|does not support (tools|thinking|chat|generate|insert|completion)$",
+        re.I,
+    ),
+    "Ask Ollama with OllamaProvider; discover() tells what runs where",
+)
+
+MEANINGS = Meanings(_KNOWN, _BY_STATUS, _REQUEST, _FAILED, _OLLAMA, since=_SINCE)
 find_error = functools.partial(errors.find_error, MEANINGS)
 fault_error = functools.partial(errors.fault_error, MEANINGS)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 from typing import Any, Iterator, Mapping
-from urllib.parse import quote, unquote
+from urllib.parse import quote
 
 from .._exceptions import ProtocolError
 from .._messages import to_json
@@ -25,6 +25,7 @@ from .._native_types import (
 )
 from .._types import Call, Stats, Usage
 from .json_text import count, member, number, prompt_count, text_or_none, total
+from .redaction import header_secrets, url_secrets
 from .thoughts import split_thoughts
 
 _FIELDS = (
@@ -54,32 +55,12 @@ def chat_call(request: NativeRequest, model: str, stream: bool) -> Call:
 
 
 def _secrets(integrations: Any) -> Iterator[str]:
-    """What of the integrations must never be shown: a server may repeat what it was sent, quoted as JSON or not."""
+    """Yield what of the integrations must never be shown: a server may repeat what it was sent."""
     for each in integrations if isinstance(integrations, (list, tuple)) else ():
         if isinstance(each, Mapping):
             headers = each.get("headers")
-            values = [str(value) for value in headers.values()] if isinstance(headers, Mapping) else []
-            values += [value.rpartition(" ")[2] for value in values]
-            for secret in filter(None, [*values, *_secrets_of(str(each.get("server_url") or ""))]):
-                yield from _as_quoted(secret)
-
-
-def _as_quoted(secret: str) -> list[str]:
-    """``secret`` as it stands in a text, in JSON, in Python's quotes, and in one of these inside of another."""
-    forms = {secret: None}  # in order, each once
-    for _ in range(2):
-        for form in list(forms):
-            quoted = (json.dumps(form), json.dumps(form, ensure_ascii=False), repr(form))
-            forms.update((each[1:-1], None) for each in quoted)
-    return list(forms)
-
-
-def _secrets_of(url: str) -> list[str]:
-    """What a URL may hold of secrets, whole and in its parts, as written and decoded."""
-    url, _, fragment = url.partition("#")
-    query, user = url.partition("?")[2], url.partition("//")[2].rpartition("@")[0]
-    found = [user, user.partition(":")[2], query, fragment, *(each.partition("=")[2] for each in query.split("&"))]
-    return [*found, *map(unquote, found)]
+            yield from header_secrets(headers if isinstance(headers, Mapping) else {})
+            yield from url_secrets(str(each.get("server_url") or ""))
 
 
 def chat_reply(value: Any, call: Call, duration_s: float) -> NativeCompletion:
@@ -204,7 +185,7 @@ def download_call(model: str, quantization: str | None) -> Call:
     if quantization is not None:
         body["quantization"] = quantization
     call = _post("/api/v1/models/download", body, without_secrets(model))
-    return dataclasses.replace(call, secrets=tuple(filter(None, _secrets_of(model) if "://" in model else ())))
+    return dataclasses.replace(call, secrets=tuple(url_secrets(model) if "://" in model else ()))
 
 
 def status_call(job_id: str) -> Call:

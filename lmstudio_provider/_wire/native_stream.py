@@ -17,7 +17,7 @@ from .._native_types import (
 )
 from .._readers import Event
 from .._types import Call
-from .errors import Asked, Fault, find_fault, hide
+from .errors import Asked, Fault, find_fault
 from .growing import GrowingText
 from .json_text import member, number, parse, text_or_none
 from .lmstudio_errors import fault_error
@@ -30,7 +30,6 @@ class NativeAssembly:
     def __init__(self, call: Call, asked: Asked, started: float) -> None:
         self._call = call
         self._asked = asked
-        self._secrets = [each for each in call.secrets if each in asked.secrets]  # without those that are too short
         self._started = started  # time.monotonic() when the request was sent
         self._first: float | None = None
         self._ended: float | None = None
@@ -52,8 +51,6 @@ class NativeAssembly:
 
     def feed(self, event: Event) -> events.Event | None:
         """The typed event of ``event``; raises ProtocolError for one that is broken."""
-        if self._secrets:  # a server may repeat what it was sent, where a tool fails
-            event = event._replace(data=hide(event.data, self._secrets))
         if event.data == "[DONE]":  # reported once
             return None
         self._any = True

@@ -3,23 +3,28 @@
 from __future__ import annotations
 
 import functools
+import re
 
 from .._exceptions import (
     AuthenticationError,
     ContextLengthError,
     EndpointNotFoundError,
     InvalidRequestError,
+    ModelCrashedError,
+    ModelLoadError,
     ModelNotFoundError,
+    NoModelLoadedError,
     RateLimitError,
     ServerError,
 )
 from . import errors
-from .errors import Meaning, Meanings
+from .errors import CRASHES, STILL_LOADING, TEMPLATE_AND_TOOLS, TEMPLATES, Meaning, Meanings, Other
 
 _AUTHENTICATION = Meaning(
     AuthenticationError,
     "the server refused the API key",
     "Run 'ollama signin', or give OLLAMA_API_KEY or api_token=; a local Ollama wants neither",
+    codes=("invalid_api_key",),
     texts=("unauthorized",),
 )
 _CONTEXT = Meaning(
@@ -37,14 +42,8 @@ _FORBIDDEN = Meaning(
 _ENDPOINT = Meaning(
     EndpointNotFoundError,
     "the server does not know this endpoint",
-    "Check the base URL, and the version of Ollama",
-    texts=("404 page not found",),
-)
-_NOT_OLLAMA = Meaning(
-    EndpointNotFoundError,
-    "the server does not know this endpoint, and says so as LM Studio does",
-    "Ask it with LMStudioProvider; discover() tells what runs where",
-    texts=("unexpected endpoint",),
+    "Check host, port and path of the base URL, and the version of Ollama",
+    texts=("404 page not found", "unexpected endpoint"),
 )
 _RATE = Meaning(RateLimitError, "the server has too many requests", "Ask again later", texts=("server busy",))
 _REQUEST = Meaning(InvalidRequestError, "the server refused the request", "")
@@ -59,25 +58,45 @@ _KNOWN = [
         texts=("does not support", "not support embedding"),
     ),
     Meaning(
-        ServerError,
+        ModelCrashedError,
         "the model crashed in Ollama",
         "Take a smaller model or a smaller num_ctx if memory is short",
-        texts=("model runner has unexpectedly stopped", "requires more system memory", "out of memory"),
+        texts=("model runner has unexpectedly stopped", "out of memory", *CRASHES),
     ),
+    Meaning(
+        ModelLoadError,
+        "the server could not load the model {model!r}",
+        "Unload other models ('ollama stop MODEL'), or take a smaller model or a smaller num_ctx",
+        texts=("requires more system memory", "failed to load model", "unable to load model", "error loading model"),
+    ),
+    STILL_LOADING,
     Meaning(
         InvalidRequestError,
         "the server refused an option",
         "Check the names and types in extra={'options': ...}",
-        texts=('option "', "invalid format:"),
+        texts=("option must be of type", "invalid format:"),
     ),
     Meaning(
         ModelNotFoundError,
         "the server does not know the model {model!r}",
         "list_models() names those that it has; 'ollama pull MODEL', or pull(), downloads one",
-        texts=("not found, try pulling", "file does not exist", "model '", 'model "'),
+        texts=(
+            "not found, try pulling",
+            "manifest: file does not exist",
+            "model not found",
+            "model does not exist",
+            "invalid model identifier",
+        ),
     ),
+    Meaning(
+        InvalidRequestError,
+        "the model's chat template refuses this conversation",
+        "Use one system message and let user and assistant take turns, or take another model",
+        texts=TEMPLATES,
+        tools_hint=TEMPLATE_AND_TOOLS,
+    ),
+    Meaning(NoModelLoadedError, "the server has no model loaded", "Load one there", texts=("no models loaded",)),
     _AUTHENTICATION,
-    _NOT_OLLAMA,
     _ENDPOINT,
     _RATE,
 ]
@@ -90,9 +109,14 @@ _BY_STATUS = {
     413: _REQUEST,
     422: _REQUEST,
     429: _RATE,
-    503: _RATE,
 }
 
-MEANINGS = Meanings(_KNOWN, _BY_STATUS, _REQUEST, _FAILED)
+_LM_STUDIO = Other(
+    "LM Studio",
+    re.compile(r"unexpected endpoint or method|invalid model identifier|'lms |LM Studio|^invalid_api_key", re.I),
+    "Ask LM Studio with LMStudioProvider; discover() tells what runs where",
+)
+
+MEANINGS = Meanings(_KNOWN, _BY_STATUS, _REQUEST, _FAILED, _LM_STUDIO, "API key")
 find_error = functools.partial(errors.find_error, MEANINGS)
 fault_error = functools.partial(errors.fault_error, MEANINGS)

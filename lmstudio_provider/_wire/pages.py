@@ -1,0 +1,135 @@
+"""Answers that come from a reverse proxy, or from another program, instead of the server that was asked."""
+
+from __future__ import annotations
+
+import html
+import json
+import re
+from typing import Any, Mapping, NamedTuple
+
+#: What people ask for where the answer is a page, and what they can do.
+CHECK_ADDRESS = "Another program, or a proxy, answers at that address: check host and port"
+USE_HTTPS = "That port speaks TLS: write https:// in the base URL"
+
+# How nginx, Apache, Go (Caddy, Traefik), and Tomcat refuse plain HTTP at such a port.
+_WANTS_TLS = re.compile(
+    r"plain HTTP request was sent to HTTPS port|speaking plain HTTP to an SSL|HTTP request to an HTTPS server"
+    r"|combination of host and port requires TLS",
+    re.I,
+)
+
+_OFF = "What stands behind the proxy is off, or cannot be reached from there: start it, or check where the proxy looks"
+_SLOW = (
+    "The proxy gave up waiting for the reply: the limit is the proxy's (nginx: proxy_read_timeout), not timeout=; "
+    "raise it there, or stream, so that each piece of the reply counts"
+)
+#: What to do about a status that a proxy sends, if nothing more is known.
+HINTS: Mapping[int, str] = {
+    404: f"{CHECK_ADDRESS}, and the path of the base URL",
+    405: "Check the base URL: what answers there does not take such requests",
+    407: "Give the proxy's name and password: "
+    "http=urllib3.ProxyManager(url, proxy_headers=urllib3.make_headers(proxy_basic_auth='NAME:PASSWORD'))",
+    408: "The request took too long for the proxy: raise its limit, or send less",
+    413: "There is a limit on the size of a request's body, most often the proxy's (nginx: client_max_body_size): "
+    "raise it, or send less, such as smaller images",
+    429: "Ask again later, or raise the limit of the proxy on how often it may be asked",
+    502: _OFF,
+    503: f"{_OFF}; if it is only busy, or just starting, ask again shortly",
+    504: _SLOW,
+    521: _OFF,
+    522: _OFF,
+    523: _OFF,
+    524: _SLOW,
+}
+
+
+class Answer(NamedTuple):
+    """An answer that does not report its error as JSON."""
+
+    #: What it says: the title of a page, or the beginning of a text.
+    text: str
+    #: Who says what.
+    said: str
+    #: What to do about it.
+    hint: str
+
+
+def read_answer(status: int, headers: Mapping[str, str], text: str, value: object) -> Answer:
+    """Return what an answer says that does not report its error as JSON; ``value`` is its JSON, None if it is not JSON.
+
+    A page is shown by its title, never as markup.
+    """
+    server = "".join(filter(str.isprintable, headers.get("Server") or ""))[:60]
+    if value is not None:
+        kind = headers.get("Content-Type") or "no content type"
+        detail = _cut(_detail(value), 300)
+        return Answer(detail, f"HTTP {status}, {kind}: {detail}", HINTS.get(status, ""))
+    markup = is_page(headers, text)
+    title = _cut(" ".join((_title(text) if markup else text[:1000]).split()), 200)
+    who = server or ("a web server" if markup else "the server")
+    if not title:
+        said = f"{who} answered HTTP {status} with {'a page without a title' if markup else 'an empty body'}"
+    else:
+        said = f"{who} answered {title!r}" if str(status) in title else f"{who} answered HTTP {status}, {title!r}"
+    if status == 400 and _WANTS_TLS.search(text[:4000]):
+        hint = USE_HTTPS
+    elif markup and status < 300:
+        hint = CHECK_ADDRESS
+    else:
+        hint = HINTS.get(status) or (f"See the log of {who}" if markup and status >= 500 else "")
+    return Answer(title, said, hint)
+
+
+def _cut(text: str, most: int) -> str:
+    return text if len(text) <= most else f"{text[:most]}…"
+
+
+def _detail(value: object) -> str:
+    """What a JSON value says that is no error of a known form: FastAPI has a "detail", and Kong a "message"."""
+    if isinstance(value, dict):
+        value = value.get("detail") or value.get("message") or value
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+def is_page(headers: Mapping[str, str], text: str) -> bool:
+    """Return True if an answer is HTML or XML, by its type or by how it begins."""
+    kind = (headers.get("Content-Type") or "").lower()
+    return "html" in kind or "xml" in kind or text[:1000].lstrip("\ufeff \t\r\n").startswith("<")
+
+
+def _title(text: str) -> str:
+    """Return the title of a page, else its first heading, else its beginning without markup; linear in its size."""
+    text = text[:_MOST_READ]
+    lower = text.lower()
+    for name in ("title", "h1"):
+        start = lower.find(f"<{name}")
+        begin, end = lower.find(">", start) + 1, lower.find(f"</{name}", start)
+        if 0 <= start < begin <= end and text[begin:end].strip():
+            return _text(text[begin:end])
+    return _text(text[lower.find("<body") :] if "<body" in lower else text)
+
+
+_MOST_READ = 64 * 1024
+
+
+def _text(markup: str) -> str:
+    return html.unescape(re.sub(r"<[^<>]*>?", " ", markup)).strip("\ufeff \t\r\n")
+
+
+def redirect(status: int, headers: Mapping[str, str], path: str) -> tuple[str, str]:
+    """Return what a redirect says, and what to do about it; ``path`` is that of the call."""
+    target = (headers.get("Location") or "").strip()
+    target = re.sub(r"//[^/?#]*@", "//", target[:500])  # without userinfo
+    if not target:
+        said = f"the server answered with a redirect (HTTP {status}) without a target"
+        return said, "Set the base URL to where the server itself answers"
+    said = f"the server answered with a redirect (HTTP {status}) to {target!r}, which is not followed"
+    base = target.partition("?")[0]
+    if "://" in base and path and base.rstrip("/").endswith(path):
+        return said, f"Set the base URL to {base.rstrip('/')[: -len(path)]}"
+    return said, "Set the base URL to where the server itself answers; if that is a page to log in at, a proxy wants it"
+
+
+def wants_basic(headers: Mapping[str, Any]) -> bool:
+    """Return True if the answer asks for a name and a password (RFC 7617), as proxies do."""
+    return str(headers.get("WWW-Authenticate") or "").lower().startswith("basic")
