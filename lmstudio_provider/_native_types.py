@@ -53,7 +53,7 @@ class Plugin:
 class EphemeralMCP:
     """An MCP server for one request. It needs the server setting "Allow per-request MCPs".
 
-    Neither ``headers`` nor what a URL may hold of secrets (userinfo, query) is ever shown.
+    Its repr shows neither ``headers`` nor the userinfo and the query of the URL, and no error shows their secrets.
     """
 
     server_label: str

@@ -406,6 +406,16 @@ def test_a_secret_is_in_no_error_however_it_is_written(raw_server, arguments, se
     assert secret[-4:] not in f"{error!r} {vars(error)} {pickle.dumps(error)!r}"
 
 
+@pytest.mark.parametrize("userinfo", ["", "ann:proxy-pass@"])
+def test_what_a_proxy_is_told_is_a_secret_too(raw_server, userinfo):
+    server = raw_server(reply(b'{"error": "no proxy-pass"}'))
+    headers = {} if userinfo else urllib3.make_headers(proxy_basic_auth="ann:proxy-pass")
+    proxy = urllib3.ProxyManager(server.url.replace("://", f"://{userinfo}"), proxy_headers=headers)
+    with pytest.raises(ServerError) as caught:
+        call("http://lmstudio.invalid", False, http=proxy)
+    assert "proxy-pass" not in f"{caught.value!r} {vars(caught.value)}"
+
+
 @pytest.mark.parametrize("streaming", [False, True])
 @pytest.mark.parametrize(("arguments", "secret"), SECRETS.values(), ids=SECRETS)
 def test_an_answer_is_not_altered_whatever_it_repeats(raw_server, arguments, secret, streaming):

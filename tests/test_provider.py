@@ -138,6 +138,16 @@ def test_what_is_no_reply_is_never_a_success(httpserver, provider, method, statu
     assert caught.value.url.startswith(httpserver.url_for("/v1/"))
 
 
+@pytest.mark.parametrize("method", ["chat", "stream", "responses", "messages"])
+@pytest.mark.parametrize("tools", [[], [Tool("look", "Looks.", {"type": "object", "properties": {}})]])
+def test_a_template_that_fails_is_told_of_the_tools_where_there_are_any(raw_server, method, tools):
+    body = b'{"error": "Error rendering prompt with jinja template: \\"Unknown type\\""}'
+    server = raw_server(b"HTTP/1.1 400 X\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body))
+    with LMStudioProvider(server.url, refresh=False) as lm, pytest.raises(InvalidRequestError) as caught:
+        getattr(lm, method)([Message.user("Hi")], model="m", tools=tools)
+    assert ("fail on the tools" in caught.value.hint) == bool(tools)
+
+
 def test_html_under_200_is_shown_without_its_markup(httpserver, provider):
     httpserver.expect_request(CHAT).respond_with_data("<html>Router login</html>", content_type="text/html")
     with pytest.raises(ProtocolError, match="HTTP 200, 'Router login'"):

@@ -103,7 +103,7 @@ def reply(value: Any, call: Call, duration_s: float) -> Completion:
     usage = read_usage(value.get("usage"))
     completion = completion_of(value, call, duration_s, text, reasoning + thought, tools, usage, finish)
     if failed:
-        error = failure(value, json.dumps(value), Asked(call.model))
+        error = failure(value, json.dumps(value), Asked(call.model, tools=bool(call.tools)))
         # Without the raw reply, which has the text of the error again, and in that there may be a secret.
         error.partial = dataclasses.replace(completion, raw=None)
         raise error
