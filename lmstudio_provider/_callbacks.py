@@ -1,7 +1,9 @@
-"""The user's own functions, called in the middle of a reply, and warnings that point to the user's own line."""
+"""The user's own functions, called in the middle of a call, and warnings that point to the user's own line."""
 
 from __future__ import annotations
 
+import contextlib
+import logging
 import sys
 import traceback
 import warnings
@@ -9,32 +11,34 @@ from typing import Callable, Generic, TypeVar
 
 from ._exceptions import InvalidRequestError, shown
 
+logger = logging.getLogger("lmstudio_provider")
+
 _Value = TypeVar("_Value")
 
 
 class Callback(Generic[_Value]):
-    """Calls a function until it fails: what it raises must not cost the reply, and is told as a warning at the end."""
+    """Calls a function, if there is one; what it raises ends the call and reaches the caller."""
 
     def __init__(self, name: str, function: Callable[[_Value], object] | None) -> None:
         if function is not None and not callable(function):
             hint = "Options go by name: model=..."
             raise InvalidRequestError(f"{name}={shown(function)} cannot be called", hint=hint)
-        self._name = name
         self._function = function
-        self._failure = ""
 
     def __call__(self, value: _Value) -> None:
         if self._function is not None:
-            try:
-                self._function(value)
-            except Exception:
-                self._function, self._failure = None, traceback.format_exc()
+            self._function(value)
 
-    def warn(self) -> None:
-        """Issue the warning, once, if the function failed."""
-        failure, self._failure = self._failure, ""
-        if failure:
-            warn(f"{self._name} failed, and was not called again:\n{failure}", RuntimeWarning)
+
+def report_failure(what: str, *, quiet: bool = False) -> None:
+    """Log the exception that is handled now, and warn of it, unless ``quiet``; the call goes on.
+
+    It goes on too if the user has made errors of warnings: there is a reply, and it must not be lost.
+    """
+    logger.exception("%s failed; the call is not affected", what)
+    if not quiet:
+        with contextlib.suppress(RuntimeWarning):
+            warn(f"{what} failed; the call is not affected:\n{traceback.format_exc()}", RuntimeWarning)
 
 
 def warn(message: str, category: type[Warning]) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import time
 from typing import Any, Callable, ClassVar, Mapping
@@ -101,39 +100,39 @@ class Download:
     ) -> Progress:
         """Wait until the model is there, asking every ``poll`` seconds, for ``deadline`` seconds at most.
 
-        ``on_progress`` is called with each Progress, whose bytes never go back; what it raises becomes a
-        RuntimeWarning at the end. Raises DownloadError where the download failed or was paused, RequestTimeoutError
-        after ``deadline``, JobNotFoundError, and what any call raises; the download itself goes on. ``progress`` of
-        every error is how far it was.
+        ``on_progress`` is called with each Progress, whose bytes never go back; what it raises ends the wait and
+        reaches the caller. Raises DownloadError if the download failed or was paused, RequestTimeoutError after
+        ``deadline``, JobNotFoundError, and what any call raises; ``progress`` of these is how far it was. The download
+        itself goes on.
         """
         callback = Callback("on_progress", on_progress)
         if isinstance(poll, bool) or not isinstance(poll, (int, float)) or not 0 < poll <= _LONGEST_S:
             raise InvalidRequestError(f"poll={shown(poll)} is no number of seconds above 0 and up to {_LONGEST_S:g}")
         check_seconds("deadline", deadline)
         end = None if deadline is None else Deadline(deadline, time.monotonic())
+        while True:
+            progress = self._status_by(end)
+            callback(progress)
+            if progress.status in ("failed", "paused"):
+                raise self._stopped(progress)
+            if progress.status != "downloading":
+                return progress
+            left = poll if end is None else min(poll, end.left())
+            if left <= 0 and end is not None:
+                raise self._late(end)
+            time.sleep(left)  # the server tells nothing by itself
+
+    def _status_by(self, end: Deadline | None) -> Progress:
+        """Ask how far it is now, in what is left until ``end``."""
         try:
-            while True:
-                progress = self.status(deadline=UNSET if end is None else max(0.001, end.left()))
-                callback(progress)
-                if progress.status in ("failed", "paused"):
-                    raise self._stopped(progress)
-                if progress.status != "downloading":
-                    break
-                left = poll if end is None else min(poll, end.left())
-                if left <= 0:
-                    raise self._late(deadline or 0.0)
-                time.sleep(left)  # the server tells nothing by itself
+            return self.status(deadline=UNSET if end is None else max(0.001, end.left()))
         except ProviderError as error:
-            if deadline is not None and isinstance(error, RequestTimeoutError) and error.limit == "deadline":
-                error = self._late(deadline)  # the last question had what was left of it
-            elif not isinstance(error, (DownloadError, JobNotFoundError)):
+            if end is not None and isinstance(error, RequestTimeoutError) and error.limit == "deadline":
+                raise self._late(end) from error
+            if not isinstance(error, JobNotFoundError):
                 error.hint = ". ".join(filter(None, [error.hint, f"The download may go on: {self._again()}"]))
             error.progress = self.progress
-            with contextlib.suppress(RuntimeWarning):  # where the user has made an error of it, this one is the worse
-                callback.warn()
-            raise error
-        callback.warn()
-        return progress
+            raise
 
     def _stopped(self, progress: Progress) -> DownloadError:
         if progress.status == "paused":
@@ -142,12 +141,13 @@ class Download:
             what, hint = "failed, and LM Studio does not say why", "See LM Studio's log and the free space of the disk"
         return DownloadError(f"the download {self.job_id} {what}", hint=hint, job_id=self.job_id, progress=progress)
 
-    def _late(self, deadline: float) -> RequestTimeoutError:
+    def _late(self, end: Deadline) -> RequestTimeoutError:
         return RequestTimeoutError(
-            f"the download {self.job_id} did not end in {deadline:g} s",
+            f"the download {self.job_id} did not end in {end.seconds:g} s",
             hint=f"It goes on: {self._again()}",
             limit="deadline",
-            waited_s=deadline,
+            waited_s=end.seconds,
+            progress=self.progress,
         )
 
     def _again(self) -> str:

@@ -11,6 +11,7 @@ from concurrent.futures import TimeoutError as FutureTimeoutError
 from contextlib import AbstractContextManager
 from typing import Any, Callable, Collection, Iterable, Literal, Mapping, TypeVar, overload
 
+from ._callbacks import Callback
 from ._exceptions import ConfigurationError, ProviderError, RequestTimeoutError, ServerUnavailableError
 from ._exchange import Deadline
 from ._health import check_health, none_available
@@ -255,10 +256,23 @@ class Failover(Provider):
         on_chunk: Callable[[Chunk], object] | None = None,
         **overrides: Unpack[StreamOverrides],
     ) -> Stream | Completion:
-        def ask(provider: Provider, given: dict[str, Any]) -> Stream | Completion:
-            return provider.stream(request, on_chunk, **given)
+        callback = Callback("on_chunk", on_chunk)
+        raised: list[BaseException] = []
 
-        return self._serve(ask, dict(overrides))
+        def guarded(chunk: Chunk) -> None:
+            try:
+                callback(chunk)
+            except BaseException as error:
+                raised.append(error)
+                raise
+
+        def ask(provider: Provider, given: dict[str, Any]) -> Stream | Completion:
+            return provider.stream(request, None if on_chunk is None else guarded, **given)
+
+        try:
+            return self._serve(ask, dict(overrides), raised)
+        finally:
+            raised.clear()  # no cycle of error, traceback, frame and list keeps the request alive
 
     def embed(
         self,
@@ -282,8 +296,16 @@ class Failover(Provider):
             for provider in self._providers:
                 stack.callback(provider.close)
 
-    def _serve(self, ask: Callable[[Provider, dict[str, Any]], _Value], given: dict[str, Any]) -> _Value:
-        """``ask`` one provider after the other, until one is reached."""
+    def _serve(
+        self,
+        ask: Callable[[Provider, dict[str, Any]], _Value],
+        given: dict[str, Any],
+        raised: Collection[BaseException] = (),
+    ) -> _Value:
+        """``ask`` one provider after the other, until one is reached; errors that the caller ``raised`` are no reason.
+
+        They are an error of the caller's own function, which may be of any class, and not of a provider.
+        """
         seconds = given.get("deadline", UNSET)
         check_seconds("deadline", None if seconds is UNSET else seconds)
         deadline = Deadline(seconds, time.monotonic()) if isinstance(seconds, (int, float)) else None
@@ -301,7 +323,7 @@ class Failover(Provider):
                 reply = ask(provider, dict(given))
             except BaseException as error:
                 turn.over()
-                sent = getattr(error, "sent", False)
+                sent = getattr(error, "sent", False) or error in raised
                 if sent or not isinstance(error, (ServerUnavailableError, RequestTimeoutError)):
                     if sent:
                         turn.connected()

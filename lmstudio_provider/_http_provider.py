@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import logging
 import re
 import time
 from typing import Any, Callable, Iterable, Iterator, TypeVar, Union, overload
 
-from ._callbacks import Callback, warn
+from ._callbacks import Callback, report_failure, warn
 from ._exceptions import (
     EmptyAnswerWarning,
     InvalidRequestError,
@@ -48,7 +47,6 @@ from ._tool_text import take_calls, warn_of_lost_calls
 from ._types import UNSET, Call, Chunk, Completion, Embeddings, Timeout, Unset, Usage
 from ._usage import UsageRecord, status_of
 
-logger = logging.getLogger("lmstudio_provider")
 
 _Served = TypeVar("_Served", Completion, NativeCompletion, Embeddings)
 Request = Union[CompletionRequest, ChatRequest, TextRequest]
@@ -117,11 +115,7 @@ class HTTPProvider(LocalServer):
             stream = session.stream(call, plan, Stream, dialect.Assembly, finished, over)
         if on_chunk is None:
             return stream
-        with stream:
-            for chunk in stream:
-                callback(chunk)
-        callback.warn()
-        return stream.completion
+        return stream._deliver(callback)
 
     def embed(
         self,
@@ -246,7 +240,9 @@ class HTTPProvider(LocalServer):
         try:
             self._usage.record(record)
         except Exception:
-            logger.exception("usage.record() failed; the call itself is not affected")
+            mark = object()
+            first = vars(self).setdefault("_recorder_failed", mark) is mark  # of all threads, one
+            report_failure("usage.record()", quiet=not first)
 
 
 def finished(completion: Completion, request: ChatRequest, no_reasoning: str) -> Completion:

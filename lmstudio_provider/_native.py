@@ -81,8 +81,8 @@ class Native:
         """Answer as ``chat`` does, event by event. The request is sent when this returns.
 
         ``on_progress(stage, fraction)`` is called while the stream is iterated, with "model_load" or
-        "prompt_processing" and a number from 0 to 1. What it raises becomes a RuntimeWarning at the end. Without a
-        ``timeout`` the server may be silent for 600 s at any time, as it may be while it loads a model or runs a tool.
+        "prompt_processing" and a number from 0 to 1. What it raises closes the stream and reaches the caller. Without
+        a ``timeout`` the server may be silent for 600 s at any time: while it loads a model, or runs a tool.
         """
         return self._stream(input, on_progress, dict(options), as_it_is)
 

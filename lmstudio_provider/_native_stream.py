@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 from typing import Any, Callable, Iterator
 
 from . import events
 from ._callbacks import Callback
-from ._exceptions import InvalidRequestError, ProviderError, shown
+from ._exceptions import InvalidRequestError, shown
 from ._native_types import NativeCompletion
 from ._stream import BaseStream
 from ._wire.thoughts import ThoughtSplitter
@@ -29,26 +28,17 @@ class NativeStream(BaseStream[events.Event, NativeCompletion]):
         self._notices = notices
 
     def __next__(self) -> events.Event:
+        event = super().__next__()
         try:
-            event = super().__next__()
-        except StopIteration:
-            self._notices.warn()
+            self._notices(event)
+        except BaseException:
+            self.close()
             raise
-        except ProviderError:
-            with contextlib.suppress(RuntimeWarning):  # where the user has made an error of it, this one is the worse
-                self._notices.warn()
-            raise
-        self._notices(event)
         if isinstance(event, events.ErrorEvent):
             # What follows is there already; a server that forgets it must not hold up the error.
             limits = self._reply.exchange.timeouts
             self._reply.exchange.timeouts = dataclasses.replace(limits, idle=min(limits.idle or _END_S, _END_S))
         return event
-
-    def close(self) -> None:
-        """Stop: a thread that is reading sees the stream end, with "cancelled" as its ``finish_reason``."""
-        super().close()
-        self._notices.warn()
 
     def text(self) -> Iterator[str]:
         """Iterate over the texts of the answer alone, without thoughts that the server left in it."""
@@ -76,7 +66,6 @@ class Notices:
         call = None if function is None else lambda stage: function(*stage)
         self._callback: Callback[tuple[str, float]] = Callback("on_progress", call)
         self._last: tuple[str, float] | None = None
-        self.warn = self._callback.warn
 
     def __call__(self, event: events.Event) -> None:
         stage, _, step = event.type.partition(".")

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import re
-from typing import Callable
+from typing import Callable, Generator
 
 from ._callbacks import Callback
 from ._exceptions import InvalidRequestError, ProviderError, StreamInterruptedError, shown
 from ._http_provider import HTTPProvider
 from ._progress import Meter
+from ._session import Plan, Session
 from ._settings import Names
 from ._types import UNSET, Progress, Timeout, Timeouts, Unset
 from ._wire import ollama, ollama_dialect
@@ -68,7 +69,7 @@ class OllamaProvider(HTTPProvider):
     ) -> None:
         """Download ``model``; returns when it is there. A download that was broken off goes on where it was.
 
-        ``on_progress`` is called with the Progress over all parts; it may raise, as ``on_chunk``. Without a ``timeout``
+        ``on_progress`` is called with the Progress over all parts; what it raises ends the call. Without a ``timeout``
         the server may be silent for 600 s, as it is while it checks what came. What is raised has ``progress``, how far
         it came.
         """
@@ -76,25 +77,12 @@ class OllamaProvider(HTTPProvider):
         session, plan = self._where(timeout, deadline)
         if timeout is UNSET and plan.config.timeouts is None:
             plan = plan._replace(timeouts=Timeouts(idle=600.0))
-        meter, progress = Meter(), Progress("")
         try:
-            with contextlib.closing(session.events(ollama.pull_call(_name(model)), plan)) as lines:
-                for line in lines:
-                    progress = meter.update(*ollama.pull_line(line))
+            with contextlib.closing(_pulled(model, session, plan)) as steps:
+                for progress in steps:
                     callback(progress)
-                    if progress.status == "success":
-                        break
-            if progress.status != "success":
-                raise StreamInterruptedError(
-                    f"the download of {model!r} stopped at {progress.status!r}, without its end",
-                    hint="Call pull() again: it goes on where it was",
-                    sent=True,
-                )
-        except ProviderError as error:
-            error.progress = progress
-            raise
-        callback.warn()
-        session.cache.forget()
+        finally:
+            session.cache.forget()
 
     def delete(self, model: str) -> None:
         """Delete ``model`` from the server's disk. Raises ModelNotFoundError where it is not there."""
@@ -109,6 +97,26 @@ class OllamaProvider(HTTPProvider):
         value = session.ask(call, plan)
         with session.telling(call, plan):
             return ollama.version_reply(value)
+
+
+def _pulled(model: str, session: Session, plan: Plan) -> Generator[Progress, None, None]:
+    """Have ``model`` downloaded, and tell how far it is."""
+    meter, progress = Meter(), Progress("")
+    try:
+        with contextlib.closing(session.events(ollama.pull_call(_name(model)), plan)) as lines:
+            for line in lines:
+                progress = meter.update(*ollama.pull_line(line))
+                yield progress
+                if progress.status == "success":
+                    return
+        raise StreamInterruptedError(
+            f"the download of {model!r} stopped at {progress.status!r}, without its end",
+            hint="Call pull() again: it goes on where it was",
+            sent=True,
+        )
+    except ProviderError as error:
+        error.progress = progress
+        raise
 
 
 def _name(model: object) -> str:

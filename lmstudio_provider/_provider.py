@@ -153,7 +153,7 @@ class Provider(ABC):
         """Answer piece by piece. The request is sent when this returns.
 
         With ``on_chunk``, that is called for every piece, the last with ``done=True``, and the whole reply returned.
-        What ``on_chunk`` raises becomes a RuntimeWarning; it is not called again, and the reply is read to its end.
+        What ``on_chunk`` raises closes the stream and reaches the caller.
         """
         raise InvalidRequestError(f"{self.display_name} does not stream", hint="chat() answers in one piece")
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import collections
 import contextlib
-import logging
 import threading
 import weakref
 from types import TracebackType
 from typing import Any, Callable, Generic, Iterator, Protocol, TypeVar
 
+from ._callbacks import report_failure
 from ._exceptions import (
     InvalidRequestError,
     ProtocolError,
@@ -22,8 +22,6 @@ from ._exceptions import (
 from ._exchange import CancelledCall
 from ._reply import Reply
 from ._types import Chunk, Completion
-
-logger = logging.getLogger("lmstudio_provider")
 
 #: What a stream iterates over, and what it adds up to.
 Item = TypeVar("Item")
@@ -77,15 +75,26 @@ class BaseStream(Iterator[Item], Generic[Item, Whole]):
         self._reader = reader
         self._assembly = assembly
         self._finished = finished
-        self._callbacks: list[Callable[[Whole, BaseException | None], object]] = [over]
         self._tell = tell
+        # What was read is taken piece by piece, so that a stream that is left holds what its reader has seen, however
+        # the network cut the bytes.
+        self._events: collections.deque[Any] = collections.deque()
+        self._at_end = False
         self._ready: collections.deque[Item] = collections.deque()
         self._completion: Whole | None = None
+        # What ended the stream, until everybody has been told; and what is still to be raised.
+        self._reason: BaseException | None = None
         self._error: ProviderError | None = None
+        self._keep: Callable[[Whole, BaseException | None], None] | None = None
+        self._callbacks: list[Callable[[Whole, BaseException | None], object]] = [over]
         # Held while the socket is read, so that close() knows whether somebody else will clean up. No RLock: a signal
         # handler that closes the stream must leave that to the reader that it interrupted, too.
         self._reading = threading.Lock()
         reply.exchange.settle = weakref.WeakMethod(self._settle)
+
+    def __repr__(self) -> str:
+        state = "open" if self._completion is None else f"over: {self._completion!r}"
+        return f"<{type(self).__name__}, {state}>"
 
     def __iter__(self) -> Iterator[Item]:
         # A generator, because it notices when the loop is left.
@@ -105,6 +114,11 @@ class BaseStream(Iterator[Item], Generic[Item, Whole]):
         try:
             with self._reading:
                 return self._next()
+        except Exception:
+            raise
+        except BaseException:  # Ctrl-C ends the stream as close() does
+            self._reply.exchange.cancel()
+            raise
         finally:
             # A close() that came while the lock was held left the rest to this thread.
             if self._reply.exchange.cancelled.is_set():
@@ -119,8 +133,20 @@ class BaseStream(Iterator[Item], Generic[Item, Whole]):
                     self._error = None  # no cycle of error, traceback, frame and stream keeps them alive
             if self._completion is not None:
                 raise StopIteration
-            self._read()
+            try:
+                self._advance()
+            except Exception as error:  # such as a warning that the user has made an error
+                self._reply.drop()
+                self._over(self._assembly.completion(), error)
+                raise
         return self._ready.popleft()
+
+    def _deliver(self, function: Callable[[Item], object]) -> Whole:
+        """Call ``function`` for each item; what it raises ends the stream and reaches the caller."""
+        with self:
+            for item in self:
+                function(item)
+        return self.completion
 
     @property
     def completion(self) -> Whole:
@@ -142,10 +168,15 @@ class BaseStream(Iterator[Item], Generic[Item, Whole]):
 
     def _settle(self) -> None:
         """End a stream that was closed, unless another thread is reading, which will do so."""
-        if self._completion is None and self._reading.acquire(blocking=False):
-            try:
+        if self._completion is not None and self._keep is None and not self._callbacks:
+            return
+        mine = False
+        try:  # Ctrl-C may come at any time
+            mine = self._reading.acquire(blocking=False)
+            if mine:
                 self._stopped()
-            finally:
+        finally:
+            if mine:
                 self._reading.release()
 
     def __enter__(self: _Self) -> _Self:
@@ -157,23 +188,20 @@ class BaseStream(Iterator[Item], Generic[Item, Whole]):
         self.close()
 
     def __del__(self) -> None:
-        if getattr(self, "_completion", self) is None:
+        if getattr(self, "_reading", None) is not None:
             self.close()
 
-    def _read(self) -> None:
-        """Read one piece and make chunks of it; an error waits until the chunks before it are taken."""
+    def _advance(self) -> None:
+        """Take one event, or read on; an error waits until the items before it are taken."""
         if self._reply.exchange.cancelled.is_set():
-            self._stopped()  # also where more has come already, and need not be waited for
+            self._stopped()  # also if more has come already, and need not be waited for
             return
         try:
-            data = self._reply.read_piece()
-            if data:
-                self._take(self._reader.feed(data))
-            else:
-                # The last event may lack its end; where it is broken, too, the stream was cut.
-                with contextlib.suppress(ProtocolError):
-                    self._take(self._reader.finish())
-            if self._assembly.done or not data:
+            if not self._events and not self._at_end:
+                self._read()
+            if self._events:
+                self._take()
+            if self._assembly.done or (self._at_end and not self._events):
                 self._finish()
         except CancelledCall:
             self._stopped()
@@ -186,18 +214,26 @@ class BaseStream(Iterator[Item], Generic[Item, Whole]):
                 self._fail(error)
         except ProviderError as error:
             self._fail(error)
-        except BaseException as error:
-            self._reply.drop()
-            self._over(self._assembly.completion("cancelled"), error)
-            raise
 
-    def _take(self, events: list[Any]) -> None:
-        for event in events:
-            item = self._assembly.feed(event)
+    def _read(self) -> None:
+        data = self._reply.read_piece()
+        if data:
+            self._events.extend(self._reader.feed(data))
+            return
+        self._at_end = True
+        with contextlib.suppress(ProtocolError):  # as in _take
+            self._events.extend(self._reader.finish())
+
+    def _take(self) -> None:
+        try:
+            item = self._assembly.feed(self._events.popleft())
+        except ProtocolError:
+            if not self._at_end:
+                raise
+            # The last event may lack its end; if it is broken, too, the stream was cut.
+        else:
             if item is not None:
                 self._ready.append(item)
-            if self._assembly.done:
-                return
 
     def _finish(self) -> None:
         try:
@@ -206,10 +242,6 @@ class BaseStream(Iterator[Item], Generic[Item, Whole]):
             completion = self._finished(self._assembly.completion())
         except ProviderError as error:  # the reply has no end, is an error, or is not what was asked for
             self._fail(error)
-        except BaseException as error:  # a warning that the user has made an error
-            self._reply.drop()
-            self._over(self._assembly.completion(), error)
-            raise
         else:
             self._over(completion, None)
 
@@ -224,10 +256,10 @@ class BaseStream(Iterator[Item], Generic[Item, Whole]):
         self._fail(error)
 
     def _stopped(self) -> None:
-        """End a stream that was closed; where it was the provider that was closed, that is an error."""
+        """End a stream that was closed; if it was the provider that was closed, that is an error."""
         if self._completion is not None:
-            return
-        if self._reply.exchange.closed:
+            self._tell_of_end()  # which Ctrl-C has interrupted
+        elif self._reply.exchange.closed:
             self._fail(ProviderClosedError.during_call(), "cancelled")
         else:
             self._reply.drop()
@@ -244,8 +276,8 @@ class BaseStream(Iterator[Item], Generic[Item, Whole]):
     def add_done_callback(self, function: Callable[[Whole, BaseException | None], object]) -> None:
         """Have ``function`` called once with the completion, and the error if any, when the stream comes to its end.
 
-        It is called by the thread that reads or closes the stream, and must not read it; what it raises is logged.
-        Raises ProviderError where the stream is over already.
+        It is called by the thread that reads or closes the stream, and must not read it. What it raises becomes a
+        RuntimeWarning. Raises ProviderError if the stream is over already.
         """
         if not callable(function):
             raise InvalidRequestError(f"add_done_callback: {function!r} cannot be called")
@@ -253,12 +285,26 @@ class BaseStream(Iterator[Item], Generic[Item, Whole]):
             raise ProviderError("the stream is over already", hint="Its reply is in completion")
         self._callbacks.append(function)
 
+    def _keep_with(self, keep: Callable[[Whole, BaseException | None], None]) -> None:
+        """Have ``keep`` called at the end, before any other; Ctrl-C in the middle of it has it called once more."""
+        self._keep = keep
+        if self._completion is not None:
+            self._settle()
+
     def _over(self, completion: Whole, error: BaseException | None) -> None:
         if self._completion is None:
-            self._completion = completion
-            with contextlib.ExitStack() as stack:  # all of them are called, also where one is interrupted
-                for function in reversed(self._callbacks):
-                    stack.callback(_call, function, completion, error)
+            self._reason, self._completion = error, completion
+        self._tell_of_end()
+
+    def _tell_of_end(self) -> None:
+        completion, error = self.completion, self._reason
+        if self._keep is not None:
+            self._keep(completion, error)
+            self._keep = None
+        with contextlib.ExitStack() as stack:  # all of them are called, also if one is interrupted
+            while self._callbacks:
+                stack.callback(_call, self._callbacks.pop(), completion, error)
+        self._reason = None
 
 
 class Stream(BaseStream[Chunk, Completion]):
@@ -282,4 +328,4 @@ def _call(
     try:
         function(completion, error)
     except Exception:
-        logger.exception("a callback at the end of a stream failed; the reply is not affected")
+        report_failure("a function given to add_done_callback()")

@@ -49,7 +49,7 @@ class UsageRecorder(Protocol):
     """What ``usage=`` takes. ``record`` may be called by several threads at once."""
 
     def record(self, record: UsageRecord, /) -> None:
-        """Keep ``record``; what this raises is logged, and harms no call."""
+        """Keep ``record``; what this raises is a RuntimeWarning, once for each provider, and the call goes on."""
 
 
 class MemoryUsage:

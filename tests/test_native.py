@@ -276,20 +276,6 @@ def test_progress_is_told_by_stage_and_never_twice(lm):
     assert told == [(stage, each) for stage, all_ in fractions.items() for each in all_]
 
 
-def test_a_callback_that_fails_costs_a_warning_at_the_end(lm):
-    stream = lm.native.stream("Hi", on_progress=lambda stage, fraction: 1 / 0)
-    with pytest.warns(RuntimeWarning, match="on_progress failed") as caught:
-        assert "".join(stream.text()) == "Hello you"
-    assert caught[0].filename == __file__
-
-
-def test_a_callback_that_fails_is_told_also_where_the_stream_does(raw_server, provider_of):
-    server = raw_server(stream_of(frame({"type": "prompt_processing.start"}), BOOM, END))
-    stream = provider_of(server).native.stream("Hi", model="m", on_progress=lambda stage, fraction: 1 / 0)
-    with pytest.warns(RuntimeWarning, match="on_progress failed"), pytest.raises(ServerError, match="Boom"):
-        list(stream)
-
-
 def test_an_error_in_the_middle_is_raised_after_the_end_with_what_came(httpserver, provider, sample):
     httpserver.expect_request(CHAT).respond_with_data(sample("v1_chat_stream.sse"), content_type="text/event-stream")
     seen, stream = [], provider.native.stream("Hi", model="m")
@@ -595,13 +581,3 @@ def test_an_answer_is_not_altered_whatever_it_repeats(httpserver, provider):
         assert whole.text == answer
         assert whole.output[0].metadata == metadata
         assert whole.raw == end["result"]
-
-
-def test_a_callback_that_failed_is_told_also_where_the_stream_is_left_early(lm):
-    stream = lm.native.stream("Hi", on_progress=lambda stage, fraction: 1 / 0)
-    texts = stream.text()
-    next(texts)
-    with pytest.warns(RuntimeWarning, match="on_progress failed") as caught:
-        stream.close()
-    stream.close()
-    assert len(caught) == 1

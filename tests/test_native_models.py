@@ -842,12 +842,6 @@ def test_a_server_that_is_silent_runs_into_the_same_deadline(silent_server, prov
     assert caught.value.progress.status == "unknown"
 
 
-def test_a_callback_that_fails_costs_a_warning(lm):
-    download = lm.native.download("new/model")
-    with pytest.warns(RuntimeWarning, match="on_progress failed"):
-        assert download.wait(lambda progress: 1 / 0, poll=0.001).status == "completed"
-
-
 def test_a_download_is_taken_up_again_by_the_settings(server, lm, monkeypatch):
     job_id = lm.native.download("new/model").job_id
     monkeypatch.setenv("LM_STUDIO_URL", server.url)

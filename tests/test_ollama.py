@@ -84,13 +84,6 @@ def test_a_line_that_tells_nothing_is_a_protocol_error(httpserver, ollama, line)
         ollama.pull("m")
 
 
-def test_a_callback_that_fails_does_not_stop_the_download(httpserver, ollama, sample):
-    pulled(httpserver, sample("ollama_pull_stream.ndjson"))
-    with pytest.warns(RuntimeWarning, match="on_progress failed") as warned:
-        ollama.pull("qwen3:8b", lambda progress: 1 / 0)
-    assert warned[0].filename == __file__
-
-
 def test_a_model_that_is_not_there_cannot_be_deleted(httpserver, ollama, sample):
     httpserver.expect_request("/api/delete", method="DELETE").respond_with_data(
         sample("errors/ollama_model_not_found.json"), 404, content_type="application/json"
@@ -274,12 +267,6 @@ def test_the_speed_leaves_out_what_each_layer_had_before():
     progress = meter.update("pulling", "b", 5_000, 10_000)
     assert progress.bytes_per_second == 100.0
     assert progress.completed_bytes == 5101
-
-
-def test_a_failed_download_is_told_before_a_failed_callback(httpserver, ollama, sample):
-    pulled(httpserver, sample("ollama_pull_stream_error.ndjson"))
-    with pytest.raises(ModelNotFoundError):
-        ollama.pull("no-such-model", lambda progress: 1 / 0)
 
 
 def test_a_deleted_model_is_no_longer_chosen():
