@@ -47,7 +47,6 @@ from ._tool_text import take_calls, warn_of_lost_calls
 from ._types import UNSET, Call, Chunk, Completion, Embeddings, Timeout, Unset, Usage
 from ._usage import UsageRecord, status_of
 
-
 _Served = TypeVar("_Served", Completion, NativeCompletion, Embeddings)
 Request = Union[CompletionRequest, ChatRequest, TextRequest]
 # As many texts as all servers take at once.

@@ -9,6 +9,7 @@ from . import events
 from ._callbacks import Callback
 from ._exceptions import InvalidRequestError, shown
 from ._native_types import NativeCompletion
+from ._reply import Reply
 from ._stream import BaseStream
 from ._wire.thoughts import ThoughtSplitter
 
@@ -22,6 +23,8 @@ class NativeStream(BaseStream[events.Event, NativeCompletion]):
     ``completion`` is the whole reply once it is over; closing it is as that of a Stream. What an ``error`` event
     reports is raised when the stream has been read to its end; ``partial`` is what there is of the reply.
     """
+
+    _reply: Reply
 
     def __init__(self, *parts: Any, notices: Notices) -> None:
         super().__init__(*parts)

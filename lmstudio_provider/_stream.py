@@ -7,9 +7,10 @@ import contextlib
 import threading
 import weakref
 from types import TracebackType
-from typing import Any, Callable, Generic, Iterator, Protocol, TypeVar
+from typing import Any, Callable, Generic, Iterable, Iterator, Protocol, TypeVar, overload
 
-from ._callbacks import report_failure
+from ._callbacks import Callback, report_failure
+from ._chunks import ChunkAssembly, PieceSource
 from ._exceptions import (
     InvalidRequestError,
     ProtocolError,
@@ -33,7 +34,7 @@ _Self = TypeVar("_Self", bound="BaseStream[Any, Any]")
 class Reader(Protocol):
     """What makes events of bytes."""
 
-    def feed(self, data: bytes) -> list[Any]:
+    def feed(self, data: Any, /) -> list[Any]:
         """The events that ``data`` completes."""
 
     def finish(self) -> list[Any]:
@@ -64,7 +65,7 @@ class BaseStream(Iterator[Item], Generic[Item, Whole]):
 
     def __init__(
         self,
-        reply: Reply,
+        reply: Reply | PieceSource[Any],
         reader: Reader,
         assembly: Assembly[Item, Whole],
         finished: Callable[[Whole], Whole],
@@ -249,6 +250,9 @@ class BaseStream(Iterator[Item], Generic[Item, Whole]):
         if self._assembly.ended:
             self._finish()  # all of the reply is there, but for the formalities
             return
+        if not isinstance(self._reply, Reply):
+            self._fail(cause)  # as the caller's own iterator raised it
+            return
         error = StreamInterruptedError(
             f"the stream broke off: {cause.message}", hint=".partial holds what came; ask again for the whole reply"
         )
@@ -262,9 +266,11 @@ class BaseStream(Iterator[Item], Generic[Item, Whole]):
         elif self._reply.exchange.closed:
             self._fail(ProviderClosedError.during_call(), "cancelled")
         else:
-            self._reply.drop()
-            self._ready.clear()
-            self._over(self._assembly.completion("cancelled"), None)
+            try:
+                self._reply.drop()
+            finally:  # a generator may raise what it likes where it is closed
+                self._ready.clear()
+                self._over(self._assembly.completion("cancelled"), None)
 
     def _fail(self, error: ProviderError, finish_reason: str | None = None) -> None:
         self._reply.drop()
@@ -314,6 +320,46 @@ class Stream(BaseStream[Chunk, Completion]):
     dropping the stream close the socket, which makes LM Studio stop generating. While it is iterated it raises
     StreamInterruptedError, RequestTimeoutError, ProtocolError or StatusError; their ``partial`` is what came so far.
     """
+
+    @overload
+    @classmethod
+    def from_chunks(
+        cls, chunks: Iterable[Chunk], on_chunk: None = None, *, model: str = "", provider_id: str = ""
+    ) -> Stream: ...
+
+    @overload
+    @classmethod
+    def from_chunks(
+        cls, chunks: Iterable[Chunk], on_chunk: Callable[[Chunk], object], *, model: str = "", provider_id: str = ""
+    ) -> Completion: ...
+
+    @classmethod
+    def from_chunks(
+        cls,
+        chunks: Iterable[Chunk],
+        on_chunk: Callable[[Chunk], object] | None = None,
+        *,
+        model: str = "",
+        provider_id: str = "",
+    ) -> Stream | Completion:
+        """Make a stream of an iterator of Chunks, for the ``stream`` of a provider of your own.
+
+        ``completion`` adds up their texts, reasoning and tool calls, with the last ``finish_reason`` and ``usage``.
+        The iterator ends the stream, or a chunk with ``done``; one is added if none came. Closing the stream closes a
+        generator, which then runs its ``finally``. What the iterator raises reaches the caller; of a ProviderError
+        ``partial`` is what came. With ``on_chunk``, that is called for each, and the completion returned.
+        """
+        callback = Callback("on_chunk", on_chunk)
+        source = PieceSource(chunks)
+        stream = cls(
+            source,
+            source,
+            ChunkAssembly(model, provider_id),
+            finished=lambda completion: completion,
+            over=lambda completion, error: None,
+            tell=lambda error: error,
+        )
+        return stream if on_chunk is None else stream._deliver(callback)
 
     def text(self) -> Iterator[str]:
         """Iterate over the texts of the answer alone."""

@@ -1,0 +1,125 @@
+"""What ``Stream.from_chunks`` reads instead of a server's reply: the chunks of an iterator."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from typing import Any, Callable, Generic, Iterable, Iterator, Mapping, TypeVar
+
+from ._exceptions import InvalidRequestError
+from ._types import Chunk, Completion, ToolCall, Usage
+from ._wire.growing import GrowingText
+from ._wire.openai import read_stats
+
+_Piece = TypeVar("_Piece")
+
+
+class PieceSource(Generic[_Piece]):
+    """Hands on the pieces of an iterator as a Reply does those of a body, and is its own exchange and reader."""
+
+    def __init__(self, pieces: Iterable[_Piece]) -> None:
+        if isinstance(pieces, (str, bytes, Mapping)) or not isinstance(pieces, Iterable):
+            raise InvalidRequestError(f"from_chunks() got {type(pieces).__name__}, not an iterator of Chunks")
+        # A stream is its own iterator here: a generator that was not begun would not close it.
+        self._pieces = pieces if isinstance(pieces, Iterator) else iter(pieces)
+        self._pid = os.getpid()
+        self._over = False
+        self.cancelled = threading.Event()
+        #: A provider of a server closes its streams; what belongs to an iterator is its author's business.
+        self.closed = False
+        self.settle: Callable[[], Any] = lambda: None
+
+    @property
+    def exchange(self) -> PieceSource[_Piece]:
+        """What can be cancelled."""
+        return self
+
+    def cancel(self) -> None:
+        """Stop before the next piece; nothing wakes an iterator that is working on one."""
+        self.cancelled.set()
+
+    def is_foreign(self) -> bool:
+        """Return True in a forked child: the iterator may be under way in a thread that is not there."""
+        return self._pid != os.getpid()
+
+    def read_piece(self) -> tuple[_Piece, ...]:
+        """Return the next piece, alone in a tuple; none is the end."""
+        try:
+            return (next(self._pieces),)
+        except StopIteration:
+            return ()
+
+    def feed(self, pieces: tuple[_Piece, ...]) -> list[_Piece]:
+        """Return the piece: there is nothing to put together."""
+        return list(pieces)
+
+    def finish(self) -> list[_Piece]:
+        """Let go of the iterator, of which nothing more is wanted."""
+        self.drop()
+        return []
+
+    def drop(self) -> None:
+        """Close the iterator, if it can be closed, as generators and streams can."""
+        if not self._over:
+            self._over = True
+            close = getattr(self._pieces, "close", None)
+            if close is not None:
+                close()
+
+
+class ChunkAssembly:
+    """Adds chunks up to a completion."""
+
+    #: Only the end of the iterator is the end of the reply.
+    ended = False
+
+    def __init__(self, model: str, provider_id: str) -> None:
+        self._model = model
+        self._provider_id = provider_id
+        self._started = time.monotonic()
+        self._begin()
+
+    def _begin(self) -> None:
+        self.done = False
+        self._text, self._reasoning = GrowingText(), GrowingText()
+        self._tool_calls: list[ToolCall] = []
+        self._finish_reason: str | None = None
+        self._usage: Usage | None = None
+        self._first_s: float | None = None
+        self._ended: float | None = None
+
+    def feed(self, chunk: Any) -> Chunk | None:
+        """Take one chunk, and return it."""
+        if not isinstance(chunk, Chunk):
+            raise InvalidRequestError(
+                f"from_chunks() got an iterator of {type(chunk).__name__}, not of Chunk", hint="Yield Chunk('text')"
+            )
+        self._text.add(chunk.delta)
+        self._reasoning.add(chunk.reasoning)
+        self._tool_calls += chunk.tool_calls
+        self._finish_reason = chunk.finish_reason or self._finish_reason
+        self._usage = chunk.usage or self._usage
+        if self._first_s is None and (chunk.delta or chunk.reasoning):
+            self._first_s = time.monotonic() - self._started
+        self.done = chunk.done
+        return chunk
+
+    def finish(self) -> list[Chunk]:
+        """Return the last chunk, unless it came."""
+        self._ended = time.monotonic()
+        return [] if self.done else [Chunk("", True, "", (), self._finish_reason, self._usage)]
+
+    def completion(self, finish_reason: str | None = None) -> Completion:
+        """Return the reply as far as it came; ``finish_reason`` stands in if no chunk gave one."""
+        return Completion(
+            text=self._text.whole(),
+            model=self._model,
+            requested_model=self._model,
+            finish_reason=self._finish_reason or finish_reason,
+            reasoning=self._reasoning.whole(),
+            tool_calls=tuple(self._tool_calls),
+            usage=self._usage,
+            stats=read_stats(None, self._usage, self._first_s, (self._ended or time.monotonic()) - self._started),
+            provider_id=self._provider_id,
+        )
