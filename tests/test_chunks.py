@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import gc
 import os
-import sys
 import threading
-from pathlib import Path
 
 import pytest
 
 from lmstudio_provider import (
+    Capabilities,
+    ChatRequest,
     Chunk,
+    Completion,
     Conversation,
     Failover,
     InvalidRequestError,
     LMStudioProvider,
+    Provider,
     ProviderError,
     Registry,
     ServerUnavailableError,
@@ -25,8 +27,22 @@ from lmstudio_provider import (
     run_tools,
 )
 
-sys.path.insert(0, str(Path(__file__).parent / "typing"))
-from own_provider import Echo
+
+class Echo(Provider):
+    """Answers with what was said last, word by word."""
+
+    id = "echo"
+    display_name = "Echo"
+    base_url = "echo:"
+    capabilities = Capabilities(streaming=True, tool_calling=False, vision=False, models=("echo-1",))
+
+    def chat(self, request, **overrides):
+        last = ChatRequest.from_input(request, **overrides).messages[-1]
+        return Completion(last.content, "echo-1", "echo-1", "stop", provider_id=self.id)
+
+    def stream(self, request, on_chunk=None, **overrides):
+        words = (Chunk(f"{word} ") for word in self.chat(request, **overrides).text.split())
+        return Stream.from_chunks(words, on_chunk, model="echo-1", provider_id=self.id)
 
 
 class Words:

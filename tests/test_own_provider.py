@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import sys
 import textwrap
 from pathlib import Path
 
@@ -25,9 +24,6 @@ from lmstudio_provider import (
     Tool,
     ToolCallWarning,
 )
-
-sys.path.insert(0, str(Path(__file__).parent / "typing"))
-import own_provider
 
 
 def add(a: int, b: int) -> int:
@@ -148,13 +144,3 @@ def test_it_goes_everywhere_where_a_provider_goes():
         assert registry.first_available().id == "echo"
         assert Failover(registry).complete("Hi").provider_id == "gone"
         assert Conversation(registry.get("echo")).ask("Hi").text == "Hi [] []"
-
-
-def test_the_one_that_type_checkers_read_answers_streams_and_goes_everywhere():
-    seen = []
-    with own_provider.Echo() as echo:
-        assert echo.complete("Good morning").text == "Good morning"
-        assert "".join(echo.stream("Good morning").text()) == "Good morning "
-        assert echo.stream("a b", seen.append).provider_id == "echo"
-        assert [chunk.done for chunk in seen] == [False, False, True]
-        assert "".join(Failover([echo]).stream([Message.user("Hi")]).text()) == "Hi "
