@@ -99,6 +99,8 @@ class RequestTimeoutError(ProviderError):
     limit: str = ""
     #: How long was waited, in seconds.
     waited_s: float = 0.0
+    #: Whether any byte of the reply had come.
+    received: bool = False
 
 
 class StreamInterruptedError(ProviderError):
@@ -158,7 +160,7 @@ class ModelMismatchWarning(RuntimeWarning):
 
 
 class EmptyAnswerWarning(RuntimeWarning):
-    """The answer is empty, because reasoning took all of ``max_tokens``."""
+    """The answer is empty, because ``max_tokens`` were used up before it began, mostly by reasoning."""
 
 
 class ToolCallWarning(RuntimeWarning):

@@ -128,7 +128,9 @@ class Exchange:
             hint = f"Raise it with timeout=Timeouts({limit}=...) in seconds, or give None for no limit"
             if limit == "first_byte" and missed is None:
                 hint += "; a model that is being loaded, or reads a long prompt, is silent for minutes"
-        return RequestTimeoutError(message, hint=hint, limit=limit, waited_s=waited_s, sent=self.sent)
+        return RequestTimeoutError(
+            message, hint=hint, limit=limit, waited_s=waited_s, sent=self.sent, received=bool(self.received)
+        )
 
     def use(self, connection: Any) -> None:
         """Begin an attempt on ``connection``, which the pool has chosen."""

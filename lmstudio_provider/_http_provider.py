@@ -257,12 +257,11 @@ def finished(completion: Completion, request: ChatRequest, no_reasoning: str) ->
     empty = not completion.text.strip() and not completion.tool_calls
     if structure is not None and not completion.tool_calls:  # what is said beside a call is no answer yet
         return dataclasses.replace(completion, parsed=structure.parse(completion))
-    if empty and completion.reasoning and completion.finish_reason == "length":
-        warn(
-            f"the answer is empty: reasoning took all of max_tokens={request.max_tokens}; raise it"
-            + (f", or switch reasoning off with {no_reasoning}" if no_reasoning else ""),
-            EmptyAnswerWarning,
-        )
+    if empty and completion.finish_reason == "length":
+        limit = f"max_tokens={request.max_tokens}"
+        how = f"reasoning took all of {limit}" if completion.reasoning else f"{limit} were used up before any text came"
+        more = f", or switch reasoning off with {no_reasoning}" if no_reasoning else ""
+        warn(f"the answer is empty: {how}; raise it{more}", EmptyAnswerWarning)
     return completion
 
 

@@ -20,6 +20,7 @@ from ._exceptions import (
 )
 from ._exchange import CancelledCall, Deadline
 from ._model_cache import ModelCache
+from ._model_names import find
 from ._reply import Reply
 from ._requests import ChatRequest, TextRequest
 from ._settings import Config
@@ -85,6 +86,9 @@ class Dialect(ChatDialect, Protocol):
 
     def embed_reply(self, value: Any, call: Call, count: int) -> Embeddings:
         """The vectors of that reply."""
+
+    def load_hint(self, call: Call) -> str:
+        """Return what to add to the hint if ``call`` ran out of time while its model may have been loading."""
 
     @property
     def STREAM_TYPE(self) -> str:
@@ -351,6 +355,9 @@ class Session:
                 remote = error.refused and not is_loopback(urlsplit(url).hostname or "")
                 hint = error.hint or (self._facts.remote_hint if remote else self._facts.start_hint)
                 error.hint = f"{hint}; {url} came from {plan.config.base_url_source}, {self._facts.url_hint}"
+            if isinstance(error, RequestTimeoutError) and error.sent and not error.received:
+                known = find(self.cache.models, call.model)
+                error.hint += "" if known and known.loaded else self._facts.dialect.load_hint(call)
             source = plan.config.timeouts_source if plan.timeouts == plan.config.timeouts else None
             if isinstance(error, RequestTimeoutError) and error.limit != "deadline" and source:
                 error.hint += f"; it came from {source}"

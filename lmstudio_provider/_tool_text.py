@@ -102,7 +102,7 @@ def warn_of_lost_calls(completion: Completion, offered: bool) -> None:
         )
     elif completion.finish_reason == "tool_calls":
         what = "the server says that the model called a tool, and sent no call; ask again, or use another model"
-    elif counted and not completion.text.strip() and not completion.reasoning:
+    elif counted and completion.finish_reason != "length" and not completion.text.strip() and not completion.reasoning:
         what = (
             f"the answer is empty although the model generated {counted} tokens: a call was dropped, most likely of a "
             "tool that was not offered; ask again, offer that tool, or use another model"

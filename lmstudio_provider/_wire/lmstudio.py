@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from .._readers import SSEReader as Reader
+from .._types import Call
 from .embeddings import embed_call, embed_reply
 from .lmstudio_errors import find_error
 from .models import greeting_call, is_greeting, list_models
@@ -12,6 +13,12 @@ from .openai_stream import ChatStream as Assembly
 STREAM_TYPE = "text/event-stream"
 
 NO_REASONING = "extra={'reasoning_effort': 'none'}"
+
+
+def load_hint(call: Call) -> str:
+    """Return nothing: LM Studio goes on loading a model if the client leaves."""
+    return ""
+
 
 __all__ = [
     "NO_REASONING",
@@ -25,6 +32,7 @@ __all__ = [
     "greeting_call",
     "is_greeting",
     "list_models",
+    "load_hint",
     "reply",
     "text_call",
 ]

@@ -244,6 +244,16 @@ def read_usage(value: Mapping[str, Any]) -> Usage | None:
     return None if usage == Usage() else usage
 
 
+def load_hint(call: Call) -> str:
+    """Return what to add to the hint if ``call`` ran out of time while its model may have been loading."""
+    if call.path not in ("/api/chat", "/api/generate", "/api/embed"):
+        return ""
+    return (
+        "; Ollama stops loading a model if the client leaves, so the limit has to be longer than loading takes, or "
+        f"load({call.model!r}) has to come first"
+    )
+
+
 def read_stats(value: Mapping[str, Any], usage: Usage | None, first_s: float | None, duration_s: float) -> Stats:
     """The server's nanoseconds as seconds, completed by what was measured here."""
     generation, prompt, load = (_seconds(value, name) for name in ("eval", "prompt_eval", "load"))
@@ -251,7 +261,8 @@ def read_stats(value: Mapping[str, Any], usage: Usage | None, first_s: float | N
     generation = duration_s - (first_s or 0.0) if generation is None else generation
     tokens = usage.completion_tokens if usage else None
     return Stats(
-        tokens_per_second=tokens / generation if tokens and generation > 0 else None,
+        # One token has no rate: the server then reports a duration of 1000 ns.
+        tokens_per_second=tokens / generation if tokens and tokens > 1 and generation > 0 else None,
         time_to_first_token_s=first if first_s is None else first_s,
         generation_time_s=generation,
         model_load_time_s=load,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from .._readers import NDJSONReader as Reader
-from .ollama import chat_call, embed_call, embed_reply, reply, text_call
+from .ollama import chat_call, embed_call, embed_reply, load_hint, reply, text_call
 from .ollama_errors import find_error
 from .ollama_models import list_models
 from .ollama_stream import OllamaStream as Assembly
@@ -22,6 +22,7 @@ __all__ = [
     "embed_reply",
     "find_error",
     "list_models",
+    "load_hint",
     "reply",
     "text_call",
 ]

@@ -32,7 +32,12 @@ _CONTEXT = Meaning(
     "the conversation does not fit into the model's context",
     "Send less, or raise extra={'options': {'num_ctx': ...}}",
     codes=("exceed_context_size_error",),
-    texts=("exceeds the context length", "longer than the context length", "available context size"),
+    texts=(
+        "exceeds the context length",
+        "longer than the context length",
+        "available context size",
+        "max context length",
+    ),
 )
 _FORBIDDEN = Meaning(
     AuthenticationError,

@@ -185,7 +185,10 @@ def read_stats(value: object, usage: Usage | None, first_s: float | None, durati
     """The server's stats, completed by what was measured here: seconds until the first text, and altogether."""
     given: Mapping[str, Any] = value if isinstance(value, dict) else {}
     generation = duration_s - (first_s or 0.0)
-    measured = usage.completion_tokens / generation if usage and usage.completion_tokens and generation > 0 else None
+    tokens = usage.completion_tokens if usage else None
+    # From the first text of a stream to its end, one token takes no time.
+    has_rate = tokens and generation > 0 and (tokens > 1 or first_s is None)
+    measured = tokens / generation if tokens and has_rate else None
     names = ("tokens_per_second", "time_to_first_token", "generation_time")
     speed, first, time_s = (number(given.get(name)) for name in names)
     return Stats(

@@ -14,7 +14,7 @@ from .._types import Call, Completion, Usage
 from . import lmstudio_errors, openai
 from .assembly import ToolCallAssembly
 from .errors import Asked, Fault, find_fault
-from .json_text import member, text_or_none
+from .json_text import count, member, text_or_none
 from .openai import completion_of, content_text, offered
 from .thoughts import split_thoughts
 from .turns import call_of, parts_of, refuse_others, text_of, turns
@@ -160,6 +160,10 @@ def call_piece(item: Mapping[str, Any]) -> dict[str, Any]:
 def finish_reason(status: object, response: Mapping[str, Any], called: bool) -> str | None:
     """Why a reply ended, in the words of chat."""
     if status == "completed":
+        # Ollama says so of a reply that was cut, too.
+        limit, used = count(response.get("max_output_tokens")), read_usage(response.get("usage"))
+        if limit and used and (used.completion_tokens or 0) >= limit:
+            return "length"
         return "tool_calls" if called else "stop"
     if status == "incomplete":
         details = response.get("incomplete_details")
