@@ -26,6 +26,7 @@ from ._exchange import Deadline
 from ._model_cache import DISCOVERY_S, ModelCache
 from ._model_choice import Fits, chats, embeds, first, nothing_to_choose
 from ._model_names import find
+from ._ollama_options import INSTEAD
 from ._options import OTHERS, check_names, show_options
 from ._overrides import Options
 from ._provider import Provider
@@ -51,6 +52,7 @@ _OTHERS = {
     **dict.fromkeys(("name", "provider_id"), "id"),
     "request_timeout": "timeout",
     "config": "settings",
+    **INSTEAD,
 }
 
 

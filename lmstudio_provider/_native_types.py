@@ -104,6 +104,7 @@ ELSEWHERE = {
     "max_tokens": "Here it is called max_output_tokens",
     "reasoning_effort": "Here it is called reasoning",
     **dict.fromkeys(("num_ctx", "n_ctx"), "context_length"),
+    "keep_alive": "native.load() loads a model that stays, and native.unload() unloads one",
     "on_chunk": "native.stream() gives events",
     "stream": "Call native.stream()",
 }

@@ -30,6 +30,8 @@ class Options(TypedDict, total=False):
     logit_bias: Mapping[str, float] | None
     ttl: int | None
     draft_model: str | None
+    num_ctx: int | None
+    keep_alive: float | str | None
     extra: Mapping[str, Any]
 
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Callable, Iterable, Mapping, Sequence, Ty
 from ._exceptions import InvalidRequestError, shown
 from ._images import Image, data_url, listed
 from ._messages import Message, Messages, Tool, ToolInput, all_of, check_dict
+from ._ollama_options import check_keep_alive
 from ._options import OTHERS, Unpack, check_names, refuse_other_names
 from ._overrides import LIMITS, Options, ResponseFormat, StreamOverrides
 from ._structured import structure_of
@@ -27,7 +28,8 @@ _NUMBERS: dict[str, tuple[float, float, bool]] = {
     "presence_penalty": (-2, 2, False),
     "frequency_penalty": (-2, 2, False),
     "seed": (-math.inf, math.inf, True),
-    "ttl": (1, math.inf, True),
+    "ttl": (-1, math.inf, True),
+    "num_ctx": (1, math.inf, True),
 }
 
 
@@ -98,15 +100,24 @@ class _Options:
     seed: int | None = None
     #: Token id to bias.
     logit_bias: Mapping[str, float] | None = None
-    #: Seconds after which a model that this very request loads is unloaded again.
+    #: Seconds after which a model that this very request loads is unloaded again. Ollama does so whoever loaded it; 0
+    #: unloads it after the call, -1 keeps it for good.
     ttl: int | None = None
     #: A smaller model for speculative decoding.
     draft_model: str | None = None
+    #: Tokens that the context is to hold; Ollama alone, which loads the model anew if it has another number.
+    num_ctx: int | None = None
+    #: For how long the model stays, in Ollama's own words: seconds, or text such as "10m"; 0 and -1 are as for ``ttl``.
+    keep_alive: float | str | None = None
     #: Further fields of the body, sent as they are.
     extra: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         check_numbers(vars(self), _NUMBERS)
+        check_keep_alive("keep_alive", self.keep_alive)
+        if self.ttl is not None and self.keep_alive is not None:
+            what = f"ttl={self.ttl} and keep_alive={self.keep_alive!r} both say how long the model stays"
+            raise InvalidRequestError(what, hint="Give one of them")
         for name in ("model", "tier", "draft_model"):
             check_name(name, getattr(self, name))
         texts = [self.stop or ""] if isinstance(self.stop, (str, type(None))) else self.stop

@@ -344,7 +344,7 @@ def test_a_provider_pickles_and_is_shared_by_threads(serve, in_background):
 
 def test_a_wrong_option_is_refused_before_it_is_sent(serve):
     provider, server = serve(refresh=False)
-    for options in ({"top_p": 2}, {"temprature": 0}, {"max_tokens": "many"}, {"ttl": 0}):
+    for options in ({"top_p": 2}, {"temprature": 0}, {"max_tokens": "many"}, {"ttl": -2}):
         with pytest.raises(InvalidRequestError, match=next(iter(options))):
             provider.complete("Hi", **options)
     assert server.requests == []

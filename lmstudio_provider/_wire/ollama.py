@@ -10,6 +10,7 @@ from .._exceptions import InvalidRequestError, ProtocolError, ToolArgumentsError
 from .._images import Image, data_url, listed
 from .._message_forms import answered_calls, name_of
 from .._messages import Message, Tool, to_json
+from .._ollama_options import check_keep_alive, check_places
 from .._requests import ChatRequest, TextRequest
 from .._structured import structure_of
 from .._types import Call, Completion, Embeddings, Stats, ToolCall, Usage
@@ -25,6 +26,7 @@ _OPTIONS = {
         name: name
         for name in (
             "temperature", "top_p", "top_k", "min_p", "repeat_penalty", "presence_penalty", "frequency_penalty", "seed",
+            "num_ctx",
         )
     },
 }  # fmt: skip
@@ -98,8 +100,11 @@ def _call(
     options = {wire: value for name, wire in _OPTIONS.items() if (value := getattr(request, name)) is not None}
     if request.stop is not None:
         options["stop"] = [request.stop] if isinstance(request.stop, str) else list(request.stop)
-    if request.ttl is not None:
-        body["keep_alive"] = request.ttl
+    check_keep_alive("ttl", request.ttl)
+    keep_alive = request.keep_alive if request.ttl is None else request.ttl
+    if keep_alive is not None:
+        body["keep_alive"] = keep_alive
+    check_places(request.extra)
     extra = dict(request.extra)
     if "reasoning_effort" in extra:  # which is what LM Studio calls it
         effort = extra.pop("reasoning_effort")

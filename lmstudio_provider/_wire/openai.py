@@ -7,6 +7,7 @@ from typing import Any, Mapping, Sequence
 from .._exceptions import InvalidRequestError, ProtocolError
 from .._message_forms import answered_calls, calls_of, in_openai_form, name_of
 from .._messages import Message, Tool, to_json
+from .._ollama_options import refuse_for_lm_studio
 from .._requests import ChatRequest, TextRequest
 from .._structured import structure_of
 from .._types import Call, Completion, Stats, Usage
@@ -70,6 +71,12 @@ def _call(
     path: str, body: dict[str, Any], request: ChatRequest | TextRequest, stream: bool, tools: tuple[str, ...] = ()
 ) -> Call:
     model = body["model"]
+    refuse_for_lm_studio(num_ctx=request.num_ctx, keep_alive=request.keep_alive)
+    if request.ttl is not None and request.ttl < 1:  # -5 was seen to mean the default
+        raise InvalidRequestError(
+            f"ttl={request.ttl} says nothing to LM Studio, which takes its default, most often an hour",
+            hint="Give seconds; lm.native.load() loads a model that stays, and lm.native.unload() unloads one",
+        )
     body.update((name, value) for name in _FIELDS if (value := getattr(request, name)) is not None)
     body["stream"] = stream
     if stream:

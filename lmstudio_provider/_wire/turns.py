@@ -7,6 +7,7 @@ from typing import Any, Callable, Collection, Mapping
 
 from .._exceptions import InvalidRequestError
 from .._messages import Message, to_json
+from .._ollama_options import refuse_for_lm_studio
 from .._requests import ChatRequest
 from .._types import Call
 from .openai import plain_messages, tool_names
@@ -16,6 +17,7 @@ _EVERYWHERE = ("model", "tier", "max_tokens", "temperature", "top_p", "extra", "
 
 def refuse_others(request: ChatRequest, path: str, taken: Collection[str]) -> None:
     """Raise InvalidRequestError for an option that is set and is not ``taken`` at ``path``."""
+    refuse_for_lm_studio(num_ctx=request.num_ctx, keep_alive=request.keep_alive)
     for each in dataclasses.fields(ChatRequest):
         if each.name not in (*_EVERYWHERE, *taken) and getattr(request, each.name) is not None:
             hint = "chat() takes it: /v1/chat/completions"

@@ -1,0 +1,93 @@
+"""What Ollama alone takes with a call: its options, and for how long it keeps a model."""
+
+from __future__ import annotations
+
+import re
+from typing import Any, Mapping
+
+from ._exceptions import InvalidRequestError, shown
+from ._options import OTHERS
+
+# What stands in ``options``: the names of its documentation and source, also those that it had (it ignores them now).
+_OPTIONS = (
+    "draft_num_predict", "embedding_only", "f16_kv", "frequency_penalty", "logits_all", "low_vram", "main_gpu", "min_p",
+    "mirostat", "mirostat_eta", "mirostat_tau", "num_batch", "num_ctx", "num_gpu", "num_gqa", "num_keep", "num_predict",
+    "num_thread", "numa", "penalize_newline", "presence_penalty", "repeat_last_n", "repeat_penalty",
+    "rope_frequency_base", "rope_frequency_scale", "seed", "stop", "temperature", "tfs_z", "top_k", "top_p",
+    "typical_p", "use_mlock", "use_mmap", "vocab_only",
+)  # fmt: skip
+# What stands beside them.
+_BESIDE = (
+    "format", "keep_alive", "logprobs", "raw", "shift", "suffix", "system", "template", "think", "top_logprobs",
+    "truncate",
+)  # fmt: skip
+# What a request calls an option.
+_FIELDS = {
+    **{name: name for name in ("num_ctx", "temperature", "top_p", "top_k", "min_p", "seed", "stop")},
+    **{name: name for name in ("repeat_penalty", "presence_penalty", "frequency_penalty")},
+    "num_predict": "max_tokens",
+}
+
+KEEP_ALIVE_FORMS = (
+    "Write seconds as a number (keep_alive=600), or a text with a unit (keep_alive='10m', '1h30m'); 0 unloads the "
+    "model after the call, and -1 keeps it for good"
+)
+# As Go's time.ParseDuration reads it.
+_DURATION = re.compile(r"[-+]?(?:0|(?:(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:ns|us|µs|μs|ms|s|m|h))+)")
+# 292 years: a larger number of nanoseconds overflows, and the model would be unloaded at once.
+_MOST_SECONDS = 9_223_372_036
+
+#: What LM Studio has instead.
+INSTEAD = {
+    "num_ctx": "LM Studio sets the context when a model is loaded: lm.native.load(model, context_length=8192)",
+    "keep_alive": "LM Studio has ttl=, the seconds that a model stays which this very request loads",
+}
+
+
+def check_keep_alive(name: str, value: object) -> None:
+    """Raise InvalidRequestError for what Ollama would refuse, or misread, as ``keep_alive``."""
+    if isinstance(value, str):
+        fits = _DURATION.fullmatch(value) is not None
+    else:
+        is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
+        fits = is_number and abs(value) <= _MOST_SECONDS  # type: ignore[arg-type]
+    if value is not None and not fits:
+        raise InvalidRequestError(f"{name}={shown(value)} is not a length of time", hint=KEEP_ALIVE_FORMS)
+
+
+def refuse_for_lm_studio(**given: object) -> None:
+    """Raise InvalidRequestError for an option that is set and is Ollama's alone."""
+    for name, value in given.items():
+        if value is not None:
+            raise InvalidRequestError(f"{name} is an option of Ollama, and LM Studio has none", hint=INSTEAD[name])
+
+
+def check_places(extra: Mapping[str, Any]) -> None:
+    """Raise InvalidRequestError for an option that is where Ollama ignores it without a word."""
+    given = extra.get("options")
+    inside: Mapping[str, Any] = given if isinstance(given, Mapping) else {}
+    wrong = {name: value for name, value in extra.items() if _option(name)}
+    wrong.update((name, value) for name, value in inside.items() if _option(name) not in (None, name))
+    if wrong:
+        right = {_option(name) or name: value for name, value in {**inside, **wrong}.items()}
+        fields = [f"{_FIELDS[name]}={shown(right[name])}" for name in map(_option, wrong) if name in _FIELDS]
+        without = f"; {', '.join(fields)} can be written without extra" if fields else ""
+        raise InvalidRequestError(
+            f"extra: Ollama ignores {', '.join(map(repr, wrong))} there",
+            hint=f"Write extra={{'options': {shown(right)}}}{without}",
+        )
+    astray = {name: value for name, value in inside.items() if name in _BESIDE}
+    if astray:
+        raise InvalidRequestError(
+            f"extra: Ollama ignores {', '.join(map(repr, astray))} inside of 'options'",
+            hint=f"Write extra={shown(astray)}",
+        )
+
+
+def _option(name: str) -> str | None:
+    """Return the option that a name means, also one that other programs use; None if it means none."""
+    words = [
+        {"max_tokens": "num_predict", "context_length": "num_ctx"}.get(each, each)
+        for each in (name, OTHERS.get(name, ""))
+    ]
+    return next((word for word in words if word in _OPTIONS), None)
