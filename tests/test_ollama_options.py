@@ -202,6 +202,18 @@ def test_an_option_that_is_misplaced_is_refused_before_anything_is_sent(server, 
     assert server.requests == []
 
 
+@pytest.mark.parametrize("value", ["300", "-1", "5min", "soon", "1d", True, [5]])
+def test_a_keep_alive_that_the_server_refuses_has_a_hint_with_the_forms(provider, value):
+    for call in (
+        lambda: provider.complete("Hi", extra={"keep_alive": value}),
+        lambda: list(provider.stream("Hi", extra={"keep_alive": value})),
+    ):
+        with pytest.raises(InvalidRequestError, match="keep_alive") as caught:
+            call()
+        assert caught.value.sent
+        assert all(form in caught.value.hint for form in ("keep_alive=600", "'10m'", "0 unloads", "-1 keeps"))
+
+
 # What is sent
 
 

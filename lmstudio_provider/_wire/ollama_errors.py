@@ -17,6 +17,7 @@ from .._exceptions import (
     RateLimitError,
     ServerError,
 )
+from .._ollama_options import KEEP_ALIVE_FORMS
 from . import errors
 from .errors import CRASHES, STILL_LOADING, TEMPLATE_AND_TOOLS, TEMPLATES, Meaning, Meanings, Other
 
@@ -30,7 +31,7 @@ _AUTHENTICATION = Meaning(
 _CONTEXT = Meaning(
     ContextLengthError,
     "the conversation does not fit into the model's context",
-    "Send less, or raise extra={'options': {'num_ctx': ...}}",
+    "Send less, or raise num_ctx=",
     codes=("exceed_context_size_error",),
     texts=(
         "exceeds the context length",
@@ -80,6 +81,12 @@ _KNOWN = [
         "the server refused an option",
         "Check the names and types in extra={'options': ...}",
         texts=("option must be of type", "invalid format:"),
+    ),
+    Meaning(
+        InvalidRequestError,
+        "the server refused keep_alive",
+        KEEP_ALIVE_FORMS,
+        texts=("time: missing unit", "time: unknown unit", "time: invalid duration", "unsupported type: "),
     ),
     Meaning(
         ModelNotFoundError,
