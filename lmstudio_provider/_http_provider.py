@@ -275,6 +275,8 @@ def _texts(texts: object) -> list[str]:
     for position, text in enumerate(given):
         if not isinstance(text, str):
             raise InvalidRequestError(f"texts[{position}] is {type(text).__name__}, not text")
+        if not text:
+            raise InvalidRequestError(f"texts[{position}] is empty", hint="Leave it out: it has no vector")
     return given
 
 

@@ -114,15 +114,15 @@ class _Options:
 
     def __post_init__(self) -> None:
         check_numbers(vars(self), _NUMBERS)
+        if self.max_tokens == 0:
+            raise InvalidRequestError("max_tokens=0 would be no limit", hint="Use 1 or more, or -1 for no limit")
         check_keep_alive("keep_alive", self.keep_alive)
         if self.ttl is not None and self.keep_alive is not None:
             what = f"ttl={self.ttl} and keep_alive={self.keep_alive!r} both say how long the model stays"
             raise InvalidRequestError(what, hint="Give one of them")
         for name in ("model", "tier", "draft_model"):
             check_name(name, getattr(self, name))
-        texts = [self.stop or ""] if isinstance(self.stop, (str, type(None))) else self.stop
-        if not isinstance(texts, Sequence) or not all(isinstance(text, str) for text in texts):
-            raise InvalidRequestError(f"stop={shown(self.stop)} is neither text nor a sequence of texts")
+        _check_stop(self.stop)
         biases = {} if self.logit_bias is None else self.logit_bias
         if not isinstance(biases, Mapping) or any(
             isinstance(each, bool) or not isinstance(each, (int, float)) or not abs(each) < math.inf
@@ -132,6 +132,17 @@ class _Options:
         if self.extra is None:
             object.__setattr__(self, "extra", {})
         check_extra(self.extra)
+
+
+def _check_stop(stop: object) -> None:
+    texts = {} if stop is None else {"stop": stop}
+    if isinstance(stop, Sequence) and not isinstance(stop, str):
+        texts = {f"stop[{position}]": text for position, text in enumerate(stop)}
+    if not all(isinstance(text, str) for text in texts.values()):
+        raise InvalidRequestError(f"stop={shown(stop)} is neither text nor a sequence of texts")
+    for where, text in texts.items():
+        if not text:
+            raise InvalidRequestError(f"{where} is empty", hint="Leave it out: it would end a reply before it begins")
 
 
 # The fields of the last base come first: dataclasses collect them in reverse order of the bases. So the text can
@@ -201,6 +212,10 @@ class TextRequest(_Options, _Beginning):
         super().__post_init__()
         if not isinstance(self.prompt, str):
             raise InvalidRequestError(f"prompt is {type(self.prompt).__name__}, not text")
+        if not self.prompt:
+            raise InvalidRequestError(
+                "prompt is empty", hint="Give the beginning of the text; Ollama would only load the model"
+            )
         if "echo" in self.extra:
             raise InvalidRequestError("extra: 'echo' cannot be set", hint="The reply is what comes after the prompt")
 

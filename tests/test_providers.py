@@ -342,6 +342,29 @@ def test_a_provider_pickles_and_is_shared_by_threads(serve, in_background):
     copy.close()
 
 
+def test_what_servers_answer_with_something_misleading_is_refused_before_it_is_sent(serve):
+    provider, server = serve(refresh=False)
+    for call, says in (
+        (lambda: provider.complete_text(""), "prompt is empty"),
+        (lambda: provider.stream(TextRequest("")), "prompt is empty"),
+        (lambda: provider.complete("Hi", stop=["\n", ""]), r"stop\[1\]"),
+        (lambda: provider.stream("Hi", stop=""), "stop is empty"),
+        (lambda: provider.chat("Hi", max_tokens=0), "max_tokens=0"),
+        (lambda: provider.complete_text("Hi", max_tokens=0), "max_tokens=0"),
+        (lambda: provider.embed(""), r"texts\[0\] is empty"),
+        (lambda: provider.embed(["a", "b", ""]), r"texts\[2\] is empty"),
+        (lambda: provider.embed((text for text in ("a", "")), "m"), r"texts\[1\] is empty"),
+    ):
+        with pytest.raises(InvalidRequestError, match=says):
+            call()
+    assert server.requests == []
+
+
+def test_a_text_of_blanks_is_embedded(serve, kind):
+    provider, _ = serve(refresh=False)
+    assert len(provider.embed([" ", "a", "\n"], MODELS[kind][1]).vectors) == 3
+
+
 def test_a_wrong_option_is_refused_before_it_is_sent(serve):
     provider, server = serve(refresh=False)
     for options in ({"top_p": 2}, {"temprature": 0}, {"max_tokens": "many"}, {"ttl": -2}):

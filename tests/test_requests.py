@@ -41,6 +41,7 @@ JPEG = b"\xff\xd8\xff\xe0" + bytes(8)
         ("top_k", 1.5),
         ("max_tokens", -2),
         ("max_tokens", 2.0),
+        ("max_tokens", 0),
         ("repeat_penalty", -1),
         ("presence_penalty", 3),
         ("frequency_penalty", -3),
@@ -63,6 +64,34 @@ JPEG = b"\xff\xd8\xff\xe0" + bytes(8)
 def test_an_option_that_cannot_work_is_refused_by_name(field, bad):
     with pytest.raises(InvalidRequestError, match=rf"^{field}="):
         CompletionRequest("Hi", **{field: bad})
+
+
+@pytest.mark.parametrize("kind", [ChatRequest, CompletionRequest, TextRequest, ResponsesRequest])
+@pytest.mark.parametrize(
+    ("stop", "where"), [("", "stop"), ([""], r"stop\[0\]"), (["\n", ""], r"stop\[1\]"), (("a", "b", ""), r"stop\[2\]")]
+)
+def test_an_empty_text_that_would_end_every_reply_is_refused_with_its_place(kind, stop, where):
+    with pytest.raises(InvalidRequestError, match=rf"^{where} is empty"):
+        kind("Hi", stop=stop)
+
+
+@pytest.mark.parametrize("stop", [None, [], "\n", [" "], ("a", "\n\n")])
+def test_blank_text_and_no_text_at_all_can_end_a_reply(stop):
+    assert CompletionRequest("Hi", stop=stop).stop == stop
+
+
+@pytest.mark.parametrize("kind", [ChatRequest, CompletionRequest, TextRequest, ResponsesRequest])
+def test_no_tokens_at_all_are_refused_because_servers_take_it_for_no_limit(kind):
+    with pytest.raises(InvalidRequestError, match=r"^max_tokens=0 ") as caught:
+        kind("Hi", max_tokens=0)
+    assert "-1 for no limit" in caught.value.hint
+    assert kind("Hi", max_tokens=-1).max_tokens == -1
+
+
+def test_an_empty_prompt_is_refused():
+    with pytest.raises(InvalidRequestError, match="prompt is empty"):
+        TextRequest("")
+    assert TextRequest(" ").prompt == " "
 
 
 @pytest.mark.parametrize("field", ["temperature", "stop", "logit_bias", "tool_choice", "store", "reasoning_effort"])
