@@ -161,7 +161,7 @@ class _Messages:
     tools: Sequence[Tool | Mapping[str, Any]] = ()
     #: "auto", "none", "required", or the name of one tool.
     tool_choice: str | None = None
-    #: What the answer is to be, as a type hint or a JSON schema.
+    #: What the answer is to be, as a type hint or a JSON schema; with Ollama, {"type": "json_object"} is any JSON.
     response_format: ResponseFormat = None
 
 

@@ -17,9 +17,12 @@ from ._types import Completion
 
 
 class Structure:
-    """What an answer has to be: the name and the JSON schema that go out, and how a JSON value becomes an instance."""
+    """What an answer has to be: the name and the JSON schema that go out, and how a JSON value becomes an instance.
 
-    def __init__(self, name: str, schema: Mapping[str, Any], read: Callable[[Any], Any], said: str = "") -> None:
+    A schema of None stands for any JSON.
+    """
+
+    def __init__(self, name: str, schema: Mapping[str, Any] | None, read: Callable[[Any], Any], said: str = "") -> None:
         self.name = re.sub(r"[^A-Za-z0-9_-]", "_", name)[:64].strip("_") or "answer"
         self.schema = schema
         self._said = said or name or "JSON of that schema"
@@ -65,7 +68,8 @@ def structure_of(response_format: Any) -> Structure | None:
     if not is_hint(response_format):
         raise InvalidRequestError(
             f"response_format={shown(response_format)} is not a type or a JSON schema",
-            hint="Write a dataclass with a field for each thing that you want to know, and give the class",
+            hint="Write a dataclass with a field for each thing that you want to know, and give the class; with "
+            "Ollama, {'type': 'json_object'} is any JSON",
         )
     try:
         hash(response_format)
@@ -98,10 +102,10 @@ def _of_mapping(given: Mapping[str, Any]) -> Structure | None:
     if given.get("type") == "text":
         return None
     if given.get("type") == "json_object":
-        raise InvalidRequestError(
-            "response_format={'type': 'json_object'}, which LM Studio refuses",
-            hint="Give a JSON schema, or a dataclass type",
-        )
+        if len(given) > 1:
+            what = "response_format={'type': 'json_object'} says all that it can, and there is more in it"
+            raise InvalidRequestError(what, hint="Give the JSON schema alone, or a dataclass type")
+        return Structure("", None, lambda value: value, "JSON")
     name, schema = given.get("title"), given
     if given.get("type") == "json_schema":
         inner = given.get("json_schema")

@@ -16,6 +16,8 @@ from lmstudio_provider import (
     OllamaProvider,
     ResponsesRequest,
     TextRequest,
+    ToolCallWarning,
+    run_tools,
 )
 from lmstudio_provider._wire import messages, ollama, openai, responses
 from lmstudio_provider.simulator import SimulatedLMStudio, SimulatedOllama
@@ -284,3 +286,39 @@ def test_extra_has_the_last_word():
 def test_a_request_without_them_goes_to_the_other_endpoints_as_ever(dialect):
     body = json.loads(dialect.chat_call(ChatRequest("Hi"), "m", stream=False).body)
     assert not {"num_ctx", "keep_alive"} & body.keys()
+
+
+# Tools and a form of the answer
+
+
+def now() -> str:
+    """Return the time."""
+    return "noon"
+
+
+FORMS = [{"type": "json_object"}, {"type": "object"}, int]
+
+
+@pytest.mark.parametrize("form", FORMS, ids=["JSON", "schema", "type"])
+@pytest.mark.parametrize("choice", [None, "auto", "required", "now"])
+def test_tools_together_with_a_form_of_the_answer_are_never_called_which_a_warning_says(form, choice):
+    with pytest.warns(ToolCallWarning, match="never calls tools.*response_format"):
+        ollama.chat_call(ChatRequest("Hi", tools=[now], tool_choice=choice, response_format=form), "m", stream=False)
+
+
+@pytest.mark.parametrize("form", FORMS, ids=["JSON", "schema", "type"])
+def test_tools_that_are_not_offered_need_no_warning(form):
+    ollama.chat_call(ChatRequest("Hi", tools=[now], tool_choice="none", response_format=form), "m", stream=False)
+    ollama.chat_call(ChatRequest("Hi", tools=[now], response_format={"type": "text"}), "m", stream=False)
+    openai.chat_call(ChatRequest("Hi", tools=[now], response_format=int), "m", stream=False)
+
+
+def test_the_warning_comes_once_with_each_call_and_points_to_it(server, provider):
+    for call in (
+        lambda: provider.chat("Hi", tools=[now], response_format=int),
+        lambda: list(provider.stream("Hi", tools=[now], response_format=int)),
+        lambda: run_tools(provider, "Hi", [now], response_format=int),
+    ):
+        with pytest.warns(ToolCallWarning) as caught:
+            call()
+        assert [each.filename for each in caught] == [__file__]

@@ -21,11 +21,12 @@ from lmstudio_provider import (
     LMStudioProvider,
     MemoryUsage,
     Message,
+    OllamaProvider,
     StructuredOutputError,
 )
 from lmstudio_provider._json_schema import MisfitError, fitted
 from lmstudio_provider._structured import structure_of
-from lmstudio_provider.simulator import SimulatedLMStudio
+from lmstudio_provider.simulator import SimulatedLMStudio, SimulatedOllama
 
 HI = [Message.user("Hi")]
 
@@ -81,6 +82,9 @@ class ValidationError(ValueError):
 WEATHER = {"city": "Oslo", "sky": "grey", "winds": [{"knots": 3}]}
 
 
+JSON = {"type": "json_object"}
+
+
 def parsed(response_format, text, **fields):
     return structure_of(response_format).parse(Completion(text, "m", "m", **fields))
 
@@ -94,9 +98,53 @@ def test_what_is_no_format_is_refused(response_format):
         ChatRequest(HI, response_format=response_format)
 
 
-def test_json_object_is_refused_because_lm_studio_refuses_it():
-    with pytest.raises(InvalidRequestError, match="json_object"):
-        ChatRequest(HI, response_format={"type": "json_object"})
+@pytest.mark.parametrize("name", ["chat", "complete", "stream", "responses"])
+def test_json_object_is_refused_before_it_is_sent_because_lm_studio_refuses_it(name):
+    with SimulatedLMStudio() as server, LMStudioProvider(server.url, model="m", refresh=False) as lm:
+        with pytest.raises(InvalidRequestError, match=r"json_object.*LM Studio refuses"):
+            getattr(lm, name)("Hi", response_format=JSON)
+        assert server.requests == []
+
+
+@pytest.mark.parametrize("more", [{"schema": {"type": "object"}}, {"json_schema": {"schema": {}}}, {"strict": True}])
+def test_json_object_with_a_schema_is_refused_because_the_schema_would_be_ignored(more):
+    with pytest.raises(InvalidRequestError, match="json_object") as caught:
+        ChatRequest(HI, response_format={**JSON, **more})
+    assert "the JSON schema alone" in caught.value.hint
+
+
+@pytest.mark.parametrize("text", ["", "No.", '{"a": ', "[1, 2"])
+def test_an_answer_that_is_no_json_at_all_is_told_with_its_text(text):
+    with pytest.raises(StructuredOutputError, match="not valid as JSON: ") as caught:
+        parsed(JSON, text)
+    assert caught.value.text == text
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ('{"a": [1, null]}', {"a": [1, None]}),
+        ("[1, 2]", [1, 2]),
+        ("7", 7),
+        ('"Oslo"', "Oslo"),
+        ("null", None),
+        ('```json\n{"a": 1}\n```', {"a": 1}),
+        ("{}", {}),
+    ],
+)
+def test_json_object_is_parsed_as_the_json_value_that_it_is(text, value):
+    assert parsed(JSON, text) == value
+
+
+@pytest.mark.parametrize("name", ["chat", "complete"])
+def test_json_object_asks_ollama_for_json_whole_and_streamed(name):
+    server = SimulatedOllama(replies='{"city": "Oslo"}')
+    with server, OllamaProvider(server.url, model="simulated-model", refresh=False) as provider:
+        assert getattr(provider, name)("Which city?", response_format=JSON).parsed == {"city": "Oslo"}
+        stream = provider.stream("Which city?", response_format=JSON)
+        assert "".join(stream.text()) == '{"city": "Oslo"}'
+        assert stream.completion.parsed == {"city": "Oslo"}
+        assert [each["body"]["format"] for each in server.requests] == ["json", "json"]
 
 
 @pytest.mark.parametrize("inner", [{}, {"json_schema": 7}, {"json_schema": {"name": "x"}}])

@@ -6,7 +6,8 @@ import base64
 import contextlib
 from typing import Any, Mapping, Sequence
 
-from .._exceptions import InvalidRequestError, ProtocolError, ToolArgumentsError
+from .._callbacks import warn
+from .._exceptions import InvalidRequestError, ProtocolError, ToolArgumentsError, ToolCallWarning
 from .._images import Image, data_url, listed
 from .._message_forms import answered_calls, name_of
 from .._messages import Message, Tool, to_json
@@ -85,7 +86,13 @@ def chat_call(request: ChatRequest, model: str, stream: bool) -> Call:
         body["tools"] = tools
     structure = structure_of(request.response_format)
     if structure is not None:
-        body["format"] = structure.schema
+        if tools:
+            warn(
+                "Ollama never calls tools of a request that has a response_format; ask with the tools first, and then, "
+                "with their results and without tools, for the answer in that form",
+                ToolCallWarning,
+            )
+        body["format"] = "json" if structure.schema is None else structure.schema
     return _call("/api/chat", body, request, stream, tuple(names))
 
 

@@ -35,11 +35,26 @@ def chat_call(request: ChatRequest, model: str, stream: bool) -> Call:
         body["tool_choice"] = choice
     if tools:
         body["tools"] = tools
-    structure = structure_of(request.response_format)
-    if structure is not None:
-        schema = {"name": structure.name, "strict": True, "schema": structure.schema}
+    schema = json_schema(request)
+    if schema is not None:
         body["response_format"] = {"type": "json_schema", "json_schema": schema}
     return _call("/v1/chat/completions", body, request, stream, tool_names(tools))
+
+
+def json_schema(request: ChatRequest) -> dict[str, Any] | None:
+    """Return the schema that the answer has to fit, with its name; None if there is none.
+
+    Raises InvalidRequestError for JSON without a schema.
+    """
+    structure = structure_of(request.response_format)
+    if structure is None:
+        return None
+    if structure.schema is None:
+        raise InvalidRequestError(
+            "response_format={'type': 'json_object'}, which LM Studio refuses",
+            hint="Give a JSON schema, or a dataclass type",
+        )
+    return {"name": structure.name, "strict": True, "schema": structure.schema}
 
 
 def offered(request: ChatRequest) -> tuple[list[dict[str, Any]], str | None]:

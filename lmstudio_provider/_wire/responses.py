@@ -9,13 +9,12 @@ from typing import Any, Iterator, Mapping, Sequence
 from .._exceptions import ProviderError
 from .._messages import Message
 from .._requests import ChatRequest, ResponsesRequest
-from .._structured import structure_of
 from .._types import Call, Completion, Usage
 from . import lmstudio_errors, openai
 from .assembly import ToolCallAssembly
 from .errors import Asked, Fault, find_fault
 from .json_text import count, member, text_or_none
-from .openai import completion_of, content_text, offered
+from .openai import completion_of, content_text, json_schema, offered
 from .thoughts import split_thoughts
 from .turns import call_of, parts_of, refuse_others, text_of, turns
 
@@ -37,10 +36,9 @@ def chat_call(request: ChatRequest, model: str, stream: bool) -> Call:
         "tools": [_tool(tool) for tool in tools] or None,
         "tool_choice": choice,
     }
-    structure = structure_of(request.response_format)
-    if structure is not None:
-        schema = {"type": "json_schema", "name": structure.name, "strict": True, "schema": structure.schema}
-        body["text"] = {"format": schema}
+    schema = json_schema(request)
+    if schema is not None:
+        body["text"] = {"format": {"type": "json_schema", **schema}}
     if isinstance(request, ResponsesRequest):
         effort = request.reasoning_effort
         body.update(previous_response_id=request.previous_response_id, store=request.store)
