@@ -13,14 +13,16 @@ def in_openai_form(message: Mapping[str, Any]) -> dict[str, Any]:
     """Return ``message`` in OpenAI's form; what it has besides goes along, except for null.
 
     In Ollama's form, the arguments of calls are objects, and there are ``images``, ``thinking`` and ``tool_name``.
+    Thoughts are in ``reasoning``, whatever they were called.
     Raises InvalidRequestError for arguments and images that cannot be sent.
     """
     plain = {name: value for name, value in message.items() if value is not None}
     if plain.get("role") == "developer":  # which only some servers know
         plain["role"] = "system"
-    thinking, tool, images = (plain.pop(name, None) for name in ("thinking", "tool_name", "images"))
-    if thinking and not (plain.get("reasoning") or plain.get("reasoning_content")):
-        plain["reasoning"] = thinking
+    tool, images = (plain.pop(name, None) for name in ("tool_name", "images"))
+    thoughts = [plain.pop(name, None) for name in ("reasoning", "reasoning_content", "thinking")]
+    if any(thoughts):
+        plain["reasoning"] = next(filter(None, thoughts))
     if tool:
         plain.setdefault("name", tool)
     content = plain.get("content", "")

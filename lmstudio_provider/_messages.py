@@ -85,9 +85,11 @@ class Message:
         return cls("user", parts)
 
     @classmethod
-    def assistant(cls, text: str | None = "", tool_calls: Sequence[ToolCall] = ()) -> Message:
-        """What the model said, and what it wanted called."""
-        return cls("assistant", text, tool_calls=tool_calls)
+    def assistant(
+        cls, text: str | None = "", tool_calls: Sequence[ToolCall] = (), reasoning: str | None = None
+    ) -> Message:
+        """Return what the model said, what it wanted called, and what it thought before."""
+        return cls("assistant", text, tool_calls=tool_calls, reasoning=reasoning)
 
     @classmethod
     def tool(cls, call: ToolCall | str, result: object) -> Message:
@@ -135,9 +137,8 @@ class Message:
                 ToolCall(each.get("id") or "", each["function"]["name"], raw_arguments=each["function"]["arguments"])
                 for each in plain.get("tool_calls", ())
             ]
-            reasoning = plain.get("reasoning") or plain.get("reasoning_content")
-            optional = {name: plain.get(name) for name in ("name", "tool_call_id")}
-            return cls(plain["role"], plain.get("content"), tool_calls=calls, reasoning=reasoning, **optional)
+            optional = {name: plain.get(name) for name in ("name", "tool_call_id", "reasoning")}
+            return cls(plain["role"], plain.get("content"), tool_calls=calls, **optional)
         except (LookupError, TypeError, AttributeError) as error:
             # By its keys alone: what they hold may be images.
             what = f"a dict with {', '.join(map(repr, message))}" if isinstance(message, Mapping) else shown(message)

@@ -54,7 +54,7 @@ class ToolEvent:
 class _Answered(NamedTuple):
     #: The model's answer in words.
     completion: Completion
-    #: The whole conversation: what it was given, then every answer, call and result.
+    #: The whole conversation: what it was given, then every answer with its thoughts, every call and every result.
     messages: list[Message]
 
 
@@ -124,14 +124,13 @@ def run_tools(
             raise
         warn_of_lost_calls(completion, offered=True)
         tell(ToolEvent("completion", completion=completion))
-        if completion.finish_reason == "cancelled":  # the calls may be half
-            transcript.append(Message.assistant(completion.text))
-            break
-        transcript.append(Message.assistant(completion.text, completion.tool_calls))
-        if not completion.tool_calls:
+        # The calls of a reply that was cancelled may be half. What the model thought before them it needs to go on.
+        calls = () if completion.finish_reason == "cancelled" else completion.tool_calls
+        transcript.append(Message.assistant(completion.text, calls, completion.reasoning or None))
+        if not calls:
             break
         refusal = _refusal(completion, left, max_rounds, overrides.get("max_tokens", request.max_tokens))
-        for call in completion.tool_calls:
+        for call in calls:
             result, error_of_tool = (refusal, None) if refusal else runner.result(call)
             transcript.append(Message.tool(call, result))
             errors += [] if error_of_tool is None else [error_of_tool]

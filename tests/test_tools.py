@@ -21,6 +21,7 @@ from lmstudio_provider import (
     InvalidRequestError,
     LMStudioProvider,
     Message,
+    OllamaProvider,
     ServerError,
     Tool,
     ToolArgumentsError,
@@ -28,7 +29,7 @@ from lmstudio_provider import (
     ToolCallWarning,
     run_tools,
 )
-from lmstudio_provider.simulator import SimulatedLMStudio
+from lmstudio_provider.simulator import SimulatedLMStudio, SimulatedOllama
 
 ASK = [Message.user("How is the weather?")]
 
@@ -505,3 +506,45 @@ def test_the_method_of_a_class_says_what_is_missing():
 
     with pytest.raises(ConfigurationError, match="method of an instance"):
         Tool.from_function(Clock.now)
+
+
+# Thoughts
+
+
+def thinking(text, reasoning, calls=(), finish_reason="stop"):
+    return Completion(text, "m", "m", finish_reason, reasoning=reasoning, tool_calls=tuple(calls))
+
+
+def test_what_the_model_thought_before_its_calls_is_sent_back_with_them():
+    add_it = call("add", {"numbers": [1, 2]})
+    scripted = Scripted(
+        thinking("", "Add them.", [add_it], "tool_calls"),
+        thinking("First", "", [add_it], "tool_calls"),
+        thinking("It is 3.", "They say 3."),
+    )
+    run = run_tools(scripted, ASK, [add])
+    first, _, second, _, last = run.messages[1:]
+    assert first == Message.assistant("", [add_it], "Add them.")
+    assert second == Message.assistant("First", [add_it])
+    assert last == Message.assistant("It is 3.", reasoning="They say 3.")
+    assert scripted.requests[1][0].messages == run.messages[:3]
+    assert scripted.requests[2][0].messages == run.messages[:5]
+
+
+def test_thoughts_of_a_reply_that_was_cancelled_stay_in_the_conversation():
+    scripted = Scripted(thinking("It", "Hm.", [call("add", {"numbers": [1]})], "cancelled"))
+    assert run_tools(scripted, ASK, [add]).messages[1:] == [Message.assistant("It", reasoning="Hm.")]
+
+
+@pytest.mark.parametrize("stream", [False, True], ids=["whole", "streamed"])
+@pytest.mark.parametrize(
+    ("provider_class", "stand_in", "field"),
+    [(OllamaProvider, SimulatedOllama, "thinking"), (LMStudioProvider, SimulatedLMStudio, "reasoning")],
+)
+def test_a_model_reads_its_thoughts_again_in_the_field_that_its_server_reads(provider_class, stand_in, field, stream):
+    asks = {"reasoning_content": "Add them.", "tool_calls": [{"name": "add", "arguments": {"numbers": [1, 2]}}]}
+    server = stand_in(["m"], replies=[asks, "It is 3."])
+    with server, provider_class(server.url, model="m", refresh=False) as provider:
+        assert run_tools(provider, ASK, [add], stream=stream).completion.text == "It is 3."
+        _, answer, _ = server.requests[-1]["body"]["messages"]
+    assert answer[field] == "Add them."

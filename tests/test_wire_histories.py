@@ -145,7 +145,7 @@ def test_chat_takes_every_form(history):
     assert user["content"] == OPENAI[1]["content"]
     assert "images" not in user
     assert (assistant["role"], assistant["content"]) == ("assistant", "")
-    assert assistant.get("reasoning", assistant.get("reasoning_content")) == "Two cities."
+    assert (assistant["reasoning"], assistant["reasoning_content"]) == ("Two cities.", "Two cities.")
     assert "thinking" not in assistant
     names = {}
     for each, (name, arguments) in zip(assistant["tool_calls"], [("weather", {"city": "Århus"}), ("time", {})]):
@@ -248,6 +248,59 @@ def test_the_calls_of_each_turn_have_their_own_results():
     assert one["tool_call_id"] == first["tool_calls"][0]["id"]
     assert two["tool_call_id"] == second["tool_calls"][0]["id"]
     assert one["tool_call_id"] != two["tool_call_id"]
+
+
+# Thoughts
+
+THOUGHTS = [
+    {"reasoning": "Hm."},
+    {"reasoning_content": "Hm."},
+    {"thinking": "Hm."},
+    {"reasoning": "", "reasoning_content": "Hm."},
+    {"reasoning_content": "", "thinking": "Hm."},
+    {"reasoning": None, "reasoning_content": None, "thinking": "Hm."},
+    {"reasoning": "Hm.", "reasoning_content": "Hm.", "thinking": "Hm."},
+    {"reasoning": "Hm.", "reasoning_content": "Other."},
+]
+answers = pytest.mark.parametrize(
+    "answer",
+    [
+        *({"role": "assistant", "content": "Yes.", **each} for each in THOUGHTS),
+        Message("assistant", "Yes.", reasoning="Hm."),
+        Message.assistant("Yes.", reasoning="Hm."),
+    ],
+    ids=str,
+)
+
+
+@answers
+def test_thoughts_go_to_ollama_as_thinking(answer):
+    assert sent(ollama, [answer]) == [{"role": "assistant", "content": "Yes.", "thinking": "Hm."}]
+
+
+@answers
+def test_thoughts_go_to_chat_completions_under_the_name_of_either_server(answer):
+    named = {"reasoning": "Hm.", "reasoning_content": "Hm."}
+    assert sent(openai, [answer]) == [{"role": "assistant", "content": "Yes.", **named}]
+
+
+@answers
+def test_thoughts_are_left_out_where_no_server_is_known_to_read_them(answer):
+    assert "Hm." not in json.dumps([sent(responses, [answer]), sent(messages, [answer])])
+
+
+@pytest.mark.parametrize("dialect", [ollama, openai])
+@pytest.mark.parametrize("thoughts", [{}, *({name: ""} for name in ("reasoning", "reasoning_content", "thinking"))])
+def test_no_thoughts_are_not_sent(dialect, thoughts):
+    answer = {"role": "assistant", "content": "Yes."}
+    assert sent(dialect, [{**answer, **thoughts}]) == [answer]
+
+
+def test_a_reply_that_thought_can_be_sent_back_as_it_came(sample):
+    message = json.loads(sample("chat_completion_reasoning.json"))["choices"][0]["message"]
+    assert sent(ollama, [message])[0]["thinking"] == message["reasoning_content"]
+    message = json.loads(sample("chat_completion_reasoning_alt.json"))["choices"][0]["message"]
+    assert sent(openai, [message])[0]["reasoning"] == message["reasoning"]
 
 
 # What dicts have besides

@@ -113,7 +113,10 @@ def _with_ids(messages: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 def _message(message: Message | Mapping[str, Any]) -> dict[str, Any]:
     # Every message needs content, one with tool calls too: null, or none at all, is refused.
-    return {"content": "", **in_openai_form(message.as_dict() if isinstance(message, Message) else message)}
+    plain = {"content": "", **in_openai_form(message.as_dict() if isinstance(message, Message) else message)}
+    if "reasoning" in plain:  # which Ollama's /v1 reads; others read the older name, if any, and each ignores the other
+        plain["reasoning_content"] = plain["reasoning"]
+    return plain
 
 
 def reply(value: Any, call: Call, duration_s: float) -> Completion:

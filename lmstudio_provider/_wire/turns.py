@@ -35,8 +35,8 @@ def call_of(path: str, body: dict[str, Any], request: ChatRequest, stream: bool,
 def turns(request: ChatRequest) -> tuple[str | None, list[Message]]:
     """Return the system messages as one text, joined by blank lines, and the others, with an id for each tool call.
 
-    The thoughts of earlier turns have no place at the endpoints that take these. Raises InvalidRequestError for what is
-    not a message.
+    No server is known to read thoughts at the endpoints that take these. Raises InvalidRequestError for what is not a
+    message.
     """
     system, others = [], []
     for plain in plain_messages(request):
