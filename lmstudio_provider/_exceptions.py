@@ -167,6 +167,10 @@ class ToolCallWarning(RuntimeWarning):
     """A tool call was not made, or came in a way that loses something; the message says which and what to do."""
 
 
+class ConversationLostWarning(RuntimeWarning):
+    """The server keeps no conversations: the model did not see what ``previous_response_id`` was to continue."""
+
+
 class _Answered(ProviderError):
     #: The HTTP status, which may be 200: a server can report an error in a stream, or under 200.
     status: int | None = None

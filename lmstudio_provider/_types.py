@@ -88,6 +88,8 @@ class Call:
     tools: tuple[str, ...] = ()
     #: Who makes it.
     provider_id: str = ""
+    #: Whether it goes on from a reply that the server is to have kept.
+    continues: bool = False
     #: What is in the body and must never be shown.
     secrets: tuple[str, ...] = field(default=(), repr=False)
 

@@ -10,6 +10,7 @@ from lmstudio_provider import (
     ChatRequest,
     CompletionRequest,
     ContextLengthError,
+    ConversationLostWarning,
     EmptyAnswerWarning,
     EndpointNotFoundError,
     InvalidRequestError,
@@ -27,6 +28,7 @@ from lmstudio_provider import (
     Tool,
     Usage,
 )
+from lmstudio_provider.simulator import SimulatedLMStudio, SimulatedOllama
 
 # What the samples name as their model is not what the tests ask for.
 pytestmark = pytest.mark.filterwarnings("ignore::lmstudio_provider.ModelMismatchWarning")
@@ -209,15 +211,61 @@ def test_a_text_may_have_a_system_prompt_and_tools(httpserver, provider, sample)
     assert (second["system"], second["tools"][0]["name"]) == ("Be brief", "now")
 
 
+def continued(reply):
+    """A reply that goes on from another."""
+    return json.dumps({**json.loads(reply), "previous_response_id": "resp_0"})
+
+
+def responded(lm, text, stream, **given):
+    """The completion of /v1/responses."""
+    reply = lm.responses(text, stream=stream, **given)
+    return [*reply, reply.completion][-1] if stream else reply
+
+
+@pytest.mark.parametrize("stream", [False, True], ids=["whole", "streamed"])
+@pytest.mark.parametrize(
+    "given", [{"previous_response_id": "resp_1"}, {"extra": {"previous_response_id": "resp_1"}}], ids=["field", "extra"]
+)
+def test_a_server_that_keeps_no_conversation_and_begins_it_anew_is_warned_of(stream, given):
+    with SimulatedOllama(["m"]) as server, LMStudioProvider(server.url, model="m", refresh=False) as lm:
+        with pytest.warns(ConversationLostWarning, match=r"began anew.*previous_response_id") as caught:
+            completion = responded(lm, "And now?", stream, **given)
+        assert completion.text
+        assert [each.filename for each in caught] == [__file__]
+
+
+@pytest.mark.parametrize("stream", [False, True], ids=["whole", "streamed"])
+def test_no_server_that_goes_on_or_was_not_asked_to_is_warned_of(stream):
+    for stand_in in (SimulatedOllama(["m"]), SimulatedLMStudio(["m"])):
+        with stand_in as server, LMStudioProvider(server.url, model="m", refresh=False) as lm:
+            first = responded(lm, "Hi", stream)
+            if isinstance(server, SimulatedLMStudio):
+                assert responded(lm, "And now?", stream, previous_response_id=first.id).text
+
+
+def test_a_reply_that_does_not_say_from_which_it_goes_on_is_not_warned_of(httpserver, provider, sample):
+    reply = json.loads(sample("response.json"))
+    del reply["previous_response_id"]
+    answer(httpserver, RESPONSES, json.dumps(reply))
+    assert provider.responses("And now?", model="m", previous_response_id="resp_1").text
+
+
+def test_a_reply_that_failed_is_told_as_that_and_not_as_a_conversation_that_began_anew(httpserver, provider):
+    error = {"code": "server_error", "message": "The model has crashed."}
+    answer(httpserver, RESPONSES, saying("29", status="failed", error=error, previous_response_id=None))
+    with pytest.raises(ServerError):
+        provider.responses("And now?", model="m", previous_response_id="resp_1")
+
+
 def test_a_conversation_goes_on_from_the_id_of_a_reply(httpserver, provider, sample):
-    answer(httpserver, RESPONSES, sample("response.json"))
+    answer(httpserver, RESPONSES, continued(sample("response.json")))
     first = provider.responses("Hi", model="m")
     provider.responses("And now?", model="m", previous_response_id=first.id)
     assert [body.get("previous_response_id") for body in sent(httpserver)] == [None, first.id]
 
 
 def test_the_fields_of_a_request_are_kept(httpserver, provider, sample):
-    answer(httpserver, RESPONSES, sample("response.json"))
+    answer(httpserver, RESPONSES, continued(sample("response.json")))
     provider.responses(ResponsesRequest(USER, model="m", previous_response_id="resp_1", store=False), temperature=0)
     (body,) = sent(httpserver)
     assert (body["previous_response_id"], body["store"], body["temperature"]) == ("resp_1", False, 0)

@@ -6,7 +6,8 @@ import dataclasses
 import json
 from typing import Any, Iterator, Mapping, Sequence
 
-from .._exceptions import ProviderError
+from .._callbacks import warn
+from .._exceptions import ConversationLostWarning, ProviderError
 from .._messages import Message
 from .._requests import ChatRequest, ResponsesRequest
 from .._types import Call, Completion, Usage
@@ -43,7 +44,8 @@ def chat_call(request: ChatRequest, model: str, stream: bool) -> Call:
         effort = request.reasoning_effort
         body.update(previous_response_id=request.previous_response_id, store=request.store)
         body["reasoning"] = None if effort is None else {"effort": effort}
-    return call_of(PATH, body, request, stream, tools)
+    continues = {**body, **request.extra}.get("previous_response_id") is not None
+    return dataclasses.replace(call_of(PATH, body, request, stream, tools), continues=continues)
 
 
 def _items(message: Message) -> Iterator[dict[str, Any]]:
@@ -105,7 +107,23 @@ def reply(value: Any, call: Call, duration_s: float) -> Completion:
         # Without the raw reply, which has the text of the error again, and in that there may be a secret.
         error.partial = dataclasses.replace(completion, raw=None)
         raise error
+    if call.continues and began_anew(value):
+        warn_of_lost_conversation()
     return completion
+
+
+def began_anew(response: Mapping[str, Any]) -> bool:
+    """Return True if the server says that a reply goes on from no other."""
+    return response.get("previous_response_id", "") is None
+
+
+def warn_of_lost_conversation() -> None:
+    """Warn that the model did not see what it was to go on from."""
+    warn(
+        "the conversation began anew: this server keeps no replies, and ignored previous_response_id, as Ollama does; "
+        "send the whole conversation each time, as Conversation does",
+        ConversationLostWarning,
+    )
 
 
 def failure(response: Mapping[str, Any], body: str, asked: Asked) -> ProviderError:

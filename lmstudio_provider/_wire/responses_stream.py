@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Mapping, Sequence
 
-from .._types import Call
+from .._types import Call, Chunk
 from .assembly import ToolCallAssembly
 from .errors import Asked, find_fault
 from .growing import GrowingText
@@ -13,6 +13,7 @@ from .openai import content_text
 from .responses import (
     ANSWER,
     REASONING,
+    began_anew,
     call_piece,
     call_pieces,
     failure,
@@ -22,6 +23,7 @@ from .responses import (
     part_kind,
     read_usage,
     texts_of,
+    warn_of_lost_conversation,
 )
 from .typed_stream import TypedStream
 
@@ -41,8 +43,15 @@ class ResponsesStream(TypedStream):
     def __init__(self, call: Call, asked: Asked, started: float) -> None:
         super().__init__(call, asked, started)
         self._offered = call.tools
+        self._continues = call.continues
+        self._began_anew = False
         # What came, by kind, item and part.
         self._came: dict[tuple[str, str, str], GrowingText] = {}
+
+    def finish(self) -> list[Chunk]:
+        if self._continues and self._began_anew:
+            warn_of_lost_conversation()
+        return super().finish()
 
     def _take(self, kind: str, value: dict[str, Any], data: str) -> tuple[str, str]:
         what, _, step = kind.rpartition(".")
@@ -94,6 +103,7 @@ class ResponsesStream(TypedStream):
         if step not in ("completed", "incomplete", "failed"):
             return "", ""
         self._usage = read_usage(response.get("usage"))
+        self._began_anew = began_anew(response)
         items = items_of(response.get("output"))
         calls = call_pieces(items)
         if len(calls) >= len(self._tools.calls()):  # whole, whatever came of them before
