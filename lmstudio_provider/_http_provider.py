@@ -23,7 +23,7 @@ from ._exceptions import (
 from ._local_server import LocalServer
 from ._model_names import find, is_same
 from ._native_types import NativeCompletion, NativeRequest
-from ._options import Unpack, show_options
+from ._options import Unpack, show_options, with_defaults
 from ._overrides import ChatOverrides, CompletionOverrides, Overrides, StreamOverrides
 from ._requests import (
     ChatInput,
@@ -37,10 +37,12 @@ from ._requests import (
     chat_request,
     check_name,
     completion_request,
+    embed_options,
     override,
     text_request,
 )
 from ._session import ChatDialect, Plan, Session
+from ._settings import Config
 from ._stream import Stream
 from ._structured import structure_of
 from ._tool_text import take_calls, warn_of_lost_calls
@@ -121,11 +123,14 @@ class HTTPProvider(LocalServer):
         texts: str | Iterable[str],
         model: str | None = None,
         *,
+        num_ctx: int | None = None,
+        keep_alive: float | str | None = None,
         timeout: Timeout | Unset = UNSET,
         deadline: float | Unset | None = UNSET,
     ) -> Embeddings:
         inputs = _texts(texts)
         session, plan = self._where(timeout, deadline)
+        options = embed_options(self._defaults(plan.config), num_ctx=num_ctx, keep_alive=keep_alive)
         check_name("model", model)
         served = self._served if model or self._settings.find("model_embedding") is not None else as_it_is
         if not model:
@@ -134,7 +139,7 @@ class HTTPProvider(LocalServer):
         parts = []
         for begin in range(0, len(inputs), _BATCH):
             batch = inputs[begin : begin + _BATCH]
-            call = self._dialect.embed_call(batch, model)
+            call = self._dialect.embed_call(batch, model, **options)
             with self._recording_failure("embed", call, started), _hinting(session, model):
                 value = session.ask(call, plan)
                 with session.telling(call, plan):
@@ -168,7 +173,7 @@ class HTTPProvider(LocalServer):
         """
         timeout, deadline = overrides.pop("timeout", UNSET), overrides.pop("deadline", UNSET)
         session, plan = self._where(timeout, deadline)
-        request = override(request, **overrides)
+        request = with_defaults(override(request, **overrides), self._defaults(plan.config))
         model, served, plan = self._model_of(request, plan)
         if isinstance(request, TextRequest):
             call = self._dialect.text_call(request, model, stream)
@@ -176,6 +181,10 @@ class HTTPProvider(LocalServer):
         chat = request.as_chat() if isinstance(request, CompletionRequest) else request
         call = dataclasses.replace(dialect.chat_call(chat, model, stream), provider_id=self.id)
         return session, call, plan, lambda completion: finished(served(completion), chat, dialect.NO_REASONING)
+
+    def _defaults(self, config: Config) -> dict[str, Any]:
+        """Return the options of calls that do not say otherwise; None is not sent."""
+        return {}
 
     def _model_of(self, request: Request | NativeRequest, plan: Plan) -> tuple[str, Callable[[_Served], _Served], Plan]:
         """The model to name, what looks at the one that answered, if anybody has asked for one, and what time is left.

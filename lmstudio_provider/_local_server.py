@@ -109,6 +109,7 @@ class LocalServer(Provider):
         """
         unseen = ("self", "others", "__class__")
         self._arguments = {name: value for name, value in locals().items() if name not in unseen}
+        self._arguments.update((name, others.pop(name, None)) for name in self._names.arguments)
         what = f"{type(self).__name__} has no argument"
         there_are = f"There are {', '.join(self._arguments)}"
         check_names(what, others, self._arguments, _OTHERS, otherwise=there_are, kind=ConfigurationError)
@@ -118,7 +119,7 @@ class LocalServer(Provider):
             if not isinstance(id, str) or not id.strip():
                 raise ConfigurationError(f"id={shown(id)} is no name")
             self.id = id
-        arguments = {"base_url": base_url, "model": model, "api_token": api_token, "timeout": timeout}
+        arguments = {name: self._arguments[name] for name in self._names.variables}
         self._settings = Settings(self._names, arguments, settings)
         self._facts = Facts(
             self.id,

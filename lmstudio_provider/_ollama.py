@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import contextlib
 import re
-from typing import Callable, Generator
+from typing import Any, Callable, Generator, Literal, Mapping, NoReturn
+
+import urllib3
 
 from ._callbacks import Callback
-from ._exceptions import InvalidRequestError, ProviderError, StreamInterruptedError, shown
+from ._exceptions import ConfigurationError, InvalidRequestError, ProviderError, StreamInterruptedError, shown
 from ._http_provider import HTTPProvider
+from ._ollama_options import check_keep_alive
+from ._options import show_options
 from ._progress import Meter
 from ._session import Plan, Session
-from ._settings import Names
-from ._types import UNSET, Progress, Timeout, Timeouts, Unset
+from ._settings import Config, Names, Secret
+from ._types import UNSET, Limits, Progress, Timeout, Timeouts, Unset
+from ._usage import UsageRecorder
 from ._wire import ollama, ollama_dialect
 
 
@@ -28,6 +33,7 @@ def _tidy(host: str) -> str:
     return "https://ollama.com" if cloud else host
 
 
+@show_options()
 class OllamaProvider(HTTPProvider):
     """A local Ollama, over its own API.
 
@@ -46,7 +52,9 @@ class OllamaProvider(HTTPProvider):
             "model": ("OLLAMA_MODEL",),
             "timeout": ("OLLAMA_TIMEOUT",),
             "api_token": ("OLLAMA_API_KEY",),
+            "num_ctx": ("OLLAMA_NUM_CTX",),
         },
+        arguments=("num_ctx", "keep_alive"),
         default_url="http://localhost:11434",
         default_port=11434,
         tidy=_tidy,
@@ -58,6 +66,39 @@ class OllamaProvider(HTTPProvider):
     _get_hint = "Pull one with 'ollama pull MODEL', or with pull('MODEL')"
     _default_model = None
     _any_model_calls_tools = False
+
+    def __init__(
+        self,
+        base_url: str | None = None,
+        *,
+        model: str | None = None,
+        api_token: str | Secret | Literal[False] | None = None,
+        timeout: Timeout | Unset = UNSET,
+        deadline: float | None = None,
+        num_ctx: int | None = None,
+        keep_alive: float | str | None = None,
+        settings: Any = None,
+        usage: UsageRecorder | None = None,
+        headers: Mapping[str, str] | None = None,
+        http: urllib3.PoolManager | None = None,
+        max_retries: int = 2,
+        models_ttl: float = 300.0,
+        refresh: bool = True,
+        limits: Limits = Limits(),  # noqa: B008 (frozen)
+        id: str | None = None,
+        **others: NoReturn,
+    ) -> None:
+        """Make a provider, with the arguments of LMStudioProvider and two more.
+
+        ``num_ctx`` (tokens, also the setting ``ollama_num_ctx``) and ``keep_alive`` (seconds, or text such as "10m")
+        are for the calls that have none of their own.
+        """
+        check_keep_alive("keep_alive", keep_alive, ConfigurationError)
+        given = {name: value for name, value in locals().items() if name not in ("self", "others", "__class__")}
+        super().__init__(**given, **others)
+
+    def _defaults(self, config: Config) -> dict[str, Any]:
+        return {"num_ctx": config.num_ctx, "keep_alive": self._arguments["keep_alive"]}
 
     def pull(
         self,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any, Mapping
 
-from ._exceptions import InvalidRequestError, shown
+from ._exceptions import InvalidRequestError, ProviderError, shown
 from ._options import OTHERS
 
 # What stands in ``options``: the names of its documentation and source, also those that it had (it ignores them now).
@@ -44,15 +44,15 @@ INSTEAD = {
 }
 
 
-def check_keep_alive(name: str, value: object) -> None:
-    """Raise InvalidRequestError for what Ollama would refuse, or misread, as ``keep_alive``."""
+def check_keep_alive(name: str, value: object, kind: type[ProviderError] = InvalidRequestError) -> None:
+    """Raise an error of that ``kind`` for what Ollama would refuse, or misread, as ``keep_alive``."""
     if isinstance(value, str):
         fits = _DURATION.fullmatch(value) is not None
     else:
         is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
         fits = is_number and abs(value) <= _MOST_SECONDS  # type: ignore[arg-type]
     if value is not None and not fits:
-        raise InvalidRequestError(f"{name}={shown(value)} is not a length of time", hint=KEEP_ALIVE_FORMS)
+        raise kind(f"{name}={shown(value)} is not a length of time", hint=KEEP_ALIVE_FORMS)
 
 
 def refuse_for_lm_studio(**given: object) -> None:

@@ -27,7 +27,7 @@ else:
             return options
 
 
-__all__ = ["OTHERS", "Unpack", "check_names", "nearest", "refuse_other_names", "show_options"]
+__all__ = ["OTHERS", "Unpack", "check_names", "nearest", "refuse_other_names", "show_options", "with_defaults"]
 
 #: What people type besides: the word for it here, or a sentence on where it goes.
 OTHERS = {
@@ -147,6 +147,15 @@ def check_names(
                 word = others[word]
             hint = f"Did you mean {word!r}?" if word in known else word
             raise kind(f"{what} {name!r}", hint=hint or otherwise)
+
+
+def with_defaults(request: _Owner, defaults: Mapping[str, Any]) -> _Owner:
+    """Return ``request`` with those of the ``defaults`` that it has no value of its own for."""
+    own = {name for name, value in vars(request).items() if value is not None}
+    if "ttl" in own:
+        own.add("keep_alive")
+    missing = {name: value for name, value in defaults.items() if value is not None and name not in own}
+    return dataclasses.replace(request, **missing) if missing else request  # type: ignore[type-var]
 
 
 def nearest(word: str, words: Iterable[str]) -> str | None:

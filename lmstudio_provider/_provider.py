@@ -174,13 +174,16 @@ class Provider(ABC):
         texts: str | Iterable[str],
         model: str | None = None,
         *,
+        num_ctx: int | None = None,
+        keep_alive: float | str | None = None,
         timeout: Timeout | Unset = UNSET,
         deadline: float | Unset | None = UNSET,
     ) -> Embeddings:
         """Turn texts into vectors, in requests of at most 64; ``vectors[i]`` belongs to the i-th text.
 
         Without ``model`` it is the setting for the tier "embedding", else the first embedding model of the server.
-        An error in the middle is raised, and no vectors are returned.
+        ``num_ctx`` and ``keep_alive`` are Ollama's alone, as in a request. An error in the middle is raised, and no
+        vectors are returned.
         """
         raise InvalidRequestError(f"{self.display_name} does not embed")
 

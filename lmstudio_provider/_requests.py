@@ -12,7 +12,7 @@ from ._exceptions import InvalidRequestError, shown
 from ._images import Image, data_url, listed
 from ._messages import Message, Messages, Tool, ToolInput, all_of, check_dict
 from ._ollama_options import check_keep_alive
-from ._options import OTHERS, Unpack, check_names, refuse_other_names
+from ._options import OTHERS, Unpack, check_names, refuse_other_names, with_defaults
 from ._overrides import LIMITS, Options, ResponseFormat, StreamOverrides
 from ._structured import structure_of
 from ._types import UNSET
@@ -346,6 +346,12 @@ def override(request: _Request, others: Mapping[str, str] = OTHERS, /, **overrid
     otherwise = "Fields that only the server knows go into extra={...}, those of Ollama into extra={'options': {...}}"
     check_names(f"{type(request).__name__} has no field", overrides, names, others, otherwise=otherwise)
     return dataclasses.replace(request, **overrides) if overrides else request  # type: ignore[type-var]
+
+
+def embed_options(defaults: Mapping[str, Any], **options: Any) -> dict[str, Any]:
+    """Return the options of embedding, checked, with the ``defaults`` of those that are None."""
+    complete = with_defaults(_Options(**options), defaults)
+    return {name: getattr(complete, name) for name in options}
 
 
 def completion_request(request: Any) -> CompletionRequest:

@@ -81,7 +81,9 @@ class Dialect(ChatDialect, Protocol):
     def text_call(self, request: TextRequest, model: str, stream: bool) -> Call:
         """Ask for what comes after a text."""
 
-    def embed_call(self, texts: Sequence[str], model: str) -> Call:
+    def embed_call(
+        self, texts: Sequence[str], model: str, *, num_ctx: int | None, keep_alive: float | str | None
+    ) -> Call:
         """Ask for the vectors of some texts."""
 
     def embed_reply(self, value: Any, call: Call, count: int) -> Embeddings:

@@ -39,6 +39,8 @@ class Names:
     variables: Mapping[str, tuple[str, ...]]
     default_url: str
     default_port: int
+    #: The arguments that only a provider of this kind has.
+    arguments: tuple[str, ...] = ()
     #: Makes a base URL that other clients take of text that only this server's clients know.
     tidy: Callable[[str], str] = str
 
@@ -84,6 +86,8 @@ class Config:
     timeouts_source: str | None
     api_token: str | None = field(repr=False)
     api_token_source: str | None
+    #: Tokens that a context is to hold, where the server can be told with each call.
+    num_ctx: int | None = None
 
     @property
     def authorization(self) -> str | None:
@@ -125,6 +129,7 @@ class Settings:
             timeouts_source=timeouts_source,
             api_token=None if token is None else _token(token),
             api_token_source=None if token is None else token.source,
+            num_ctx=_tokens(self.find("num_ctx")) if "num_ctx" in self._names.variables else None,
         )
 
     def model(self, tier: str | None) -> str | None:
@@ -307,6 +312,20 @@ def _token(setting: Setting) -> str:
             hint="A token is one word; LM Studio's look like sk-lm-AbCd1234:0123456789abcdefghij",
         )
     return token
+
+
+def _tokens(setting: Setting | None) -> int | None:
+    if setting is None:
+        return None
+    value = setting.value.strip() if isinstance(setting.value, str) else setting.value
+    if isinstance(value, str) and re.fullmatch("[0-9]{1,15}", value):
+        value = int(value)
+    if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value < 10**15:
+        raise ConfigurationError(
+            f"num_ctx={shown(setting.value)}, from {setting.source}, is not a whole number of tokens",
+            hint="Write how many the context is to hold, such as 8192",
+        )
+    return value
 
 
 _HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # a token of RFC 9110, 5.6.2

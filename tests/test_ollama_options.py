@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import math
+import pickle
 
 import pytest
 
@@ -11,6 +13,8 @@ from lmstudio_provider import (
     ChatRequest,
     CompletionRequest,
     ConfigurationError,
+    Embeddings,
+    Failover,
     InvalidRequestError,
     LMStudioProvider,
     OllamaProvider,
@@ -322,3 +326,154 @@ def test_the_warning_comes_once_with_each_call_and_points_to_it(server, provider
         with pytest.warns(ToolCallWarning) as caught:
             call()
         assert [each.filename for each in caught] == [__file__]
+
+
+# Of the provider, and of embed
+
+
+@pytest.mark.parametrize(
+    ("argument", "says"),
+    [
+        ({"num_ctx": 0}, "num_ctx=0, from the argument num_ctx"),
+        ({"num_ctx": -1}, "num_ctx=-1"),
+        ({"num_ctx": True}, "num_ctx=True"),
+        ({"num_ctx": 8192.0}, r"num_ctx=8192\.0"),
+        ({"num_ctx": "8k"}, "num_ctx='8k'"),
+        ({"settings": {"ollama_num_ctx": "many"}}, "num_ctx='many', from the setting ollama_num_ctx"),
+        ({"settings": {"ollama_num_ctx": 10**20}}, "from the setting ollama_num_ctx"),
+        ({"settings": {"ollama_num_ctx": "9" * 5000}}, "from the setting ollama_num_ctx"),
+        ({"settings": {"ollama_num_ctxt": 8192}}, "'ollama_num_ctxt' is not a setting"),
+        ({"keep_alive": "300"}, "keep_alive='300'"),
+        ({"keep_alive": True}, "keep_alive=True"),
+        ({"num_ctxt": 8192}, "no argument 'num_ctxt'"),
+    ],
+    ids=str,
+)
+def test_an_argument_or_a_setting_that_cannot_work_is_told_when_the_provider_is_made(argument, says):
+    with pytest.raises(ConfigurationError, match=says):
+        OllamaProvider(refresh=False, **argument)
+
+
+def test_a_bad_variable_is_told_with_its_name(monkeypatch):
+    monkeypatch.setenv("OLLAMA_NUM_CTX", "32k")
+    with pytest.raises(ConfigurationError, match="num_ctx='32k', from the environment variable OLLAMA_NUM_CTX"):
+        OllamaProvider(refresh=False)
+
+
+def calls_of(provider):
+    """Every call that takes both options, as functions."""
+    return [
+        lambda **options: provider.complete("Hi", **options),
+        lambda **options: provider.chat("Hi", **options),
+        lambda **options: provider.complete_text("Hi", **options),
+        lambda **options: list(provider.stream("Hi", **options)),
+        lambda **options: list(provider.stream(TextRequest("Hi"), **options)),
+        lambda **options: provider.embed("Hi", "simulated-embed", **options),
+    ]
+
+
+def test_a_call_that_says_nothing_else_has_the_options_of_the_provider(server):
+    with OllamaProvider(server.url, model="simulated-model", refresh=False, num_ctx=2048, keep_alive="1h") as provider:
+        for call in calls_of(provider):
+            call()
+            assert (last(server)["options"]["num_ctx"], last(server)["keep_alive"]) == (2048, "1h")
+            call(num_ctx=1024, keep_alive=-1)
+            assert (last(server)["options"]["num_ctx"], last(server)["keep_alive"]) == (1024, -1)
+            call(keep_alive=0)
+            assert (last(server)["options"]["num_ctx"], last(server)["keep_alive"]) == (2048, 0)
+
+
+def test_a_ttl_of_a_request_goes_before_the_keep_alive_of_the_provider(server):
+    with OllamaProvider(server.url, model="simulated-model", refresh=False, keep_alive="1h") as provider:
+        provider.chat("Hi", ttl=60)
+        assert last(server)["keep_alive"] == 60
+        provider.chat(ChatRequest("Hi", keep_alive=5))
+        assert last(server)["keep_alive"] == 5
+
+
+def test_nothing_is_sent_that_is_set_nowhere(server, provider):
+    for call in calls_of(provider):
+        call()
+        assert "keep_alive" not in last(server)
+        assert "num_ctx" not in last(server).get("options", {})
+
+
+@pytest.mark.parametrize("where", ["argument", "mapping", "environment", "file"])
+def test_a_context_length_is_set_as_any_setting(server, monkeypatch, tmp_path, where):
+    (tmp_path / "settings.ini").write_text("[ollama]\nnum_ctx = 1000\n")
+    monkeypatch.setenv("LM_STUDIO_CONFIG", str(tmp_path / "settings.ini"))
+    settings, given, expected = {}, {}, 1000
+    if where != "file":
+        monkeypatch.setenv("OLLAMA_NUM_CTX", " 2000 ")
+        expected = 2000
+    if where in ("mapping", "argument"):
+        settings, expected = {"ollama_num_ctx": "3000"}, 3000
+    if where == "argument":
+        given, expected = {"num_ctx": 4000}, 4000
+    with OllamaProvider(server.url, model="simulated-model", refresh=False, settings=settings, **given) as provider:
+        provider.chat("Hi")
+        assert last(server)["options"]["num_ctx"] == expected
+        settings["ollama_num_ctx"] = 3500
+        provider.chat("Hi")
+        assert last(server)["options"]["num_ctx"] == (4000 if where == "argument" else 3500)
+
+
+def test_the_variable_that_ollamas_server_reads_is_not_read_here(server, monkeypatch):
+    monkeypatch.setenv("OLLAMA_KEEP_ALIVE", "-1")
+    monkeypatch.setenv("OLLAMA_CONTEXT_LENGTH", "64000")
+    with OllamaProvider(server.url, model="simulated-model", refresh=False) as provider:
+        provider.chat("Hi")
+    assert "keep_alive" not in last(server)
+    assert "num_ctx" not in last(server)["options"]
+
+
+def test_a_provider_pickles_with_its_options():
+    with OllamaProvider(refresh=False, num_ctx=2048, keep_alive="1h") as provider:
+        copy = pickle.loads(pickle.dumps(provider))
+    with SimulatedOllama() as server, OllamaProvider(server.url) as other, copy:
+        assert copy._arguments == {**provider._arguments}
+        assert copy._arguments.keys() == other._arguments.keys()
+
+
+def test_both_providers_take_the_same_arguments_but_for_two():
+    ollamas, others = (inspect.signature(cls).parameters for cls in (OllamaProvider, LMStudioProvider))
+    assert ollamas.keys() - others.keys() == {"num_ctx", "keep_alive"}
+    assert {name: str(each) for name, each in others.items()}.items() <= {
+        name: str(each) for name, each in ollamas.items()
+    }.items()
+
+
+@pytest.mark.parametrize(
+    ("option", "says"),
+    [({"num_ctx": 0}, "num_ctx=0"), ({"num_ctx": "8k"}, "num_ctx='8k'"), ({"keep_alive": "300"}, "keep_alive='300'")],
+)
+def test_embed_refuses_what_cannot_work_before_anything_is_sent(server, provider, option, says):
+    with pytest.raises(InvalidRequestError, match=says):
+        provider.embed("Hi", "simulated-embed", **option)
+    assert server.requests == []
+
+
+@pytest.mark.parametrize(("option", "says"), [({"num_ctx": 8192}, "context_length="), ({"keep_alive": 0}, "ttl=")])
+def test_lm_studio_embeds_without_them(option, says):
+    with SimulatedLMStudio() as server, LMStudioProvider(server.url, refresh=False) as lm:
+        with pytest.raises(InvalidRequestError) as caught:
+            lm.embed("Hi", "text-embedding-m", **option)
+        assert says in caught.value.hint
+        assert server.requests == []
+
+
+def test_failover_passes_them_on(server, provider):
+    with Failover([provider]) as either:
+        either.embed("Hi", "simulated-embed", num_ctx=1024, keep_alive=0)
+        assert (last(server)["options"], last(server)["keep_alive"]) == ({"num_ctx": 1024}, 0)
+        either.chat("Hi", num_ctx=1024, keep_alive="5m")
+        assert (last(server)["options"]["num_ctx"], last(server)["keep_alive"]) == (1024, "5m")
+
+
+def test_failover_asks_no_provider_of_ones_own_for_what_it_does_not_know():
+    class Small(LMStudioProvider):
+        def embed(self, texts, model=None):
+            return Embeddings([[1.0]], "m", "m")
+
+    with Small(refresh=False) as small, Failover([small]) as either:
+        assert either.embed("Hi").vectors == [[1.0]]

@@ -10,13 +10,17 @@ from typing import Any, Sequence
 
 from .._exceptions import ProtocolError
 from .._messages import to_json
+from .._ollama_options import refuse_for_lm_studio
 from .._types import Call, Embeddings, Usage
 from .json_text import member, text_or_none
 from .openai import read_usage
 
 
-def embed_call(texts: Sequence[str], model: str) -> Call:
-    """Ask for the vectors of some texts."""
+def embed_call(
+    texts: Sequence[str], model: str, *, num_ctx: int | None = None, keep_alive: float | str | None = None
+) -> Call:
+    """Ask for the vectors of some texts. Raises InvalidRequestError for what only Ollama takes."""
+    refuse_for_lm_studio(num_ctx=num_ctx, keep_alive=keep_alive)
     body = {"model": model, "input": list(texts)}
     return Call("POST", "/v1/embeddings", to_json(body, "the texts").encode("ascii"), model)
 

@@ -287,11 +287,16 @@ def _seconds(value: Mapping[str, Any], name: str) -> float | None:
     return None if nanoseconds is None else nanoseconds / 1e9
 
 
-def embed_call(texts: Sequence[str], model: str) -> Call:
+def embed_call(
+    texts: Sequence[str], model: str, *, num_ctx: int | None = None, keep_alive: float | str | None = None
+) -> Call:
     """Ask for the vectors of some texts."""
-    return Call(
-        "POST", "/api/embed", to_json({"model": model, "input": list(texts)}, "the texts").encode("ascii"), model
-    )
+    body: dict[str, Any] = {"model": model, "input": list(texts)}
+    if num_ctx is not None:
+        body["options"] = {"num_ctx": num_ctx}
+    if keep_alive is not None:
+        body["keep_alive"] = keep_alive
+    return Call("POST", "/api/embed", to_json(body, "the texts").encode("ascii"), model)
 
 
 def embed_reply(value: Any, call: Call, texts: int) -> Embeddings:
