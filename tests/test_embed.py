@@ -312,7 +312,7 @@ def test_a_warning_that_is_made_an_error_ends_the_stream_and_keeps_the_reply(raw
     [
         ({"content": "Yes", "reasoning_content": "Let me see"}, "length"),
         ({"content": "", "reasoning_content": "Let me see"}, "stop"),
-        ({"content": ""}, "length"),
+        ({"content": ""}, "stop"),
     ],
 )
 def test_other_answers_do_not_warn(httpserver, provider, message, finish_reason):
