@@ -20,6 +20,7 @@ from lmstudio_provider import (
     ServerError,
     StatusError,
 )
+from lmstudio_provider._wire import lmstudio_errors, ollama_errors
 from lmstudio_provider._wire.errors import PASSWORD, Asked, retry_after
 from lmstudio_provider._wire.lmstudio_errors import find_error
 
@@ -486,3 +487,61 @@ def test_an_authorization_of_the_users_own_is_told_with_where_it_came_from():
 def test_code_and_param_show_no_secret():
     error = error_of({"error": {"message": "no", "code": TOKEN, "param": f"key={TOKEN}"}})
     assert (error.code, error.param) == ("[hidden]", "key=[hidden]")
+
+
+# How long a prompt is, in each shape
+
+
+ENGINE = {
+    "code": 400,
+    "message": "request (9025 tokens) exceeds the available context size (8192 tokens), try increasing it",
+    "type": "exceed_context_size_error",
+    "n_prompt_tokens": 9025,
+    "n_ctx": 8192,
+}
+# An older llama.cpp.
+BARE = {**ENGINE, "message": "the request exceeds the available context size. try increasing the context size"}
+
+
+@pytest.mark.parametrize("errors", [lmstudio_errors, ollama_errors], ids=["LM Studio", "Ollama"])
+@pytest.mark.parametrize("engine", [ENGINE, BARE], ids=["text", "fields alone"])
+@pytest.mark.parametrize("status", [200, 400, 500])
+@pytest.mark.parametrize(
+    "shape",
+    [
+        lambda error: {"error": error},
+        lambda error: {"error": json.dumps({"error": error})},
+        lambda error: {"error": "Engine protocol predict request returned 400: " + json.dumps({"error": error})},
+        lambda error: {"error": {"message": json.dumps({"error": error}), "type": "api_error"}},
+    ],
+    ids=["as it is", "as text", "after a text", "inside another"],
+)
+def test_the_counts_of_the_engine_are_read_however_they_are_wrapped(errors, engine, status, shape):
+    value = shape(engine)
+    error = errors.find_error(status, {}, json.dumps(value).encode(), value, Asked("m"))
+    assert isinstance(error, ContextLengthError)
+    assert (error.prompt_tokens, error.context_length) == (9025, 8192)
+
+
+@pytest.mark.parametrize("number", [None, "9025", True, -1, 0, 10**400, [1]])
+def test_what_is_no_count_is_not_known(number):
+    value = {"error": {**BARE, "n_prompt_tokens": number}}
+    error = ollama_errors.find_error(400, {}, b"", value, Asked("m"))
+    assert (error.prompt_tokens, error.context_length) in [(None, None), (None, 8192)]
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "prompt too long; exceeded max context length by 812 tokens",
+        "the input length exceeds the context length",
+        "input exceeds maximum context length and cannot be truncated further",
+        "input is larger than the max context size. skipping",
+    ],
+)
+def test_what_ollama_says_without_both_numbers_is_a_context_error_too(said):
+    for value in ({"error": said}, {"error": {"message": said, "type": "invalid_request_error"}}):
+        error = ollama_errors.find_error(400, {}, json.dumps(value).encode(), value, Asked("m"))
+        assert isinstance(error, ContextLengthError), value
+        assert (error.prompt_tokens, error.context_length) == (None, None)
+        assert said in error.message

@@ -22,6 +22,7 @@ from .._exceptions import (
 )
 from .._json import loads
 from .._model_names import near
+from .json_text import count
 from .pages import HINTS, Answer, read_answer, redirect, wants_basic
 from .redaction import redact
 
@@ -34,7 +35,7 @@ class Fault:
     type: str = ""
     code: str = ""
     param: str | None = None
-    #: The engine's own object, where the text carried one.
+    #: The object that says it: that of the engine, where the text carried one.
     inner: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -68,9 +69,8 @@ def find_fault(value: object) -> Fault | None:
     if not isinstance(error, dict):
         return _unwrap(Fault(error if isinstance(error, str) else json.dumps(error)))
     text = {name: str(error[name]) for name in ("message", "type", "code", "param") if error.get(name)}
-    return _unwrap(
-        Fault(text.get("message") or json.dumps(error), text.get("type", ""), text.get("code", ""), text.get("param"))
-    )
+    message = text.get("message") or json.dumps(error)
+    return _unwrap(Fault(message, text.get("type", ""), text.get("code", ""), text.get("param"), error))
 
 
 def _unwrap(fault: Fault) -> Fault:
@@ -258,8 +258,8 @@ _TOKENS = [
 
 def _tokens(fault: Fault) -> tuple[int | None, int | None]:
     """The tokens of the prompt and those that fit into the context, where the error tells them."""
-    prompt, context = fault.inner.get("n_prompt_tokens"), fault.inner.get("n_ctx")
-    if isinstance(prompt, int) and isinstance(context, int):
+    prompt, context = count(fault.inner.get("n_prompt_tokens")), count(fault.inner.get("n_ctx"))
+    if (prompt or 0) > 0 and (context or 0) > 0:
         return prompt, context
     for pattern in _TOKENS:
         match = pattern.search(fault.message[:_MOST_SAID])

@@ -38,6 +38,8 @@ _CONTEXT = Meaning(
         "longer than the context length",
         "available context size",
         "max context length",
+        "maximum context length",
+        "max context size",
     ),
 )
 _FORBIDDEN = Meaning(
