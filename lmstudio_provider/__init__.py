@@ -35,6 +35,7 @@ from ._exceptions import (
     StructuredOutputError,
     ToolArgumentsError,
     ToolCallWarning,
+    TruncationWarning,
 )
 from ._failover import Failover
 from ._lmstudio import LMStudioProvider
@@ -151,6 +152,7 @@ __all__ = [
     "ToolCallWarning",
     "ToolEvent",
     "ToolRun",
+    "TruncationWarning",
     "UnknownItem",
     "Usage",
     "UsageRecord",

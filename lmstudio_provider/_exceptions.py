@@ -163,6 +163,10 @@ class EmptyAnswerWarning(RuntimeWarning):
     """The answer is empty, because ``max_tokens`` were used up before it began, mostly by reasoning."""
 
 
+class TruncationWarning(RuntimeWarning):
+    """A prompt, or a text to embed, did not fit into the model's context, and the server cut it."""
+
+
 class ToolCallWarning(RuntimeWarning):
     """A tool call was not made, or came in a way that loses something; the message says which and what to do."""
 
@@ -213,11 +217,13 @@ class NoModelLoadedError(StatusError):
 
 
 class ContextLengthError(StatusError):
-    """The prompt, or the prompt and the reply, do not fit into the model's context."""
+    """The prompt, or the prompt and the reply, or a text to embed, do not fit into the model's context."""
 
     #: Tokens of the prompt, and tokens that the context can hold, where the server told them.
     prompt_tokens: int | None = None
     context_length: int | None = None
+    #: Of texts to embed, the positions of those that are known not to fit.
+    positions: tuple[int, ...] = ()
 
 
 class RateLimitError(StatusError):

@@ -281,12 +281,15 @@ class Failover(Provider):
         *,
         num_ctx: int | None = None,
         keep_alive: float | str | None = None,
+        on_truncation: Literal["warn", "error", "ignore"] = "warn",
         timeout: Timeout | Unset = UNSET,
         deadline: float | Unset | None = UNSET,
     ) -> Embeddings:
         given: dict[str, Any] = {"timeout": timeout, "deadline": deadline}
         of_ollama = {"num_ctx": num_ctx, "keep_alive": keep_alive}  # which a provider of one's own need not know
         given.update((name, value) for name, value in of_ollama.items() if value is not None)
+        if on_truncation != "warn":  # which a provider of one's own need not know
+            given["on_truncation"] = on_truncation
         # A generator would be empty for the second provider.
         inputs = texts if isinstance(texts, str) or not isinstance(texts, Iterable) else list(texts)
         return self._serve(

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import re
 import time
-from typing import Any, Callable, Iterable, Iterator, TypeVar, Union, overload
+from typing import Any, Callable, Iterable, Iterator, Literal, Sequence, TypeVar, Union, overload
 
 from ._callbacks import Callback, report_failure, warn
+from ._embedding import checked_texts, embed_and_compare, embed_in_batches, embed_what_fits, hinting
 from ._exceptions import (
     EmptyAnswerWarning,
     InvalidRequestError,
@@ -16,9 +18,7 @@ from ._exceptions import (
     ModelNotFoundError,
     ModelUnloadedError,
     NoModelLoadedError,
-    ProtocolError,
     ProviderError,
-    ServerError,
 )
 from ._local_server import LocalServer
 from ._model_names import find, is_same
@@ -36,6 +36,7 @@ from ._requests import (
     ToolLoopRequest,
     chat_request,
     check_name,
+    check_on_truncation,
     completion_request,
     embed_options,
     override,
@@ -46,18 +47,21 @@ from ._settings import Config
 from ._stream import Stream
 from ._structured import structure_of
 from ._tool_text import take_calls, warn_of_lost_calls
+from ._truncation import contexts_of, find_cut, send_or_cut, warn_of_cut_prompt, warn_of_cut_texts
 from ._types import UNSET, Call, Chunk, Completion, Embeddings, Timeout, Unset, Usage
 from ._usage import UsageRecord, status_of
+from ._waiting import patience
 
 _Served = TypeVar("_Served", Completion, NativeCompletion, Embeddings)
 Request = Union[CompletionRequest, ChatRequest, TextRequest]
-# As many texts as all servers take at once.
-_BATCH = 64
 
 
 @show_options(CompletionRequest)
 class HTTPProvider(LocalServer):
     """What generates text, over any dialect."""
+
+    #: How to have more room for a text to embed, as the beginning of a sentence.
+    _context_hint: str
 
     def complete(self, request: CompletionInput, **overrides: Unpack[CompletionOverrides]) -> Completion:
         return self._generate("complete", completion_request(request), dict(overrides))
@@ -113,7 +117,15 @@ class HTTPProvider(LocalServer):
             self._record(operation, completion, started, status)
 
         with self._recording_failure(operation, call, started):
-            stream = session.stream(call, plan, Stream, dialect.Assembly, finished, over)
+            stream, refusal = send_or_cut(
+                lambda call, plan: session.stream(call, plan, Stream, dialect.Assembly, finished, over), call, plan
+            )
+        if refusal is not None:
+            try:
+                warn_of_cut_prompt(refusal, call.model)
+            except BaseException:
+                stream.close()
+                raise
         if on_chunk is None:
             return stream
         return stream._deliver(callback)
@@ -125,31 +137,68 @@ class HTTPProvider(LocalServer):
         *,
         num_ctx: int | None = None,
         keep_alive: float | str | None = None,
+        on_truncation: Literal["warn", "error", "ignore"] = "warn",
         timeout: Timeout | Unset = UNSET,
         deadline: float | Unset | None = UNSET,
     ) -> Embeddings:
-        inputs = _texts(texts)
+        inputs = checked_texts(texts)
+        check_on_truncation(on_truncation)
         session, plan = self._where(timeout, deadline)
         options = embed_options(self._defaults(plan.config), num_ctx=num_ctx, keep_alive=keep_alive)
         check_name("model", model)
         served = self._served if model or self._settings.find("model_embedding") is not None else as_it_is
         if not model:
             model, plan = self._embedding_model(plan)
-        started = time.monotonic()
-        parts = []
-        for begin in range(0, len(inputs), _BATCH):
-            batch = inputs[begin : begin + _BATCH]
-            call = self._dialect.embed_call(batch, model, **options)
-            with self._recording_failure("embed", call, started), _hinting(session, model):
-                value = session.ask(call, plan)
-                with session.telling(call, plan):
-                    parts.append(self._dialect.embed_reply(value, call, len(batch)))
-            plan = plan._replace(waited_s=0.0)
-        if not parts:
-            return Embeddings([], model, model)
-        whole = served(_joined(parts))
+        if not inputs:
+            return Embeddings([], model, model, truncated=())
+        chosen, dialect, started = model, self._dialect, time.monotonic()
+        call = dialect.embed_call([], model, True, **options)  # which stands for all of them
+
+        def ask(batch: Sequence[str], truncate: bool) -> Embeddings:
+            nonlocal plan
+            call = dialect.embed_call(batch, chosen, truncate, **options)
+            try:
+                part: Embeddings = session.ask(call, plan, lambda value: dialect.embed_reply(value, call, len(batch)))
+            finally:
+                plan = plan._replace(waited_s=0.0)
+            return part
+
+        with self._recording_failure("embed", call, started), session.telling(call, plan), hinting(session, model):
+            if on_truncation == "ignore":
+                whole, context = embed_in_batches(ask, inputs), None
+            elif dialect.REFUSES_LONG_TEXTS:
+                whole, context = embed_what_fits(ask, inputs, model, on_truncation, self._context_hint)
+            else:
+                find_cut = functools.partial(self._find_cut, inputs, plan)
+                whole, context = embed_and_compare(ask, inputs, model, on_truncation, self._context_hint, find_cut)
+        whole = served(whole)
         self._record("embed", Completion("", whole.model, model, usage=whole.usage), started, "ok")
+        if whole.truncated:
+            warn_of_cut_texts(whole.truncated, model, context, self._context_hint)
         return whole
+
+    def _find_cut(
+        self, texts: Sequence[str], plan: Plan, model: str, sent: bool, counted: int | None
+    ) -> tuple[tuple[int, ...] | None, int | None]:
+        """Return which texts do not fit into the context of ``model``, None if that is not known, and its length.
+
+        Goes by the list of models, which is asked for again if it may be too old: a text seems not to fit, or the model
+        that was ``sent`` the texts is not loaded there. ``counted`` is as that of ``find_cut``.
+        """
+        refreshes = self._arguments["refresh"]
+        for anew in (False, True):
+            if anew:
+                self._forget_models()
+            cache = self._cache(eager=anew)
+            if not cache.is_told:
+                cache.wait(patience(plan))
+            models = cache.models if cache.is_told or not refreshes else ()
+            contexts = contexts_of(models, model)
+            cut = find_cut(texts, contexts, counted)
+            known = find(models, model)
+            if not refreshes or not (cut or (sent and known is not None and known.loaded is False)):
+                break
+        return cut, max(contexts, default=None)
 
     def _generate(
         self, operation: str, request: Request, overrides: dict[str, Any], dialect: ChatDialect | None = None
@@ -157,10 +206,19 @@ class HTTPProvider(LocalServer):
         dialect = dialect or self._dialect
         session, call, plan, finished = self._plan(request, overrides, dialect, stream=False)
         started = time.monotonic()
-        with self._recording_failure(operation, call, started):
-            completion: Completion = session.ask(
-                call, plan, lambda value: finished(dialect.reply(value, call, time.monotonic() - started)), dialect
+
+        def ask(call: Call, plan: Plan) -> Completion:
+            begun = time.monotonic()
+            reply: Completion = session.ask(
+                call, plan, lambda value: dialect.reply(value, call, time.monotonic() - begun), dialect
             )
+            return reply
+
+        with self._recording_failure(operation, call, started), session.telling(call, plan):
+            completion, refusal = send_or_cut(ask, call, plan)
+            if refusal is not None:
+                warn_of_cut_prompt(refusal, call.model)
+            completion = finished(completion)
         self._record(operation, completion, started, "ok")
         return completion
 
@@ -277,40 +335,3 @@ def finished(completion: Completion, request: ChatRequest, no_reasoning: str) ->
 def as_it_is(completion: _Served) -> _Served:
     """The completion as it came."""
     return completion
-
-
-def _texts(texts: object) -> list[str]:
-    given: list[Any] = [texts] if isinstance(texts, str) or not isinstance(texts, Iterable) else list(texts)
-    for position, text in enumerate(given):
-        if not isinstance(text, str):
-            raise InvalidRequestError(f"texts[{position}] is {type(text).__name__}, not text")
-        if not text:
-            raise InvalidRequestError(f"texts[{position}] is empty", hint="Leave it out: it has no vector")
-    return given
-
-
-@contextlib.contextmanager
-def _hinting(session: Session, model: str) -> Iterator[None]:
-    """Say which models embed, where the server refuses one that is not known to."""
-    known = [each.id for each in session.cache.models if each.type == "embedding"]
-    try:
-        yield
-    except (InvalidRequestError, ServerError, ModelNotFoundError, ProtocolError) as error:
-        if error.sent and model not in known:
-            which = f"the server has {', '.join(known)}" if known else "load one, such as nomic-embed-text"
-            error.hint = f"{model!r} may be no embedding model: {which}. {error.hint}".strip()
-        raise
-
-
-def _joined(parts: list[Embeddings]) -> Embeddings:
-    vectors = [vector for part in parts for vector in part.vectors]
-    usages = [part.usage or Usage() for part in parts]
-    prompts, totals = _sum(each.prompt_tokens for each in usages), _sum(each.total_tokens for each in usages)
-    usage = None if prompts is totals is None else Usage(prompts, total_tokens=totals)
-    return dataclasses.replace(parts[0], vectors=vectors, usage=usage)
-
-
-def _sum(counts: Iterable[int | None]) -> int | None:
-    """What the counts add up to, None where one is not known."""
-    known = list(counts)
-    return None if None in known else sum(filter(None, known))

@@ -73,6 +73,7 @@ class LMStudioProvider(HTTPProvider):
     _url_hint = "and base_url= or LM_STUDIO_URL names another server"
     _api_key_hash = "lmstudio-local"
     _get_hint = "Download one with 'lms get MODEL', or with native.download('MODEL')"
+    _context_hint = "Send shorter texts, or load the model with a larger context ('lms load MODEL --context-length N')"
     _default_model = "local-model"
     # Those that were not trained for it do it less well (LM Studio docs, tool use).
     _any_model_calls_tools = True

@@ -95,7 +95,9 @@ Integration = Union[Plugin, EphemeralMCP, str, Mapping[str, Any]]
 
 
 # What the request does not take, and what to do instead.
-_CHAT_TAKES = ("stop", "seed", "logit_bias", "frequency_penalty", "draft_model", "ttl", "response_format")
+_CHAT_TAKES = (
+    "stop", "seed", "logit_bias", "frequency_penalty", "draft_model", "ttl", "response_format", "on_truncation",
+)  # fmt: skip
 ELSEWHERE = {
     **OTHERS,
     **dict.fromkeys(_CHAT_TAKES, "lm.chat() takes it: /v1/chat/completions"),

@@ -64,6 +64,7 @@ class OllamaProvider(HTTPProvider):
     _url_hint = "and base_url= or OLLAMA_HOST names another server"
     _api_key_hash = "ollama-local"
     _get_hint = "Pull one with 'ollama pull MODEL', or with pull('MODEL')"
+    _context_hint = "Send shorter texts, or take a model with a larger context"
     _default_model = None
     _any_model_calls_tools = False
 

@@ -39,6 +39,7 @@ OTHERS = {
     "functions": "tools",
     "function_call": "tool_choice",
     "repetition_penalty": "repeat_penalty",
+    **dict.fromkeys(("truncate", "truncation"), "on_truncation"),
     "model_name": "model",
     "request_timeout": "timeout",
     "extra_body": "extra",

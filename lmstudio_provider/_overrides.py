@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Iterable, Mapping, Sequence, TypedDict
+from typing import Any, Iterable, Literal, Mapping, Sequence, TypedDict
 
 from ._images import Image
 from ._messages import ToolInput
@@ -32,6 +32,7 @@ class Options(TypedDict, total=False):
     draft_model: str | None
     num_ctx: int | None
     keep_alive: float | str | None
+    on_truncation: Literal["warn", "error", "ignore"]
     extra: Mapping[str, Any]
 
 

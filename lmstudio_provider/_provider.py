@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from abc import ABC, abstractmethod
 from types import TracebackType
-from typing import Any, Callable, Iterable, TypeVar, overload
+from typing import Any, Callable, Iterable, Literal, TypeVar, overload
 
 from ._diagnosis import of_error, of_models, with_advice
 from ._exceptions import ConfigurationError, InvalidRequestError, ProviderClosedError, ProviderError
@@ -176,6 +176,7 @@ class Provider(ABC):
         *,
         num_ctx: int | None = None,
         keep_alive: float | str | None = None,
+        on_truncation: Literal["warn", "error", "ignore"] = "warn",
         timeout: Timeout | Unset = UNSET,
         deadline: float | Unset | None = UNSET,
     ) -> Embeddings:
@@ -184,6 +185,12 @@ class Provider(ABC):
         Without ``model`` it is the setting for the tier "embedding", else the first embedding model of the server.
         ``num_ctx`` and ``keep_alive`` are Ollama's alone, as in a request. An error in the middle is raised, and no
         vectors are returned.
+
+        ``on_truncation`` says what to do if texts do not fit into the model's context. "warn" has the server embed as
+        much of each as fits, gives a TruncationWarning, and has the positions in ``truncated``; "error" raises
+        ContextLengthError with ``positions``; "ignore" does not look. Ollama refuses a batch without saying which text
+        it is, so smaller batches are sent until that is known. LM Studio refuses nothing, so each text is compared with
+        the context in the list of models, by the tokens that it has at least: a cut may be missed, no warning is wrong.
         """
         raise InvalidRequestError(f"{self.display_name} does not embed")
 

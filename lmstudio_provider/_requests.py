@@ -6,7 +6,7 @@ import dataclasses
 import math
 import sys
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Callable, Iterable, Mapping, Sequence, TypeVar, Union
+from typing import TYPE_CHECKING, Any, Callable, Iterable, Literal, Mapping, Sequence, TypeVar, Union
 
 from ._exceptions import InvalidRequestError, shown
 from ._images import Image, data_url, listed
@@ -68,6 +68,12 @@ def check_given(what: str, value: object, or_else: str = "") -> None:
         raise InvalidRequestError(f"{what}={shown(value)} is no name", hint=f"{hint}{or_else}" if hint else "")
 
 
+def check_on_truncation(value: object) -> None:
+    """Raise InvalidRequestError for anything but one of the three words."""
+    if not isinstance(value, str) or value not in ("warn", "error", "ignore"):
+        raise InvalidRequestError(f"on_truncation={shown(value)} is none of 'warn', 'error', 'ignore'")
+
+
 def check_extra(extra: object) -> None:
     """Raise InvalidRequestError for further fields of a body that cannot be."""
     if not isinstance(extra, Mapping):
@@ -109,6 +115,10 @@ class _Options:
     num_ctx: int | None = None
     #: For how long the model stays, in Ollama's own words: seconds, or text such as "10m"; 0 and -1 are as for ``ttl``.
     keep_alive: float | str | None = None
+    #: What to do if the prompt does not fit into the context, and the server would cut it without a word, as Ollama
+    #: does: give a TruncationWarning and answer what is left of it, raise ContextLengthError, or let it happen.
+    #: LM Studio's chats are refused or cut by the server's own rule, whatever this says.
+    on_truncation: Literal["warn", "error", "ignore"] = "warn"
     #: Further fields of the body, sent as they are.
     extra: Mapping[str, Any] = field(default_factory=dict)
 
@@ -122,6 +132,7 @@ class _Options:
             raise InvalidRequestError(what, hint="Give one of them")
         for name in ("model", "tier", "draft_model"):
             check_name(name, getattr(self, name))
+        check_on_truncation(self.on_truncation)
         _check_stop(self.stop)
         biases = {} if self.logit_bias is None else self.logit_bias
         if not isinstance(biases, Mapping) or any(

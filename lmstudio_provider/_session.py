@@ -82,15 +82,19 @@ class Dialect(ChatDialect, Protocol):
         """Ask for what comes after a text."""
 
     def embed_call(
-        self, texts: Sequence[str], model: str, *, num_ctx: int | None, keep_alive: float | str | None
+        self, texts: Sequence[str], model: str, truncate: bool, *, num_ctx: int | None, keep_alive: float | str | None
     ) -> Call:
-        """Ask for the vectors of some texts."""
+        """Ask for the vectors of some texts; ``truncate`` is whether one that is too long may be cut."""
 
     def embed_reply(self, value: Any, call: Call, count: int) -> Embeddings:
         """The vectors of that reply."""
 
     def load_hint(self, call: Call) -> str:
         """Return what to add to the hint if ``call`` ran out of time while its model may have been loading."""
+
+    @property
+    def REFUSES_LONG_TEXTS(self) -> bool:
+        """Whether the server refuses texts that it must not cut."""
 
     @property
     def STREAM_TYPE(self) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import enum
 import json
 from dataclasses import dataclass, field
-from typing import Any, Mapping, NamedTuple, Union
+from typing import Any, Callable, Mapping, NamedTuple, Union
 
 from ._exceptions import ConfigurationError, InvalidRequestError, ProviderError, ToolArgumentsError
 from ._json import loads_leniently
@@ -92,6 +92,9 @@ class Call:
     continues: bool = False
     #: What is in the body and must never be shown.
     secrets: tuple[str, ...] = field(default=(), repr=False)
+    #: Makes the body to send if the server refuses this one because the prompt does not fit: it lets the server cut it.
+    #: None if that is an error.
+    cut: Callable[[], bytes] | None = field(default=None, repr=False, compare=False)
 
 
 @dataclass(frozen=True, init=False)
@@ -228,6 +231,9 @@ class Embeddings:
     requested_model: str
     #: None where the server told nothing.
     usage: Usage | None = None
+    #: The positions of the texts of which the server embedded only a part, because they do not fit into the context;
+    #: None if they are not known.
+    truncated: tuple[int, ...] | None = None
 
 
 class Chunk(NamedTuple):

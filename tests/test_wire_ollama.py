@@ -183,6 +183,7 @@ def test_only_what_is_set_is_sent_and_sampling_goes_into_options():
         "model": "m",
         "messages": [{"role": "system", "content": "Be brief"}, {"role": "user", "content": "Hi"}],
         "stream": False,
+        "truncate": False,
         "options": {"num_predict": 4096, "temperature": 0.7},
     }
 
@@ -244,8 +245,8 @@ def test_a_text_goes_on_without_a_template():
 
 
 def test_texts_are_embedded_together():
-    call = embed_call(["a", "ü"], "m")
-    assert (call.path, json.loads(call.body)) == ("/api/embed", {"model": "m", "input": ["a", "ü"]})
+    call = embed_call(["a", "ü"], "m", truncate=False)
+    assert (call.path, json.loads(call.body)) == ("/api/embed", {"model": "m", "input": ["a", "ü"], "truncate": False})
 
 
 # Replies

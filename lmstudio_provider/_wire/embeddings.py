@@ -17,9 +17,17 @@ from .openai import read_usage
 
 
 def embed_call(
-    texts: Sequence[str], model: str, *, num_ctx: int | None = None, keep_alive: float | str | None = None
+    texts: Sequence[str],
+    model: str,
+    truncate: bool = True,
+    *,
+    num_ctx: int | None = None,
+    keep_alive: float | str | None = None,
 ) -> Call:
-    """Ask for the vectors of some texts. Raises InvalidRequestError for what only Ollama takes."""
+    """Ask for the vectors of some texts; one that is too long is cut, because the server knows no ``truncate``.
+
+    Raises InvalidRequestError for what only Ollama takes.
+    """
     refuse_for_lm_studio(num_ctx=num_ctx, keep_alive=keep_alive)
     body = {"model": model, "input": list(texts)}
     return Call("POST", "/v1/embeddings", to_json(body, "the texts").encode("ascii"), model)

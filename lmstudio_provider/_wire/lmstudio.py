@@ -12,6 +12,8 @@ from .openai_stream import ChatStream as Assembly
 
 STREAM_TYPE = "text/event-stream"
 
+REFUSES_LONG_TEXTS = False
+
 NO_REASONING = "extra={'reasoning_effort': 'none'}"
 
 
@@ -22,6 +24,7 @@ def load_hint(call: Call) -> str:
 
 __all__ = [
     "NO_REASONING",
+    "REFUSES_LONG_TEXTS",
     "STREAM_TYPE",
     "Assembly",
     "Reader",

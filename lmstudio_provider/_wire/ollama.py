@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import functools
+import json
 from typing import Any, Mapping, Sequence
 
 from .._callbacks import warn
@@ -104,6 +106,8 @@ def _call(
             raise InvalidRequestError(f"{name} is not known to Ollama", hint="Leave it out")
     model = body["model"]
     body["stream"] = stream
+    # Otherwise the server cuts a prompt that is too long without a word; older ones do all the same.
+    body["truncate"] = request.on_truncation == "ignore"
     options = {wire: value for name, wire in _OPTIONS.items() if (value := getattr(request, name)) is not None}
     if request.stop is not None:
         options["stop"] = [request.stop] if isinstance(request.stop, str) else list(request.stop)
@@ -119,7 +123,14 @@ def _call(
     more = extra.pop("options", {})
     body.update(extra)
     body["options"] = {**options, **more} if isinstance(more, Mapping) else more
-    return Call("POST", path, to_json(body, "the request").encode("ascii"), model, tools)
+    content = to_json(body, "the request").encode("ascii")
+    warns = request.on_truncation == "warn" and "truncate" not in request.extra
+    return Call("POST", path, content, model, tools, cut=functools.partial(_cut, content) if warns else None)
+
+
+def _cut(content: bytes) -> bytes:
+    """Return the body of the same request, of which the server may cut the prompt."""
+    return to_json({**json.loads(content), "truncate": True}, "the request").encode("ascii")
 
 
 def _tool_name(position: int, tool: Mapping[str, Any]) -> str:
@@ -288,10 +299,15 @@ def _seconds(value: Mapping[str, Any], name: str) -> float | None:
 
 
 def embed_call(
-    texts: Sequence[str], model: str, *, num_ctx: int | None = None, keep_alive: float | str | None = None
+    texts: Sequence[str],
+    model: str,
+    truncate: bool,
+    *,
+    num_ctx: int | None = None,
+    keep_alive: float | str | None = None,
 ) -> Call:
-    """Ask for the vectors of some texts."""
-    body: dict[str, Any] = {"model": model, "input": list(texts)}
+    """Ask for the vectors of some texts; one that is too long is cut, or all are refused."""
+    body: dict[str, Any] = {"model": model, "input": list(texts), "truncate": truncate}
     if num_ctx is not None:
         body["options"] = {"num_ctx": num_ctx}
     if keep_alive is not None:

@@ -10,10 +10,13 @@ from .ollama_stream import OllamaStream as Assembly
 
 STREAM_TYPE = "application/x-ndjson"
 
+REFUSES_LONG_TEXTS = True
+
 NO_REASONING = "extra={'reasoning_effort': 'none'}"
 
 __all__ = [
     "NO_REASONING",
+    "REFUSES_LONG_TEXTS",
     "STREAM_TYPE",
     "Assembly",
     "Reader",

@@ -12,7 +12,9 @@ from .._requests import ChatRequest
 from .._types import Call
 from .openai import plain_messages, tool_names
 
-_EVERYWHERE = ("model", "tier", "max_tokens", "temperature", "top_p", "extra", "messages", "tools", "tool_choice")
+_EVERYWHERE = (
+    "model", "tier", "max_tokens", "temperature", "top_p", "on_truncation", "extra", "messages", "tools", "tool_choice",
+)  # fmt: skip
 
 
 def refuse_others(request: ChatRequest, path: str, taken: Collection[str]) -> None:
