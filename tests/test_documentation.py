@@ -39,8 +39,10 @@ def test_the_readme_has_its_programs():
 
 
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.name)
-def test_an_example_runs_as_it_stands(simulator, path):
-    assert run(path, url=simulator.url).strip()
+def test_an_example_runs_as_it_stands(monkeypatch, simulator, path):
+    with SimulatedOllama() as ollama:
+        monkeypatch.setenv("OLLAMA_HOST", ollama.url)
+        assert run(path, url=simulator.url).strip()
 
 
 def test_the_example_for_whichever_is_running_talks_to_ollama_where_that_is_it(monkeypatch, closed_port):
@@ -48,6 +50,17 @@ def test_the_example_for_whichever_is_running_talks_to_ollama_where_that_is_it(m
         monkeypatch.setenv("OLLAMA_HOST", server.url)
         shown = run(ROOT / "examples" / "whichever.py", url=f"http://127.0.0.1:{closed_port}")
         assert shown == f"Ollama (Local) at {server.url} answers:\nBecause of Rayleigh.\n"
+
+
+def test_the_example_for_long_prompts_shows_what_each_choice_does(monkeypatch, simulator):
+    with SimulatedOllama(replies=["I do not know."]) as ollama:
+        monkeypatch.setenv("OLLAMA_HOST", ollama.url)
+        shown = run(ROOT / "examples" / "on_truncation.py", url=simulator.url)
+        sent = [request["body"]["truncate"] for request in ollama.requests if request["path"] == "/api/chat"]
+    assert sent == [False, False, True, True]
+    assert "  4511 tokens do not fit into 1024. Send less, or raise" in shown
+    assert "the prompt has 4511 tokens and the context of 'simulated-model:latest' holds 1024" in shown
+    assert "  514 tokens were read: I do not know." in shown
 
 
 def test_the_quickstart_shows_everything_and_uses_the_server_that_answers():
