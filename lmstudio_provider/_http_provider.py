@@ -20,7 +20,7 @@ from ._exceptions import (
     NoModelLoadedError,
     ProviderError,
 )
-from ._local_server import LocalServer
+from ._local_models import LocalModels
 from ._model_names import find, is_same
 from ._native_types import NativeCompletion, NativeRequest
 from ._options import Unpack, show_options, with_defaults
@@ -57,7 +57,7 @@ Request = Union[CompletionRequest, ChatRequest, TextRequest]
 
 
 @show_options(CompletionRequest)
-class HTTPProvider(LocalServer):
+class HTTPProvider(LocalModels):
     """What generates text, over any dialect."""
 
     #: How to have more room for a text to embed, as the beginning of a sentence.

@@ -3,40 +3,34 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import functools
 import os
 import threading
 import time
 import weakref
 from contextlib import AbstractContextManager
-from typing import TYPE_CHECKING, Any, Iterable, Iterator, Literal, Mapping, NoReturn, Sequence
+from typing import TYPE_CHECKING, Any, Iterator, Literal, Mapping, NoReturn
 
 import urllib3
 
 from ._exceptions import (
     ConfigurationError,
-    InvalidRequestError,
     ProviderClosedError,
-    ProviderError,
     RequestTimeoutError,
     shown,
 )
 from ._exchange import Deadline
 from ._model_cache import DISCOVERY_S, ModelCache
-from ._model_choice import Fits, chats, embeds, first, nothing_to_choose
-from ._model_names import find
 from ._ollama_options import INSTEAD
 from ._options import OTHERS, check_names, show_options
 from ._overrides import Options
 from ._provider import Provider
-from ._requests import check_name
 from ._session import Dialect, Facts, Plan, Session
 from ._settings import Config, Names, Secret, Settings, as_timeouts, check_arguments
 from ._transport import Transport
-from ._types import UNSET, Capabilities, Limits, ModelInfo, Timeout, Timeouts, Unset, check_seconds
+from ._types import UNSET, Limits, ModelInfo, Timeout, Timeouts, Unset, check_seconds
 from ._usage import UsageRecorder
-from ._waiting import Waiting, patience
+from ._waiting import Waiting
 
 if TYPE_CHECKING:
     from ._loading import Loading
@@ -163,16 +157,6 @@ class LocalServer(Provider):
     def base_url(self) -> str:
         return self._settings.config().base_url.text
 
-    @property
-    def capabilities(self) -> Capabilities:
-        models = self._cached_models()
-        if not models:
-            return Capabilities(True, True, None, ())
-        chatting = [model for model in models if model.can_chat]
-        tool_calling = _best(True if self._any_model_calls_tools else model.tool_use for model in chatting)
-        vision = _best(model.vision for model in chatting)
-        return Capabilities(True, tool_calling, vision, tuple(model.id for model in models))
-
     def _cached_models(self) -> tuple[ModelInfo, ...]:
         session = self._current
         return () if session is None else session.cache.models
@@ -186,26 +170,15 @@ class LocalServer(Provider):
         if session is not None:
             session.cache.forget()
 
-    def capabilities_for(self, model: str | None = None) -> Capabilities:
-        check_name("model", model)
-        cache = self._cache(eager=True)
-        if not cache.is_told:
-            cache.wait(DISCOVERY_S)
-        known = cache.models
-        asked = model or self._settings.model(None)
-        found = find(known, asked) if asked else first(known, chats)
-        if found is None:
-            can = False if known and not asked else None  # a call that names no model is refused, or nothing is known
-            return Capabilities(can is None, can, can, ())
-        if not found.can_chat and found.type is not None:
-            return Capabilities(False, False, False, (found.id,))
-        return Capabilities(True, found.tool_use, found.vision, (found.id,))
-
     def list_models(self, timeout: Timeout | Unset = UNSET) -> list[ModelInfo]:
         return self._list_models(timeout)
 
     def _list_models(
-        self, timeout: Timeout | Unset, session: Session | None = None, config: Config | None = None
+        self,
+        timeout: Timeout | Unset,
+        session: Session | None = None,
+        config: Config | None = None,
+        brief: bool = False,
     ) -> list[ModelInfo]:
         config = config or self._settings.config()
         if timeout is UNSET:
@@ -215,7 +188,7 @@ class LocalServer(Provider):
         timeouts = as_timeouts(timeout)
         deadline = None if seconds is None else Deadline(seconds, time.monotonic())
         try:
-            return (session or self._session(config)).list_models(Plan(config, timeouts, deadline))
+            return (session or self._session(config)).list_models(Plan(config, timeouts, deadline), brief)
         except RequestTimeoutError as error:
             if seconds == timeout:
                 error.hint = "Raise timeout= (seconds), or give None for no limit"
@@ -231,82 +204,6 @@ class LocalServer(Provider):
         cache = self._cache(eager=True)
         cache.wait(timeout)
         return bool(cache.models)
-
-    def resolve_model(self, tier: str | None = None) -> str:
-        """The model that a call without ``model`` asks for; waits for a discovery that is under way.
-
-        Raises InvalidRequestError if the server has models, and none that is chosen unasked: one that runs on this
-        machine and generates text. Ollama is asked for its models if none are known, which raises as any call does.
-        """
-        model = self._settings.model(tier)
-        if model is not None:
-            self._check_open()
-            return model
-        return self._choose_model(self._where(UNSET, UNSET)[1])[0]
-
-    def _choose_model(self, plan: Plan, *wanted: Fits) -> tuple[str, Plan]:
-        """Choose the first model that fits, one that chats by default; return it with what time is left of ``plan``."""
-        wanted = wanted or (chats,)
-        models, plan = self._models_within(plan, needed=self._default_model is None)
-        found = first(models, *wanted)
-        if found is None and (models or self._default_model is None):
-            models = self._models_now(plan)  # what is there may have changed since it was listed
-            plan = plan._replace(waited_s=0.0)  # the server was not silent
-            found = first(models, *wanted)
-        if found is not None:
-            return found.name, plan
-        if models or self._default_model is None:
-            raise self._nothing_to_choose(models)
-        return self._default_model, plan
-
-    def _nothing_to_choose(self, models: Sequence[ModelInfo]) -> InvalidRequestError:
-        setting, variable = f"{self._names.prefix}_model", self._names.variables["model"][0]
-        names = f"model=, the setting {setting} or the environment variable {variable}"
-        error = nothing_to_choose(models, f"{self._server_name} at {self.base_url}", names, self._get_hint)
-        error.provider = self.id
-        return error
-
-    def _embedding_model(self, plan: Plan) -> tuple[str, Plan]:
-        """The setting for the tier "embedding", else the first embedding model, else what chats: it may embed, too."""
-        named = self._settings.model("embedding")
-        if named is None:
-            return self._choose_model(plan, embeds, chats)
-        if self._settings.find("model_embedding") is not None:
-            return named, plan
-        models, plan = self._models_within(plan, needed=False)
-        found = first(models, embeds)
-        return found.name if found else named, plan
-
-    def _models_within(self, plan: Plan, needed: bool) -> tuple[Sequence[ModelInfo], Plan]:
-        """Return the models that are known, after waiting for a discovery under way, and ``plan`` with that time.
-
-        If they are ``needed``, all the time of the call may pass, and RequestTimeoutError is raised if it has.
-        """
-        cache = self._cache(eager=True)
-        if cache.is_told or not cache.is_asking:
-            return cache.models, plan
-        started = time.monotonic()
-        if not needed:
-            cache.wait(patience(plan))
-        else:
-            try:
-                self._waiting(plan).wait(cache.wait, "the list of models, to choose one from, had not come")
-            except RequestTimeoutError as error:
-                error.provider = self.id
-                error.hint += "; a call that names a model with model= waits for no list"
-                raise
-        return cache.models, plan._replace(waited_s=time.monotonic() - started)
-
-    def _models_now(self, plan: Plan) -> Sequence[ModelInfo]:
-        """Ask for the models, as a part of a call; raises ProviderError."""
-        silences = [each for each in (plan.timeouts.first_byte, plan.timeouts.idle) if each is not None]
-        # A list is not waited for as long as a model that is being loaded.
-        timeouts = dataclasses.replace(plan.timeouts, first_byte=min(silences, default=None))
-        try:
-            return self._session(plan.config).list_models(plan._replace(timeouts=timeouts))
-        except ProviderError as error:
-            error.sent = False  # of what the call was for
-            raise
 
     def _where(self, timeout: Timeout | Unset, deadline: float | Unset | None) -> tuple[Session, Plan]:
         """The session with the server as it is set now, and how it is to be called."""
@@ -336,7 +233,7 @@ class LocalServer(Provider):
         config = self._settings.config()
         session = self._session(config)
         # With the settings of now: a token that is set later may be for another server.
-        session.cache.ensure(functools.partial(self._list_models, DISCOVERY_S, session, config), eager)
+        session.cache.ensure(functools.partial(self._list_models, DISCOVERY_S, session, config, brief=True), eager)
         return session.cache
 
     def _session(self, config: Config) -> Session:
@@ -392,9 +289,3 @@ class LocalServer(Provider):
     def _check_open(self) -> None:
         if self._closed:
             raise ProviderClosedError.before_call()
-
-
-def _best(told: Iterable[bool | None]) -> bool | None:
-    """Return True if any is True, None if any is unknown, else False."""
-    known = set(told)
-    return True if True in known else None if None in known else False

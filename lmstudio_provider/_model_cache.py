@@ -6,7 +6,7 @@ import contextlib
 import logging
 import threading
 import time
-from typing import Callable
+from typing import Callable, Iterable
 
 from ._exceptions import ProviderError
 from ._types import ModelInfo
@@ -33,6 +33,10 @@ class ModelCache:
         self._filled_at: float | None = None
         self._tried_at = float("-inf")
         self._models: tuple[ModelInfo, ...] = ()
+        #: What the server said about single models, under what tells one version of a model from another.
+        self.details: dict[str, ModelInfo] = {}
+        #: Whether what the list does not say has been asked for since it came.
+        self.is_completed = False
 
     @property
     def models(self) -> tuple[ModelInfo, ...]:
@@ -51,16 +55,24 @@ class ModelCache:
 
     def fill(self, models: list[ModelInfo]) -> None:
         """Note what the server has just told."""
-        self._models = tuple(models)
-        self._filled_at = time.monotonic()
+        with self._lock:
+            self._models, self.is_completed = tuple(models), False
+            self._filled_at = time.monotonic()
+
+    def complete(self, models: Iterable[ModelInfo]) -> None:
+        """Note what has been asked about the models that the server has told of."""
+        found = {model.id: model for model in models}
+        with self._lock:
+            self._models, self.is_completed = tuple(found.get(each.id, each) for each in self._models), True
 
     def forget(self, gone: str | None = None) -> None:
         """Count what is known as old, because it has been changed; until it is asked for again it is shown.
 
         The model that is ``gone`` is not; a name without a tag means the tag ``latest``.
         """
-        self._models = tuple(each for each in self._models if gone is None or each.id not in (gone, f"{gone}:latest"))
-        self._filled_at = None
+        with self._lock:
+            left = (each for each in self._models if gone is None or each.id not in (gone, f"{gone}:latest"))
+            self._models, self._filled_at = tuple(left), None
 
     def ensure(self, fetch: Callable[[], object], eager: bool) -> None:
         """Have a thread call ``fetch``, which fills the cache, unless it is filled and fresh; never waits.

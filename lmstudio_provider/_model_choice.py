@@ -23,14 +23,21 @@ def embeds(model: ModelInfo) -> bool:
     return model.type == "embedding" and not model.remote
 
 
-def first(models: Iterable[ModelInfo], *wanted: Fits) -> ModelInfo | None:
-    """Return the first model that fits the first of ``wanted`` that any model fits, a loaded one before the others."""
+def first(
+    models: Iterable[ModelInfo], *wanted: Fits, confirm: Callable[[ModelInfo], ModelInfo] = lambda model: model
+) -> ModelInfo | None:
+    """Return the first model that fits the first of ``wanted`` that any model fits, a loaded one before the others.
+
+    ``confirm`` returns a model as it is, if the list may be wrong; it is asked in the order of what is likely to fit.
+    """
     known = list(models)
     for fits in wanted:
-        found = [model for model in known if fits(model)]
-        if found:
-            # One that is loaded answers at once, and another one need not be unloaded for it.
-            return next((model for model in found if model.loaded), found[0])
+        # One that is loaded answers at once, and another one need not be unloaded for it.
+        known.sort(key=lambda model: (not fits(model), not model.loaded))
+        for position, model in enumerate(known):
+            known[position] = confirm(model)
+            if fits(known[position]):
+                return known[position]
     return None
 
 

@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import contextlib
 import re
-from typing import Any, Callable, Generator, Literal, Mapping, NoReturn
+from typing import Any, Literal, Mapping, NoReturn
 
 import urllib3
 
-from ._callbacks import Callback
-from ._exceptions import ConfigurationError, InvalidRequestError, ProviderError, StreamInterruptedError, shown
-from ._http_provider import HTTPProvider
+from ._exceptions import ConfigurationError
+from ._ollama_models import OllamaModels
 from ._ollama_options import check_keep_alive
 from ._options import show_options
-from ._progress import Meter
-from ._session import Plan, Session
 from ._settings import Config, Names, Secret
-from ._types import UNSET, Limits, Progress, Timeout, Timeouts, Unset
+from ._types import UNSET, Limits, Timeout, Unset
 from ._usage import UsageRecorder
 from ._wire import ollama, ollama_dialect
 
@@ -34,7 +30,7 @@ def _tidy(host: str) -> str:
 
 
 @show_options()
-class OllamaProvider(HTTPProvider):
+class OllamaProvider(OllamaModels):
     """A local Ollama, over its own API.
 
     Without arguments it is the server at ``$OLLAMA_HOST``, else at ``http://localhost:11434``.
@@ -101,37 +97,6 @@ class OllamaProvider(HTTPProvider):
     def _defaults(self, config: Config) -> dict[str, Any]:
         return {"num_ctx": config.num_ctx, "keep_alive": self._arguments["keep_alive"]}
 
-    def pull(
-        self,
-        model: str,
-        on_progress: Callable[[Progress], object] | None = None,
-        *,
-        timeout: Timeout | Unset = UNSET,
-        deadline: float | Unset | None = UNSET,
-    ) -> None:
-        """Download ``model``; returns when it is there. A download that was broken off goes on where it was.
-
-        ``on_progress`` is called with the Progress over all parts; what it raises ends the call. Without a ``timeout``
-        the server may be silent for 600 s, as it is while it checks what came. What is raised has ``progress``, how far
-        it came.
-        """
-        callback = Callback("on_progress", on_progress)
-        session, plan = self._where(timeout, deadline)
-        if timeout is UNSET and plan.config.timeouts is None:
-            plan = plan._replace(timeouts=Timeouts(idle=600.0))
-        try:
-            with contextlib.closing(_pulled(model, session, plan)) as steps:
-                for progress in steps:
-                    callback(progress)
-        finally:
-            session.cache.forget()
-
-    def delete(self, model: str) -> None:
-        """Delete ``model`` from the server's disk. Raises ModelNotFoundError where it is not there."""
-        session, plan = self._where(UNSET, UNSET)
-        session.ask(ollama.delete_call(_name(model)), plan)
-        session.cache.forget(model)
-
     def version(self) -> str:
         """The version of the server, such as "0.33.0"."""
         session, plan = self._where(UNSET, UNSET)
@@ -139,29 +104,3 @@ class OllamaProvider(HTTPProvider):
         value = session.ask(call, plan)
         with session.telling(call, plan):
             return ollama.version_reply(value)
-
-
-def _pulled(model: str, session: Session, plan: Plan) -> Generator[Progress, None, None]:
-    """Have ``model`` downloaded, and tell how far it is."""
-    meter, progress = Meter(), Progress("")
-    try:
-        with contextlib.closing(session.events(ollama.pull_call(_name(model)), plan)) as lines:
-            for line in lines:
-                progress = meter.update(*ollama.pull_line(line))
-                yield progress
-                if progress.status == "success":
-                    return
-        raise StreamInterruptedError(
-            f"the download of {model!r} stopped at {progress.status!r}, without its end",
-            hint="Call pull() again: it goes on where it was",
-            sent=True,
-        )
-    except ProviderError as error:
-        error.progress = progress
-        raise
-
-
-def _name(model: object) -> str:
-    if not isinstance(model, str) or not model.strip():
-        raise InvalidRequestError(f"model={shown(model)} is no name", hint="Give the name of a model, such as qwen3:8b")
-    return model

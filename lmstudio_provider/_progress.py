@@ -18,6 +18,8 @@ class Meter:
         # What each part had at first is no speed: a download may go on with one that was broken off.
         self._before: dict[str, int] = {}
         self._began: float | None = None
+        #: How far it is.
+        self.progress = Progress("")
 
     def update(self, status: str, part: str | None, completed: int | None, total: int | None) -> Progress:
         """Note what is told of a ``part``, in bytes, and return how far all of them are."""
@@ -34,4 +36,5 @@ class Meter:
         if self._began is not None and now > self._began and fresh > 0:
             speed = fresh / (now - self._began)
             left = (whole - done) / speed
-        return Progress(status, done, whole or None, speed, left)
+        self.progress = Progress(status, done, whole or None, speed, left)
+        return self.progress

@@ -75,8 +75,11 @@ class ChatDialect(Protocol):
 class Dialect(ChatDialect, Protocol):
     """What a server speaks: a module of ``_wire``."""
 
-    def list_models(self, ask: Ask) -> list[ModelInfo]:
-        """The models of the server."""
+    def list_models(self, ask: Ask, details: dict[str, ModelInfo], brief: bool) -> list[ModelInfo]:
+        """Return the models of the server; ``details`` keeps what was asked about single ones.
+
+        If it is to be ``brief``, one request is sent, or as many as it takes to find the list.
+        """
 
     def text_call(self, request: TextRequest, model: str, stream: bool) -> Call:
         """Ask for what comes after a text."""
@@ -227,9 +230,11 @@ class Session:
             sent=True,
         )
 
-    def list_models(self, plan: Plan) -> list[ModelInfo]:
-        """Ask for the models, and keep them in the cache."""
-        models = self._facts.dialect.list_models(lambda call, read=None: self.ask(call, plan, read))
+    def list_models(self, plan: Plan, brief: bool = False) -> list[ModelInfo]:
+        """Ask for the models, and keep them in the cache; ``brief`` asks for the list alone."""
+        models = self._facts.dialect.list_models(
+            lambda call, read=None: self.ask(call, plan, read), self.cache.details, brief
+        )
         self.cache.fill(models)
         return models
 
@@ -268,8 +273,8 @@ class Session:
         with contextlib.suppress(ProtocolError):
             value = parse(body, "the reply")
         self._raise_error(status, headers, body, value, self._asked(call, plan), dialect)
-        if value is None and not body and call.method == "DELETE":
-            return None  # there is nothing to say
+        if value is None and not body and call.may_be_empty:
+            return None
         if value is None:
             raise self._no_json(status, headers, body)
         return value

@@ -95,6 +95,8 @@ class Call:
     #: Makes the body to send if the server refuses this one because the prompt does not fit: it lets the server cut it.
     #: None if that is an error.
     cut: Callable[[], bytes] | None = field(default=None, repr=False, compare=False)
+    #: Whether a reply without a body says that all is well.
+    may_be_empty: bool = False
 
 
 @dataclass(frozen=True, init=False)
@@ -252,13 +254,14 @@ class Chunk(NamedTuple):
 
 @dataclass(frozen=True)
 class LoadedInstance:
-    """A model in memory, as LM Studio tells of it."""
+    """A model in memory, as the server tells of it."""
 
-    #: What ``native.unload`` takes, and what a request may give as its model.
+    #: What ``unload`` takes, and what a request may give as its model.
     id: str
     #: Tokens that it can hold at once.
     context_length: int | None = None
-    #: How it was loaded, as the server has it: ``context_length``, ``eval_batch_size``, ``flash_attention`` and so on.
+    #: How it was loaded, as the server has it: of LM Studio ``eval_batch_size``, ``flash_attention`` and so on, of
+    #: Ollama ``size``, ``size_vram``, ``expires_at`` and so on.
     config: Mapping[str, Any] = field(default_factory=dict, repr=False, compare=False)
 
 
@@ -282,10 +285,11 @@ class ModelInfo:
     max_context_length: int | None = None
     #: Those in memory; one model can be loaded several times.
     instances: tuple[LoadedInstance, ...] = ()
-    #: What ``reasoning=`` may be, such as "off", "on", "low", "medium" and "high", and what it is by itself.
+    #: What ``reasoning=`` may be, such as "off", "on", "low", "medium" and "high", and what it is by itself. For Ollama
+    #: "off" and "on" stand for ``think`` false and true.
     reasoning_options: tuple[str, ...] = ()
     reasoning_default: str | None = None
-    #: All that the server tells, under its own names.
+    #: The entry of the list, or of ``show`` the reply, under the server's own names.
     raw: Mapping[str, Any] = field(default_factory=dict, repr=False, compare=False)
     #: Whether the list says that it runs on another machine, as Ollama's cloud models do. Such a model is asked only
     #: if the user names it.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import threading
 
@@ -21,7 +22,7 @@ from lmstudio_provider import (
     TextRequest,
     Timeouts,
 )
-from lmstudio_provider.simulator import SimulatedLMStudio, SimulatedOllama
+from lmstudio_provider.simulator import OllamaModel, SimulatedLMStudio, SimulatedOllama
 
 HI = [{"role": "user", "content": "Hi"}]
 CHATS, EMBEDS = ["completion", "tools"], ["embedding"]
@@ -131,7 +132,7 @@ def test_each_mark_of_a_cloud_model_counts_and_a_local_one_is_chosen_after_it(ht
 
 def test_a_cloud_model_is_known_by_what_is_told_of_it_alone(httpserver, ollama):
     tags(httpserver, {"name": "plain:latest"}, "local:latest")
-    httpserver.expect_request("/api/show").respond_with_json(CLOUD)
+    httpserver.expect_request("/api/show", json={"model": "plain:latest"}).respond_with_json(CLOUD)
     assert ollama.resolve_model() == "local:latest"
 
 
@@ -272,7 +273,7 @@ def test_an_ollama_without_models_is_told_how_to_pull_one(way):
     with SimulatedOllama([]) as server, OllamaProvider(server.url) as provider:
         with pytest.raises(InvalidRequestError, match=r"has no models\. Pull one with 'ollama pull MODEL'"):
             WAYS[way](provider)
-        assert {each["path"] for each in server.requests} == {"/api/tags", "/api/ps"}
+        assert {each["path"] for each in server.requests} == {"/api/tags"}
 
 
 def test_the_made_up_name_is_never_sent_to_an_ollama():
@@ -280,7 +281,7 @@ def test_the_made_up_name_is_never_sent_to_an_ollama():
         assert provider.complete("Hi").requested_model == "mine:latest"
         assert provider.complete("Hi").requested_model == "mine:latest"
         paths = [each["path"] for each in server.requests]
-    assert paths == ["/api/tags", "/api/ps", "/api/chat", "/api/chat"]
+    assert paths == ["/api/tags", "/api/show", "/api/chat", "/api/chat"]
 
 
 def test_a_list_that_an_ollama_does_not_have_is_the_error_that_it_is(httpserver, ollama):
@@ -332,6 +333,132 @@ def test_an_ollama_that_says_nothing_of_any_model_is_judged_by_the_names(httpser
     tags(httpserver, {"name": "nomic-embed-text:latest"}, {"name": "llama2:latest"})
     httpserver.expect_request("/api/show").respond_with_json({"details": {}})
     assert ollama.resolve_model() == "llama2:latest"
+
+
+# Where an Ollama's list is wrong
+
+
+VEC = OllamaModel("vec", capabilities=("embedding",), listed_capabilities=("completion",))
+CHAT = OllamaModel("talk", capabilities=("completion",), listed_capabilities=("embedding",))
+
+
+def asked_of(server, path="/api/show"):
+    """The models that were asked about, or asked, without their tags."""
+    return [each["body"]["model"].partition(":")[0] for each in server.requests if each["path"] == path]
+
+
+@pytest.fixture
+def ollama_with():
+    """Makes providers for stand-ins with these models."""
+    with contextlib.ExitStack() as stack:
+
+        def make(*models, **arguments):
+            server = stack.enter_context(SimulatedOllama(models))
+            return server, stack.enter_context(OllamaProvider(server.url, **arguments))
+
+        yield make
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("refresh", [True, False])
+def test_a_text_never_goes_to_an_embedding_model_that_is_listed_as_one_that_chats(ollama_with, way, refresh):
+    server, provider = ollama_with(VEC, "m", "n", refresh=refresh)
+    done = WAYS[way](provider)
+    with contextlib.ExitStack() as stack:
+        if hasattr(done, "close"):
+            stack.enter_context(done)
+    assert (asked_of(server), server.loaded) == (["vec", "m"], ["m:latest"])
+
+
+def test_only_candidates_are_asked_about_and_only_once(ollama_with):
+    server, provider = ollama_with("m", VEC, "n", refresh=False)
+    for _ in range(2):
+        assert provider.resolve_model() == "m:latest"
+        provider.refresh_models()
+    assert asked_of(server) == ["m", "vec", "n"]
+
+
+def test_vectors_come_from_an_embedding_model_that_is_listed_as_one_that_chats(ollama_with):
+    server, provider = ollama_with("m", VEC, "n", refresh=False)
+    assert provider.embed("Hi").requested_model == "vec:latest"
+    assert asked_of(server, "/api/embed") == ["vec"]
+
+
+def test_a_model_that_chats_and_is_listed_as_one_that_embeds_is_found(ollama_with):
+    provider = ollama_with(VEC, CHAT, refresh=False)[1]
+    assert provider.complete("Hi").requested_model == "talk:latest"
+    assert provider.embed("Hi").requested_model == "vec:latest"
+
+
+def test_a_setting_for_chats_does_not_embed_where_a_model_is_there_that_does(ollama_with):
+    provider = ollama_with("m", VEC, refresh=False, model="m")[1]
+    provider.refresh_models()
+    assert provider.embed("Hi").requested_model == "vec:latest"
+
+
+def test_only_embedding_models_are_told_as_such(ollama_with):
+    provider = ollama_with(VEC, refresh=False)[1]
+    with pytest.raises(InvalidRequestError, match=r"'vec:latest' \(embeds\)"):
+        provider.complete("Hi")
+    assert provider.capabilities.tool_calling is False
+    assert provider.capabilities_for() == Capabilities(False, False, False, ())
+
+
+def test_models_are_listed_as_they_are(ollama_with):
+    provider = ollama_with(VEC, CHAT, refresh=False)[1]
+    provider.load("talk", num_ctx=2048)
+    vec, talk = provider.list_models()
+    assert (vec.type, vec.loaded, vec.instances, vec.context_length) == ("embedding", False, (), None)
+    assert (talk.type, talk.loaded, talk.context_length, talk.max_context_length) == ("llm", True, 2048, 131072)
+    assert [instance.id for instance in talk.instances] == ["talk:latest"]
+
+
+@pytest.mark.parametrize("status", [404, 400, 500, 503])
+def test_where_a_model_cannot_be_asked_about_the_list_is_believed(httpserver, ollama, status):
+    tags(httpserver, {"name": "e", "capabilities": EMBEDS}, "m")
+    httpserver.expect_request("/api/show").respond_with_json({"error": "no"}, status)
+    assert ollama.resolve_model() == "m"
+    assert [(model.id, model.type) for model in ollama.list_models()] == [("e", "embedding"), ("m", "llm")]
+
+
+def test_a_server_that_is_silent_about_a_model_has_time_left_for_the_call(raw_server):
+    bodies = {b"/api/tags": {"models": [{"name": "m"}]}, b"/api/chat": {"message": {"content": "Hi"}, "done": True}}
+    over = threading.Event()
+
+    def answer(connection):
+        path = server.requests[-1].split(b" ")[1]
+        if path not in bodies:
+            over.wait(10)
+        body = json.dumps(bodies.get(path)).encode()
+        connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body))
+
+    server = raw_server(answer)
+    try:
+        for limits in ({"timeout": 2}, {"deadline": 2}):
+            with OllamaProvider(server.url, refresh=False) as provider:
+                assert provider.complete("Hi", **limits).requested_model == "m"
+    finally:
+        over.set()
+
+
+def test_the_discovery_in_the_background_is_one_request(ollama_with):
+    server, provider = ollama_with("m", OllamaModel("n", listed_capabilities=()), VEC)
+    assert provider.wait_until_configured()
+    assert [each["path"] for each in server.requests] == ["/api/tags"]
+
+
+def test_a_loaded_model_is_chosen_before_the_others(ollama_with):
+    server, provider = ollama_with("first", "second")
+    provider.load("second")
+    assert provider.resolve_model() == "second:latest"
+    assert asked_of(server) == ["second"]
+
+
+@pytest.mark.parametrize("models", [None, []])
+def test_an_ollama_whose_list_is_null_has_no_models(models):
+    with SimulatedOllama(models) as server, OllamaProvider(server.url, refresh=False) as provider:
+        assert provider.list_models() == []
+        assert provider.ps() == []
 
 
 # What else is told of them

@@ -23,6 +23,7 @@ from lmstudio_provider import (
     RateLimitError,
     RequestTimeoutError,
     ServerError,
+    ServerUnavailableError,
     StreamInterruptedError,
     TextRequest,
     Tool,
@@ -40,7 +41,7 @@ from lmstudio_provider._wire.ollama import (
     text_call,
 )
 from lmstudio_provider._wire.ollama_errors import find_error
-from lmstudio_provider._wire.ollama_models import list_models, models_reply
+from lmstudio_provider._wire.ollama_models import Inquiry, list_models, ps_reply, show_reply, tags_reply
 from lmstudio_provider._wire.ollama_stream import OllamaStream
 
 PNG = b"\x89PNG\r\n\x1a\n" + b"0" * 8
@@ -61,8 +62,7 @@ def streamed(data):
     return chunks + stream.finish(), stream.completion()
 
 
-def nothing(call):
-    raise ServerError("not now")
+BUSY = ServerError("not now")
 
 
 # What is no reply
@@ -87,10 +87,18 @@ def test_a_reply_of_the_wrong_shape_is_a_protocol_error(value):
         OllamaStream(asked(), Asked("asked"), 0.0).feed(value)
 
 
-@pytest.mark.parametrize("value", [None, [], {}, {"models": None}, {"models": [None]}, {"models": [{"name": 7}]}])
+@pytest.mark.parametrize("value", [None, [], {}, {"models": 7}, {"models": [None]}, {"models": [{"name": 7}]}])
 def test_a_list_of_models_of_the_wrong_shape_is_a_protocol_error(value):
     with pytest.raises(ProtocolError):
-        models_reply(value, nothing)
+        tags_reply(value, {})
+    with pytest.raises(ProtocolError):
+        ps_reply(value)
+
+
+@pytest.mark.parametrize("value", [None, [], "m"])
+def test_what_is_said_of_a_model_in_the_wrong_shape_is_a_protocol_error(value):
+    with pytest.raises(ProtocolError):
+        show_reply(value, "m")
 
 
 @pytest.mark.parametrize("value", [None, {}, {"embeddings": [[1.0]]}, {"embeddings": [[1.0], "a"]}, {"embeddings": []}])
@@ -359,32 +367,132 @@ def test_vectors_come_in_the_order_of_the_texts(sample):
 # Models
 
 
-def test_models_have_what_the_lists_tell(sample):
-    def ask(call, read=lambda value: value):
-        return read(json.loads(sample({"/api/tags": "ollama_tags.json", "/api/ps": "ollama_ps.json"}[call.path])))
+def replies(calls, **values):
+    """Ask a server that has these replies, by the last part of their paths; an error is raised."""
 
-    chat, cloud, embedding = list_models(ask)
+    def ask(call, read=lambda value: value):
+        name = call.path.rpartition("/")[2]
+        calls.append(name)
+        value = values[name]
+        if isinstance(value, Exception):
+            raise value
+        return read(value)
+
+    return ask
+
+
+def test_models_have_what_the_lists_tell(sample):
+    tags, ps = (json.loads(sample(f"ollama_{name}.json")) for name in ("tags", "ps"))
+    chat, cloud, embedding = list_models(replies([], tags=tags, ps=ps, show={}), {}, False)
     assert (chat.id, chat.type, chat.loaded, chat.context_length) == ("qwen3:8b", "llm", True, 4096)
     assert (chat.quantization, chat.size_bytes, chat.vision, chat.tool_use) == ("Q4_K_M", 5225388164, False, True)
-    assert (cloud.loaded, cloud.context_length) == (False, None)
-    assert (embedding.id, embedding.can_chat) == ("nomic-embed-text:latest", False)
+    (instance,) = chat.instances
+    assert (instance.id, instance.context_length, instance.config) == ("qwen3:8b", 4096, ps["models"][0])
+    assert (chat.name, chat.raw, chat.max_context_length) == ("qwen3:8b", tags["models"][0], 40960)
+    assert (cloud.loaded, cloud.context_length, cloud.instances, cloud.remote) == (False, None, (), True)
+    assert (embedding.id, embedding.type) == ("nomic-embed-text:latest", "embedding")
 
 
-def test_capabilities_that_the_list_does_not_tell_are_asked_for(sample):
+def test_a_brief_list_is_one_request_and_has_what_was_said_before(sample):
+    calls, details = [], {}
+    tags = json.loads(sample("ollama_tags.json"))
+    ask = replies(calls, tags=tags, ps={"models": None}, show={"capabilities": ["embedding"]})
+    assert [model.type for model in list_models(ask, details, True)] == ["llm", "llm", "embedding"]
+    assert calls == ["tags"]
+    list_models(ask, details, False)
+    assert calls == ["tags", "tags", "ps", "show", "show", "show"]
+    assert [model.type for model in list_models(ask, details, True)] == ["embedding"] * 3
+    list_models(ask, details, False)
+    assert calls[6:] == ["tags", "tags", "ps"]
+
+
+def test_another_version_of_a_model_is_asked_about_anew():
+    calls, details = [], {}
+    for digest, modified in (("a", 1), ("a", 2), ("b", 2), (None, 3), (None, 3), (None, 4)):
+        entry = {"name": "m", "digest": digest, "modified_at": modified}
+        list_models(replies(calls, tags={"models": [entry]}, ps={}, show={}), details, False)
+    assert calls.count("show") == 4
+
+
+def test_two_names_of_one_model_are_asked_about_once():
     calls = []
+    entries = [{"name": name, "digest": "a"} for name in ("m", "n")]
+    shown = {"capabilities": ["embedding"]}
+    models = list_models(replies(calls, tags={"models": entries}, ps={}, show=shown), {}, False)
+    assert [(model.id, model.type) for model in models] == [("m", "embedding"), ("n", "embedding")]
+    assert calls.count("show") == 1
 
-    def ask(call):
-        calls.append(call)
-        return json.loads(sample("ollama_show.json")) if call.path == "/api/show" else {"models": []}
 
-    (model,) = models_reply({"models": [{"name": "qwen3:8b"}]}, ask)
-    assert (model.vision, model.tool_use, model.loaded) == (False, True, False)
-    assert json.loads(calls[1].body) == {"model": "qwen3:8b"}
+def test_what_is_said_of_a_model_is_right_where_the_list_is_not(sample):
+    shown = json.loads(sample("ollama_show.json"))
+    entry = {"name": "qwen3:8b", "capabilities": ["embedding", "vision"]}
+    (model,) = list_models(replies([], tags={"models": [entry]}, ps={}, show=shown), {}, False)
+    assert (model.type, model.vision, model.tool_use, model.raw) == ("llm", False, True, entry)
+    architecture = shown["model_info"]["general.architecture"]
+    assert model.max_context_length == shown["model_info"][f"{architecture}.context_length"]
+
+
+@pytest.mark.parametrize(
+    ("thinking", "options", "default"),
+    [
+        ({"values": [False, True, "low", "max"], "default": False}, ("off", "on", "low", "max"), "off"),
+        ({"values": ["low", "high"], "default": "low"}, ("low", "high"), "low"),
+        ({"values": [True], "default": True}, ("on",), "on"),
+        ({"values": None, "default": None}, (), None),
+        ({"values": [1, 0, None, ["low"], ""], "default": 7}, (), None),
+        ({"values": "low"}, (), None),
+        ([], (), None),
+        (None, (), None),
+    ],
+)
+def test_how_a_model_can_think_is_in_the_words_of_all_servers(thinking, options, default):
+    model = show_reply({"thinking": thinking}, "m")
+    assert (model.reasoning_options, model.reasoning_default) == (options, default)
+
+
+@pytest.mark.parametrize(
+    ("info", "longest"),
+    [
+        ({"general.architecture": "bert", "bert.context_length": 512, "clip.context_length": 9}, 512),
+        ({"bert.context_length": 512}, None),
+        ({"general.architecture": ["bert"], "bert.context_length": 512}, None),
+        ({"general.architecture": "bert", "bert.context_length": "512"}, None),
+        ({"general.architecture": "bert", "bert.context_length": None}, None),
+        (None, None),
+        ([], None),
+    ],
+)
+def test_the_longest_context_is_that_of_the_architecture(info, longest):
+    assert show_reply({"model_info": info}, "m").max_context_length == longest
 
 
 def test_models_are_listed_where_nothing_more_can_be_had():
-    (model,) = models_reply({"models": [{"name": "m"}]}, nothing)
+    (model,) = list_models(replies([], tags={"models": [{"name": "m"}]}, ps=BUSY, show=BUSY), {}, False)
     assert (model.id, model.type, model.vision, model.loaded) == ("m", "llm", None, None)
+
+
+@pytest.mark.parametrize(
+    ("failure", "times"),
+    [
+        (EndpointNotFoundError("404"), 1),
+        (InvalidRequestError("400"), 1),
+        (ServerError("500"), 2),
+        (RateLimitError("503"), 2),
+        (RequestTimeoutError("late"), 2),
+    ],
+)
+def test_only_a_failure_that_may_pass_is_asked_about_again(failure, times):
+    calls, details = [], {}
+    ask = replies(calls, tags={"models": [{"name": "m"}]}, ps={"models": []}, show=failure)
+    for _ in range(2):
+        list_models(ask, details, False)
+    assert calls.count("show") == times
+
+
+@pytest.mark.parametrize("reply", ["tags_reply", "ps_reply"])
+def test_a_list_that_is_null_is_empty(reply):
+    value = {"models": None}
+    assert (tags_reply(value, {}) if reply == "tags_reply" else ps_reply(value)) == []
 
 
 @pytest.mark.parametrize(("effort", "think"), [("none", False), ("low", "low"), ("high", "high")])
@@ -479,36 +587,38 @@ def test_figures_that_cannot_be_harm_no_reply(name, figure):
     assert stream.completion().text == "Hi"
 
 
-@pytest.mark.parametrize("running", [[{"name": ["a"]}], [{}], [None], {}, None])
+@pytest.mark.parametrize("running", [[{"name": ["a"]}], [{}], [None], {}, None, 7])
 def test_running_models_of_an_odd_shape_harm_no_list(running):
-    (model,) = models_reply({"models": [{"name": "m", "capabilities": []}]}, lambda call: {"models": running})
-    assert model.id == "m"
+    tags = {"models": [{"name": "m", "capabilities": []}]}
+    (model,) = list_models(replies([], tags=tags, ps={"models": running}, show={}), {}, False)
+    assert (model.id, model.instances) == ("m", ())
 
 
-def test_a_server_that_falls_silent_is_asked_no_more_and_its_models_are_listed():
+@pytest.mark.parametrize("failure", [RequestTimeoutError("too late"), ServerUnavailableError("it is gone")])
+def test_a_server_that_falls_silent_is_asked_no_more_and_its_models_are_listed(failure):
     calls = []
-
-    def ask(call):
-        calls.append(call.path)
-        if call.path == "/api/show":
-            raise RequestTimeoutError("too late")
-        return {"models": []}
-
-    models = models_reply({"models": [{"name": "first"}, {"name": "nomic-embed-text"}, {"name": "third"}]}, ask)
-    assert [(model.id, model.can_chat, model.vision) for model in models] == [
-        ("first", True, None),
-        ("nomic-embed-text", False, None),
-        ("third", True, None),
+    tags = {"models": [{"name": "first"}, {"name": "nomic-embed-text"}, {"name": "third"}]}
+    models = list_models(replies(calls, tags=tags, ps={"models": []}, show=failure), {}, False)
+    assert [(model.id, model.can_chat, model.vision, model.loaded) for model in models] == [
+        ("first", True, None, False),
+        ("nomic-embed-text", False, None, False),
+        ("third", True, None, False),
     ]
-    assert calls == ["/api/ps", "/api/show"]
+    assert calls == ["tags", "ps", "show"]
 
 
 def test_a_provider_that_is_closed_meanwhile_lists_nothing():
-    def ask(call):
-        raise ProviderClosedError("closed")
+    for part in ("ps", "show"):
+        values = {"ps": {"models": []}, "show": {}, part: ProviderClosedError("closed")}
+        with pytest.raises(ProviderClosedError):
+            list_models(replies([], tags={"models": [{"name": "m"}]}, **values), {}, False)
 
-    with pytest.raises(ProviderClosedError):
-        models_reply({"models": [{"name": "m"}]}, ask)
+
+def test_a_licence_is_not_kept():
+    details = {}
+    model = tags_reply({"models": [{"name": "m", "digest": "a"}]}, details)[0]
+    Inquiry(replies([], show={"license": "x" * 10_000}), details).confirm(model)
+    assert details["a"].raw == {}
 
 
 @pytest.mark.parametrize("tool", [{"function": "f"}, {"function": [1]}, {"function": {}}, {}])

@@ -22,8 +22,8 @@ def is_greeting(value: Any) -> bool:
     return isinstance(value, dict) and value.get("lmstudio") is True
 
 
-def list_models(ask: Callable[..., Any]) -> list[ModelInfo]:
-    """The models of the best list that the server has; raises ProviderError.
+def list_models(ask: Callable[..., Any], details: object = None, brief: bool = False) -> list[ModelInfo]:
+    """The models of the best list that the server has, which says all there is; raises ProviderError.
 
     There is no endpoint that tells a version: what does not know a path may answer anything, status 200 included.
     """

@@ -46,27 +46,6 @@ def version_reply(value: Any) -> str:
     return version
 
 
-def pull_call(model: str) -> Call:
-    """Download a model, and tell how far it is."""
-    return Call("POST", "/api/pull", to_json({"model": model, "stream": True}, "the model").encode("ascii"), model)
-
-
-def pull_line(value: Any) -> tuple[str, str | None, int | None, int | None]:
-    """What a line of that stream tells: the status, which part, and its bytes so far and altogether."""
-    status = member(value, "status", str, "a line of the download")
-    return status, text_or_none(value.get("digest")), count(value.get("completed")), count(value.get("total"))
-
-
-def delete_call(model: str) -> Call:
-    """Delete a model."""
-    return Call("DELETE", "/api/delete", to_json({"model": model}, "the model").encode("ascii"), model)
-
-
-def show_call(model: str) -> Call:
-    """Ask what a model is."""
-    return Call("POST", "/api/show", to_json({"model": model}, "the model").encode("ascii"), model)
-
-
 def text_call(request: TextRequest, model: str, stream: bool) -> Call:
     """Ask for what comes after a text."""
     return _call("/api/generate", {"model": model, "prompt": request.prompt, "raw": True}, request, stream)
