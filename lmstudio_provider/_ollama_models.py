@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import hashlib
+import os
 import time
-from typing import Callable, Iterator, Sequence
+from typing import Any, Callable, Iterator, Mapping, Sequence
 
 from ._callbacks import Callback
 from ._exceptions import (
     InvalidRequestError,
     ModelNotFoundError,
     ProviderError,
+    RequestTimeoutError,
+    StatusError,
     StreamInterruptedError,
     shown,
 )
@@ -21,6 +25,7 @@ from ._model_choice import Fits, first
 from ._progress import Meter
 from ._session import Plan, Session
 from ._types import UNSET, Call, LoadedInstance, ModelInfo, Progress, Timeout, Timeouts, Unset
+from ._upload import StoppedError, Upload
 from ._waiting import patience
 from ._wire import ollama_models as wire
 
@@ -69,19 +74,24 @@ class OllamaModels(HTTPProvider):
             raise InvalidRequestError("keep_alive=0 unloads the model at once", hint="To unload it, call unload()")
         call = wire.load_call(_name(model), num_ctx, keep_alive)
         session, plan = self._where(timeout, deadline)
+        chats = True
         try:
             session.ask(call, plan)
         except InvalidRequestError as error:
-            if "does not support chat" not in error.message:
+            chats = "does not support chat" not in error.message
+            if chats:
                 raise
-            call = wire.load_by_embedding_call(model, num_ctx, keep_alive)
-        if call.path != "/api/chat":
-            session.ask(call, plan)
+        if not chats:
+            session.ask(wire.load_by_embedding_call(model, num_ctx, keep_alive), plan)
         session.cache.forget()
 
     def unload(self, model: str) -> None:
         """Unload ``model``, if it is in memory. Raises ModelNotFoundError if it is not on disk either."""
         self._change(wire.unload_call(_name(model)))
+
+    def copy(self, source: str, destination: str) -> None:
+        """Give the model ``source`` the name ``destination`` besides. Raises ModelNotFoundError."""
+        self._change(wire.copy_call(_name(source, "source"), _name(destination, "destination")))
 
     def delete(self, model: str) -> None:
         """Delete ``model`` from the server's disk. Raises ModelNotFoundError where it is not there."""
@@ -111,6 +121,59 @@ class OllamaModels(HTTPProvider):
         call = wire.pull_call(_name(model), bool(insecure))
         session, plan = self._where_patient(timeout, deadline)
         self._follow(call, session, plan, Meter(), report, "Call pull() again: it goes on where it was")
+
+    def create(
+        self,
+        model: str,
+        *,
+        gguf: str | os.PathLike[str] | None = None,
+        from_model: str | None = None,
+        system: str | None = None,
+        template: str | None = None,
+        parameters: Mapping[str, Any] | None = None,
+        on_progress: OnProgress | None = None,
+        timeout: Timeout | Unset = UNSET,
+        deadline: float | Unset | None = UNSET,
+    ) -> None:
+        """Make ``model`` of a GGUF file on this machine, or of another model; returns when it is there.
+
+        The file is hashed, and sent if the server does not have it, piece by piece. ``from_model`` is pulled if it is
+        not there. ``system`` and ``template`` are the model's own, ``parameters`` its options, such as
+        ``{"num_ctx": 8192}``. ``on_progress``, ``timeout`` and what is raised are as of ``pull``.
+        """
+        report = _reporter(on_progress)
+        _name(model)
+        if (gguf is None) == (from_model is None):
+            raise InvalidRequestError("create() needs either gguf= or from_model=", hint="Give one of the two")
+        given = _given(system, template, parameters)
+        session, plan = self._where_patient(timeout, deadline)
+        meter, digest = Meter(), None
+        if from_model is not None:
+            _name(from_model, "from_model")
+        else:
+            digest = self._send_file(gguf, session, plan, meter, report)
+        call = wire.create_call(model, digest, from_model, given)
+        self._follow(call, session, plan, meter, report, "Call create() again: a file that was sent is there")
+
+    def _send_file(self, path: object, session: Session, plan: Plan, meter: Meter, report: OnProgress) -> str:
+        """Have the server hold a file; return its SHA-256."""
+        upload = Upload("gguf", path, lambda sent: report(meter.update("uploading", "uploading", sent, upload.size)))
+        with contextlib.closing(upload), _progress_told(meter):
+            digest, done = hashlib.sha256(), 0
+            for piece in upload.pieces():
+                self._check_open()
+                _check_deadline(plan)
+                digest.update(piece)
+                done += len(piece)
+                report(meter.update("hashing", "hashing", done, upload.size))
+            name = digest.hexdigest()
+            if not _has_file(name, session, plan):
+                meter.restart()
+                with contextlib.suppress(StoppedError):
+                    session.ask(wire.send_file_call(name, upload), plan)
+        if upload.failure is not None:
+            raise upload.failure
+        return name
 
     def _follow(self, call: Call, session: Session, plan: Plan, meter: Meter, report: OnProgress, again: str) -> None:
         """Report what the server does, until it says that it is done."""
@@ -169,6 +232,46 @@ def _progress_told(meter: Meter) -> Iterator[None]:
     except ProviderError as error:
         error.progress = meter.progress
         raise
+
+
+def _has_file(digest: str, session: Session, plan: Plan) -> bool:
+    try:
+        session.ask(wire.has_file_call(digest), plan)
+    except StatusError as error:
+        if error.status not in (404, 405):  # a proxy may not let HEAD through
+            raise
+        return False
+    return True
+
+
+def _check_deadline(plan: Plan) -> None:
+    """Raise RequestTimeoutError if the time of the call is over."""
+    deadline = plan.deadline
+    if deadline is not None and deadline.left() <= 0:
+        waited_s = time.monotonic() - deadline.started
+        raise RequestTimeoutError(
+            f"the file was not hashed after {waited_s:.1f} s, and deadline is {deadline.seconds:g} s",
+            hint="Raise deadline= (seconds for the whole call), or give None for no limit",
+            limit="deadline",
+            waited_s=waited_s,
+        )
+
+
+def _given(system: object, template: object, parameters: object) -> dict[str, Any]:
+    """Return what a new model is to have of its own."""
+    given = {name: each for name, each in (("system", system), ("template", template)) if each is not None}
+    for name, each in given.items():
+        if not isinstance(each, str):
+            raise InvalidRequestError(f"{name}={shown(each)} is not text")
+    if parameters is None:
+        return given
+    if not isinstance(parameters, Mapping):
+        hint = "Give a dict, such as {'num_ctx': 8192}"
+        raise InvalidRequestError(f"parameters={shown(parameters)} is not a mapping", hint=hint)
+    options = dict(parameters)
+    if isinstance(options.get("stop"), str):
+        options["stop"] = [options["stop"]]  # which is all that the server takes, later
+    return {**given, "parameters": options}
 
 
 def _name(model: object, what: str = "model") -> str:

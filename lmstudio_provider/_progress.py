@@ -38,3 +38,7 @@ class Meter:
             left = (whole - done) / speed
         self.progress = Progress(status, done, whole or None, speed, left)
         return self.progress
+
+    def restart(self) -> None:
+        """Measure the speed anew, because what comes now is moved by something else."""
+        self._before, self._began = dict(self._completed), None

@@ -251,6 +251,8 @@ class Session:
         headers = {"Accept": accept, "Accept-Encoding": "identity", "User-Agent": "lmstudio-provider"}
         if call.body is not None:
             headers["Content-Type"] = "application/json"
+        if call.upload is not None:
+            headers.update({"Content-Type": "application/octet-stream", "Content-Length": str(call.upload.size)})
         authorization = plan.config.authorization
         if authorization:
             headers["Authorization"] = authorization

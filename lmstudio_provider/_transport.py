@@ -132,7 +132,7 @@ class Transport:
                 exchange,
                 call.method,
                 self.base_url + call.path,
-                body=call.body,
+                body=call.body if call.upload is None else call.upload,
                 headers={**{k: v for k, v in others.items() if k.lower() not in own}, **headers},
                 timeout=urllib3.Timeout(connect=seconds, read=None),
                 decode_content=False,

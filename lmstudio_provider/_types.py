@@ -5,10 +5,13 @@ from __future__ import annotations
 import enum
 import json
 from dataclasses import dataclass, field
-from typing import Any, Callable, Mapping, NamedTuple, Union
+from typing import TYPE_CHECKING, Any, Callable, Mapping, NamedTuple, Union
 
 from ._exceptions import ConfigurationError, InvalidRequestError, ProviderError, ToolArgumentsError
 from ._json import loads_leniently
+
+if TYPE_CHECKING:
+    from ._upload import Upload
 
 
 class Unset(enum.Enum):
@@ -95,6 +98,8 @@ class Call:
     #: Makes the body to send if the server refuses this one because the prompt does not fit: it lets the server cut it.
     #: None if that is an error.
     cut: Callable[[], bytes] | None = field(default=None, repr=False, compare=False)
+    #: A file that is sent instead of a body.
+    upload: Upload | None = field(default=None, repr=False)
     #: Whether a reply without a body says that all is well.
     may_be_empty: bool = False
 
@@ -322,9 +327,9 @@ class Capabilities:
 
 @dataclass(frozen=True)
 class Progress:
-    """How far a download is; the bytes never go back."""
+    """How far a download is, or the making of a model; the bytes never go back."""
 
-    #: What the server does, in its own words.
+    #: What the server does, in its own words; "hashing" and "uploading" are what is done with a file before.
     status: str
     completed_bytes: int = 0
     #: None while it is not known; grows where the server finds out about parts one by one.

@@ -104,6 +104,18 @@ _KNOWN = [
     ),
     Meaning(
         InvalidRequestError,
+        "the server cannot make a model of that",
+        "Give a whole GGUF file of a model that it can run, and a template in Go's form, if any",
+        texts=(
+            "not in gguf format",
+            "invalid file magic",
+            "digest mismatch",
+            "template error",
+            "unsupported architecture",
+        ),
+    ),
+    Meaning(
+        InvalidRequestError,
         "the model's chat template refuses this conversation",
         "Use one system message and let user and assistant take turns, or take another model",
         texts=TEMPLATES,

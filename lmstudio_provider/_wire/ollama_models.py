@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from typing import Any, Callable, Iterable, Mapping
+from typing import TYPE_CHECKING, Any, Callable, Iterable, Mapping
 
 from .._exceptions import (
     EndpointNotFoundError,
@@ -20,7 +20,13 @@ from .._types import Call, LoadedInstance, ModelInfo
 from .json_text import count, member, text_or_none
 from .kinds import is_remote, kinds, word_of_capabilities
 
+if TYPE_CHECKING:
+    from .._upload import Upload
+
 PS_CALL = Call("GET", "/api/ps")
+_BLOBS = "/api/blobs/"
+# The name does not matter to the server, but its ending does.
+_FILE = "model.gguf"
 
 # What answers so now answers so the next time.
 _LASTING = (EndpointNotFoundError, InvalidRequestError, ProtocolError)
@@ -51,6 +57,12 @@ def _how(num_ctx: int | None, keep_alive: float | str | None) -> dict[str, Any]:
     return options if keep_alive is None else {**options, "keep_alive": keep_alive}
 
 
+def copy_call(source: str, destination: str) -> Call:
+    """Give a model another name besides."""
+    call = _post("/api/copy", {"source": source, "destination": destination}, source)
+    return dataclasses.replace(call, may_be_empty=True)
+
+
 def delete_call(model: str) -> Call:
     """Delete a model."""
     return dataclasses.replace(_post("/api/delete", {"model": model}), method="DELETE", may_be_empty=True)
@@ -59,6 +71,22 @@ def delete_call(model: str) -> Call:
 def pull_call(model: str, insecure: bool) -> Call:
     """Download a model, and tell how far it is."""
     return _post("/api/pull", {"model": model, "stream": True, **({"insecure": True} if insecure else {})})
+
+
+def has_file_call(digest: str) -> Call:
+    """Ask whether the server has the file of that SHA-256."""
+    return Call("HEAD", f"{_BLOBS}sha256:{digest}", may_be_empty=True)
+
+
+def send_file_call(digest: str, upload: Upload) -> Call:
+    """Send the file of that SHA-256."""
+    return Call("POST", f"{_BLOBS}sha256:{digest}", upload=upload, may_be_empty=True)
+
+
+def create_call(model: str, digest: str | None, from_model: str | None, given: Mapping[str, Any]) -> Call:
+    """Make a model of a file that the server has, or of another model."""
+    origin: dict[str, Any] = {"from": from_model} if digest is None else {"files": {_FILE: f"sha256:{digest}"}}
+    return _post("/api/create", {"model": model, "stream": True, **origin, **given}, from_model or model)
 
 
 def _post(path: str, body: Mapping[str, Any], model: str = "") -> Call:

@@ -1,0 +1,593 @@
+"""What an Ollama does with its models: into memory and out of it, onto its disk under another name, or of a file."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import pickle
+import socket
+import threading
+import tracemalloc
+
+import pytest
+from werkzeug import Response
+
+from lmstudio_provider import (
+    AuthenticationError,
+    InvalidRequestError,
+    ModelNotFoundError,
+    OllamaProvider,
+    ProtocolError,
+    ProviderClosedError,
+    ProviderError,
+    RequestTimeoutError,
+    ServerUnavailableError,
+    StreamInterruptedError,
+    Timeouts,
+)
+from lmstudio_provider._progress import Meter
+from lmstudio_provider.simulator import OllamaModel, SimulatedOllama
+
+LINES = "application/x-ndjson"
+VEC = OllamaModel("vec", capabilities=("embedding",))
+PIECE = 1024 * 1024
+#: Not one of these may be taken for an error of the connection.
+RAISED = [RuntimeError("stop"), OSError("stop"), ConnectionResetError("stop"), TimeoutError("stop"), ValueError("stop")]
+RAISED += [ProtocolError("stop"), ServerUnavailableError("stop"), KeyboardInterrupt("stop"), StopIteration("stop")]
+
+
+@pytest.fixture
+def server():
+    with SimulatedOllama(["m", VEC]) as stand_in:
+        yield stand_in
+
+
+@pytest.fixture
+def ollama(server):
+    with OllamaProvider(server.url, refresh=False) as provider:
+        yield provider
+
+
+@pytest.fixture
+def scripted(httpserver):
+    """A provider for the server that the test scripts."""
+    with OllamaProvider(httpserver.url_for(""), refresh=False) as provider:
+        yield provider
+
+
+@pytest.fixture
+def gguf(tmp_path):
+    """A file of two pieces and a bit."""
+    path = tmp_path / "tiny.gguf"
+    path.write_bytes(b"GGUF" + os.urandom(2 * PIECE))
+    return path
+
+
+def sent(server, path):
+    return [each["body"] for each in server.requests if each["path"] == path]
+
+
+def uploads(server):
+    return [each["method"] for each in server.requests if each["path"].startswith("/api/blobs/")]
+
+
+def statuses(seen):
+    return list(dict.fromkeys(each.status for each in seen))
+
+
+def raising_at(status, error):
+    def on_progress(progress):
+        if progress.status == status:
+            raise error
+
+    return on_progress
+
+
+# What is refused before anything is sent
+
+
+@pytest.mark.parametrize("name", ["", " ", None, 7, b"m"])
+def test_what_is_not_a_name_is_refused(ollama, server, name):
+    calls = {
+        "model": [ollama.load, ollama.unload, ollama.show, ollama.pull, ollama.delete],
+        "source": [lambda name: ollama.copy(name, "n")],
+        "destination": [lambda name: ollama.copy("m", name)],
+    }
+    calls["model"].append(lambda name: ollama.create(name, from_model="m"))
+    if name is not None:
+        calls["from_model"] = [lambda name: ollama.create("n", from_model=name)]
+    for what, each in calls.items():
+        for call in each:
+            with pytest.raises(InvalidRequestError, match=f"^{what}=.* is not a name"):
+                call(name)
+    assert server.requests == []
+
+
+@pytest.mark.parametrize("num_ctx", [0, -5, True, 4096.0, "4096", [4096]])
+def test_a_context_that_the_server_would_ignore_is_refused(ollama, server, num_ctx):
+    with pytest.raises(InvalidRequestError, match=r"^num_ctx="):
+        ollama.load("m", num_ctx=num_ctx)
+    assert server.requests == []
+
+
+@pytest.mark.parametrize("keep_alive", [True, False, [5], {"minutes": 5}, b"5m"])
+def test_a_time_to_stay_that_is_none_is_refused(ollama, server, keep_alive):
+    with pytest.raises(InvalidRequestError, match=r"^keep_alive=.* is not a time\. .*'10m'"):
+        ollama.load("m", keep_alive=keep_alive)
+    assert server.requests == []
+
+
+@pytest.mark.parametrize("keep_alive", [0, 0.0])
+def test_to_load_for_no_time_is_refused_with_the_method_that_unloads(ollama, keep_alive):
+    with pytest.raises(InvalidRequestError, match=r"unload\(\)"):
+        ollama.load("m", keep_alive=keep_alive)
+
+
+@pytest.mark.parametrize("given", [{}, {"gguf": "a.gguf", "from_model": "m"}])
+def test_a_model_is_made_of_a_file_or_of_another_model(ollama, given):
+    with pytest.raises(InvalidRequestError, match="either gguf= or from_model="):
+        ollama.create("n", **given)
+
+
+@pytest.mark.parametrize(
+    ("given", "named"),
+    [
+        ({"system": 7}, "system=7"),
+        ({"system": ["Be brief."]}, "system="),
+        ({"template": b"{{ .Prompt }}"}, "template="),
+        ({"parameters": [("num_ctx", 1)]}, "parameters="),
+        ({"parameters": "num_ctx 1"}, "parameters="),
+        ({"on_progress": 7}, "on_progress=7"),
+    ],
+)
+def test_what_a_model_cannot_have_is_refused(ollama, server, given, named):
+    with pytest.raises(InvalidRequestError, match=f"^{named}"):
+        ollama.create("n", from_model="m", **given)
+    assert server.requests == []
+
+
+@pytest.mark.parametrize("path", [7, b"a.gguf", ["a.gguf"], "a\0b"])
+def test_what_is_not_a_path_is_refused(ollama, path):
+    with pytest.raises(InvalidRequestError, match=r"^gguf="):
+        ollama.create("n", gguf=path)
+
+
+def test_a_file_that_cannot_be_read_is_named(ollama, server, tmp_path):
+    for path in (tmp_path / "none.gguf", tmp_path, str(tmp_path / "none.gguf"), tmp_path / "none" / "a.gguf"):
+        with pytest.raises(InvalidRequestError) as caught:
+            ollama.create("n", gguf=path)
+        assert repr(str(path)) in caught.value.message
+    assert server.requests == []
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no pipes with names")
+def test_a_pipe_is_not_waited_for(ollama, tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(InvalidRequestError, match="is not a file"):
+        ollama.create("n", gguf=tmp_path / "pipe")
+
+
+# What the server refuses
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda ollama: ollama.load("no-such"),
+        lambda ollama: ollama.unload("no-such"),
+        lambda ollama: ollama.show("no-such"),
+        lambda ollama: ollama.copy("no-such", "n"),
+        lambda ollama: ollama.delete("no-such"),
+    ],
+)
+def test_a_model_that_is_not_there_is_not_found(ollama, call):
+    with pytest.raises(ModelNotFoundError, match="ollama pull MODEL") as caught:
+        call(ollama)
+    assert (caught.value.model, caught.value.status) == ("no-such", 404)
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda ollama, **more: ollama.pull("no-such", **more),
+        lambda ollama, **more: ollama.create("n", from_model="no-such", **more),
+    ],
+)
+def test_where_there_is_nothing_to_download_nobody_is_told_to_pull_it(ollama, call):
+    seen = []
+    with pytest.raises(ModelNotFoundError, match="file does not exist") as caught:
+        call(ollama, on_progress=seen.append)
+    assert caught.value.model == "no-such"
+    assert "pull" not in caught.value.hint
+    assert "Check the name" in caught.value.hint
+    assert caught.value.progress == seen[-1]
+    assert pickle.loads(pickle.dumps(caught.value)).progress == seen[-1]
+
+
+@pytest.mark.parametrize("content", [b"", b"GG", b"not a model", b"\x93NUMPY", b"GGUG" + bytes(100)])
+def test_a_file_that_is_not_a_model_is_refused_by_the_server(ollama, tmp_path, content):
+    (tmp_path / "a.gguf").write_bytes(content)
+    with pytest.raises(InvalidRequestError, match="supplied file was not in GGUF format") as caught:
+        ollama.create("n", gguf=tmp_path / "a.gguf")
+    assert caught.value.url.endswith("/api/create")
+    assert caught.value.progress.status == "parsing GGUF"
+
+
+def test_a_file_that_changes_after_it_was_hashed_is_refused_by_the_server(ollama, gguf):
+    def change(progress):
+        if progress.status == "hashing" and progress.completed_bytes == gguf.stat().st_size:
+            gguf.write_bytes(b"GGUF" + bytes(gguf.stat().st_size - 4))
+
+    with pytest.raises(InvalidRequestError, match="digest mismatch"):
+        ollama.create("n", gguf=gguf, on_progress=change)
+
+
+@pytest.mark.parametrize("status", ["hashing", "uploading"])
+def test_a_file_that_becomes_shorter_is_named(ollama, gguf, status):
+    def cut(progress):
+        if progress.status == status:
+            os.truncate(gguf, 2 * PIECE)
+
+    with pytest.raises(InvalidRequestError, match="became shorter") as caught:
+        ollama.create("n", gguf=gguf, on_progress=cut)
+    assert repr(str(gguf)) in caught.value.message
+    assert caught.value.progress.status == status
+
+
+def test_a_file_that_grows_is_sent_as_it_was_hashed(ollama, server, gguf):
+    def grow(progress):
+        if progress.status == "hashing":
+            with gguf.open("ab") as file:
+                file.write(b"more")
+
+    ollama.create("n", gguf=gguf, on_progress=grow)
+    assert "n" in [name.partition(":")[0] for name in server.models]
+
+
+@pytest.mark.parametrize(
+    "text", ["template error: template: :1: unexpected", 'unsupported architecture "x"', "invalid file magic"]
+)
+def test_what_a_model_cannot_be_made_of_is_a_fault_of_the_request(httpserver, scripted, text):
+    lines = [{"status": "parsing GGUF"}, {"error": text}]
+    data = b"".join(json.dumps(line).encode() + b"\n" for line in lines)
+    httpserver.expect_request("/api/create").respond_with_data(data, content_type=LINES)
+    with pytest.raises(InvalidRequestError) as caught:
+        scripted.create("n", from_model="m", template="{{")
+    assert text in caught.value.message
+
+
+def test_a_model_that_is_made_without_its_end_is_interrupted(httpserver, scripted):
+    httpserver.expect_request("/api/create").respond_with_data('{"status": "parsing GGUF"}\n', content_type=LINES)
+    with pytest.raises(StreamInterruptedError, match="'parsing GGUF'"):
+        scripted.create("n", from_model="m")
+
+
+@pytest.mark.parametrize("method", ["HEAD", "POST"])
+def test_a_server_that_wants_a_key_says_so_of_a_file_too(httpserver, scripted, gguf, method):
+    statuses = {"HEAD": 404, "POST": 201, method: 401}
+    for each, status in statuses.items():
+        path = f"/api/blobs/sha256:{hashlib.sha256(gguf.read_bytes()).hexdigest()}"
+        httpserver.expect_request(path, method=each).respond_with_data("", status)
+    with pytest.raises(AuthenticationError) as caught:
+        scripted.create("n", gguf=gguf)
+    assert caught.value.method == method
+
+
+def test_a_wrong_time_to_stay_has_the_servers_own_words(ollama):
+    with pytest.raises(InvalidRequestError, match="missing unit"):
+        ollama.load("m", keep_alive="300")
+
+
+def test_a_model_that_neither_chats_nor_embeds_is_not_loaded(httpserver, scripted):
+    httpserver.expect_request("/api/chat").respond_with_json({"error": '"d" does not support chat'}, 400)
+    httpserver.expect_request("/api/embed").respond_with_json({"error": "this model does not support embeddings"}, 501)
+    with pytest.raises(ProviderError, match="not support embeddings"):
+        scripted.load("d")
+
+
+@pytest.mark.parametrize("value", [[], None, "loaded", 7])
+def test_what_is_in_memory_in_the_wrong_shape_is_a_protocol_error(httpserver, scripted, value):
+    for path in ("/api/ps", "/api/show"):
+        httpserver.expect_request(path).respond_with_json(value)
+    for call in (scripted.ps, lambda: scripted.show("m")):
+        with pytest.raises(ProtocolError) as caught:
+            call()
+        assert caught.value.url is not None
+
+
+# What ends it from outside
+
+
+@pytest.mark.parametrize("error", RAISED, ids=lambda error: type(error).__name__)
+@pytest.mark.parametrize("status", ["hashing", "uploading", "parsing GGUF"])
+def test_what_on_progress_raises_ends_it(ollama, server, gguf, status, error):
+    with pytest.raises(type(error)) as caught:
+        ollama.create("n", gguf=gguf, on_progress=raising_at(status, error))
+    assert caught.value is error
+    assert (sent(server, "/api/create") == []) is (status != "parsing GGUF")
+    ollama.create("n", gguf=gguf)
+    assert server.models[0] == "n:latest"
+
+
+@pytest.mark.parametrize("error", RAISED, ids=lambda error: type(error).__name__)
+def test_what_on_progress_raises_ends_a_download(ollama, error):
+    with pytest.raises(type(error)) as caught:
+        ollama.pull("new", raising_at("pulling manifest", error))
+    assert caught.value is error
+    ollama.pull("new")
+
+
+def test_a_file_is_open_no_longer_than_it_is_sent(ollama, gguf, recwarn):
+    with pytest.raises(ZeroDivisionError):
+        ollama.create("n", gguf=gguf, on_progress=raising_at("uploading", ZeroDivisionError()))
+    gguf.unlink()  # which Windows refuses for an open file
+    assert not recwarn
+
+
+@pytest.fixture
+def not_reading():
+    """A server that answers to HEAD, and then reads nothing of what is sent; it says when that has begun."""
+    begun, over = threading.Event(), threading.Event()
+    with socket.create_server(("127.0.0.1", 0)) as listener, contextlib.ExitStack() as stack:
+
+        def serve():
+            with contextlib.suppress(OSError):
+                for answer in (b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\nConnection: close\r\n\r\n", b""):
+                    connection = stack.enter_context(listener.accept()[0])
+                    connection.recv(100)
+                    connection.sendall(answer)
+                    if answer:
+                        connection.close()
+                begun.set()
+                over.wait(10)
+
+        thread = threading.Thread(target=serve, daemon=True)
+        thread.start()
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}", begun
+        over.set()
+        thread.join(10)
+
+
+@pytest.fixture
+def large(tmp_path):
+    """A file that no buffers of sockets can hold."""
+    path = tmp_path / "large.gguf"
+    with path.open("wb") as file:
+        file.write(b"GGUF")
+        file.truncate(64 * PIECE)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("limits", "limit"), [({"timeout": Timeouts(first_byte=0.3)}, "first_byte"), ({"deadline": 2.0}, "deadline")]
+)
+def test_a_server_that_does_not_take_the_file_runs_into_the_limits(not_reading, large, limits, limit):
+    with OllamaProvider(not_reading[0], refresh=False) as provider, pytest.raises(RequestTimeoutError) as caught:
+        provider.create("n", gguf=large, **limits)
+    assert (caught.value.limit, caught.value.sent, caught.value.method) == (limit, True, "POST")
+    assert caught.value.progress.status == "uploading"
+
+
+def test_a_provider_that_is_closed_ends_the_sending(not_reading, large, in_background):
+    url, begun = not_reading
+    with OllamaProvider(url, refresh=False) as provider:
+        creating = in_background(provider.create, "n", gguf=large)
+        assert begun.wait(10)
+        provider.close()
+        with pytest.raises(ProviderClosedError):
+            creating.result(10)
+
+
+def test_a_provider_that_is_closed_ends_the_hashing(ollama, gguf):
+    with pytest.raises(ProviderClosedError):
+        ollama.create("n", gguf=gguf, on_progress=lambda progress: ollama.close())
+
+
+def test_hashing_counts_for_the_deadline(ollama, server, gguf):
+    over = threading.Event()
+    with pytest.raises(RequestTimeoutError, match="was not hashed") as caught:
+        ollama.create("n", gguf=gguf, deadline=0.05, on_progress=lambda progress: over.wait(0.1))
+    assert (caught.value.limit, caught.value.sent) == ("deadline", False)
+    assert server.requests == []
+
+
+def test_a_server_that_hangs_up_in_the_middle_is_one_that_hung_up(raw_server, gguf):
+    def hang_up(connection):
+        connection.shutdown(socket.SHUT_RDWR)
+
+    server = raw_server(hang_up)
+    with OllamaProvider(server.url, refresh=False, max_retries=0) as provider, pytest.raises(ServerUnavailableError):
+        provider.create("n", gguf=gguf)
+
+
+def test_a_file_that_a_busy_server_did_not_take_is_sent_again_from_its_beginning(httpserver, scripted, gguf):
+    digest, bodies = hashlib.sha256(gguf.read_bytes()).hexdigest(), []
+
+    def take(request):
+        bodies.append(hashlib.sha256(request.get_data()).hexdigest())
+        return Response(status=503, headers={"Retry-After": "0"}) if len(bodies) == 1 else Response(status=201)
+
+    httpserver.expect_request(f"/api/blobs/sha256:{digest}", method="HEAD").respond_with_data("", 404)
+    httpserver.expect_request(f"/api/blobs/sha256:{digest}", method="POST").respond_with_handler(take)
+    httpserver.expect_request("/api/create").respond_with_data('{"status": "success"}\n', content_type=LINES)
+    seen = []
+    scripted.create("n", gguf=gguf, on_progress=seen.append)
+    assert bodies == [digest, digest]
+    assert [each.completed_bytes for each in seen] == sorted(each.completed_bytes for each in seen)
+
+
+# What works
+
+
+def test_a_model_is_loaded_as_it_was_asked_for_and_unloaded(ollama, server):
+    assert ollama.load("m", num_ctx=2048, keep_alive="10m") is None
+    (instance,) = ollama.ps()
+    assert (instance.id, instance.context_length, instance.config["size_vram"]) == ("m:latest", 2048, 0)
+    assert instance.config["expires_at"]
+    assert ollama.unload("m") is None
+    assert (ollama.ps(), server.loaded) == ([], [])
+    load, unload = sent(server, "/api/chat")
+    assert load == {
+        "model": "m", "messages": [], "stream": False, "options": {"num_ctx": 2048}, "keep_alive": "10m",
+    }  # fmt: skip
+    assert unload == {"model": "m", "messages": [], "stream": False, "keep_alive": 0}
+
+
+def test_a_model_that_is_not_loaded_can_be_unloaded_all_the_same(ollama):
+    ollama.unload("m")
+    ollama.unload("vec")
+
+
+@pytest.mark.parametrize("keep_alive", [-1, 0.5, 300, "-1s", "24h", None])
+def test_a_model_stays_as_long_as_it_is_told(ollama, server, keep_alive):
+    ollama.load("m", keep_alive=keep_alive)
+    (body,) = sent(server, "/api/chat")
+    assert body.get("keep_alive") == keep_alive
+    assert server.loaded == ["m:latest"]
+
+
+def test_an_embedding_model_is_loaded_and_unloaded_too(ollama, server):
+    ollama.load("vec", num_ctx=512, keep_alive=-1)
+    (instance,) = ollama.ps()
+    assert (instance.id, instance.context_length) == ("vec:latest", 512)
+    (body,) = sent(server, "/api/embed")
+    assert (body["options"], body["keep_alive"]) == ({"num_ctx": 512}, -1)
+    ollama.unload("vec")
+    assert server.loaded == []
+
+
+def test_what_is_loaded_counts_in_the_next_choice(server, ollama):
+    server.models.append("other:latest")
+    assert ollama.resolve_model() == "m:latest"
+    ollama.load("other")
+    ollama.refresh_models()
+    assert ollama.resolve_model() == "other:latest"
+
+
+def test_what_a_model_is_can_be_asked(ollama):
+    model = ollama.show("vec")
+    assert (model.id, model.type, model.max_context_length, model.loaded) == ("vec", "embedding", 131072, None)
+    model = ollama.show("m")
+    assert (model.type, model.tool_use, model.vision) == ("llm", True, True)
+    assert (model.reasoning_options, model.reasoning_default) == (("off", "on", "low", "medium", "high"), "off")
+    assert model.raw["template"] == "{{ .Prompt }}"
+
+
+@pytest.mark.parametrize(("name", "kind"), [("nomic-embed-text", "embedding"), ("llama2", "llm")])
+def test_a_model_of_which_an_old_server_does_not_say_what_it_is_for_is_known_by_its_name(
+    httpserver, scripted, name, kind
+):
+    httpserver.expect_request("/api/show").respond_with_json({"details": {"quantization_level": "Q4_0"}})
+    model = scripted.show(name)
+    assert (model.type, model.quantization, model.vision) == (kind, "Q4_0", None)
+
+
+def test_a_copy_has_another_name(ollama, server):
+    assert ollama.copy("m", "me/mine:1") is None
+    assert server.models == ["me/mine:1", "m:latest", "vec:latest"]
+    assert "me/mine:1" in [model.id for model in ollama.list_models()]
+
+
+def test_a_download_may_be_insecure(ollama, server):
+    ollama.pull("http://box:5000/library/x", insecure=True)
+    ollama.pull("new")
+    first, second = sent(server, "/api/pull")
+    assert first == {"model": "http://box:5000/library/x", "stream": True, "insecure": True}
+    assert second == {"model": "new", "stream": True}
+
+
+def test_a_file_becomes_a_model(ollama, server, gguf):
+    seen = []
+    made = ollama.create(
+        "mine",
+        gguf=gguf,
+        system="Be brief.",
+        template="{{ .Prompt }}!",
+        parameters={"num_ctx": 2048, "stop": "END"},
+        on_progress=seen.append,
+    )
+    assert made is None
+    digest = hashlib.sha256(gguf.read_bytes()).hexdigest()
+    (body,) = sent(server, "/api/create")
+    assert body == {
+        "model": "mine",
+        "stream": True,
+        "files": {"model.gguf": f"sha256:{digest}"},
+        "system": "Be brief.",
+        "template": "{{ .Prompt }}!",
+        "parameters": {"num_ctx": 2048, "stop": ["END"]},
+    }
+    (upload,) = [each for each in server.requests if each["method"] == "POST" and "blobs" in each["path"]]
+    assert upload["path"] == f"/api/blobs/sha256:{digest}"
+    assert upload["headers"]["Content-Length"] == str(gguf.stat().st_size)
+    assert "Transfer-Encoding" not in upload["headers"]
+    assert ollama.show("mine").raw["system"] == "Be brief."
+    assert ollama.complete("Hi", model="mine").text
+
+
+def test_what_is_done_with_a_file_is_reported_in_bytes_that_never_go_back(ollama, gguf):
+    seen, size = [], gguf.stat().st_size
+    ollama.create("mine", gguf=gguf, on_progress=seen.append)
+    assert statuses(seen)[:3] == ["hashing", "uploading", "parsing GGUF"]
+    assert seen[-1].status == "success"
+    done = [each.completed_bytes for each in seen]
+    assert done == sorted(done)
+    assert (done[0], done[2], done[-1]) == (PIECE, size, 2 * size)
+    assert seen[2].total_bytes == size
+    assert seen[-1].total_bytes == 2 * size
+
+
+def test_a_file_that_the_server_has_is_not_sent_again(ollama, server, gguf):
+    ollama.create("mine", gguf=str(gguf))
+    seen = []
+    ollama.create("again", gguf=gguf, on_progress=seen.append)
+    assert uploads(server) == ["HEAD", "POST", "HEAD"]
+    assert statuses(seen)[:2] == ["hashing", "parsing GGUF"]
+    assert seen[-1].completed_bytes == seen[-1].total_bytes == gguf.stat().st_size
+
+
+def test_a_proxy_that_does_not_let_head_through_keeps_no_file_from_being_sent(httpserver, scripted, gguf):
+    digest = hashlib.sha256(gguf.read_bytes()).hexdigest()
+    httpserver.expect_request(f"/api/blobs/sha256:{digest}", method="HEAD").respond_with_data("", 405)
+    httpserver.expect_request(f"/api/blobs/sha256:{digest}", method="POST").respond_with_data("", 200)
+    httpserver.expect_request("/api/create").respond_with_data('{"status": "success"}\n', content_type=LINES)
+    scripted.create("n", gguf=gguf)
+
+
+def test_a_file_is_never_whole_in_memory(ollama, large):
+    tracemalloc.start()
+    try:
+        ollama.create("n", gguf=large)
+        assert tracemalloc.get_traced_memory()[1] < 16 * PIECE
+    finally:
+        tracemalloc.stop()
+
+
+def test_a_model_is_made_of_another_one(ollama, server):
+    ollama.create("mine", from_model="m", system="", parameters={})
+    (body,) = sent(server, "/api/create")
+    assert body == {"model": "mine", "stream": True, "from": "m", "system": "", "parameters": {}}
+    assert server.models[0] == "mine:latest"
+    assert uploads(server) == []
+
+
+def test_a_model_that_another_one_is_made_of_is_pulled_if_it_is_not_there(ollama):
+    seen = []
+    ollama.create("mine", from_model="new", on_progress=seen.append)
+    assert seen[0].status == "pulling manifest"
+    assert seen[-1].total_bytes == 4096
+
+
+def test_the_speed_of_sending_is_not_that_of_hashing():
+    now = [0.0]
+    meter = Meter(lambda: now[0])
+    meter.update("hashing", "hashing", 1, 1000)
+    now[0] = 1.0
+    assert meter.update("hashing", "hashing", 1000, 1000).bytes_per_second == 999
+    meter.restart()
+    meter.update("uploading", "uploading", 10, 1000)
+    now[0] = 11.0
+    progress = meter.update("uploading", "uploading", 110, 1000)
+    assert (progress.bytes_per_second, progress.seconds_left) == (10, 89)
