@@ -79,6 +79,18 @@ def test_the_quickstart_takes_the_stand_in_where_nobody_answers(closed_port):
     assert "simulated-model" in shown
 
 
+def test_the_example_for_models_of_ollama_makes_one_of_a_file(monkeypatch, simulator, tmp_path):
+    (tmp_path / "tiny.gguf").write_bytes(b"GGUF" + bytes(100))
+    with SimulatedOllama(["talk", "text-embed"], replies=["Because of Rayleigh."]) as server:
+        monkeypatch.setenv("OLLAMA_HOST", server.url)
+        shown = run(ROOT / "examples" / "ollama_models.py", tmp_path / "tiny.gguf", url=simulator.url)
+        assert server.models == ["talk:latest", "text-embed:latest"]
+    assert "talk:latest: llm, on disk, at most 131072 tokens\ntext-embed:latest: embedding, on disk" in shown
+    assert "\nuploading: 0.0 MB" in shown
+    assert "\nbrief:latest holds 2048 tokens until " in shown
+    assert shown.endswith("\nBecause of Rayleigh.\n")
+
+
 def test_the_message_of_the_readme_says_how_to_start_the_server(simulator):
     program = next(program for program in PROGRAMS if '"localhost:1"' in program)
     assert "lms server start" in run("-c", program, url=simulator.url)
