@@ -7,7 +7,7 @@ import functools
 import hashlib
 import os
 import time
-from typing import Any, Callable, Iterator, Mapping, Sequence
+from typing import Any, Callable, Generator, Iterator, Mapping, Sequence
 
 from ._callbacks import Callback
 from ._exceptions import (
@@ -117,10 +117,10 @@ class OllamaModels(HTTPProvider):
         the server use plain HTTP, for a name such as "http://host:port/library/x". Without a ``timeout`` the server may
         be silent for 600 s, as it is while it checks what came. What is raised has ``progress``, how far it came.
         """
-        report = _reporter(on_progress)
+        callback = Callback("on_progress", on_progress)
         call = wire.pull_call(_name(model), bool(insecure))
         session, plan = self._where_patient(timeout, deadline)
-        self._follow(call, session, plan, Meter(), report, "Call pull() again: it goes on where it was")
+        _report(_steps(call, session, plan, Meter(), "Call pull() again: it goes on where it was"), callback)
 
     def create(
         self,
@@ -141,7 +141,7 @@ class OllamaModels(HTTPProvider):
         not there. ``system`` and ``template`` are the model's own, ``parameters`` its options, such as
         ``{"num_ctx": 8192}``. ``on_progress``, ``timeout`` and what is raised are as of ``pull``.
         """
-        report = _reporter(on_progress)
+        callback = Callback("on_progress", on_progress)
         _name(model)
         if (gguf is None) == (from_model is None):
             raise InvalidRequestError("create() needs either gguf= or from_model=", hint="Give one of the two")
@@ -151,47 +151,38 @@ class OllamaModels(HTTPProvider):
         if from_model is not None:
             _name(from_model, "from_model")
         else:
-            digest = self._send_file(gguf, session, plan, meter, report)
+            digest = self._send_file(gguf, session, plan, meter, callback)
         call = wire.create_call(model, digest, from_model, given)
-        self._follow(call, session, plan, meter, report, "Call create() again: a file that was sent is there")
+        again = "Call create() again: a file that was sent is there"
+        _report(_steps(call, session, plan, meter, again), callback)
 
-    def _send_file(self, path: object, session: Session, plan: Plan, meter: Meter, report: OnProgress) -> str:
+    def _send_file(self, path: object, session: Session, plan: Plan, meter: Meter, callback: Callback[Progress]) -> str:
         """Have the server hold a file; return its SHA-256."""
-        upload = Upload("gguf", path, lambda sent: report(meter.update("uploading", "uploading", sent, upload.size)))
+        upload = Upload("gguf", path, lambda sent: callback(meter.update("uploading", "uploading", sent, upload.size)))
+        sha256 = hashlib.sha256()
+        _report(self._hashed(upload, sha256.update, plan, meter), callback)
+        digest = sha256.hexdigest()
         with contextlib.closing(upload), _progress_told(meter):
-            digest, done = hashlib.sha256(), 0
-            for piece in upload.pieces():
-                self._check_open()
-                _check_deadline(plan)
-                digest.update(piece)
-                done += len(piece)
-                report(meter.update("hashing", "hashing", done, upload.size))
-            name = digest.hexdigest()
-            if not _has_file(name, session, plan):
+            if not _has_file(digest, session, plan):
                 meter.restart()
                 with contextlib.suppress(StoppedError):
-                    session.ask(wire.send_file_call(name, upload), plan)
+                    session.ask(wire.send_file_call(digest, upload), plan)
         if upload.failure is not None:
             raise upload.failure
-        return name
+        return digest
 
-    def _follow(self, call: Call, session: Session, plan: Plan, meter: Meter, report: OnProgress, again: str) -> None:
-        """Report what the server does, until it says that it is done."""
-        try:
-            with _progress_told(meter), contextlib.closing(session.events(call, plan)) as lines:
-                for line in lines:
-                    report(meter.update(*wire.progress_line(line)))
-                    if meter.progress.status == "success":
-                        return
-                at = meter.progress.status
-                raise StreamInterruptedError(
-                    f"the server stopped at {at!r} with {call.model!r}, without its end", hint=again, sent=True
-                )
-        except ModelNotFoundError as error:
-            error.hint = "Check the name and its tag: there is no such model to download"
-            raise
-        finally:
-            session.cache.forget()
+    def _hashed(
+        self, upload: Upload, update: Callable[[bytes], object], plan: Plan, meter: Meter
+    ) -> Generator[Progress, None, None]:
+        """Have the file hashed, and tell how far it is."""
+        done = 0
+        with _progress_told(meter), contextlib.closing(upload.pieces()) as pieces:
+            for piece in pieces:
+                self._check_open()
+                _check_deadline(plan)
+                update(piece)
+                done += len(piece)
+                yield meter.update("hashing", "hashing", done, upload.size)
 
     def _where_patient(self, timeout: Timeout | Unset, deadline: float | Unset | None) -> tuple[Session, Plan]:
         """Return the session, and a plan under which the server may be silent for long, unless somebody says else."""
@@ -219,9 +210,30 @@ class OllamaModels(HTTPProvider):
         return found, plan
 
 
-def _reporter(on_progress: OnProgress | None) -> OnProgress:
-    Callback("on_progress", on_progress)  # which checks it
-    return on_progress or (lambda progress: None)
+def _steps(call: Call, session: Session, plan: Plan, meter: Meter, again: str) -> Generator[Progress, None, None]:
+    """Have the server do it, and tell how far it is; ``again`` is what to do if it stops on the way."""
+    try:
+        with _progress_told(meter), contextlib.closing(session.events(call, plan)) as lines:
+            for line in lines:
+                yield meter.update(*wire.progress_line(line))
+                if meter.progress.status == "success":
+                    return
+            raise StreamInterruptedError(
+                f"the server stopped at {meter.progress.status!r} with {call.model!r}, without its end",
+                hint=again,
+                sent=True,
+            )
+    except ModelNotFoundError as error:
+        error.hint = "Check the name and its tag: there is no such model to download"
+        raise
+    finally:
+        session.cache.forget()
+
+
+def _report(steps: Generator[Progress, None, None], callback: Callback[Progress]) -> None:
+    with contextlib.closing(steps):
+        for progress in steps:
+            callback(progress)
 
 
 @contextlib.contextmanager

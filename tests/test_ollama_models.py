@@ -35,7 +35,8 @@ VEC = OllamaModel("vec", capabilities=("embedding",))
 PIECE = 1024 * 1024
 #: Not one of these may be taken for an error of the connection.
 RAISED = [RuntimeError("stop"), OSError("stop"), ConnectionResetError("stop"), TimeoutError("stop"), ValueError("stop")]
-RAISED += [ProtocolError("stop"), ServerUnavailableError("stop"), KeyboardInterrupt("stop"), StopIteration("stop")]
+RAISED += [ProtocolError("stop"), ServerUnavailableError("stop"), ModelNotFoundError("stop", hint="Do not go on")]
+RAISED += [KeyboardInterrupt("stop"), StopIteration("stop")]
 
 
 @pytest.fixture
@@ -306,6 +307,7 @@ def test_what_on_progress_raises_ends_it(ollama, server, gguf, status, error):
     with pytest.raises(type(error)) as caught:
         ollama.create("n", gguf=gguf, on_progress=raising_at(status, error))
     assert caught.value is error
+    assert (str(error), getattr(error, "progress", None)) in [("stop", None), ("stop. Do not go on", None)]
     assert (sent(server, "/api/create") == []) is (status != "parsing GGUF")
     ollama.create("n", gguf=gguf)
     assert server.models[0] == "n:latest"
@@ -316,6 +318,7 @@ def test_what_on_progress_raises_ends_a_download(ollama, error):
     with pytest.raises(type(error)) as caught:
         ollama.pull("new", raising_at("pulling manifest", error))
     assert caught.value is error
+    assert (str(error), getattr(error, "progress", None)) in [("stop", None), ("stop. Do not go on", None)]
     ollama.pull("new")
 
 
