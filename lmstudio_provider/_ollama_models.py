@@ -38,7 +38,7 @@ class OllamaModels(HTTPProvider):
     def ps(self) -> list[LoadedInstance]:
         """Return the models in memory; ``config`` has ``size``, ``size_vram``, ``expires_at`` and so on."""
         session, plan = self._where(UNSET, UNSET)
-        instances: list[LoadedInstance] = session.ask(wire.PS_CALL, plan, wire.ps_reply)
+        instances: list[LoadedInstance] = session.ask(wire.ps_call(), plan, wire.ps_reply)
         return instances
 
     def show(self, model: str) -> ModelInfo:

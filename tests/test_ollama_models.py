@@ -33,10 +33,11 @@ from lmstudio_provider.simulator import OllamaModel, SimulatedOllama
 LINES = "application/x-ndjson"
 VEC = OllamaModel("vec", capabilities=("embedding",))
 PIECE = 1024 * 1024
-#: Not one of these may be taken for an error of the connection.
-RAISED = [RuntimeError("stop"), OSError("stop"), ConnectionResetError("stop"), TimeoutError("stop"), ValueError("stop")]
-RAISED += [ProtocolError("stop"), ServerUnavailableError("stop"), ModelNotFoundError("stop", hint="Do not go on")]
-RAISED += [KeyboardInterrupt("stop"), StopIteration("stop")]
+#: Not one of these may be taken for an error of the connection, or of the server.
+RAISED = [
+    RuntimeError, OSError, ConnectionResetError, TimeoutError, ValueError, StopIteration, KeyboardInterrupt,
+    ProtocolError, ServerUnavailableError, ModelNotFoundError,
+]  # fmt: skip
 
 
 @pytest.fixture
@@ -301,24 +302,26 @@ def test_what_is_in_memory_in_the_wrong_shape_is_a_protocol_error(httpserver, sc
 # What ends it from outside
 
 
-@pytest.mark.parametrize("error", RAISED, ids=lambda error: type(error).__name__)
+@pytest.mark.parametrize("kind", RAISED)
 @pytest.mark.parametrize("status", ["hashing", "uploading", "parsing GGUF"])
-def test_what_on_progress_raises_ends_it(ollama, server, gguf, status, error):
-    with pytest.raises(type(error)) as caught:
+def test_what_on_progress_raises_ends_it(ollama, server, gguf, status, kind):
+    error = kind("stop")
+    with pytest.raises(kind) as caught:
         ollama.create("n", gguf=gguf, on_progress=raising_at(status, error))
     assert caught.value is error
-    assert (str(error), getattr(error, "progress", None)) in [("stop", None), ("stop. Do not go on", None)]
+    assert (str(error), getattr(error, "progress", None)) == ("stop", None)
     assert (sent(server, "/api/create") == []) is (status != "parsing GGUF")
     ollama.create("n", gguf=gguf)
     assert server.models[0] == "n:latest"
 
 
-@pytest.mark.parametrize("error", RAISED, ids=lambda error: type(error).__name__)
-def test_what_on_progress_raises_ends_a_download(ollama, error):
-    with pytest.raises(type(error)) as caught:
+@pytest.mark.parametrize("kind", RAISED)
+def test_what_on_progress_raises_ends_a_download(ollama, kind):
+    error = kind("stop")
+    with pytest.raises(kind) as caught:
         ollama.pull("new", raising_at("pulling manifest", error))
     assert caught.value is error
-    assert (str(error), getattr(error, "progress", None)) in [("stop", None), ("stop. Do not go on", None)]
+    assert (str(error), getattr(error, "progress", None)) == ("stop", None)
     ollama.pull("new")
 
 

@@ -23,13 +23,18 @@ from .kinds import is_remote, kinds, word_of_capabilities
 if TYPE_CHECKING:
     from .._upload import Upload
 
-PS_CALL = Call("GET", "/api/ps")
+
 _BLOBS = "/api/blobs/"
 # The name does not matter to the server, but its ending does.
 _FILE = "model.gguf"
 
 # What answers so now answers so the next time.
 _LASTING = (EndpointNotFoundError, InvalidRequestError, ProtocolError)
+
+
+def ps_call() -> Call:
+    """Ask what is in memory."""
+    return Call("GET", "/api/ps")
 
 
 def show_call(model: str) -> Call:
@@ -161,7 +166,7 @@ class Inquiry:
 
     def with_instances(self, models: list[ModelInfo]) -> list[ModelInfo]:
         """Return the models with what is in memory of them; raises ProviderClosedError."""
-        running = self._more(PS_CALL, ps_reply)
+        running = self._more(ps_call(), ps_reply)
         if not isinstance(running, list):
             return models
         loaded = {each.id: each for each in running}
