@@ -23,6 +23,7 @@ from ._exchange import Deadline
 from ._http_provider import HTTPProvider
 from ._model_choice import Fits, first
 from ._progress import Meter
+from ._requests import embed_options
 from ._session import Plan, Session
 from ._types import UNSET, Call, LoadedInstance, ModelInfo, Progress, Timeout, Timeouts, Unset
 from ._upload import StoppedError, Upload
@@ -63,17 +64,15 @@ class OllamaModels(HTTPProvider):
         """Load ``model``; returns when it is in memory.
 
         ``num_ctx`` is how many tokens it can hold at once, ``keep_alive`` how long it stays without use: seconds, or
-        text such as "10m"; -1 is for good. To leave before it is loaded ends the loading. Raises ModelNotFoundError.
+        text such as "10m"; -1 is for good. Without them, those of the provider hold. To leave before it is loaded ends the loading. Raises ModelNotFoundError.
         """
-        if num_ctx is not None and (isinstance(num_ctx, bool) or not isinstance(num_ctx, int) or num_ctx < 1):
-            raise InvalidRequestError(f"num_ctx={shown(num_ctx)} is not a number of tokens", hint="Give 1 or more")
-        if isinstance(keep_alive, bool) or not isinstance(keep_alive, (int, float, str, type(None))):
-            hint = "Give seconds, or text with a unit such as '10m'"
-            raise InvalidRequestError(f"keep_alive={shown(keep_alive)} is not a time", hint=hint)
+        session, plan = self._where(timeout, deadline)
+        # What the next call says, too: with another context it would load the model anew.
+        options = embed_options(self._defaults(plan.config), num_ctx=num_ctx, keep_alive=keep_alive)
         if keep_alive == 0:
             raise InvalidRequestError("keep_alive=0 unloads the model at once", hint="To unload it, call unload()")
-        call = wire.load_call(_name(model), num_ctx, keep_alive)
-        session, plan = self._where(timeout, deadline)
+        options["keep_alive"] = options["keep_alive"] or None  # 0 is for the calls to come
+        call = wire.load_call(_name(model), **options)
         chats = True
         try:
             session.ask(call, plan)
@@ -82,7 +81,7 @@ class OllamaModels(HTTPProvider):
             if chats:
                 raise
         if not chats:
-            session.ask(wire.load_by_embedding_call(model, num_ctx, keep_alive), plan)
+            session.ask(wire.load_by_embedding_call(model, **options), plan)
         session.cache.forget()
 
     def unload(self, model: str) -> None:

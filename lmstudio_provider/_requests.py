@@ -360,7 +360,7 @@ def override(request: _Request, others: Mapping[str, str] = OTHERS, /, **overrid
 
 
 def embed_options(defaults: Mapping[str, Any], **options: Any) -> dict[str, Any]:
-    """Return the options of embedding, checked, with the ``defaults`` of those that are None."""
+    """Return options of embedding or loading, checked, with the ``defaults`` of those that are None."""
     complete = with_defaults(_Options(**options), defaults)
     return {name: getattr(complete, name) for name in options}
 
