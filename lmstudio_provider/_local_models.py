@@ -12,7 +12,7 @@ from ._model_cache import DISCOVERY_S
 from ._model_choice import Fits, chats, embeds, first, nothing_to_choose
 from ._model_names import find
 from ._requests import check_name
-from ._session import Plan
+from ._session import Plan, source_of_limit
 from ._types import UNSET, Capabilities, ModelInfo
 from ._waiting import patience
 
@@ -113,7 +113,8 @@ class LocalModels(LocalServer):
                 self._waiting(plan).wait(cache.wait, "the list of models, to choose one from, had not come")
             except RequestTimeoutError as error:
                 error.provider = self.id
-                error.hint += "; a call that names a model with model= waits for no list"
+                error.message += f" from {self.base_url}"
+                error.hint += f"{source_of_limit(error, plan)}; a call that names a model with model= waits for no list"
                 raise
         return cache.models, plan._replace(waited_s=time.monotonic() - started)
 

@@ -64,7 +64,8 @@ class OllamaModels(HTTPProvider):
         """Load ``model``; returns when it is in memory.
 
         ``num_ctx`` is how many tokens it can hold at once, ``keep_alive`` how long it stays without use: seconds, or
-        text such as "10m"; -1 is for good. Without them, those of the provider hold. To leave before it is loaded ends the loading. Raises ModelNotFoundError.
+        text such as "10m"; -1 is for good. Without them, those of the provider hold. To leave before it is loaded ends
+        the loading. Raises ModelNotFoundError.
         """
         session, plan = self._where(timeout, deadline)
         # What the next call says, too: with another context it would load the model anew.

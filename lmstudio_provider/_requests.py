@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Callable, Iterable, Literal, Mapping, Sequence, TypeVar, Union
 
 from ._exceptions import InvalidRequestError, shown
-from ._images import Image, data_url, listed
+from ._images import Image, data_url, listed, repr_without_images
 from ._messages import Message, Messages, Tool, ToolInput, all_of, check_dict
 from ._ollama_options import check_keep_alive
 from ._options import OTHERS, Unpack, check_names, refuse_other_names, with_defaults
@@ -84,7 +84,7 @@ def check_extra(extra: object) -> None:
             raise InvalidRequestError(f"extra: {name!r} cannot be set", hint="Call stream() for a stream")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class _Options:
     """How to generate; None leaves it to the server and is not sent."""
 
@@ -121,6 +121,8 @@ class _Options:
     on_truncation: Literal["warn", "error", "ignore"] = "warn"
     #: Further fields of the body, sent as they are.
     extra: Mapping[str, Any] = field(default_factory=dict)
+
+    __repr__ = repr_without_images
 
     def __post_init__(self) -> None:
         check_numbers(vars(self), _NUMBERS)
@@ -182,7 +184,7 @@ class _Beginning:
 
 
 @refuse_other_names(OTHERS)
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class CompletionRequest(_Options, _Prompt):
     """One answer to one text. Raises InvalidRequestError for values that cannot work."""
 
@@ -212,7 +214,7 @@ class CompletionRequest(_Options, _Prompt):
 
 
 @refuse_other_names(OTHERS)
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class TextRequest(_Options, _Beginning):
     """Text that goes on after ``prompt``, without a chat template: for base models.
 
@@ -232,7 +234,7 @@ class TextRequest(_Options, _Beginning):
 
 
 @refuse_other_names(OTHERS)
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class ChatRequest(_Options, _Messages):
     """The next message of a conversation. Raises InvalidRequestError for values that cannot work."""
 
@@ -276,7 +278,7 @@ class ChatRequest(_Options, _Messages):
         return override(chat_request(request), **given)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class ToolLoopRequest(ChatRequest):
     """A chat in whose reply a call that came as text is taken as the call; its sender warns of those that are not."""
 
@@ -287,7 +289,7 @@ class ToolLoopRequest(ChatRequest):
 
 
 @refuse_other_names(OTHERS)
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class ResponsesRequest(ChatRequest):
     """The next message of a conversation that the server may keep; for ``responses`` alone.
 

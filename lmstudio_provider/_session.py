@@ -371,10 +371,15 @@ class Session:
             if isinstance(error, RequestTimeoutError) and error.sent and not error.received:
                 known = find(self.cache.models, call.model)
                 error.hint += "" if known and known.loaded else self._facts.dialect.load_hint(call)
-            source = plan.config.timeouts_source if plan.timeouts == plan.config.timeouts else None
-            if isinstance(error, RequestTimeoutError) and error.limit != "deadline" and source:
-                error.hint += f"; it came from {source}"
+            if isinstance(error, RequestTimeoutError):
+                error.hint += source_of_limit(error, plan)
         return error
+
+
+def source_of_limit(error: RequestTimeoutError, plan: Plan) -> str:
+    """Return what to add to the hint of ``error`` if a setting is where its limit came from."""
+    source = plan.config.timeouts_source if plan.timeouts == plan.config.timeouts else None
+    return f"; it came from {source}" if source and error.limit != "deadline" else ""
 
 
 class _CheckedReader:

@@ -224,6 +224,7 @@ def test_an_image_that_cannot_be_read_is_refused_when_the_request_is_made():
         ("extra_body", "extra"),
         ("request_timeout", "timeout"),
         ("model_name", "model"),
+        ("response_model", "response_format"),
     ],
 )
 def test_an_unknown_option_is_refused_with_the_right_word(typed, right):
@@ -488,3 +489,18 @@ def test_results_of_functions_become_json():
 
 class Kind(enum.Enum):
     A = "a"
+
+
+@pytest.mark.parametrize("name", ["on_token", "callback", "onChunk"])
+def test_a_callback_of_another_name_is_refused_with_the_right_word(name):
+    with pytest.raises(InvalidRequestError, match="on_chunk="):
+        override(ChatRequest("Hi"), **{name: print})
+
+
+def test_the_repr_of_a_request_does_not_contain_the_images_of_its_messages():
+    data = "iVBORw0KGgo" + "A" * 4000
+    parts = [{"type": "image_url", "image_url": {"url": f"data:image/png;base64,{data}"}}]
+    messages = [{"role": "user", "content": "Look", "images": [data]}, {"role": "user", "content": parts}]
+    for kind in (ChatRequest, ResponsesRequest):
+        assert "AAAA" not in repr(kind(messages))
+        assert "'Look'" in repr(kind(messages))

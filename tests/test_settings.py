@@ -206,6 +206,14 @@ def test_a_timeout_error_from_a_number_without_a_unit_says_what_was_understood(m
     assert hint in caught.value.hint
 
 
+def test_a_timeout_while_ollama_is_asked_for_its_models_says_so_too(monkeypatch, silent_server):
+    monkeypatch.setenv("OLLAMA_TIMEOUT", "30")
+    with OllamaProvider(silent_server.url) as ollama, pytest.raises(RequestTimeoutError) as caught:
+        ollama.complete("Hi")
+    assert "OLLAMA_TIMEOUT, in milliseconds: 30 means 30 ms" in caught.value.hint
+    assert silent_server.url in str(caught.value) or caught.value.url.startswith(silent_server.url)
+
+
 QUOTED = ['"{}"', "'{}'", " ' {} ' ", "'\"{}\"'", "“{}”", "‘{}’", "„{}“", "«{}»", "`{}`"]
 
 
