@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import inspect
 import logging
 import traceback
 from dataclasses import dataclass
-from typing import Any, Callable, Mapping, NamedTuple, Protocol, Sequence
+from typing import Any, Callable, Generator, Mapping, NamedTuple, Protocol, Sequence
 
 from ._callbacks import Callback, warn
 from ._exceptions import InvalidRequestError, ProviderError, ToolArgumentsError, ToolCallWarning
@@ -98,48 +99,87 @@ def run_tools(
     conversation so far as ``messages`` of the error, and InvalidRequestError and ConfigurationError for tools that
     cannot be called.
     """
+    tell, transcript = Callback("on_event", on_event), [] if _transcript is None else _transcript
+    steps = tool_steps(provider, messages, listed(tools), max_rounds, stream, confirm, transcript, overrides)
+    with contextlib.closing(steps):
+        for step in steps:
+            if isinstance(step, ToolEvent):
+                tell(step)
+    assert isinstance(step, ToolRun)  # noqa: S101 (the last one is)
+    return step
+
+
+def tool_steps(
+    provider: Chats,
+    messages: ChatInput | str,
+    tools: Sequence[Tool | Callable[..., Any]],
+    max_rounds: int,
+    stream: bool,
+    confirm: Callable[[ToolCall], object] | None,
+    transcript: list[Message],
+    overrides: ToolOverrides,
+) -> Generator[ToolEvent | ToolRun, None, None]:
+    """Return the steps of ``run_tools``, of which the last is its result; ``transcript`` has what was said so far.
+
+    Raises InvalidRequestError and ConfigurationError at once; what is asked and called waits for whoever iterates.
+    """
     if isinstance(max_rounds, bool) or not isinstance(max_rounds, int) or max_rounds < 1:
         raise InvalidRequestError(f"max_rounds={max_rounds!r} is not a whole number of at least 1")
     if confirm is not None and not callable(confirm):
         raise InvalidRequestError(f"confirm={confirm!r} cannot be called")
-    offered = [tool if isinstance(tool, Tool) else Tool.from_function(tool) for tool in _listed(tools)]
-    tell = Callback("on_event", on_event)
-    runner = _Runner(offered, confirm, tell)
+    offered = [tool if isinstance(tool, Tool) else Tool.from_function(tool) for tool in tools]
+    runner = _Runner(offered, confirm)
     if len({tool.name for tool in offered}) < len(offered):
         raise InvalidRequestError(f"two tools have the same name: {', '.join(tool.name for tool in offered)}")
     messages = [Message.user(messages)] if isinstance(messages, str) else messages
     given = ToolLoopRequest.of(messages if isinstance(messages, ChatRequest) else ChatRequest(messages))
     request = dataclasses.replace(given, tools=offered, tool_choice=overrides.pop("tool_choice", given.tool_choice))
-    transcript = [] if _transcript is None else _transcript
     transcript += [each if isinstance(each, Message) else Message.from_dict(each) for each in given.messages]
-    before = len(transcript)
+    return _steps(provider, request, runner, max_rounds, stream, transcript, overrides)
+
+
+def _steps(
+    provider: Chats,
+    request: ChatRequest,
+    runner: _Runner,
+    max_rounds: int,
+    stream: bool,
+    transcript: list[Message],
+    overrides: ToolOverrides,
+) -> Generator[ToolEvent | ToolRun, None, None]:
+    given, before = request.messages, len(transcript)
     errors: list[Exception] = []
     for left in range(max_rounds, -1, -1):
         if not left:
             request = dataclasses.replace(request, tool_choice="none")
         try:
-            completion = take_calls(_ask(provider, request, stream, tell, overrides), offered)
+            completion = take_calls((yield from _asked(provider, request, stream, overrides)), request.tools)
         except ProviderError as error:
             error.messages = transcript
             raise
-        warn_of_lost_calls(completion, offered=True)
-        tell(ToolEvent("completion", completion=completion))
         # The calls of a reply that was cancelled may be half. What the model thought before them it needs to go on.
         calls = () if completion.finish_reason == "cancelled" else completion.tool_calls
         transcript.append(Message.assistant(completion.text, calls, completion.reasoning or None))
+        warn_of_lost_calls(completion, offered=bool(request.tools))
+        yield ToolEvent("completion", completion=completion)
         if not calls:
             break
         refusal = _refusal(completion, left, max_rounds, overrides.get("max_tokens", request.max_tokens))
         for call in calls:
-            result, error_of_tool = (refusal, None) if refusal else runner.result(call)
+            if refusal:
+                transcript.append(Message.tool(call, refusal))
+                continue
+            yield ToolEvent("call", call=call)
+            result, failure, raised = runner.result(call)
             transcript.append(Message.tool(call, result))
-            errors += [] if error_of_tool is None else [error_of_tool]
+            errors += [] if raised is None else [raised]
+            yield ToolEvent("result", call=call, result=result, error=failure)
         choice = request.tool_choice if request.tool_choice in ("auto", "none") else None
         new = transcript[before:]
-        request = dataclasses.replace(request, messages=[*given.messages, *new], tool_choice=choice)
+        request = dataclasses.replace(request, messages=[*given, *new], tool_choice=choice)
     else:
         transcript.append(Message.assistant(completion.text))  # so that the user may go on
-    return ToolRun(completion, transcript, errors)
+    yield ToolRun(completion, transcript, errors)
 
 
 def _refusal(completion: Completion, left: int, max_rounds: int, max_tokens: int | None) -> str | None:
@@ -161,17 +201,13 @@ def _refusal(completion: Completion, left: int, max_rounds: int, max_tokens: int
 
 
 class _Runner:
-    def __init__(
-        self, tools: Sequence[Tool], confirm: Callable[[ToolCall], object] | None, tell: Callback[ToolEvent]
-    ) -> None:
+    def __init__(self, tools: Sequence[Tool], confirm: Callable[[ToolCall], object] | None) -> None:
         self._tools = {tool.name: (tool, _function(tool)) for tool in tools}
         self._names = ToolCallAssembly(tuple(self._tools))
         self._confirm = confirm
-        self._tell = tell
 
-    def result(self, call: ToolCall) -> tuple[str, Exception | None]:
-        """Make the call; return its result, or why it failed, as text for the model, and what the tool raised."""
-        self._tell(ToolEvent("call", call=call))
+    def result(self, call: ToolCall) -> tuple[str, Exception | None, Exception | None]:
+        """Make the call; return its result, or why it failed, as text for the model, that, and what the tool raised."""
         failure: Exception | None = None
         raised: Exception | None = None
         try:
@@ -186,8 +222,7 @@ class _Runner:
                 failure = raised
         if failure is not None:
             text = f"Error: {_said(failure)}"
-        self._tell(ToolEvent("result", call=call, result=text, error=failure))
-        return text, raised
+        return text, failure, raised
 
     def _prepared(self, call: ToolCall) -> tuple[Function, dict[str, Any]]:
         """Return the function to call, and its arguments; raise ToolArgumentsError and _RefusedError."""
@@ -237,18 +272,19 @@ def _said(error: Exception) -> str:
         return type(error).__name__
 
 
-def _ask(
-    provider: Chats, request: ChatRequest, stream: bool, tell: Callback[ToolEvent], overrides: ToolOverrides
-) -> Completion:
+def _asked(
+    provider: Chats, request: ChatRequest, stream: bool, overrides: ToolOverrides
+) -> Generator[ToolEvent, None, Completion]:
     if not stream:
         return provider.chat(request, **overrides)
     with provider.stream(request, **overrides) as chunks:
         for chunk in chunks:
-            tell(ToolEvent("chunk", chunk=chunk))
+            yield ToolEvent("chunk", chunk=chunk)
     return chunks.completion
 
 
-def _listed(tools: object) -> list[Any]:
+def listed(tools: object) -> list[Any]:
+    """Return ``tools`` as a list; raise InvalidRequestError if they are not a sequence, or if there are none."""
     if isinstance(tools, (str, Mapping)) or not isinstance(tools, Sequence) or not tools:
         raise InvalidRequestError(
             "run_tools needs tools", hint="Give a list of functions: run_tools(lm, messages, [fn])"
