@@ -73,7 +73,7 @@ class Exchange:
         #: Whether a kept-alive connection is used, and whether none may be.
         self.reused = False
         self.fresh = False
-        #: Whether a byte of the request went out, in any attempt.
+        #: Whether a byte of the request went out, in any attempt that a server may have worked on.
         self.sent = False
         #: When that was in this attempt, and how many bytes of the reply came in.
         self.sent_at: float | None = None

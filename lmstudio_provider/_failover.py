@@ -132,11 +132,11 @@ class Failover(Provider):
     """Providers that stand in for each other, as one: the first to which a connection can be opened serves a call.
 
     One that cannot be reached rests, for 1 s at first and up to 60 s when that happens again and again, and is asked
-    again by itself after that; where all rest, they are tried all the same. A call of which any byte was sent is never
-    repeated elsewhere: its error is raised as it is, and so is every other error. ``Completion.provider_id`` tells who
-    served: give providers of one kind an ``id`` of their own. With ``balance="least_busy"`` the one with the fewest
-    calls under way serves; a stream is under way until
-    it is over. A ``deadline`` bounds the call over all providers that are tried, a ``timeout`` each of them.
+    again by itself after that; where all rest, they are tried all the same. A call that a server may be working on is
+    never repeated elsewhere: its error is raised as it is, and so is every other error. ``Completion.provider_id`` is
+    that of the one that served: give providers of one kind an ``id`` of their own. With ``balance="least_busy"`` the
+    one with the fewest calls under way serves; a stream is under way until it is over. A ``deadline`` bounds the call
+    over all providers that are tried, a ``timeout`` each of them.
 
     It owns its providers: ``close()`` closes them. It pickles if they do. Raises ConfigurationError.
     """
@@ -217,13 +217,15 @@ class Failover(Provider):
         self._rota.forget()
 
     def health_check(self, timeout: float | None = 3.0) -> Health:
-        """Ask all of them at once; it is ok where one is, and tells the models of those that are."""
+        """Ask all of them at once; it is ok if one is, with the models of those that are, and the advice of all."""
         checks = list(check_health(self._providers, timeout))
+        advice = tuple(dict.fromkeys(each for _, health in checks for each in health.advice))
         well = [health for _, health in checks if health.ok]
         if not well:
-            return Health(False, error=self._told(none_available([(each, health.error) for each, health in checks])))
+            error = self._told(none_available([(each, health.error) for each, health in checks]))
+            return Health(False, error=error, advice=advice)
         models = dict.fromkeys(model for health in well for model in health.models)
-        return Health(True, well[0].latency_s, tuple(models))
+        return Health(True, well[0].latency_s, tuple(models), advice=advice)
 
     def list_models(self, timeout: Timeout | Unset = UNSET) -> list[ModelInfo]:
         return self._serve(lambda provider, _: provider.list_models(timeout), {})

@@ -36,17 +36,26 @@ def none_available(failures: Sequence[tuple[Provider, ProviderError | None]]) ->
     """The error that names each provider, where it should be, why it is not there, and how to start it."""
     if not failures:
         return ServerUnavailableError("there is no provider to ask", hint="Start LM Studio or Ollama, or register one")
-    reasons: list[str] = []
-    hints: dict[str, None] = {}  # in order, each once
+    reasons = []
     for provider, failure in failures:
         why = "its health check failed" if failure is None else failure.message
         reasons.append(f"{provider.id} at {_place(provider)}: {why}")
-        if failure is not None and failure.hint:
-            hints[failure.hint] = None
-    error = ServerUnavailableError(f"no provider is available ({'; '.join(reasons)})", hint=". ".join(hints))
+    hint = _once(failure.hint for _, failure in failures if failure is not None)
+    error = ServerUnavailableError(f"no provider is available ({'; '.join(reasons)})", hint=hint)
     error.refused = all(getattr(failure, "refused", False) for _, failure in failures)
     error.__cause__ = next((failure for _, failure in failures if failure is not None), None)
     return error
+
+
+def _once(hints: Iterable[str]) -> str:
+    """Join hints of which several may say the same in part: each clause once."""
+    said: set[str] = set()
+    sentences = []
+    for sentence in (each for hint in hints for each in hint.rstrip(".").split(". ")):
+        clauses = [clause for clause in sentence.split("; ") if clause not in said]
+        said.update(clauses)
+        sentences.append("; ".join(clauses))
+    return ". ".join(filter(None, sentences))
 
 
 def _place(provider: Provider) -> str:

@@ -98,7 +98,7 @@ class Transport:
                 failure = error
                 if exchange.reused and not exchange.fresh and _died_idle(exchange):
                     # So the server never saw the request (RFC 9112, 9.3.1, lets a client send again where it knows).
-                    exchange.fresh = True
+                    exchange.fresh, exchange.sent = True, False
                     continue
                 # A call that was sent may be running: a second copy of a generation would only compete with it.
                 if not error.refused and not error.answered and (not exchange.sent or call.method == "GET"):
