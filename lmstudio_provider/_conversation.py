@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-import json
+import functools
 import os
-import re
-from pathlib import Path
-from typing import Any, Callable, Mapping, Sequence
+from typing import Any, Callable, Mapping, Sequence, overload
 
-from ._exceptions import ConfigurationError, InvalidRequestError
-from ._files import write_whole
+from ._callbacks import Callback
+from ._conversation_file import grouped, read_conversation, text_of, write_conversation
+from ._exceptions import InvalidRequestError, ProviderClosedError
 from ._images import Image
-from ._json import loads
 from ._messages import Message, Tool
 from ._options import Unpack, show_options
 from ._overrides import ToolOverrides
 from ._requests import ChatRequest
 from ._stream import Stream
-from ._tools import Chats, run_tools
-from ._types import Completion, ToolCall
+from ._tool_turn import ToolTurn
+from ._tools import Chats, ToolEvent, listed, tool_steps
+from ._types import Chunk, Completion, ToolCall, abridged
 
 # What a message takes beside its text (role and separators), and what an image takes, in tokens; both roughly.
 _MESSAGE_TOKENS = 4
@@ -27,12 +26,16 @@ _IMAGE_TOKENS = 1000
 
 @show_options(ChatRequest)
 class Conversation:
-    """A chat with ``provider``, which is sent all of it each time.
+    """A chat with ``provider``, which is sent the conversation each time.
 
-    ``token_budget`` bounds what is sent, shown and saved: the oldest turns (a question, and all up to its answer) are
-    dropped whole. Tokens are counted by ``count_tokens(text)``, or estimated at one for three bytes of UTF-8; leave
-    room for the answer. A turn is kept when its answer is there: a call that fails leaves the conversation as it was.
-    Turns are added one at a time, whichever thread asks.
+    A turn is a question and all up to its answer. It is kept when its answer is there: a call that fails leaves the
+    conversation as it was. Of a stream that is closed or interrupted by Ctrl-C, what came is kept as the answer; of a
+    turn in which tools were called, these calls and their results are kept wherever it ends, so that nothing is called
+    twice. Turns are added one at a time, whichever thread asks.
+
+    ``token_budget`` bounds what is sent, and shown as ``messages``: the oldest turns are left out whole, and kept all
+    the same. Tokens are counted by ``count_tokens(text)``, or estimated at one for three bytes of UTF-8; leave room for
+    the answer.
     """
 
     def __init__(
@@ -53,20 +56,53 @@ class Conversation:
         if token_budget is not None and (
             isinstance(token_budget, bool) or not isinstance(token_budget, int) or token_budget < 1
         ):
-            raise InvalidRequestError(f"token_budget={token_budget!r} is no whole number of at least 1")
+            raise InvalidRequestError(f"token_budget={token_budget!r} is not a whole number of at least 1")
         if count_tokens is not None and not callable(count_tokens):
             raise InvalidRequestError(f"count_tokens={count_tokens!r} cannot be called")
         self.provider = provider
         self.system_prompt = system_prompt
         self.token_budget = token_budget
         self._count = count_tokens or _estimate
-        # Turns are only ever added, which is atomic: no lock that a fork could leave locked.
+        # They are added by one operation each, which is atomic: no lock that a fork could leave locked.
         self._turns: list[tuple[Message, ...]] = []
 
+    def __repr__(self) -> str:
+        turns = list(self._turns)
+        who = getattr(self.provider, "id", None) or type(self.provider).__name__
+        last = f", the last begins {abridged(text_of(turns[-1][0]))}" if turns else ""
+        return f"<Conversation with {who}, {len(turns)} turn{'' if len(turns) == 1 else 's'}{last}>"
+
     @property
-    def messages(self) -> list[Message]:
-        """The conversation as it is sent: the system prompt, then the turns that fit into the budget."""
-        return self._with(())
+    def messages(self) -> tuple[Message, ...]:
+        """The conversation as it is sent: the system prompt, then the turns that fit into the budget.
+
+        ``add``, ``undo`` and ``clear`` change it. Without a budget it is all that is kept.
+        """
+        return tuple(self._with(()))
+
+    def add(self, *messages: Message | Mapping[str, Any] | str) -> None:
+        """Add what was said elsewhere: messages, dicts in OpenAI's form, or texts of the user.
+
+        Each message of the user begins a turn. A system message that comes first is the ``system_prompt``, unless
+        there is one; any other goes with the question after it. Raises InvalidRequestError, and adds nothing, for the
+        result of a tool that no call waits for.
+        """
+        added = [_message(position, message) for position, message in enumerate(messages)]
+        count = len(self._turns)
+        begin = max(0, count - 1)  # what is added may belong to the last turn
+        self.system_prompt, turns = grouped(added, self.system_prompt, self._turns[begin:count])
+        self._turns[begin:count] = turns
+
+    def undo(self) -> tuple[Message, ...]:
+        """Remove the last turn, and return its messages; there are none if there was no turn."""
+        try:
+            return self._turns.pop()
+        except IndexError:
+            return ()
+
+    def clear(self) -> None:
+        """Remove all turns; the ``system_prompt`` stays."""
+        self._turns.clear()
 
     def ask(
         self,
@@ -76,75 +112,142 @@ class Conversation:
         tools: Sequence[Tool | Callable[..., Any]] = (),
         max_rounds: int = 10,
         confirm: Callable[[ToolCall], object] | None = None,
+        on_event: Callable[[ToolEvent], object] | None = None,
+        on_chunk: Callable[[Chunk], object] | None = None,
         **overrides: Unpack[ToolOverrides],
     ) -> Completion:
         """Say ``text`` and return the answer; with ``tools``, they are run as by ``run_tools``, and kept in the turn.
 
+        ``on_event`` is given a ToolEvent for each step. With ``on_chunk`` the answer is streamed, as by ``stream``.
         Further keyword arguments, and what is raised, are as in ``chat``.
         """
-        question = Message.user(text, images)
-        messages = self._with((question,))
-        if tools:
-            completion, transcript = run_tools(
-                self.provider, messages, tools, max_rounds=max_rounds, confirm=confirm, **overrides
+        if on_chunk is not None:
+            return self.stream(
+                text,
+                images,
+                on_chunk=on_chunk,
+                tools=tools,
+                max_rounds=max_rounds,
+                confirm=confirm,
+                on_event=on_event,
+                **overrides,
             )
-            answer = [message for message in transcript[len(messages) :] if isinstance(message, Message)]
-        else:
-            completion = self.provider.chat(messages, **overrides)
-            # An answer that was read from the reasoning is one.
-            answer = [Message.assistant(completion.text or (completion.reasoning if completion.parsed else ""))]
-        self._turns.append((question, *answer))
-        return completion
+        question = Message.user(text, images)
+        if not tools and on_event is None:
+            completion = self.provider.chat(self._with((question,)), **overrides)
+            self._keep_answer(question, completion, None)
+            return completion
+        return self._run(question, tools, max_rounds, confirm, on_event, False, overrides)._deliver(lambda chunk: None)
 
-    def stream(self, text: str, images: Image | Sequence[Image] = (), **overrides: Unpack[ToolOverrides]) -> Stream:
+    @overload
+    def stream(
+        self,
+        text: str,
+        images: Image | Sequence[Image] = (),
+        *,
+        on_chunk: None = None,
+        tools: Sequence[Tool | Callable[..., Any]] = (),
+        max_rounds: int = 10,
+        confirm: Callable[[ToolCall], object] | None = None,
+        on_event: Callable[[ToolEvent], object] | None = None,
+        **overrides: Unpack[ToolOverrides],
+    ) -> Stream: ...
+
+    @overload
+    def stream(
+        self,
+        text: str,
+        images: Image | Sequence[Image] = (),
+        *,
+        on_chunk: Callable[[Chunk], object],
+        tools: Sequence[Tool | Callable[..., Any]] = (),
+        max_rounds: int = 10,
+        confirm: Callable[[ToolCall], object] | None = None,
+        on_event: Callable[[ToolEvent], object] | None = None,
+        **overrides: Unpack[ToolOverrides],
+    ) -> Completion: ...
+
+    def stream(
+        self,
+        text: str,
+        images: Image | Sequence[Image] = (),
+        *,
+        on_chunk: Callable[[Chunk], object] | None = None,
+        tools: Sequence[Tool | Callable[..., Any]] = (),
+        max_rounds: int = 10,
+        confirm: Callable[[ToolCall], object] | None = None,
+        on_event: Callable[[ToolEvent], object] | None = None,
+        **overrides: Unpack[ToolOverrides],
+    ) -> Stream | Completion:
         """Say ``text`` and return the stream of the answer, which is kept when the stream is over.
 
-        Of a stream that was closed early, what came is kept as the answer; of one that broke, nothing.
+        With ``on_chunk``, that is called for each chunk, and the whole answer returned. With ``tools`` the stream goes
+        on until there is an answer in words: the chunks of all rounds come, those with calls before they are made, in
+        the thread that reads the stream; ``completion`` is the last answer. Such a stream asks when it is first read.
         """
-        if "on_chunk" in overrides:
-            raise InvalidRequestError(
-                "stream() of a conversation takes no on_chunk", hint="Iterate over what it returns"
-            )
+        callback = Callback("on_chunk", on_chunk)
         question = Message.user(text, images)
+        if tools or on_event is not None:
+            stream = self._run(question, tools, max_rounds, confirm, on_event, True, overrides)
+        else:
+            stream = self.provider.stream(self._with((question,)), **overrides)
+            stream._keep_with(functools.partial(self._keep_answer, question))
+        return stream if on_chunk is None else stream._deliver(callback)
 
-        def over(completion: Completion, error: BaseException | None) -> None:
-            if error is None and (completion.text or completion.finish_reason != "cancelled"):
-                self._turns.append((question, Message.assistant(completion.text)))
+    def _run(
+        self,
+        question: Message,
+        tools: Sequence[Tool | Callable[..., Any]],
+        max_rounds: int,
+        confirm: Callable[[ToolCall], object] | None,
+        on_event: Callable[[ToolEvent], object] | None,
+        stream: bool,
+        overrides: ToolOverrides,
+    ) -> Stream:
+        """Return the answers to ``question``, calls of tools between them; without ``stream`` each in one piece."""
+        model, tell = overrides.get("model") or "", Callback("on_event", on_event)
+        transcript: list[Message] = []
+        steps = tool_steps(
+            self.provider,
+            self._with((question,)),
+            listed(tools) if tools else [],
+            max_rounds,
+            stream,
+            confirm,
+            transcript,
+            overrides,
+        )
+        turn = ToolTurn(question, transcript, steps, tell)
+        answers = turn.stream(model, str(getattr(self.provider, "id", "")))
+        answers._keep_with(lambda answer, error: self._keep(turn.messages("" if _failed(error) else answer.text)))
+        return answers
 
-        stream = self.provider.stream(self._with((question,)), **overrides)
-        stream.add_done_callback(over)
-        return stream
+    def _keep_answer(self, question: Message, completion: Completion, error: BaseException | None) -> None:
+        if not _failed(error) and (completion.text or completion.finish_reason != "cancelled"):
+            # An answer that was read from the reasoning is one.
+            text = completion.text or (completion.reasoning if completion.parsed is not None else "")
+            self._keep((question, Message.assistant(text)))
+
+    def _keep(self, turn: tuple[Message, ...]) -> None:
+        """Add a turn, if there is anything in it; once, because Ctrl-C may have this called again."""
+        if turn and not any(each[0] is turn[0] for each in self._turns):
+            self._turns.append(turn)
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the conversation to a file, whole or not at all, as JSON with messages in OpenAI's form.
+        """Write all turns to a file, whole or not at all, as JSON with messages in OpenAI's form.
 
-        A new file is readable by its owner alone. Raises ConfigurationError where it cannot be written.
+        A new file is readable by its owner alone. Raises ConfigurationError if it cannot be written.
         """
-        turns = [message.as_dict() for turn in self._kept(()) for message in turn]
-        content = {"system_prompt": self.system_prompt, "messages": turns}
-        text = json.dumps(content, indent=2, ensure_ascii=False)
-        if not text.isprintable() and re.search("[\ud800-\udfff]", text):  # half a character, which UTF-8 has not
-            text = json.dumps(content, indent=2)
-        try:
-            write_whole(path, text + "\n")
-        except (OSError, ValueError, TypeError) as error:
-            why = getattr(error, "strerror", None) or error
-            raise ConfigurationError(f"cannot write the conversation to {path!r}: {why}") from error
+        write_conversation(path, self.system_prompt, list(self._turns))
 
     def load(self, path: str | os.PathLike[str]) -> Conversation:
         """Go on with a conversation that was saved: replaces system prompt and messages, and returns itself.
 
-        Raises ConfigurationError where the file cannot be read or is no conversation; nothing has changed then.
+        Raises ConfigurationError if the file cannot be read or is not a conversation; nothing has changed then.
         """
         if not isinstance(self, Conversation):
             raise InvalidRequestError("load() is called on a conversation", hint="Write Conversation(lm).load(path)")
-        try:
-            content = loads(Path(path).read_text(encoding="utf-8"))
-            system_prompt, turns = _read(content)
-        except (OSError, ValueError, TypeError, RecursionError, InvalidRequestError) as error:
-            why = getattr(error, "strerror", None) or getattr(error, "message", None) or str(error)
-            raise ConfigurationError(f"cannot read a conversation from {path!r}: {why}") from error
-        self.system_prompt, self._turns = system_prompt, turns
+        self.system_prompt, self._turns = read_conversation(path)
         return self
 
     def _with(self, new: tuple[Message, ...]) -> list[Message]:
@@ -174,27 +277,23 @@ class Conversation:
         return sum(map(self._count, texts)) + images * _IMAGE_TOKENS + _MESSAGE_TOKENS
 
 
+def _message(position: int, message: object) -> Message:
+    if isinstance(message, str):
+        return Message.user(message)
+    if isinstance(message, Mapping):
+        return Message.from_dict(message)
+    if not isinstance(message, Message):
+        hint = "Write add(*messages)" if isinstance(message, (list, tuple)) else ""
+        what = f"add: the argument {position} is {type(message).__name__}, not a Message, a dict or a text"
+        raise InvalidRequestError(what, hint=hint)
+    return message
+
+
 def _estimate(text: str) -> int:
     """Tokens of a text, on the safe side: English has about four bytes to a token, other languages fewer."""
     return -(-len(text.encode("utf-8", "replace")) // 3)
 
 
-def _read(content: object) -> tuple[str | None, list[tuple[Message, ...]]]:
-    """System prompt and turns of a file; raises InvalidRequestError."""
-    if not isinstance(content, Mapping) or not isinstance(content.get("messages"), list):
-        raise InvalidRequestError("it has no list 'messages'")
-    system_prompt = content.get("system_prompt")
-    if not isinstance(system_prompt, (str, type(None))):
-        raise InvalidRequestError("its 'system_prompt' is no text")
-    turns: list[list[Message]] = []
-    for message in map(Message.from_dict, content["messages"]):
-        if message.role == "user":
-            turns.append([message])
-        elif not turns or message.role == "system":
-            raise InvalidRequestError(f"its message of role {message.role!r} does not follow one of the user")
-        else:
-            turns[-1].append(message)
-    for turn in turns:
-        if turn[-1].role != "assistant":
-            raise InvalidRequestError(f"its question {str(turn[0].content)[:50]!r} has no answer")
-    return system_prompt, [tuple(turn) for turn in turns]
+def _failed(error: BaseException | None) -> bool:
+    """Return True for a stream that broke; one whose provider was closed was left by its reader before."""
+    return error is not None and not isinstance(error, ProviderClosedError)

@@ -48,7 +48,9 @@ class NativeConversation:
 
     def ask(self, text: str, images: Image | Sequence[Image] = (), **options: Unpack[TurnOptions]) -> NativeCompletion:
         """Say ``text`` and return the answer. Raises ResponseNotFoundError where the server has forgotten the chat."""
-        return self._keep(self.provider.native.chat(text, **self._turn(images, options)))
+        completion = _stored(self.provider.native.chat(text, **self._turn(images, options)))
+        self._go_on(completion, None)
+        return completion
 
     def stream(
         self,
@@ -58,8 +60,14 @@ class NativeConversation:
         on_progress: Callable[[str, float], object] | None = None,
         **options: Unpack[TurnOptions],
     ) -> NativeStream:
-        """Say ``text`` and return the stream of the answer; the chat goes on from it when it has been read whole."""
-        return self.provider.native._stream(text, on_progress, self._turn(images, options), self._keep)
+        """Say ``text`` and return the stream of the answer; the chat goes on from it when it has been read whole.
+
+        A stream that is left early, or interrupted by Ctrl-C, is not part of the chat, because the server keeps whole
+        answers alone.
+        """
+        stream = self.provider.native._stream(text, on_progress, self._turn(images, options), _stored)
+        stream._keep_with(self._go_on)
+        return stream
 
     def branch(self) -> NativeConversation:
         """Another conversation that goes on from here; neither sees what the other says from now on."""
@@ -75,16 +83,20 @@ class NativeConversation:
             turn["system_prompt"] = self.system_prompt
         return turn
 
-    def _keep(self, completion: NativeCompletion) -> NativeCompletion:
-        if completion.response_id is None:
-            raise ProtocolError(
-                "the server did not store its answer, so that the conversation cannot go on from it",
-                hint=".partial is the answer",
-                sent=True,
-                partial=completion,
-            )
-        self.response_id = completion.response_id
-        return completion
+    def _go_on(self, completion: NativeCompletion, error: BaseException | None) -> None:
+        if error is None and completion.response_id is not None:
+            self.response_id = completion.response_id
+
+
+def _stored(completion: NativeCompletion) -> NativeCompletion:
+    if completion.response_id is None:
+        raise ProtocolError(
+            "the server did not store its answer, so that the conversation cannot go on from it",
+            hint=".partial is the answer",
+            sent=True,
+            partial=completion,
+        )
+    return completion
 
 
 def _checked(options: TurnOptions) -> TurnOptions:

@@ -172,10 +172,14 @@ class Session:
         """
         with self.telling(call, plan):
             reply = self._open_stream(call, plan)
-            reader = self._reader(reply, call, plan)
-            assembly = new_assembly(call, self._asked(call, plan), reply.exchange.started)
-            tell = functools.partial(self._tell, call=call, plan=plan)
-            return kind(reply, reader, assembly, finished, over, tell)
+            try:
+                reader = self._reader(reply, call, plan)
+                assembly = new_assembly(call, self._asked(call, plan), reply.exchange.started)
+                tell = functools.partial(self._tell, call=call, plan=plan)
+                return kind(reply, reader, assembly, finished, over, tell)
+            except BaseException:  # Ctrl-C, before there is a stream that could be closed
+                reply.drop()
+                raise
 
     def events(self, call: Call, plan: Plan) -> Generator[Any, None, None]:
         """Send ``call`` and iterate over the events of its stream, which ends where the body does.

@@ -190,6 +190,7 @@ class BaseStream(Iterator[Item], Generic[Item, Whole]):
 
     def __del__(self) -> None:
         if getattr(self, "_reading", None) is not None:
+            self._reading = threading.Lock()  # nobody reads, and Ctrl-C may have left the other one locked
             self.close()
 
     def _advance(self) -> None:
@@ -275,7 +276,10 @@ class BaseStream(Iterator[Item], Generic[Item, Whole]):
     def _fail(self, error: ProviderError, finish_reason: str | None = None) -> None:
         self._reply.drop()
         whole = self._assembly.completion(finish_reason)
-        error.sent, error.partial = True, whole
+        if isinstance(self._reply, Reply):
+            error.sent, error.partial = True, whole
+        elif error.partial is None:  # and what was sent an iterator knows, which raised it
+            error.partial = whole
         self._error = self._tell(error.with_traceback(None))
         self._over(whole, error)
 

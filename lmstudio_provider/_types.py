@@ -26,6 +26,11 @@ class Unset(enum.Enum):
 UNSET = Unset.UNSET
 
 
+def abridged(text: str, most: int = 40) -> str:
+    """Return ``text`` as a repr shows it, cut where it is long."""
+    return repr(text if len(text) <= most else f"{text[: most - 1]}…")
+
+
 # More than threads and sockets can wait for, on any system.
 _MOST_SECONDS = 1e6
 

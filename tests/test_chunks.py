@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import gc
 import os
 import threading
@@ -91,6 +92,7 @@ def test_an_on_chunk_that_cannot_be_called_is_refused_before_anything_is_taken()
 
 @pytest.mark.parametrize("error", [ProviderError("boom"), ServerUnavailableError("gone"), InvalidRequestError("no")])
 def test_a_provider_error_of_the_iterator_is_raised_as_it_is_with_what_came(error):
+    error = copy.copy(error)  # the parameter lives as long as the tests, and would keep its traceback
     stream = Stream.from_chunks(Words("a", "b", raising=error).chunks(), model="m")
     told, seen = [], []
     stream.add_done_callback(lambda completion, why: told.append((completion.text, why)))
@@ -105,6 +107,7 @@ def test_a_provider_error_of_the_iterator_is_raised_as_it_is_with_what_came(erro
 
 @pytest.mark.parametrize("error", [ValueError("boom"), LookupError(), Warning("w"), TimeoutError()])
 def test_another_error_of_the_iterator_reaches_the_caller_and_the_stream_is_over(error):
+    error = copy.copy(error)
     stream = Stream.from_chunks(Words("a", raising=error).chunks())
     with pytest.raises(type(error)) as caught:
         list(stream)

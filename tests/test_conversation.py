@@ -1,23 +1,31 @@
 from __future__ import annotations
 
+import copy
 import json
 import os
 import pickle
 import stat
 import sys
+import threading
 from pathlib import Path
 
 import pytest
 
 from lmstudio_provider import (
+    Chunk,
+    Completion,
     ConfigurationError,
     Conversation,
     InvalidRequestError,
     LMStudioProvider,
     Message,
+    ServerError,
     ServerUnavailableError,
+    Stream,
     StreamInterruptedError,
     StructuredOutputError,
+    Tool,
+    ToolCall,
 )
 from lmstudio_provider._files import write_whole
 from lmstudio_provider.simulator import SimulatedLMStudio
@@ -69,7 +77,7 @@ def test_an_answer_that_does_not_fit_leaves_no_half_turn(lm):
     conversation = Conversation(lm)
     with pytest.raises(StructuredOutputError):
         conversation.ask("1?", response_format={"type": "object"})
-    assert conversation.messages == []
+    assert conversation.messages == ()
 
 
 def test_a_stream_that_breaks_leaves_no_half_turn(raw_server, provider_of):
@@ -78,7 +86,7 @@ def test_a_stream_that_breaks_leaves_no_half_turn(raw_server, provider_of):
     conversation = Conversation(provider_of(raw_server(head, part)))
     with pytest.raises(StreamInterruptedError):
         list(conversation.stream("Hi"))
-    assert conversation.messages == []
+    assert conversation.messages == ()
 
 
 @pytest.mark.parametrize(
@@ -91,8 +99,8 @@ def test_a_stream_that_breaks_leaves_no_half_turn(raw_server, provider_of):
         '{"messages": [7]}',
         '{"messages": [{}]}',
         '{"messages": [{"role": "alien", "content": ""}]}',
-        '{"messages": [{"role": "assistant", "content": "first"}]}',
-        '{"messages": [{"role": "user", "content": "no answer"}]}',
+        '{"messages": [{"role": "tool", "content": "3", "tool_call_id": "1"}]}',
+        '{"messages": [{"role": "user", "content": "?"}, {"role": "tool", "content": "3", "tool_call_id": "1"}]}',
         '{"system_prompt": 7, "messages": []}',
         "[" * 100_000,
     ],
@@ -148,7 +156,7 @@ def test_the_whole_conversation_is_sent_each_time(lm):
 def test_a_stream_is_remembered_when_it_is_over(lm):
     conversation = Conversation(lm)
     stream = conversation.stream("1?")
-    assert conversation.messages == []
+    assert conversation.messages == ()
     assert "".join(stream.text()) == "One."
     assert texts(conversation) == ["1?", "One."]
 
@@ -211,6 +219,15 @@ def test_images_and_tool_calls_count():
     assert len(conversation.messages) == 2
 
 
+def test_a_budget_leaves_turns_out_and_they_come_back_when_later_ones_go(lm):
+    conversation = Conversation(lm, token_budget=20, count_tokens=lambda text: 1)
+    for question in ("1?", "2?", "3?"):
+        conversation.ask(question)
+    assert texts(conversation) == ["2?", "Two.", "3?", "Three."]
+    conversation.undo()
+    assert texts(conversation) == ["1?", "One.", "2?", "Two."]
+
+
 # Files
 
 
@@ -226,6 +243,31 @@ def test_a_conversation_is_saved_for_people_and_loaded_again(lm, tmp_path):
     loaded = Conversation(lm).load(str(path))
     assert loaded.messages == conversation.messages
     assert loaded.ask("Again?").text == "Two."
+
+
+def test_turns_that_the_budget_leaves_out_are_saved(lm, tmp_path):
+    conversation = Conversation(lm, "S", token_budget=20, count_tokens=lambda text: 1)
+    for question in ("1?", "2?", "3?"):
+        conversation.ask(question)
+    assert texts(conversation) == ["S", "3?", "Three."]
+    conversation.save(tmp_path / "chat.json")
+    loaded = Conversation(lm).load(tmp_path / "chat.json")
+    assert texts(loaded) == ["S", "1?", "One.", "2?", "Two.", "3?", "Three."]
+
+
+def test_what_was_added_is_loaded_again_turn_by_turn(lm, tmp_path):
+    conversation = Conversation(lm)
+    conversation.add(Message.assistant("Welcome!"), "One question", Message.system("Be kind."), "And one more")
+    conversation.save(tmp_path / "chat.json")
+    loaded = Conversation(lm).load(tmp_path / "chat.json")
+    assert loaded.messages == conversation.messages
+    assert [len(loaded.undo()) for _ in range(4)] == [2, 1, 1, 0]
+
+
+def test_a_system_message_at_the_beginning_of_a_file_is_the_system_prompt(lm, tmp_path):
+    path = tmp_path / "chat.json"
+    path.write_text('{"messages": [{"role": "system", "content": "S"}, {"role": "user", "content": "1?"}]}')
+    assert Conversation(lm).load(path).system_prompt == "S"
 
 
 def test_tool_calls_survive_a_file(lm, tmp_path):
@@ -309,12 +351,6 @@ def test_an_answer_that_was_read_from_the_reasoning_is_remembered():
     assert texts(conversation) == ["a?", '{"a": 1}']
 
 
-def test_a_stream_takes_no_callback(lm):
-    with pytest.raises(InvalidRequestError, match="on_chunk"):
-        Conversation(lm).stream("1?", on_chunk=print)
-    assert lm.server.requests == [] or lm.server.requests[-1]["method"] == "GET"
-
-
 @pytest.mark.parametrize("path", [None, 5.5, b"\xff\x00"])
 def test_a_path_that_is_none_is_refused(lm, path):
     for call in (Conversation(lm).save, Conversation(lm).load):
@@ -341,3 +377,323 @@ def test_the_name_of_the_temporary_file_is_not_shown(lm, tmp_path):
     with pytest.raises(ConfigurationError) as caught:
         Conversation(lm).save(tmp_path / "none" / "chat.json")
     assert ".tmp" not in str(caught.value)
+
+
+# Changing it
+
+
+def test_messages_are_a_tuple_that_nobody_changes(lm):
+    conversation = Conversation(lm, "S")
+    assert conversation.messages == (Message.system("S"),)
+    before = conversation.messages
+    conversation.ask("1?")
+    assert isinstance(conversation.messages, tuple)
+    assert len(before) == 1
+
+
+def test_messages_dicts_and_texts_are_added_and_sent(lm):
+    conversation = Conversation(lm, "S")
+    conversation.add(Message.user("Hi"), {"role": "assistant", "content": "Hello."})
+    conversation.add("My name is Ada.")
+    conversation.add(Message.assistant("Nice to meet you."))
+    conversation.ask("What is my name?")
+    sent = [message["content"] for message in lm.server.requests[-1]["body"]["messages"]]
+    assert sent == ["S", "Hi", "Hello.", "My name is Ada.", "Nice to meet you.", "What is my name?"]
+    assert [len(conversation.undo()) for _ in range(4)] == [2, 2, 2, 0]
+
+
+def test_calls_and_their_results_are_added_one_after_the_other(lm):
+    conversation = Conversation(lm)
+    call = ToolCall("1", "add", {"a": 1})
+    conversation.add("1 + 1?", Message.assistant("", [call]))
+    conversation.add(Message.tool(call, 2))
+    conversation.add(Message.assistant("It is 2."))
+    (*_, last) = turn = conversation.undo()
+    assert [message.role for message in turn] == ["user", "assistant", "tool", "assistant"]
+    assert last.content == "It is 2."
+
+
+def test_a_system_message_that_is_added_first_is_the_system_prompt_unless_there_is_one(lm):
+    conversation = Conversation(lm)
+    conversation.add(Message.system("S"), "1?")
+    assert (conversation.system_prompt, texts(conversation)) == ("S", ["S", "1?"])
+    conversation.add(Message.system("T"), "2?")
+    assert (conversation.system_prompt, texts(conversation)) == ("S", ["S", "1?", "T", "2?"])
+    assert [message.content for message in conversation.undo()] == ["T", "2?"]
+
+
+@pytest.mark.parametrize(
+    ("messages", "said"),
+    [
+        ([["Hi"]], r"add\(\*messages\)"),
+        ([7], "argument 0 is int"),
+        (["Hi", None], "argument 1 is NoneType"),
+        ([{"role": "alien", "content": ""}], "alien"),
+        ([{}], "Ollama's form"),
+        ([Message.tool("1", "3")], "no call waits"),
+        (["Hi", Message.assistant("Hello."), Message.tool("1", "3")], "no call waits"),
+        ([Message.assistant("", [ToolCall("1", "f")]), Message.tool("1", 1), Message.tool("1", 1)], "no call waits"),
+    ],
+)
+def test_what_cannot_be_added_is_refused_and_changes_nothing(messages, said):
+    conversation = Conversation(Nobody(), "S")
+    conversation.add("1?")
+    with pytest.raises(InvalidRequestError, match=said):
+        conversation.add(*messages)
+    assert texts(conversation) == ["S", "1?"]
+
+
+def test_adding_nothing_changes_nothing(lm):
+    conversation = Conversation(lm)
+    conversation.add()
+    assert conversation.messages == ()
+
+
+def test_undo_removes_a_turn_and_returns_it(lm):
+    conversation = Conversation(lm, "S")
+    conversation.ask("1?")
+    conversation.ask("2?")
+    assert conversation.undo() == (Message.user("2?"), Message.assistant("Two."))
+    assert texts(conversation) == ["S", "1?", "One."]
+    assert conversation.undo()
+    assert conversation.undo() == ()
+    assert texts(conversation) == ["S"]
+
+
+def test_clear_removes_the_turns_and_keeps_the_system_prompt(lm):
+    conversation = Conversation(lm, "S")
+    conversation.ask("1?")
+    conversation.clear()
+    assert texts(conversation) == ["S"]
+    conversation.ask("2?")
+    assert len(lm.server.requests[-1]["body"]["messages"]) == 2
+
+
+# Tools, and how far it is
+
+
+def add(a: int, b: int) -> int:
+    return a + b
+
+
+def called(body):
+    """A call, then the answer."""
+    if body["messages"][-1]["role"] == "tool":
+        return "It is 3."
+    return {"content": "Let me see.", "tool_calls": [{"name": "add", "arguments": {"a": 1, "b": 2}}]}
+
+
+@pytest.fixture
+def calling():
+    with SimulatedLMStudio(replies=called) as server, LMStudioProvider(server.url) as lm:
+        lm.server = server
+        yield lm
+
+
+ROLES = ["user", "assistant", "tool", "assistant"]
+
+
+def roles(conversation):
+    return [message.role for message in conversation.messages]
+
+
+def test_ask_tells_of_each_step(calling):
+    conversation, events = Conversation(calling), []
+    assert conversation.ask("1 + 2?", tools=[add], on_event=events.append).text == "It is 3."
+    assert [event.kind for event in events] == ["completion", "call", "result", "completion"]
+    assert events[2].result == "3"
+    assert roles(conversation) == ROLES
+
+
+def test_ask_tells_of_each_chunk_and_step(calling):
+    conversation, events, chunks = Conversation(calling), [], []
+    completion = conversation.ask("1 + 2?", tools=[add], on_event=events.append, on_chunk=chunks.append)
+    assert completion.text == "It is 3."
+    assert "".join(chunk.delta for chunk in chunks) == "Let me see.It is 3."
+    assert [chunk.done for chunk in chunks].count(True) == chunks[-1].done == 1
+    assert [event.kind for event in events if event.kind != "chunk"] == ["completion", "call", "result", "completion"]
+    assert roles(conversation) == ROLES
+
+
+@pytest.mark.parametrize("method", ["ask", "stream"])
+def test_on_chunk_and_on_event_work_without_tools(lm, method):
+    conversation, events, chunks = Conversation(lm), [], []
+    answer = getattr(conversation, method)("1?", on_event=events.append, on_chunk=chunks.append)
+    assert (answer.text, "".join(chunk.delta for chunk in chunks)) == ("One.", "One.")
+    assert [event.kind for event in events] == ["chunk", "chunk", "completion"]
+    assert getattr(conversation, method)("2?", on_chunk=chunks.append).text == "Two."
+    assert texts(conversation) == ["1?", "One.", "2?", "Two."]
+
+
+def test_on_event_alone_works_without_tools(lm):
+    conversation, events = Conversation(lm), []
+    assert conversation.ask("1?", on_event=events.append).text == "One."
+    assert [event.kind for event in events] == ["completion"]
+
+
+def test_a_stream_runs_tools_and_gives_the_chunks_of_all_answers(calling):
+    conversation = Conversation(calling, "S")
+    stream = conversation.stream("1 + 2?", tools=[add], temperature=0)
+    chunks = list(stream)
+    assert "".join(chunk.delta for chunk in chunks) == "Let me see.It is 3."
+    assert [call.name for chunk in chunks for call in chunk.tool_calls] == ["add"]
+    assert [chunk.done for chunk in chunks] == [False] * (len(chunks) - 1) + [True]
+    assert (stream.completion.text, stream.completion.finish_reason) == ("It is 3.", "stop")
+    assert (chunks[-1].finish_reason, chunks[-1].usage) == ("stop", stream.completion.usage)
+    assert stream.completion.provider_id == "lm-studio"
+    assert roles(conversation) == ["system", *ROLES]
+    assert {request["body"]["temperature"] for request in calling.server.requests if request["body"]} == {0}
+
+
+def test_the_texts_of_a_stream_with_tools_come_as_they_are_said(calling):
+    assert "".join(Conversation(calling).stream("1 + 2?", tools=[add]).text()) == "Let me see.It is 3."
+
+
+def test_a_stream_with_tools_calls_them_in_the_thread_that_reads_it(calling):
+    threads = []
+
+    def note(a: int, b: int) -> int:
+        threads.append(threading.get_ident())
+        return a + b
+
+    list(Conversation(calling).stream("1 + 2?", tools=[Tool.from_function(note, name="add")]))
+    assert threads == [threading.get_ident()]
+
+
+def test_a_stream_with_tools_that_is_left_before_the_call_makes_none(calling):
+    conversation, calls = Conversation(calling), []
+    for chunk in conversation.stream("1 + 2?", tools=[add], confirm=lambda call: calls.append(call) or True):
+        if chunk.tool_calls:
+            break
+    assert calls == []
+    assert roles(conversation) == ROLES[:2]
+    assert texts(conversation) == ["1 + 2?", "Let me see."]
+
+
+def test_a_stream_with_tools_that_is_left_after_the_call_keeps_it(calling):
+    conversation = Conversation(calling)
+    for chunk in conversation.stream("1 + 2?", tools=[add]):
+        if chunk.delta == "It":
+            break
+    assert texts(conversation) == ["1 + 2?", "Let me see.", "3", "It"]
+
+
+@pytest.mark.parametrize("tools", ["add", [7], [add, add]])
+@pytest.mark.parametrize("method", ["ask", "stream"])
+def test_tools_that_cannot_be_called_are_refused_before_anything_is_sent(method, tools):
+    with pytest.raises((InvalidRequestError, ConfigurationError)):
+        getattr(Conversation(Nobody()), method)("1 + 2?", tools=tools)
+
+
+@pytest.mark.parametrize("method", ["ask", "stream"])
+@pytest.mark.parametrize("name", ["on_chunk", "on_event"])
+def test_what_cannot_be_called_is_refused_before_anything_is_sent(method, name):
+    with pytest.raises(InvalidRequestError, match=f"{name}=7"):
+        getattr(Conversation(Nobody()), method)("1?", **{name: 7})
+
+
+class Failing:
+    """Answers with a call, then fails."""
+
+    id = "failing"
+
+    def __init__(self, error):
+        self.error = error
+
+    def chat(self, request, **overrides):
+        if request.messages[-1].role == "tool":
+            raise self.error
+        call = ToolCall("1", "add", {"a": 1, "b": 2})
+        return Completion("", "m", "m", "tool_calls", tool_calls=(call,))
+
+    def stream(self, request, on_chunk=None, **overrides):
+        if request.messages[-1].role == "tool":
+            return Stream.from_chunks(self.half())
+        return Stream.from_chunks([Chunk("", True, tool_calls=self.chat(request).tool_calls)])
+
+    def half(self):
+        yield Chunk("It ")
+        raise self.error
+
+
+def asking(conversation, **options):
+    conversation.ask("1 + 2?", tools=[add], **options)
+
+
+def asking_in_chunks(conversation, **options):
+    conversation.ask("1 + 2?", tools=[add], on_chunk=lambda chunk: None, **options)
+
+
+def streaming(conversation, **options):
+    list(conversation.stream("1 + 2?", tools=[add], **options))
+
+
+WAYS = [asking, asking_in_chunks, streaming]
+
+
+@pytest.mark.parametrize("ask", WAYS)
+@pytest.mark.parametrize(
+    "error", [ServerError("boom"), ServerUnavailableError("gone"), ValueError("bug"), KeyboardInterrupt()], ids=repr
+)
+def test_a_run_that_fails_in_the_middle_keeps_the_calls_that_were_made(ask, error):
+    error = copy.copy(error)  # the parameter lives as long as the tests, and would keep its traceback
+    conversation = Conversation(Failing(error))
+    with pytest.raises(type(error)) as caught:
+        ask(conversation)
+    assert caught.value is error
+    came = "It " if isinstance(error, KeyboardInterrupt) and ask is not asking else ""
+    assert texts(conversation) == ["1 + 2?", "", "3", came]
+    assert roles(conversation) == ROLES
+
+
+@pytest.mark.parametrize("ask", WAYS)
+def test_an_error_of_the_provider_in_a_run_says_what_was_sent_and_said(ask):
+    error = ServerUnavailableError("gone", refused=True)
+    with pytest.raises(ServerUnavailableError) as caught:
+        ask(Conversation(Failing(error)))
+    assert caught.value.sent is False
+    assert [message.role for message in caught.value.messages] == ROLES[:3]
+
+
+@pytest.mark.parametrize("ask", WAYS)
+@pytest.mark.parametrize(
+    ("kind", "result"), [("completion", "Error: not called, because the run was interrupted"), ("result", "3")]
+)
+def test_what_on_event_raises_ends_the_run_and_the_calls_are_kept(ask, kind, result):
+    def broken(event):
+        if event.kind == kind:
+            raise LookupError("mine")
+
+    conversation = Conversation(Failing(AssertionError("it went on")))
+    with pytest.raises(LookupError, match="mine"):
+        ask(conversation, on_event=broken)
+    assert texts(conversation) == ["1 + 2?", "", result, ""]
+
+
+@pytest.mark.parametrize("ask", WAYS)
+def test_what_confirm_raises_ends_the_run_and_reaches_the_caller(ask):
+    conversation = Conversation(Failing(AssertionError("it went on")))
+    with pytest.raises(ZeroDivisionError):
+        ask(conversation, confirm=lambda call: 1 / 0)
+    assert roles(conversation) == ROLES
+
+
+@pytest.mark.parametrize("ask", WAYS)
+def test_a_run_that_fails_before_any_call_leaves_no_half_turn(ask, closed_port):
+    with LMStudioProvider(f"127.0.0.1:{closed_port}", refresh=False) as gone:
+        conversation = Conversation(gone)
+        with pytest.raises(ServerUnavailableError):
+            ask(conversation)
+    assert conversation.messages == ()
+
+
+def test_an_interrupted_run_can_go_on_and_is_saved(lm, tmp_path):
+    conversation = Conversation(Failing(ServerError("boom")))
+    with pytest.raises(ServerError):
+        conversation.ask("1 + 2?", tools=[add])
+    conversation.save(tmp_path / "chat.json")
+    conversation.provider = lm
+    assert conversation.ask("Go on.").text == "One."
+    sent = lm.server.requests[-1]["body"]["messages"]
+    assert [message["role"] for message in sent] == [*ROLES, "user"]
+    assert [message.role for message in Conversation(lm).load(tmp_path / "chat.json").messages] == ROLES

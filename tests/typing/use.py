@@ -104,7 +104,15 @@ def more(lm: LMStudioProvider) -> None:
     conversation = Conversation(lm, "Be brief", token_budget=1000).load("chat.json")
     answer: Completion = conversation.ask("Hi", images=["a.png"], tools=[add], max_tokens=5)
     pieces: Iterator[Chunk] = conversation.stream("Hi", seed=1)
+    steps: Stream = conversation.stream("Hi", tools=[add], on_event=lambda event: print(event.kind), max_rounds=2)
+    handed: Completion = conversation.stream("Hi", on_chunk=lambda chunk: print(chunk.delta), tools=[add])
+    handed = conversation.ask("Hi", on_chunk=lambda chunk: print(chunk.delta), on_event=lambda event: print(event.call))
+    conversation.add("Hi", Message.assistant("Hello"), {"role": "user", "content": "Bye"})
+    history: tuple[Message, ...] = conversation.messages + conversation.undo()
+    made: Stream = Stream.from_chunks((Chunk(each) for each in "Hi"), model="m", provider_id="mine")
+    answer = Stream.from_chunks([Chunk("Hi")], lambda chunk: print(chunk.done))
     print(completion.text, messages, run, parsed, vectors, text, stream, answer, pieces, request, held, told)
+    print(steps, handed, history, made)
 
 
 def dialects(lm: LMStudioProvider) -> None:
@@ -166,6 +174,9 @@ def mistakes(lm: LMStudioProvider) -> None:
     lm.responses("Hi", stroe=True)  # type: ignore[call-overload]
     print(lm.responses("Hi", stream=True).finish_reason)  # type: ignore[attr-defined]
     lm.stream("Hi").txt()  # type: ignore[attr-defined]
+    Stream.from_chunks(["Hi"])  # type: ignore[list-item]
+    Conversation(lm).messages.append(Message.user("Hi"))  # type: ignore[attr-defined]
+    Conversation(lm).stream("Hi", on_chunk=print).text()  # type: ignore[operator]
 
 
 def ollama(server: OllamaProvider) -> None:

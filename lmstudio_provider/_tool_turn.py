@@ -1,0 +1,100 @@
+"""A turn of a conversation in which tools are called: as a stream, and what of it is kept wherever it ends."""
+
+from __future__ import annotations
+
+import contextlib
+from typing import Any, Callable, Generator
+
+from ._chunks import ChunkAssembly, PieceSource
+from ._conversation_file import unanswered
+from ._messages import Message
+from ._stream import Stream
+from ._tools import ToolEvent, ToolRun
+from ._types import Chunk, Completion, ToolCall
+
+_UNKNOWN = "Error: interrupted; it is not known whether the call had its effect"
+_NOT_MADE = "Error: not called, because the run was interrupted"
+
+
+class ToolTurn:
+    """The steps of ``run_tools`` for one question; ``transcript`` grows with them, and begins with ``before`` messages.
+
+    ``tell`` is called with each event.
+    """
+
+    def __init__(
+        self,
+        question: Message,
+        transcript: list[Message],
+        steps: Generator[ToolEvent | ToolRun, None, None],
+        tell: Callable[[ToolEvent], None],
+    ) -> None:
+        self._question = question
+        self._transcript = transcript
+        self._before = len(transcript)
+        self._steps = steps
+        self._tell = tell
+        self._begun: ToolCall | None = None
+
+    def __iter__(self) -> Generator[ToolEvent | ToolRun, None, None]:
+        with contextlib.closing(self._steps):
+            for step in self._steps:
+                if isinstance(step, ToolEvent):
+                    self._tell(step)
+                    self._begun = step.call if step.kind == "call" else None
+                yield step
+
+    def messages(self, text: str = "") -> tuple[Message, ...]:
+        """Return the turn as far as it came: every call has a result, and an answer is the last; or nothing.
+
+        ``text`` is what came of an answer that has no end.
+        """
+        answers = self._transcript[self._before :]
+        if not answers and not text:
+            return ()
+        if not answers or answers[-1].tool_calls or answers[-1].role == "tool":
+            for call in unanswered(answers):
+                answers.append(Message.tool(call, _UNKNOWN if call is self._begun else _NOT_MADE))
+            answers.append(Message.assistant(text))
+        return (self._question, *answers)
+
+    def stream(self, model: str, provider_id: str) -> Stream:
+        """Return the chunks of all answers as one stream, whose completion is the last answer."""
+        source: PieceSource[Any] = PieceSource(iter(self))
+        return Stream(
+            source,
+            source,
+            _Answers(model, provider_id),
+            finished=lambda completion: completion,
+            over=lambda completion, error: None,
+            tell=lambda error: error,
+        )
+
+
+class _Answers(ChunkAssembly):
+    """Makes chunks of the steps of a run; what they add up to is the answer that is under way, or was the last."""
+
+    _run: ToolRun | None = None
+
+    def feed(self, step: ToolEvent | ToolRun) -> Chunk | None:
+        """Take one step, and return its chunk, if it has one."""
+        if isinstance(step, ToolRun):
+            self._run = step
+            return None
+        if step.kind == "completion":
+            self._begin()  # the next answer starts anew
+        if step.chunk is None:
+            return None
+        super().feed(step.chunk)
+        self.done = False  # that is for the last answer to say
+        chunk = Chunk(step.chunk.delta, reasoning=step.chunk.reasoning, tool_calls=step.chunk.tool_calls)
+        return chunk if any(chunk) else None
+
+    def finish(self) -> list[Chunk]:
+        """Return the last chunk, with what is known at the end."""
+        last = self.completion()
+        return [Chunk("", True, "", last.tool_calls, last.finish_reason, last.usage)]
+
+    def completion(self, finish_reason: str | None = None) -> Completion:
+        """Return the last answer, or as much as came of the one that is under way."""
+        return super().completion(finish_reason) if self._run is None else self._run.completion
