@@ -16,7 +16,7 @@ from ._overrides import ToolOverrides
 from ._requests import ChatRequest
 from ._stream import Stream
 from ._tool_turn import ToolTurn
-from ._tools import Chats, ToolEvent, listed, tool_steps
+from ._tools import Chats, ToolEvent, check_provider, listed, tool_steps
 from ._types import Chunk, Completion, ToolCall, abridged
 
 # What a message takes beside its text (role and separators), and what an image takes, in tokens; both roughly.
@@ -46,11 +46,7 @@ class Conversation:
         token_budget: int | None = None,
         count_tokens: Callable[[str], int] | None = None,
     ) -> None:
-        if not hasattr(provider, "chat"):
-            raise InvalidRequestError(
-                f"Conversation got {type(provider).__name__}, not a provider",
-                hint="Write Conversation(lm, system_prompt)",
-            )
+        check_provider("Conversation", provider)
         if system_prompt is not None and not isinstance(system_prompt, str):
             raise InvalidRequestError(f"system_prompt is {type(system_prompt).__name__}, not text")
         if token_budget is not None and (

@@ -109,6 +109,18 @@ def run_tools(
     return step
 
 
+def check_provider(what: str, provider: object) -> None:
+    """Raise InvalidRequestError for what cannot be asked, such as a class, or the text of a URL."""
+    if isinstance(provider, type):
+        hint = f"Make one: {provider.__name__}()"
+        raise InvalidRequestError(f"{what} got the class {provider.__name__}, not a provider", hint=hint)
+    if not callable(getattr(provider, "chat", None)) and not callable(getattr(provider, "stream", None)):
+        kind = type(provider).__name__
+        raise InvalidRequestError(
+            f"{what} got {kind}, not a provider", hint=f"Write lm = LMStudioProvider(), {what}(lm, …)"
+        )
+
+
 def tool_steps(
     provider: Chats,
     messages: ChatInput | str,
@@ -123,6 +135,7 @@ def tool_steps(
 
     Raises InvalidRequestError and ConfigurationError at once; what is asked and called waits for whoever iterates.
     """
+    check_provider("run_tools", provider)
     if isinstance(max_rounds, bool) or not isinstance(max_rounds, int) or max_rounds < 1:
         raise InvalidRequestError(f"max_rounds={max_rounds!r} is not a whole number of at least 1")
     if confirm is not None and not callable(confirm):

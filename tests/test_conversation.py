@@ -364,7 +364,7 @@ def test_a_counter_that_cannot_be_called_is_refused():
 
 
 def test_what_is_no_provider_is_refused():
-    with pytest.raises(InvalidRequestError, match=r"Conversation\(lm, system_prompt\)"):
+    with pytest.raises(InvalidRequestError, match=r"Conversation\(lm, …\)"):
         Conversation("You are brief.")
 
 

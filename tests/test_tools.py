@@ -18,6 +18,7 @@ from lmstudio_provider import (
     ChatRequest,
     Completion,
     ConfigurationError,
+    Conversation,
     InvalidRequestError,
     LMStudioProvider,
     Message,
@@ -88,6 +89,13 @@ def results(run):
 def test_no_tools_are_refused(tools):
     with pytest.raises(InvalidRequestError, match="needs tools"):
         run_tools(Scripted(), ASK, tools)
+
+
+@pytest.mark.parametrize("provider", [LMStudioProvider, "http://localhost:1234", None, 7])
+def test_what_is_not_a_provider_is_refused(provider):
+    for call in (lambda: run_tools(provider, ASK, [add]), lambda: Conversation(provider)):
+        with pytest.raises(InvalidRequestError, match="not a provider"):
+            call()
 
 
 def test_a_tool_without_a_function_is_refused():
