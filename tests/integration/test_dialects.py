@@ -1,4 +1,4 @@
-"""The other two dialects, against llama.cpp's own server, which speaks them; the one in Python does not."""
+"""The other two dialects, which llama.cpp's server speaks, too."""
 
 import pytest
 import tiny_model
@@ -9,33 +9,28 @@ SENTENCE = "".join(tiny_model.SENTENCE)
 DIALECTS = ["responses", "messages"]
 
 
-@pytest.fixture
-def own(llama_server):
-    with LMStudioProvider(llama_server) as provider:
-        yield provider
-
-
 @pytest.mark.parametrize("name", DIALECTS)
-def test_a_server_that_does_not_speak_it_is_told_with_the_version_of_lm_studio_that_does(lm, name):
-    for arguments in ({}, {"stream": True}):
-        with pytest.raises(EndpointNotFoundError) as caught:
-            getattr(lm, name)("Hi", **arguments)
-        assert caught.value.status == 404
-        assert caught.value.since in str(caught.value)
+def test_a_server_that_does_not_speak_it_is_told_with_the_version_of_lm_studio_that_does(llama_cpp, name):
+    with LMStudioProvider(f"{llama_cpp}/wrong", model="tiny", refresh=False) as lm:
+        for arguments in ({}, {"stream": True}):
+            with pytest.raises(EndpointNotFoundError) as caught:
+                getattr(lm, name)("Hi", **arguments)
+            assert caught.value.status == 404
+            assert caught.value.since in str(caught.value)
 
 
 @pytest.mark.parametrize("stream", [False, True])
 @pytest.mark.parametrize("name", DIALECTS)
-def test_a_prompt_longer_than_the_context_is_told_with_its_numbers(own, name, stream):
+def test_a_prompt_longer_than_the_context_is_told_with_its_numbers(lm, name, stream):
     with pytest.raises(ContextLengthError) as caught:
-        list(getattr(own, name)("too-long-" * 200, stream=stream))
+        list(getattr(lm, name)("too-long-" * 200, stream=stream))
     assert caught.value.context_length == tiny_model.CONTEXT
     assert caught.value.prompt_tokens > len("too-long-" * 200)
 
 
 @pytest.mark.parametrize("name", DIALECTS)
-def test_a_text_is_answered(own, name):
-    completion = getattr(own, name)("Hello?", system_prompt="Be brief.", temperature=0.0)
+def test_a_text_is_answered(lm, name):
+    completion = getattr(lm, name)("Hello?", system_prompt="Be brief.", temperature=0.0)
     assert completion.text == SENTENCE
     assert completion.finish_reason == "stop"
     assert completion.id
@@ -43,22 +38,22 @@ def test_a_text_is_answered(own, name):
 
 
 @pytest.mark.parametrize("name", DIALECTS)
-def test_an_answer_is_cut_where_it_was_to_be(own, name):
-    completion = getattr(own, name)("Hello?", max_tokens=2)
+def test_an_answer_is_cut_where_it_was_to_be(lm, name):
+    completion = getattr(lm, name)("Hello?", max_tokens=2)
     assert completion.text == "".join(tiny_model.SENTENCE[:2])
     assert completion.usage.completion_tokens == 2
 
 
 @pytest.mark.parametrize("name", DIALECTS)
-def test_a_conversation_with_the_result_of_a_tool_is_taken(own, name):
+def test_a_conversation_with_the_result_of_a_tool_is_taken(lm, name):
     call = ToolCall("call_1", "get_weather", {"city": "Oslo"})
     messages = [Message.user("How is it?"), Message.assistant("", [call]), Message.tool(call, "clear")]
-    assert getattr(own, name)(messages, max_tokens=20).text == SENTENCE
+    assert getattr(lm, name)(messages, max_tokens=20).text == SENTENCE
 
 
 @pytest.mark.parametrize("name", DIALECTS)
-def test_a_stream_has_the_same_in_pieces(own, name):
-    stream = getattr(own, name)([Message.user("Hello?")], stream=True)
+def test_a_stream_has_the_same_in_pieces(lm, name):
+    stream = getattr(lm, name)([Message.user("Hello?")], stream=True)
     chunks = list(stream)
     assert "".join(chunk.delta for chunk in chunks) == stream.completion.text == SENTENCE
     assert len([chunk for chunk in chunks if chunk.delta]) > 1
@@ -67,9 +62,9 @@ def test_a_stream_has_the_same_in_pieces(own, name):
 
 
 @pytest.mark.parametrize("name", DIALECTS)
-def test_a_stream_that_is_left_early_leaves_the_server_free(own, name):
-    with getattr(own, name)("Hello?", stream=True) as stream:
+def test_a_stream_that_is_left_early_leaves_the_server_free(lm, name):
+    with getattr(lm, name)("Hello?", stream=True) as stream:
         first = next(stream)
     assert stream.completion.finish_reason == "cancelled"
     assert SENTENCE.startswith(first.delta)
-    assert getattr(own, name)("Hello?").text == SENTENCE
+    assert getattr(lm, name)("Hello?").text == SENTENCE

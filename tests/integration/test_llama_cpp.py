@@ -11,11 +11,11 @@ from lmstudio_provider import (
     LMStudioProvider,
     MemoryUsage,
     Message,
-    ProtocolError,
     Usage,
 )
 
 SENTENCE = "".join(tiny_model.SENTENCE)
+TOKENS = len(tiny_model.SENTENCE) + 1  # the end is one, too
 
 
 def test_a_wrong_path_is_an_endpoint_that_is_not_known(llama_cpp):
@@ -28,18 +28,17 @@ def test_a_wrong_path_is_an_endpoint_that_is_not_known(llama_cpp):
 
 
 def test_a_prompt_longer_than_the_context_is_told_with_its_numbers(lm):
-    with pytest.raises(ContextLengthError, match="256") as caught:
+    with pytest.raises(ContextLengthError, match=str(tiny_model.CONTEXT)) as caught:
         lm.complete("too-long-" * 200)
-    assert caught.value.context_length == tiny_model.CONTEXT == 256
-    assert caught.value.prompt_tokens == 2 + len("too-long-" * 200)
+    assert caught.value.context_length == tiny_model.CONTEXT
+    assert caught.value.prompt_tokens == 3 + len("too-long-" * 200)
     assert lm.complete("Hi").text == SENTENCE
 
 
-def test_a_stream_in_which_the_server_swallows_the_overflow_is_no_empty_answer(lm):
-    """Asked for a stream, this server answers 200 and nothing, as LM Studio was seen to do (bug-tracker 2339)."""
-    with pytest.raises(ProtocolError, match="nothing in it") as caught:
-        list(lm.stream("too-long-" * 200))
-    assert "context" in caught.value.hint
+def test_a_stream_of_a_prompt_longer_than_the_context_is_refused_with_its_numbers(lm):
+    with pytest.raises(ContextLengthError) as caught:
+        lm.stream("too-long-" * 200)
+    assert (caught.value.context_length, caught.value.prompt_tokens) == (tiny_model.CONTEXT, 3 + len("too-long-" * 200))
 
 
 def test_the_model_is_listed_found_and_healthy(lm):
@@ -55,8 +54,8 @@ def test_complete_gives_the_sentence_and_counts_its_tokens(lm):
     completion = lm.complete("Hello?")
     assert completion.text == SENTENCE
     assert (completion.model, completion.requested_model, completion.finish_reason) == ("tiny", "tiny", "stop")
-    prompt = len("Hello?") + 2  # a token for each byte, and one for each of two roles
-    assert completion.usage == Usage(prompt, len(tiny_model.SENTENCE), prompt + len(tiny_model.SENTENCE))
+    prompt = len("Hello?") + 3  # a token for each byte, one for each of two roles, and one for the beginning
+    assert completion.usage == Usage(prompt, TOKENS, prompt + TOKENS, cached_tokens=completion.usage.cached_tokens)
     assert completion.stats.tokens_per_second > 0
 
 
@@ -115,6 +114,5 @@ def test_usage_is_recorded_as_the_engine_counted(llama_cpp):
         list(lm.stream("Hi"))
     complete, stream = usage.records
     assert (complete.operation, complete.model, complete.status) == ("complete", "tiny", "ok")
-    assert complete.completion_tokens == len(tiny_model.SENTENCE)
-    # This server tells no usage in a stream: unknown, not 0.
-    assert (stream.operation, stream.status, stream.completion_tokens) == ("stream", "ok", None)
+    assert complete.completion_tokens == TOKENS
+    assert (stream.operation, stream.status, stream.completion_tokens) == ("stream", "ok", TOKENS)

@@ -21,7 +21,6 @@ from lmstudio_provider import (
     Usage,
     run_tools,
 )
-from lmstudio_provider._structured import structure_of
 
 SENTENCE = "".join(tiny_model.SENTENCE)
 ASK = [Message.user("How is the weather?")]
@@ -62,12 +61,6 @@ def get_weather(city: str) -> str:
     return f"The sky over {city} is clear."
 
 
-def asking_for(cls):
-    """The arguments that ask this server for an instance of ``cls``: it knows a schema under another name alone."""
-    schema = {"type": "json_object", "schema": structure_of(cls).schema}
-    return {"response_format": cls, "extra": {"response_format": schema}}
-
-
 @pytest.fixture
 def provider_for():
     """Makes providers, and closes them."""
@@ -85,31 +78,33 @@ def provider_for():
 # Structure
 
 
-def test_a_json_schema_is_refused_by_this_server_with_its_reason(lm):
-    with pytest.raises(Exception, match="json_object") as caught:
-        lm.chat(ASK, response_format=Weather)
-    assert "response_format" in str(caught.value)
+def test_a_json_schema_that_the_engine_cannot_follow_is_refused_with_its_reason(lm):
+    schema = {"type": "object", "properties": {"a": {"$ref": "#/$defs/missing"}}, "required": ["a"]}
+    with pytest.raises(InvalidRequestError, match="missing"):
+        lm.chat(ASK, response_format=schema)
 
 
 @pytest.mark.parametrize("temperature", [0, 0.7])
 @pytest.mark.parametrize("streaming", [False, True])
 def test_the_engine_writes_what_a_dataclass_says_and_it_is_read(lm, streaming, temperature):
-    arguments = {**asking_for(Weather), "temperature": temperature}
+    arguments = {"response_format": Weather, "temperature": temperature}
     completion = lm.stream(ASK, lambda chunk: None, **arguments) if streaming else lm.chat(ASK, **arguments)
-    assert completion.parsed == Weather(SENTENCE, 2, Sky.CLEAR, Wind(2.5, False), [2], "metric", SENTENCE)
+    # Of the members that may be left out, the engine writes the last one alone.
+    wind = Wind(2.5, False)
+    assert completion.parsed == Weather(SENTENCE, 2, Sky.CLEAR, wind, [2], "metric", None, [wind])
     assert completion.finish_reason == "stop"
 
 
 def test_an_answer_that_is_cut_off_is_told_with_what_came(lm):
     with pytest.raises(StructuredOutputError, match="max_tokens cut it off") as caught:
-        lm.chat(ASK, **asking_for(Weather), max_tokens=5)
+        lm.chat(ASK, response_format=Weather, max_tokens=5)
     assert caught.value.text.startswith('{"')
     assert caught.value.partial.finish_reason == "length"
 
 
 def test_a_type_without_an_end_fills_the_context_and_is_told(lm):
     with pytest.raises(StructuredOutputError):
-        lm.chat(ASK, **asking_for(Branch), max_tokens=100)
+        lm.chat(ASK, response_format=Branch, max_tokens=100)
     assert lm.complete("Hi").text == SENTENCE
 
 
@@ -135,7 +130,7 @@ def test_several_texts_are_embedded_in_order(llama_cpp_embedding, provider_for):
 def test_a_model_that_was_not_loaded_to_embed_says_so(lm):
     with pytest.raises(InvalidRequestError, match="cannot embed") as caught:
         lm.embed("Hello")
-    assert caught.value.status == 500
+    assert caught.value.status == 501
 
 
 # Base models
@@ -144,7 +139,7 @@ def test_a_model_that_was_not_loaded_to_embed_says_so(lm):
 def test_a_text_goes_on(lm):
     completion = lm.complete_text("Hello from")
     assert (completion.text, completion.finish_reason) == (" a tiny local model.", "stop")
-    assert completion.usage == Usage(7, 5, 12)
+    assert completion.usage == Usage(7, 6, 13, cached_tokens=completion.usage.cached_tokens)
     assert lm.complete_text("Hello from", max_tokens=2).finish_reason == "length"
     assert lm.complete_text("Hello from", stop=" local").text == " a tiny"
 
@@ -158,16 +153,14 @@ def test_a_text_goes_on_piece_by_piece(lm):
 # Tools
 
 
+@pytest.mark.parametrize("choice", ["required", "get_weather"])
 @pytest.mark.parametrize("streaming", [False, True])
-def test_the_engine_calls_a_tool_and_answers_with_its_result(llama_cpp_tools, provider_for, streaming):
-    lm = provider_for(llama_cpp_tools)
-    tool = Tool.from_function(get_weather)
-    # This server does not stream a choice of its own, and knows the choice of one tool in OpenAI's form alone.
-    choice = {"tool_choice": {"type": "function", "function": {"name": "get_weather"}}}
+def test_the_engine_calls_a_tool_and_answers_with_its_result(lm, streaming, choice):
+    arguments = {"tools": [Tool.from_function(get_weather)], "tool_choice": choice}
     if streaming:
-        completion = lm.stream(ASK, lambda chunk: None, tools=[tool], extra=choice)
+        completion = lm.stream(ASK, lambda chunk: None, **arguments)
     else:
-        completion = lm.complete_with_tools(ASK, tools=[tool], extra=choice)
+        completion = lm.complete_with_tools(ASK, **arguments)
     (call,) = completion.tool_calls
     assert (call.name, call.arguments) == ("get_weather", {"city": SENTENCE})
     assert call.id
@@ -176,9 +169,9 @@ def test_the_engine_calls_a_tool_and_answers_with_its_result(llama_cpp_tools, pr
     assert answer.text == SENTENCE
 
 
-def test_the_engine_chooses_a_tool_by_itself(llama_cpp_tools, provider_for):
-    lm = provider_for(llama_cpp_tools)
-    completion = lm.complete_with_tools(ASK, tools=[Tool.from_function(get_weather)], tool_choice="auto")
+@pytest.mark.parametrize("choice", [None, "auto"])
+def test_the_engine_chooses_a_tool_by_itself(lm, choice):
+    completion = lm.complete_with_tools(ASK, tools=[Tool.from_function(get_weather)], tool_choice=choice)
     assert completion.finish_reason == "tool_calls"
     assert [call.name for call in completion.tool_calls] == ["get_weather"]
 
@@ -190,9 +183,10 @@ def test_a_conversation_grows(lm):
     assert len(conversation.messages) == 5
 
 
-def test_the_loop_of_tools_ends_with_an_answer_in_words(llama_cpp_tools, provider_for):
-    """This model calls as long as it may, so that the loop has to end it."""
-    run = run_tools(provider_for(llama_cpp_tools), ASK, [get_weather], tool_choice="auto", max_rounds=2)
-    assert run.completion.text == SENTENCE
+def test_the_loop_of_tools_ends_with_an_answer_in_words(lm):
+    """This model calls as long as it may, so that the loop has to end it; its text still begins as a call does."""
+    run = run_tools(lm, ASK, [get_weather], max_rounds=2)
+    assert run.completion.text == f"{tiny_model.CALL}{SENTENCE}"
+    assert run.completion.tool_calls == ()
     results = [message.content for message in run.messages if message.role == "tool"]
     assert results == [f"The sky over {SENTENCE} is clear."] * 2

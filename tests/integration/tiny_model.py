@@ -8,13 +8,23 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from pathlib import Path
 
-CONTEXT = 256
+CONTEXT = 512
 SENTENCE = ["Hello", " from", " a", " tiny", " local", " model", "."]
 
-# What ends a prompt: the template writes it after the last message, so it is what the sentence follows.
-ASSISTANT = "<|assistant|>"
-ROLES = ["<|system|>", "<|user|>", "<|tool|>", ASSISTANT]
-TEMPLATE = "{% for m in messages %}<|{{ m['role'] }}|>{{ m['content'] }}{% endfor %}" + ASSISTANT
+# What ends a prompt: the template writes it after the last message, so it is what the sentence follows. If tools are
+# offered, it is another one, which a call follows.
+ASSISTANT, TOOLS = "<|assistant|>", "<|tools|>"
+# What begins a call, in the form of Hermes, which llama.cpp recognizes in the template.
+CALL = "<tool_call>"
+ROLES = ["<|system|>", "<|user|>", "<|tool|>", ASSISTANT, TOOLS, CALL]
+TEMPLATE = (
+    "{% for t in tools %}<|system|>{{ t['function']['name'] }}{% endfor %}"
+    "{% for m in messages %}<|{{ m['role'] }}|>{{ m['content'] }}{% for call in m['tool_calls'] %}"
+    + CALL
+    + """{"name": "{{ call['function']['name'] }}", "arguments": {{ call['function']['arguments'] | tojson }}}"""
+    "</tool_call>{% endfor %}{% endfor %}"
+    "{% if add_generation_prompt %}{% if tools %}" + TOOLS + "{% else %}" + ASSISTANT + "{% endif %}{% endif %}"
+)
 
 
 def byte(character: str) -> str:
@@ -25,13 +35,14 @@ END = "</s>"
 TOKENS = ["<unk>", "<s>", END, *ROLES, *(byte(chr(value)) for value in range(256)), *SENTENCE]
 EMBEDDING = len(TOKENS)
 
-# What comes after any token, best first: the end, and where a grammar forbids that, what closes a string, an object and
-# an array, so that JSON ends soon; then digits and letters in their order, then the rest.
-PREFERRED = [END, *dict.fromkeys(map(byte, '"}],2' + string.printable))]
-# What comes before all that: the sentence, after a quote and after a line feed, too, which ends prompts of chat formats
-# that llama.cpp has built in; and 2.5 where a number may have a fraction.
-FOLLOWS = [*zip([ASSISTANT, *SENTENCE], [*SENTENCE, END]), (byte('"'), SENTENCE[0]), (byte("\n"), SENTENCE[0])]
+# What comes after any token, best first: the end, and if a grammar forbids that, what closes a string and an array, so
+# that JSON ends soon, but with all members of an object; then digits and letters in their order, then the rest.
+PREFERRED = [END, *dict.fromkeys(map(byte, '"],}2{' + string.printable))]
+# What comes before all that: the sentence, after a quote, too; 2.5 if a number may have a fraction; a call if there are
+# tools, and its end, although another call could follow.
+FOLLOWS = [*zip([ASSISTANT, *SENTENCE], [*SENTENCE, END]), (byte('"'), SENTENCE[0])]
 FOLLOWS += [(byte("2"), byte(".")), (byte("."), byte("5"))]
+FOLLOWS += [(TOOLS, CALL), (CALL, SENTENCE[0]), (byte("}"), byte("<"))]
 # What comes after all that: objects and arrays that may have something in them have.
 AVOIDED = [(byte("{"), byte("}")), (byte("["), byte("]"))]
 
@@ -47,8 +58,7 @@ def write(path: Path) -> None:
     import numpy as np
 
     scores = np.zeros((len(TOKENS), len(TOKENS)), dtype=np.float32)
-    # Each is so much better than the next one that no temperature that people use matters, nor the penalty of 1.1 for
-    # repetition that is the server's default.
+    # Each is so much better than the next one that no usual temperature matters, nor a penalty for repetition.
     for rank, token in enumerate(reversed(PREFERRED)):
         scores[TOKENS.index(token)] = 100 * 1.2**rank
     for before, after in FOLLOWS:
