@@ -164,10 +164,11 @@ class Failover(Provider):
         return f"<Failover {', '.join(each.id for each in self._providers)}>"
 
     def __getstate__(self) -> dict[str, Any]:
-        return {"providers": self._providers, "balance": self._balance, "id": self.id}
+        return {name: value for name, value in vars(self).items() if name != "_rota"}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        Failover.__init__(self, **state)
+        vars(self).update(state)
+        self._rota = Rota(self._providers, least_busy=self._balance is not None)
 
     @property
     def base_url(self) -> str:

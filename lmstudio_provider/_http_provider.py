@@ -307,7 +307,7 @@ class HTTPProvider(LocalModels):
             self._usage.record(record)
         except Exception:
             mark = object()
-            first = vars(self).setdefault("_recorder_failed", mark) is mark  # of all threads, one
+            first = self._mismatches.setdefault(("usage", ""), mark) is mark  # of all threads, one
             report_failure("usage.record()", quiet=not first)
 
 

@@ -103,6 +103,7 @@ class LocalServer(Provider):
         """
         unseen = ("self", "others", "__class__")
         self._arguments = {name: value for name, value in locals().items() if name not in unseen}
+        before = set(vars(self))
         self._arguments.update((name, others.pop(name, None)) for name in self._names.arguments)
         what = f"{type(self).__name__} has no argument"
         there_are = f"There are {', '.join(self._arguments)}"
@@ -137,8 +138,9 @@ class LocalServer(Provider):
         # Sessions before it, as long as calls or a discovery are under way there.
         self._retired: weakref.WeakSet[Session] = weakref.WeakSet()
         self._closed = False
-        #: Models that were asked for, and answered, which have been warned of.
+        #: What has been warned of: models that were asked for, and answered; and the recorder of usage.
         self._mismatches: dict[tuple[str, str], object] = {}
+        self._made_here = {*vars(self), "_made_here", "_inherited"} - before  # the rest goes with a copy
         self._settings.model(None)  # a bad one is told now
         self._cache(eager=True)
 
@@ -148,10 +150,11 @@ class LocalServer(Provider):
     def __getstate__(self) -> dict[str, Any]:
         if self._arguments["http"] is not None:
             raise ConfigurationError("a provider with http= cannot be pickled", hint="urllib3's managers cannot")
-        return self._arguments
+        return {name: value for name, value in vars(self).items() if name not in self._made_here}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        LocalServer.__init__(self, **state)
+        vars(self).update(state)
+        LocalServer.__init__(self, **state["_arguments"])
 
     @property
     def base_url(self) -> str:
@@ -195,9 +198,7 @@ class LocalServer(Provider):
             raise
 
     def is_configured(self) -> bool:
-        if self._closed:
-            return False
-        return bool(self._cache(eager=False).models)
+        return not self._closed and bool(self._cache(eager=False).models)
 
     def wait_until_configured(self, timeout: float | None = 3.0) -> bool:
         check_seconds("timeout", timeout)
@@ -258,9 +259,8 @@ class LocalServer(Provider):
             # Forked: the lock may be held by a thread that is not here, and the sockets are the parent's. The sessions
             # are kept, because letting go of them would close what the parent is using.
             self._inherited = [self._current, *self._retired]
-            self._retired = weakref.WeakSet()
             self._pid, self._lock, self._current = os.getpid(), threading.RLock(), None
-            self._load_lock = threading.RLock()
+            self._load_lock, self._retired = threading.RLock(), weakref.WeakSet()
         return self._lock
 
     @contextlib.contextmanager
