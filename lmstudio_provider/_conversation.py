@@ -63,10 +63,9 @@ class Conversation:
         self._turns: list[tuple[Message, ...]] = []
 
     def __repr__(self) -> str:
-        turns = list(self._turns)
-        who = getattr(self.provider, "id", None) or type(self.provider).__name__
-        last = f", the last begins {abridged(text_of(turns[-1][0]))}" if turns else ""
-        return f"<Conversation with {who}, {len(turns)} turn{'' if len(turns) == 1 else 's'}{last}>"
+        turns, who = list(self._turns), getattr(self.provider, "id", None) or type(self.provider).__name__
+        last = f", the last {abridged(text_of(turns[-1][0]))}" if turns else ""
+        return f"<{type(self).__name__} with {who}, {len(turns)} turns{last}>"
 
     @property
     def messages(self) -> tuple[Message, ...]:

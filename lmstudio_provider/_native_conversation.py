@@ -46,6 +46,9 @@ class NativeConversation:
         # As they were checked: what could be read only once was read now.
         self._options: dict[str, Any] = {**limits, **{name: getattr(request, name) for name in given}}
 
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} with {self.provider.id}, response_id {self.response_id!r}>"
+
     def ask(self, text: str, images: Image | Sequence[Image] = (), **options: Unpack[TurnOptions]) -> NativeCompletion:
         """Say ``text`` and return the answer. Raises ResponseNotFoundError where the server has forgotten the chat."""
         completion = _stored(self.provider.native.chat(text, **self._turn(images, options)))

@@ -266,7 +266,7 @@ class UnknownItem:
 OutputItem = Union[MessageItem, ReasoningItem, ToolCallItem, InvalidToolCallItem, UnknownItem]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class NativeCompletion(Completion):
     """A whole reply of ``/api/v1/chat``, or as much of it as came.
 

@@ -95,7 +95,7 @@ class BaseStream(Iterator[Item], Generic[Item, Whole]):
 
     def __repr__(self) -> str:
         state = "open" if self._completion is None else f"over: {self._completion!r}"
-        return f"<{type(self).__name__}, {state}>"
+        return f"<{type(self).__name__} {state}>"
 
     def __iter__(self) -> Iterator[Item]:
         # A generator, because it notices when the loop is left.

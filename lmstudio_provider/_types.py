@@ -28,7 +28,10 @@ UNSET = Unset.UNSET
 
 def abridged(text: str, most: int = 40) -> str:
     """Return ``text`` as a repr shows it, cut where it is long."""
-    return repr(text if len(text) <= most else f"{text[: most - 1]}…")
+    quoted = repr(text[:most])
+    # Ten characters may stand for one that cannot be printed.
+    whole = len(text) <= most and len(quoted) <= 2 * most
+    return quoted if whole else f"{quoted[: 2 * most].rstrip(quoted[-1])}…{quoted[-1]}"
 
 
 # More than threads and sockets can wait for, on any system.
@@ -204,7 +207,7 @@ class Stats:
     ignored_draft_tokens_count: int | None = None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Completion:
     """A whole reply, or as much of it as came."""
 
@@ -227,17 +230,28 @@ class Completion:
     #: The server's id of this reply.
     id: str | None = None
     #: The reply as the server sent it; None for a stream.
-    raw: Mapping[str, Any] | None = field(default=None, repr=False, compare=False)
+    raw: Mapping[str, Any] | None = field(default=None, compare=False)
     #: The ``id`` of the provider that answered.
     provider_id: str = ""
 
+    def __repr__(self) -> str:
+        calls = abridged(", ".join(call.name for call in self.tool_calls)) if self.tool_calls else ""
+        known = [
+            f"{abridged(self.text)} from {abridged(self.model)}",
+            "unfinished" if self.finish_reason is None else abridged(self.finish_reason),
+            calls and f"calls {calls}",
+            "" if self.parsed is None else f"parsed as {type(self.parsed).__name__}",
+            _tokens(self.usage),
+        ]
+        return f"<{type(self).__name__} {', '.join(filter(None, known))}>"
 
-@dataclass(frozen=True)
+
+@dataclass(frozen=True, repr=False)
 class Embeddings:
     """Texts as vectors."""
 
     #: One for each text, in the order of the texts; each a list of floats, all of the same length.
-    vectors: list[list[float]] = field(repr=False)
+    vectors: list[list[float]]
     #: The model that made them, as the server names it.
     model: str
     requested_model: str
@@ -246,6 +260,15 @@ class Embeddings:
     #: The positions of the texts of which the server embedded only a part, because they do not fit into the context;
     #: None if they are not known.
     truncated: tuple[int, ...] | None = None
+
+    def __repr__(self) -> str:
+        size = f", {len(self.vectors[0])} numbers each" if self.vectors else ""
+        known = f"{len(self.vectors)} vectors{size}, from {abridged(self.model)}", _tokens(self.usage)
+        return f"<{type(self).__name__} {', '.join(filter(None, known))}>"
+
+
+def _tokens(usage: Usage | None) -> str:
+    return "" if usage is None or usage.total_tokens is None else f"{usage.total_tokens} tokens"
 
 
 class Chunk(NamedTuple):

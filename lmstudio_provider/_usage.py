@@ -58,6 +58,12 @@ class MemoryUsage:
     def __init__(self, max_records: int = 10_000) -> None:
         self._records: collections.deque[UsageRecord] = collections.deque(maxlen=max_records)
 
+    def __repr__(self) -> str:
+        records = self.records
+        return (
+            f"<{type(self).__name__} {len(records)} records, {sum(each.total_tokens or 0 for each in records)} tokens>"
+        )
+
     def record(self, record: UsageRecord, /) -> None:
         """Keep ``record``, and forget the oldest where there are too many."""
         self._records.append(record)  # atomic: no lock that a fork could leave locked
