@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import decimal
+import functools
 import json
 import math
 import re
@@ -28,6 +30,7 @@ from ._json_schema import (
     check_bounds,
     choice,
     first_that_fits,
+    fitted,
     guarded,
     plain,
     preview,
@@ -98,12 +101,16 @@ class _Converter:
 
     def _text(self, value: Any, kind: Kind, path: str, exact: bool) -> Any:
         if kind.type is decimal.Decimal and type(value) in (int, float) and not exact:
-            value = str(value)  # as JSON wrote it, but for zeros at the end
+            value = str(value)  # as Python read it: of more than 17 digits a number of JSON keeps those
         iso = " of ISO 8601" if kind.type in _READERS and kind.type is not decimal.Decimal else ""
         wrong = f"{preview(value)} is not text in the format {TEXTS[kind.type]!r}{iso}"
         if not isinstance(value, str):
             refuse(path, wrong)
         try:
+            if TEXTS[kind.type] == "path":  # a blank may be a part of a name
+                return kind.type(value)
+            if exact and kind.type is datetime.datetime and len(value.strip()) <= len("2026-01-02"):
+                refuse(path, wrong)  # a date alone is better read as one
             return _READERS.get(kind.type, kind.type)(value.strip())
         except (ValueError, ArithmeticError) as error:  # whose words are Python's, and not the model's
             raise MisfitError(Misfit(path, wrong)) from error
@@ -145,6 +152,12 @@ class _Converter:
             raise MisfitError(Misfit(path, why)) from error
 
     def _model(self, value: Any, kind: Kind, path: str, exact: bool) -> Any:
+        # pydantic converts in its own way, which takes "3" for an int, and no list as text.
+        if exact:
+            fitted(value, _model_schema(kind.type), exact=True)
+        else:
+            with contextlib.suppress(MisfitError):  # said below, in its own words
+                value = fitted(value, _model_schema(kind.type))
         try:
             return kind.type.model_validate_json(json.dumps(value))
         except Exception as error:  # of another library: whatever it is, the value does not fit
@@ -152,6 +165,11 @@ class _Converter:
             first: dict[str, Any] = next(iter(details() if callable(details) else []), {})
             where = "".join(f"[{each}]" if isinstance(each, int) else f".{each}" for each in first.get("loc", ()))
             raise MisfitError(Misfit(path + where, first.get("msg") or str(error))) from error
+
+
+@functools.lru_cache(maxsize=64)
+def _model_schema(cls: Any) -> Any:
+    return cls.model_json_schema()
 
 
 def _of_type(value: Any, kind: type, path: str) -> Any:

@@ -6,12 +6,14 @@ import re
 
 # The headings that end the description: Google's style guide, and numpydoc's sections.
 _HEADING = re.compile(
-    r"(Args|Arguments|Parameters|Other Parameters|Keyword Args|Keyword Arguments|Returns|Yields|Raises|Warns|Examples?|"
-    r"Notes?|Attributes|References|See Also|Warnings?|Todo):?\s*"
+    r"([Aa]rgs|[Aa]rguments|[Pp]arameters|Receives|Other Parameters|Keyword Args|Keyword Arguments|Returns|Yields|Raises|"
+    r"Warns|Examples?|Notes?|Attributes|References|See Also|Warnings?|Todo):?\s*"
 )
-_PARAMETERS = ("Args", "Arguments", "Parameters", "Other Parameters", "Keyword Args", "Keyword Arguments")
+_PARAMETERS = ("args", "arguments", "parameters", "other parameters", "keyword args", "keyword arguments")
+_FIELDS = ("param", "parameter", "arg", "argument", "key", "keyword")
 _FIELD = re.compile(r"\s*:(\w+)\s*([^:]*):\s*(.*)")
-_GOOGLE_ENTRY = re.compile(r"(\s+)\*{0,2}(\w+)\s*(?:\(.*\)\s*)?:\s*(.*)")
+# The type in brackets may have brackets of its own.
+_GOOGLE_ENTRY = re.compile(r"(\s+)\*{0,2}(\w+)\s*(?:\((?:[^()]|\([^()]*\))*\)\s*)?:\s*(.*)")
 _NUMPY_ENTRY = re.compile(r"()\*{0,2}(\w+(?:\s*,\s*\w+)*)\s*(?::.*)?()")
 
 
@@ -31,7 +33,7 @@ def described(docstring: str) -> tuple[str, dict[str, str]]:
             kind, words, text = field.groups()
             section, names, margin = (
                 ":field",
-                words.split()[-1:] if kind in ("param", "parameter", "arg") else [],
+                words.split()[-1:] if kind in _FIELDS else [],
                 depth,
             )
             parameters.update((name, [text]) for name in names)
@@ -40,7 +42,7 @@ def described(docstring: str) -> tuple[str, dict[str, str]]:
         elif section == ":field":
             for name in names if depth > margin else ():
                 parameters[name].append(line.strip())
-        elif section in _PARAMETERS and line.strip() and not _is_rule(line):
+        elif section.lower() in _PARAMETERS and line.strip() and not _is_rule(line):
             entry = (_NUMPY_ENTRY.fullmatch if underlined else _GOOGLE_ENTRY.fullmatch)(line)
             if not depth and not underlined:
                 section = line  # a paragraph of its own

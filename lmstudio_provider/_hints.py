@@ -163,10 +163,13 @@ def members_of(cls: type) -> tuple[Member, ...]:
         return tuple(found)
     # The signature has InitVar, and has not what the constructor does not take.
     parameters = inspect.signature(cls).parameters.values()
-    unknown = [each.name for each in parameters if each.name not in hints]
-    if unknown:
+    unknown = [each.name for each in parameters if each.name not in hints or each.kind is each.POSITIONAL_ONLY]
+    missing = {each.name for each in dataclasses.fields(cls) if each.init} - {each.name for each in parameters}
+    if unknown or missing:
+        what = f"takes {', '.join(map(repr, unknown))}, which is not a field" if unknown else ""
+        what = what or f"does not take the field {min(missing)!r}"
         raise ConfigurationError(
-            f"{cls.__name__} is a dataclass whose __init__ takes {', '.join(map(repr, unknown))}, which is not a field",
+            f"{cls.__name__} is a dataclass whose __init__ {what}",
             hint="Take a dataclass without an __init__ of its own, or a function with these parameters",
         )
     fields = []

@@ -77,7 +77,7 @@ class HTTPProvider(LocalModels):
         if not request.tools and not overrides.get("tools"):
             raise InvalidRequestError("complete_with_tools got no tools", hint="Give tools=[Tool(...)], or call chat()")
         completion = self._generate("complete_with_tools", ToolLoopRequest.of(request), dict(overrides))
-        warn_of_lost_calls(completion, offered=True)
+        warn_of_lost_calls(completion, True, overrides.get("max_tokens", request.max_tokens))
         return completion
 
     @overload
@@ -319,7 +319,7 @@ def finished(completion: Completion, request: ChatRequest, no_reasoning: str) ->
     if isinstance(request, ToolLoopRequest):
         completion = take_calls(completion, request.tools)
     else:
-        warn_of_lost_calls(completion, offered=bool(request.tools))
+        warn_of_lost_calls(completion, bool(request.tools), request.max_tokens)
     structure = structure_of(request.response_format)
     empty = not completion.text.strip() and not completion.tool_calls
     if structure is not None and not completion.tool_calls:  # what is said beside a call is no answer yet

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import decimal
 import functools
 import json
 import math
@@ -71,22 +72,24 @@ def first_that_fits(fit: Callable[[_Option, bool], Any], options: Any, exact: bo
     raise max(errors, key=lambda error: len(error.misfit.path))
 
 
-def guarded(function: Callable[[Any, Any, str, bool], Any], value: Any, to: Any) -> Any:
-    """Return ``function(value, to, "$", False)``; raise MisfitError also for what is nested too deeply."""
+def guarded(function: Callable[[Any, Any, str, bool], Any], value: Any, to: Any, exact: bool = False) -> Any:
+    """Return ``function(value, to, "$", exact)``; raise MisfitError also for what is nested too deeply."""
     try:
-        return function(value, to, "$", False)
+        return function(value, to, "$", exact)
     except RecursionError as error:
         raise MisfitError(Misfit("$", "it is nested too deeply")) from error
 
 
-def fitted(value: Any, schema: Any) -> Any:
+def fitted(value: Any, schema: Any, *, exact: bool = False) -> Any:
     """Return ``value`` as ``schema`` wants it, converted as by type hints if nothing is lost; raise MisfitError.
+
+    With ``exact`` nothing is converted.
 
     Knows the structure of JSON schema 2020-12: type, enum, const, anyOf, oneOf (as anyOf), allOf, local ``$ref``, the
     members of objects and arrays, the sizes of arrays and texts, and the bounds of numbers. Other words, and words
     whose own value makes no sense, are passed over.
     """
-    return guarded(_Fit(schema).fit, value, schema)
+    return guarded(_Fit(schema).fit, value, schema, exact)
 
 
 class _Fit:
@@ -197,8 +200,8 @@ def choice(value: Any, choices: Sequence[tuple[Any, Any]], path: str, exact: boo
 def plain(value: Any, name: str) -> Any:
     """Return ``value`` as the type of JSON schema that is called ``name``, if only its writing differs, else itself."""
     number = value
+    text = value.strip() if isinstance(value, str) else ""
     if isinstance(value, str):
-        text = value.strip()
         if name in _WORDS:
             return _WORDS[name].get(text.lower(), value)
         if name in ("array", "object"):
@@ -208,7 +211,8 @@ def plain(value: Any, name: str) -> Any:
     if isinstance(number, bool) or not isinstance(number, _NUMBERS) or not abs(number) <= sys.float_info.max:
         return value
     if name == "integer":
-        return int(number) if number == int(number) else value
+        exact = decimal.Decimal(text) if isinstance(value, str) else number  # a float has 53 bits
+        return int(exact) if exact == int(exact) else value
     return float(number) if name == "number" else value
 
 

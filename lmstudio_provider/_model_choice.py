@@ -48,8 +48,8 @@ def nothing_to_choose(models: Sequence[ModelInfo], server: str, names: str, get_
     told = [f"{shown(model.id)} ({_why_not(model)})" for model in models[:_MOST_NAMED]]
     if len(models) > _MOST_NAMED:
         told.append(f"and {len(models) - _MOST_NAMED} more")
-    named = next((model for model in models if model.can_chat), models[0])
-    hint = f"To use one, name it with {names}, such as model={shown(named.id)}; or {get_hint[:1].lower()}{get_hint[1:]}"
+    named = next((f", such as model={shown(model.id)}" for model in models if model.can_chat), "")
+    hint = f"To use one, name it with {names}{named}; or {get_hint[:1].lower()}{get_hint[1:]}"
     return InvalidRequestError(f"no model was named, and {server} has none to choose: {', '.join(told)}", hint=hint)
 
 

@@ -71,16 +71,41 @@ class _Writer:
         if isinstance(value, Mapping):
             return self._object(list(value.items()))
         if dataclasses.is_dataclass(value) and not isinstance(value, type):
-            return self._object([(each.name, getattr(value, each.name)) for each in dataclasses.fields(value)])
+            names = [each.name for each in dataclasses.fields(value) if hasattr(value, each.name)]
+            return self._object([(name, getattr(value, name)) for name in names])
         if getattr(getattr(value, "dtype", None), "kind", "") in ("M", "m"):  # numpy's times, which tolist() makes ints
             return self._array(value) if getattr(value, "ndim", 0) else str(value)
         if isinstance(value, type):
             return value.__name__
-        for name in ("model_dump", "_asdict", "tolist", "to_dict", "item"):  # pydantic, namedtuple, numpy and pandas
-            done, plain = _called(getattr(value, name, None))
-            if done:
-                return self.plain(plain)
+        if hasattr(type(value), "to_dict") and hasattr(value, "index") and callable(getattr(value, "items", None)):
+            return self._table(value)
+        if callable(getattr(type(value), "keys", None)) and hasattr(type(value), "__getitem__"):  # such as sqlite3.Row
+            return self._object([(key, value[key]) for key in value.keys()])  # noqa: SIM118 (its items are not its keys)
+        for name in ("model_dump", "_asdict", "tolist", "to_dict", "item"):  # pydantic, namedtuple, numpy
+            # Of the class: an object may invent any attribute, as mocks and remote objects do.
+            done, plain = _called(getattr(value, name)) if hasattr(type(value), name) else (False, None)
+            if done and type(plain) is not type(value):
+                fields = getattr(getattr(value, "dtype", None), "names", None)  # of numpy's records
+                return self._records(fields, plain) if fields else self.plain(plain)
         return self._array(value) if isinstance(value, Iterable) else self._other(value)
+
+    def _table(self, value: Any) -> Any:
+        """Return a table or a column of pandas: with its labels, if they are not the numbers of the rows."""
+        index = list(value.index)
+        numbered = all(type(label) is int and label == row for row, label in enumerate(index))
+        if not hasattr(value, "columns"):
+            return self.plain(list(value)) if numbered else self._object(list(value.items()))
+        columns = list(value.columns)
+        rows = value.to_dict("split")["data"]
+        if len(set(map(self._key, columns))) < len(columns):
+            return self.plain({"columns": columns, "index": index, "data": rows})
+        records = [dict(zip(columns, row)) for row in rows]
+        return self.plain(records) if numbered else self._object(list(zip(index, records)))
+
+    def _records(self, names: Any, rows: Any) -> Any:
+        return self.plain(
+            [dict(zip(names, each)) for each in rows] if isinstance(rows, list) else dict(zip(names, rows))
+        )
 
     def _object(self, pairs: list[tuple[Any, Any]]) -> Any:
         plain = [(self._key(key), self.plain(value)) for key, value in pairs]
@@ -151,6 +176,6 @@ _SCALARS: list[tuple[Any, Callable[[Any], Any]]] = [
     ((datetime.date, datetime.time), _time),
     (datetime.timedelta, _duration),
     (decimal.Decimal, lambda value: str(value) if value.is_finite() else None),
-    ((uuid.UUID, pathlib.PurePath, complex), str),
-    ((bytes, bytearray, memoryview), lambda value: base64.b64encode(value).decode("ascii")),
+    ((uuid.UUID, pathlib.PurePath, complex, collections.UserString), str),
+    ((bytes, bytearray, memoryview), lambda value: base64.b64encode(bytes(value)).decode("ascii")),
 ]

@@ -20,7 +20,9 @@ from ._wire.assembly import ToolCallAssembly
 _MARKS = (("<tool_call>", "</tool_call>"), ("[TOOL_REQUEST]", "[END_TOOL_REQUEST]"))
 # How calls begin, in these and in other forms.
 _BEGINS = re.compile(
-    r"<tool_call>\s*[{<]|\[TOOL_REQUEST\]\s*\{|\[TOOL_CALLS\]\s*[\[\w]|<\|tool_calls?(_begin)?\|>|<function=\w|"
+    r"<tool_call>\s*[\[{<\"]|<tool_call>\s*[\w.-]+\s*<arg_key>|<\|tool_call>|\}\s*</tool_call>|functools\[|"
+    r"\A\s*\{\s*\"name\"\s*:\s*\"[^\"]*\"\s*,\s*\"(?:arguments|parameters)\"\s*:|"
+    r"\[TOOL_REQUEST\]\s*\{|\[TOOL_CALLS\]\s*[\[\w]|<\|tool_calls?(_begin)?\|>|<function=\w|"
     r"<function_call>\s*\{|<invoke name=|<\|python_tag\|>|<\uff5ctool\u2581call|<\|channel\|>commentary to="
 )
 _CODE = re.compile(r"```.*?(?:```|\Z)|~~~.*?(?:~~~|\Z)|`[^`\n]*`", re.S)
@@ -28,9 +30,22 @@ _CODE = re.compile(r"```.*?(?:```|\Z)|~~~.*?(?:~~~|\Z)|`[^`\n]*`", re.S)
 _Tools = Sequence["Tool | Mapping[str, Any]"]
 
 
+# How servers say that a reply has no end of its own: OpenAI's and other servers' words, Ollama's, and LM Studio's own.
+_CUT = {
+    "length", "max_tokens", "max_output_tokens", "cancelled", "error", "abort", "aborted", "failed", "incomplete",
+    "content_filter", "load", "unload", "maxPredictedTokensReached", "contextLengthReached", "userStopped",
+    "modelUnloaded",
+}  # fmt: skip
+
+
+def was_cut(completion: Completion) -> bool:
+    """Return True if the reply broke off, so that what is missing of the arguments may be what matters."""
+    return completion.finish_reason in _CUT or completion.stats.stop_reason in _CUT
+
+
 def take_calls(completion: Completion, tools: _Tools) -> Completion:
     """Return ``completion`` with the calls that its text is, if it holds nothing else and each fits an offered tool."""
-    if completion.tool_calls or completion.finish_reason in ("length", "cancelled"):
+    if completion.tool_calls or was_cut(completion):
         return completion
     offered = {
         tool["name"]: tool.get("parameters") for tool in map(_function, tools) if isinstance(tool.get("name"), str)
@@ -90,8 +105,14 @@ def _skip_blanks(text: str, position: int) -> int:
     return match.end() if match else position
 
 
-def warn_of_lost_calls(completion: Completion, offered: bool) -> None:
-    """Give a ToolCallWarning if tools were ``offered`` and the reply looks as if a call got lost."""
+def warn_of_lost_calls(completion: Completion, offered: bool, max_tokens: int | None = None) -> None:
+    """Give a ToolCallWarning if tools were ``offered``, and the reply was cut off or looks as if a call got lost."""
+    if completion.tool_calls and was_cut(completion) and completion.finish_reason != "cancelled":
+        names = ", ".join(call.name for call in completion.tool_calls)
+        cut = completion.finish_reason == "length"
+        how = f"was cut off by max_tokens={max_tokens}" if cut else f"broke off ({completion.finish_reason})"
+        more = ": raise max_tokens" if cut else "; ask again"
+        warn(f"the reply {how}, so its calls ({names}) may not be whole, and must not be made{more}", ToolCallWarning)
     if not offered or completion.tool_calls or completion.finish_reason == "cancelled":
         return
     counted = completion.usage.completion_tokens if completion.usage else None

@@ -20,7 +20,7 @@ from ._overrides import ChatOverrides, StreamOverrides, ToolOverrides
 from ._requests import ChatInput, ChatRequest, StreamInput, ToolLoopRequest
 from ._results import result_text
 from ._stream import Stream
-from ._tool_text import take_calls, warn_of_lost_calls
+from ._tool_text import take_calls, warn_of_lost_calls, was_cut
 from ._types import Chunk, Completion, ToolCall
 from ._wire.assembly import ToolCallAssembly
 
@@ -173,11 +173,12 @@ def _steps(
         # The calls of a reply that was cancelled may be half. What the model thought before them it needs to go on.
         calls = () if completion.finish_reason == "cancelled" else completion.tool_calls
         transcript.append(Message.assistant(completion.text, calls, completion.reasoning or None))
-        warn_of_lost_calls(completion, offered=bool(request.tools))
+        max_tokens = overrides.get("max_tokens", request.max_tokens)
+        warn_of_lost_calls(completion, bool(request.tools), max_tokens)
         yield ToolEvent("completion", completion=completion)
         if not calls:
             break
-        refusal = _refusal(completion, left, max_rounds, overrides.get("max_tokens", request.max_tokens))
+        refusal = _refusal(completion, left, max_rounds)
         for call in calls:
             if refusal:
                 transcript.append(Message.tool(call, refusal))
@@ -195,15 +196,13 @@ def _steps(
     yield ToolRun(completion, transcript, errors)
 
 
-def _refusal(completion: Completion, left: int, max_rounds: int, max_tokens: int | None) -> str | None:
-    """Return what to answer instead of making the calls, after a warning; None if they may be made."""
+def _refusal(completion: Completion, left: int, max_rounds: int) -> str | None:
+    """Return what to answer instead of making the calls, None if they may be made."""
     names = ", ".join(call.name for call in completion.tool_calls)
-    if completion.finish_reason == "length":  # what is missing of the arguments may be what matters
-        warn(
-            f"the reply was cut off by max_tokens={max_tokens}, so its calls ({names}) were not made: raise max_tokens",
-            ToolCallWarning,
-        )
+    if completion.finish_reason == "length":
         return "Error: not called, because the reply was cut off by max_tokens; write less before and in the call"
+    if was_cut(completion):
+        return "Error: not called, because the reply broke off"
     if not left:
         warn(
             f"the model still calls tools ({names}) after max_rounds={max_rounds}; these calls were not made",

@@ -69,6 +69,19 @@ def test_several_parameters_of_numpys_style_share_a_description():
 
 
 @pytest.mark.parametrize(
+    ("docstring", "description"),
+    [
+        ("Look.\n\nArgs:\n    city (str): The city (see docs): capital first.", "The city (see docs): capital first."),
+        ("Look.\n\nargs:\n    city: Where.", "Where."),
+        ("Look.\n\n:argument city: Where.", "Where."),
+        ("Look.\n\n:keyword str city: Where.", "Where."),
+    ],
+)
+def test_a_description_is_whole(docstring, description):
+    assert described(docstring) == ("Look.", {"city": description})
+
+
+@pytest.mark.parametrize(
     "docstring",
     [
         "",

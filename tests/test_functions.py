@@ -459,6 +459,9 @@ def test_a_number_that_no_float_holds_does_not_fit():
         (Decimal, "1.10", Decimal("1.10")),
         (Decimal, 1.1, Decimal("1.1")),
         (Path, "a/b.txt", Path("a/b.txt")),
+        (Path, " notes ", Path(" notes ")),
+        (int, "9007199254740993.0", 9007199254740993),
+        (Union[datetime, date], "2026-11-28", date(2026, 11, 28)),
         (dict[str, date], {"a": "2026-11-28"}, {"a": date(2026, 11, 28)}),
         (float, 3, 3.0),
         (Union[float, str], 3, 3.0),
@@ -667,6 +670,12 @@ def test_a_dataclass_whose_init_takes_something_else_is_refused():
         def __init__(self, **fields) -> None:
             self.size = 0
 
+    @dataclass(init=False)
+    class Less:
+        size: int
+
+    with pytest.raises(ConfigurationError, match="does not take the field 'size'"):
+        of_hint(Less)
     for cls, name in ((Odd, "text"), (Any_, "fields")):
         with pytest.raises(ConfigurationError, match=f"takes '{name}', which is not a field"):
             of_hint(cls)

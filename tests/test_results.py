@@ -73,14 +73,6 @@ class Scalar:
         return 7
 
 
-class Table:
-    def to_dict(self):
-        return {"city": {0: "Oslo"}}
-
-    def __iter__(self):
-        return iter(["city"])
-
-
 class Times:
     """As an array of numpy's times looks from here."""
 
@@ -95,6 +87,64 @@ class Times:
 
 
 Times.dtype = type("dtype", (), {"kind": "M"})
+
+
+class Column:
+    """As a Series of pandas looks from here."""
+
+    def __init__(self, index, values):
+        self.index, self._values = index, values
+
+    def to_dict(self):
+        return dict(zip(self.index, self._values))
+
+    def items(self):
+        return zip(self.index, self._values)
+
+    def __iter__(self):
+        return iter(self._values)
+
+
+class Frame(Column):
+    """As a DataFrame of pandas looks from here."""
+
+    def __init__(self, index, columns, rows):
+        super().__init__(index, rows)
+        self.columns = columns
+
+    def to_dict(self, orient="dict"):
+        return {"index": self.index, "columns": self.columns, "data": self._values}
+
+    def __iter__(self):
+        return iter(self.columns)
+
+
+class Row:
+    """As a row of sqlite3 looks from here."""
+
+    def keys(self):
+        return ["city"]
+
+    def __getitem__(self, name):
+        return {"city": "Oslo"}[name]
+
+    def __iter__(self):
+        return iter(["Oslo"])
+
+
+class Selfish(collections.UserString):
+    """Its item is itself, as that of a number that Python has no type for."""
+
+    def __init__(self):
+        super().__init__("selfish")
+
+    def item(self):
+        return self
+
+
+@dataclass(repr=False)
+class Unset:
+    size: int = dataclasses.field(init=False)
 
 
 def text_of(result):
@@ -167,8 +217,17 @@ def test_data_that_never_ends_is_an_error_that_names_the_tool():
         (Model(), '{"at":"2026-01-02"}'),
         ([Array([1, 2])], "[[1,2]]"),
         (Scalar(), "7"),
-        (Table(), '{"city":{"0":"Oslo"}}'),
         (Times(), '["2026-01-02T00:00:00"]'),
+        (Frame([0, 1], ["a", "b"], [[1, 2], [3, 4]]), '[{"a":1,"b":2},{"a":3,"b":4}]'),
+        (Frame(["x", "x"], ["a"], [[1], [3]]), '[["x",{"a":1}],["x",{"a":3}]]'),
+        (Frame([0], ["a", "a"], [[1, 2]]), '{"columns":["a","a"],"index":[0],"data":[[1,2]]}'),
+        (Column([0, 1], ["x", "y"]), '["x","y"]'),
+        (Column(["Oslo", "Rome"], [3, 20]), '{"Oslo":3,"Rome":20}'),
+        (Row(), '{"city":"Oslo"}'),
+        (Selfish(), "selfish"),
+        (Unset(), "{}"),
+        (collections.UserString("a"), "a"),
+        (memoryview(b"abcd")[::2], "YWM="),
         (array.array("i", [1, 2]), "[1,2]"),
         (collections.deque([1]), "[1]"),
         (collections.OrderedDict(a=1), '{"a":1}'),

@@ -24,6 +24,7 @@ from lmstudio_provider import (
     Message,
     OllamaProvider,
     ServerError,
+    Stats,
     Tool,
     ToolArgumentsError,
     ToolCall,
@@ -165,11 +166,27 @@ def purge(path: str = "/", force: bool = True) -> str:
 def test_a_call_of_a_reply_that_was_cut_off_is_not_made(arguments):
     cut = Completion("", "m", "m", "length", tool_calls=(call("purge", raw_arguments=arguments),))
     with pytest.warns(
-        ToolCallWarning, match=r"max_tokens=4096, so its calls \(purge\) were not made: raise max_tokens"
+        ToolCallWarning, match=r"max_tokens=4096, so its calls \(purge\) .* not be made: raise max_tokens"
     ):
         run = run_tools(Scripted(cut, "Sorry."), ASK, [purge])
     assert "cut off by max_tokens" in results(run)[0]
     assert run.messages[1].tool_calls[0].raw_arguments == arguments
+
+
+@pytest.mark.parametrize("reason", ["error", "abort", "content_filter", "max_tokens", "unload"])
+def test_a_call_of_a_reply_that_broke_off_in_other_words_is_not_made(reason):
+    broken = Completion("", "m", "m", reason, tool_calls=(call("purge"),))
+    with pytest.warns(ToolCallWarning, match="purge"):
+        run = run_tools(Scripted(broken, "Sorry."), ASK, [purge])
+    assert results(run)[0].startswith("Error: not called")
+
+
+@pytest.mark.parametrize("reason", ["maxPredictedTokensReached", "contextLengthReached", "modelUnloaded", "failed"])
+def test_a_call_of_a_reply_that_lm_studios_own_words_say_was_cut_is_not_made(reason):
+    cut = Completion("", "m", "m", "tool_calls", tool_calls=(call("purge"),), stats=Stats(stop_reason=reason))
+    with pytest.warns(ToolCallWarning, match="purge"):
+        run = run_tools(Scripted(cut, "Sorry."), ASK, [purge])
+    assert results(run)[0].startswith("Error: not called")
 
 
 def test_a_call_of_a_stream_that_was_cut_off_is_not_made(raw_server, provider_of):

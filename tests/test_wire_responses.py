@@ -641,6 +641,23 @@ def test_a_call_is_kept_as_far_as_it_came_where_the_stream_breaks(events):
     assert stream.completion().tool_calls == (ToolCall("call_1", "now", raw_arguments='{"a":1}'),)
 
 
+def test_calls_that_are_all_counted_as_the_first_one_stay_apart():
+    stream = new_stream("f", "g")
+    fed(
+        stream,
+        added(function_call("f", "", "call_1"), 0),
+        arguments('{"a":1}', 0),
+        added(function_call("g", "", "call_2"), 0),
+        arguments('{"a":2}', 0),
+        completed(),
+    )
+    calls = stream.completion().tool_calls
+    assert [(call.id, call.name, call.raw_arguments) for call in calls] == [
+        ("call_1", "f", '{"a":1}'),
+        ("call_2", "g", '{"a":2}'),
+    ]
+
+
 def test_a_call_that_the_end_does_not_tell_is_not_lost():
     stream = new_stream()
     first, second = function_call("f", "{}"), function_call("g", '{"a": tr', "call_2")

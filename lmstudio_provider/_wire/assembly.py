@@ -134,6 +134,8 @@ class ToolCallAssembly:
             return name
         address = next(filter(None, (pattern.search(name) for pattern in _ADDRESSES)), None)
         bare = address[1] if address else ""
+        if bare in self._offered:
+            return bare
         for candidate in (name, bare):
             alike = [each for each in self._offered if _folded(each) == _folded(candidate)]
             exact = [each for each in alike if each == candidate]

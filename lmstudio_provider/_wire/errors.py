@@ -154,7 +154,10 @@ STILL_LOADING = Meaning(
     "Ask again shortly",
     texts=("loading model", "model loading", "model is loading", "still loading", "currently loading", "being loaded"),
 )
-TEMPLATES = ("jinja", "chat template", "chat_template", "rendering prompt", "template: :")
+TEMPLATES = (
+    "jinja", "chat template", "chat_template", "rendering prompt", "template: :", "failed to render template",
+    "conversation roles must alternate", "roles are supported", "value is not callable", "unknown stringvalue filter",
+)  # fmt: skip
 TEMPLATE_AND_TOOLS = (
     "Its template may fail on the tools: give each parameter one plain type, without anyOf or $ref, offer fewer tools, "
     "or take a model that is trained for tools"

@@ -45,6 +45,9 @@ class ResponsesStream(TypedStream):
         self._offered = call.tools
         self._continues = call.continues
         self._began_anew = False
+        # The place of each call, by where it came and its id, and of the last one that began there.
+        self._calls: dict[tuple[str, str], str] = {}
+        self._last_call: dict[str, str] = {}
         # What came, by kind, item and part.
         self._came: dict[tuple[str, str, str], GrowingText] = {}
 
@@ -64,7 +67,7 @@ class ResponsesStream(TypedStream):
         if step in ("delta", "done"):
             text: Any = value.get(_WHOLE.get(what, "text") if whole else "delta")
             if what == "response.function_call_arguments":
-                self._call(place, {"name": value.get("name")}, text, whole)
+                self._call(self._last_call.get(place, place), {"name": value.get("name")}, text, whole)
             elif what in _TEXTS:
                 return self._said(_TEXTS[what], place, index, text, whole)
             elif what == "response.content_part" and part_kind(text) is not None:
@@ -88,10 +91,21 @@ class ResponsesStream(TypedStream):
         came.add(new)
         return new
 
+    def _place_of_call(self, place: str, item: Mapping[str, Any]) -> str:
+        """Return a place for a call of its own, also if the server counts every call as the same one."""
+        id_ = str(item.get("call_id") or item.get("id") or "")
+        found = self._calls.get((place, id_)) or self._calls.get((place, ""))
+        if found is None:
+            found = f"{place} {id_}" if id_ and place in self._last_call else self._last_call.get(place, place)
+            self._last_call[place] = found
+        self._calls[place, id_] = found
+        return found
+
     def _item(self, value: Mapping[str, Any]) -> tuple[str, str]:
         item = member(value, "item", dict, "an event of the stream")
         place = _place(value, item.get("id"))
         if item.get("type") == "function_call":
+            place = self._place_of_call(place, item)
             self._call(place, item, item.get("arguments"), whole=True)
         said = [self._said(kind, place, index, text, whole=True) for index, kind, text in item_texts(item)]
         return "".join(text for text, _ in said), "".join(reasoning for _, reasoning in said)
