@@ -144,9 +144,24 @@ _OPEN = "|".join(map(re.escape, _OPENED_BY.values()))
 _CLOSE = rf"</think>|\[/THINK\]|<channel\|>|<\|end\|>(?={re.escape(_NEXT)})"
 _CLOSING = re.compile(_CLOSE)
 #: The ends of quotes, by what begins them.
-_QUOTES = {'"': '"', "'": "'", "“": "”", "„": "“”", "\u2018": "\u2019", "\u201a": "\u2018\u2019", "«": "»", "»": "«"}
+_QUOTES = {
+    pair[0]: pair[1:]
+    for pair in (
+        "\"\"", "''", "“”", "„“”", "\u2018\u2019", "\u201a\u2018\u2019", "«»", "»«", "\u2039\u203a", "\u203a\u2039",
+        "「」", "『』", "《》", "〈〉", "〝〞〟", "｢｣", "\uff02\uff02", "\uff07\uff07",
+    )
+}  # fmt: skip
+# Quotes that have nothing but a mark in them, with blanks or without. In Swedish and Finnish, both sides are the same.
+_ALONE = re.compile(
+    "|".join(
+        rf"{begin}[^\S\n]{{0,2}}(?:{_OPEN}|{_CLOSE})[^\S\n]{{0,2}}[{ends}]"
+        for begin, ends in [*_QUOTES.items(), ("”", "”"), ("\u2019", "\u2019"), ("»", "»")]
+    )
+)
+# These may also be apostrophes, inches, or a part of a Hebrew word.
+_AMBIGUOUS = "\"'\u2019"
 # A backslash takes its meaning from what follows, but for a backtick: in code it is a character like any other.
-_TOKEN = re.compile(rf"\\[^`]|`+|[\"'“”„\u2018\u2019\u201a«»]|(?P<mark>{_OPEN}|{_CLOSE})")
+_TOKEN = re.compile(rf"\\[^`]|`+|[{''.join([*_QUOTES, *_QUOTES.values()])}]|(?P<mark>{_OPEN}|{_CLOSE})")
 _LINE = re.compile(r"[^\n]*\n|[^\n]+")
 _QUOTED = re.compile(r"\s*>")
 # A fence may begin in an item of a list.
@@ -176,26 +191,43 @@ def _marks_of_line(text: str, start: int, stop: int) -> Iterator[re.Match[str]]:
     last = {token[0]: position for position, token in enumerate(tokens) if _can_end(text, token)}
     ends: Collection[str] = ()
     for position, token in enumerate(tokens):
+        if token.start() < start:
+            continue  # in quotes that are over
         if ends:
             if token[0] in ends and _can_end(text, token):
                 ends = ()
         elif token["mark"]:
             yield token
+        elif alone := _alone(text, token, stop):
+            start = alone.end()
         else:
             wanted = [token[0]] if token[0][0] == "`" else _QUOTES.get(token[0], "") if _can_begin(text, token) else ""
             ends = wanted if any(last.get(each, -1) > position for each in wanted) else ()
 
 
+def _alone(text: str, token: re.Match[str], stop: int) -> re.Match[str] | None:
+    """Return the quotes that begin with ``token`` and have nothing but a mark in them, if they are such quotes."""
+    before, _ = _beside(text, token)
+    # Arabic and Hebrew join words such as "and" to the quotes; inches follow a digit.
+    apart = not (before.isdigit() if token[0] == '"' else token[0] in _AMBIGUOUS and _is_of_word(before))
+    return _ALONE.match(text, token.start(), stop) if apart else None
+
+
 def _can_begin(text: str, token: re.Match[str]) -> bool:
-    """Return whether quotes can begin with ``token``, which may be an apostrophe, or inches."""
+    """Return whether quotes can begin with ``token``."""
     before, after = _beside(text, token)
-    return not (before.isalnum() or after.isspace())
+    return token[0] not in _AMBIGUOUS or not (_is_of_word(before) or after.isspace())
 
 
 def _can_end(text: str, token: re.Match[str]) -> bool:
     """Return whether quotes, or code, can end with ``token``."""
     before, after = _beside(text, token)
-    return token[0][0] == "`" or not (before.isspace() or after.isalnum())
+    return token[0] not in _AMBIGUOUS or not (before.isspace() or _is_of_word(after))
+
+
+def _is_of_word(character: str) -> bool:
+    """Return whether it is a letter or digit of a script with blanks between words, unlike Thai and Chinese."""
+    return character.isalnum() and character < "\u0e00"
 
 
 def _beside(text: str, token: re.Match[str]) -> tuple[str, str]:
