@@ -111,6 +111,21 @@ OPENED = [
     ("<|channel|>analysis<|message|>Hm.<|channel|>final<|message|>Yes.<|end|>", ("Yes.", "Hm.")),
     ("<|channel|>final<|message|>The token `<|end|>` ends it.", ("The token `<|end|>` ends it.", "")),
     ('<|channel|>final <|constrain|>json<|message|>{"a": 1}', ('{"a": 1}', "")),
+    (
+        f"<|channel|>analysis<|message|>Hm.<|end|>{FINAL.replace('<|message|>', '<|constrain|>json<|message|>')}{{}}",
+        ("{}", "Hm."),
+    ),
+    ("<|channel|>final<|constrain|>json<|message|>{}<|return|>", ("{}", "")),
+    ("<|channel|>final json<|message|>{}", ("{}", "")),
+    ("<|channel|>final <|constrain|> Book.v1 <|message|>{}", ("{}", "")),
+    (f"<|channel|>analysis <|message|>Hm.<|end|>{ANALYSIS}So.<|channel|>final\n<|message|>Yes.", ("Yes.", "Hm.So.")),
+    ("<|channel|>commentary<|constrain|>text<|message|>I look.", ("I look.", "")),
+    ("<|channel|>final is a channel", ("<|channel|>final is a channel", "")),
+    ("<|channel|>final" + "a" * 200, ("<|channel|>final" + "a" * 200, "")),
+    (
+        "<|channel|>commentary to=f<|constrain|>json<|message|>{}",
+        ("<|channel|>commentary to=f<|constrain|>json<|message|>{}", ""),
+    ),
     ("<|channel|>analysis<|message|>never closed", ("", "never closed")),
     (
         f"<|channel|>commentary<|message|>I look.<|end|>{ANALYSIS}Hm.<|end|>{FINAL} Ok.",

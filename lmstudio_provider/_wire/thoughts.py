@@ -37,19 +37,22 @@ class _Section:
 _NEXT = "<|start|>assistant"
 _ANALYSIS = _Section(True, ("<|end|>", ""), ("<|return|>", ""), ("", _NEXT), ("", "<|channel|>final"))
 _SAID = _Section(False, ("<|end|>", _NEXT), ("<|return|>", _NEXT))
-_CHANNELS = {"analysis": _ANALYSIS, "commentary": _SAID, "final": _SAID, "final <|constrain|>json": _SAID}
+_CHANNELS = {"analysis": _ANALYSIS, "commentary": _SAID, "final": _SAID}
+_HEADER = re.compile(
+    rf"(?:{re.escape(_NEXT)})?<\|channel\|>({'|'.join(_CHANNELS)})\s?(?:(?:<\|constrain\|>\s?)?[\w.-]+)?\s?<\|message\|>"
+)
+_HEADERS = ("<|channel|>", f"{_NEXT}<|channel|>")
 
 _ANSWER = _Section(False)
-#: The sections by the marks that begin them: of most models, of Magistral, of Gemma and of gpt-oss.
+#: The sections by the marks that begin them: of most models, of Magistral and of Gemma.
 _SECTIONS = {
     "": _ANSWER,
     "<think>": _Section(True, ("</think>", "")),
     "[THINK]": _Section(True, ("[/THINK]", "")),
     **dict.fromkeys((f"<|channel>thought{blank}" for blank in ("", " ", "\n")), _Section(True, ("<channel|>", ""))),
-    **{f"<|channel|>{channel}<|message|>": section for channel, section in _CHANNELS.items()},
-    **{f"{_NEXT}<|channel|>{channel}<|message|>": section for channel, section in _CHANNELS.items()},
 }
-_LONGEST = max(map(len, _SECTIONS))
+# More than the marks have, and the headers of gpt-oss.
+_LONGEST = 120
 _NO_BLANK = re.compile(r"\S")
 _MAX_BLANKS = 1000
 
@@ -102,15 +105,24 @@ class ThoughtSplitter:
         start = found.start() if found else len(text)
         if self._parted:
             at = start  # the blanks between sections belong to none
-        mark = ""
+        mark, section = "", _ANSWER
         if start - at < _MAX_BLANKS:  # endless blanks are not held back for ever
             following = text[start : start + _LONGEST]
-            if not end and any(each != following and each.startswith(following) for each in _SECTIONS):
+            if not end and _may_go_on(following):
                 return at
-            mark = max(filter(following.startswith, _SECTIONS), key=len)
-        self._section, self._backticks = _SECTIONS[mark], 0
+            header = _HEADER.match(following)
+            mark = header[0] if header else max(filter(following.startswith, _SECTIONS), key=len)
+            section = _CHANNELS[header[1]] if header else _SECTIONS[mark]
+        self._section, self._backticks = section, 0
         self._parted = self._parted or bool(mark)
         return start + len(mark) if mark else at
+
+
+def _may_go_on(text: str) -> bool:
+    """Return whether ``text`` may be the beginning of a mark that is not whole."""
+    if text.startswith(_HEADERS) and "<|message|>" not in text:
+        return len(text) < _LONGEST
+    return any(each != text and each.startswith(text) for each in (*_SECTIONS, *_HEADERS))
 
 
 def split_thoughts(text: str) -> tuple[str, str]:
