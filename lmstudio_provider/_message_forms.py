@@ -12,13 +12,21 @@ from ._images import data_url, listed
 def in_openai_form(message: Mapping[str, Any]) -> dict[str, Any]:
     """Return ``message`` in OpenAI's form; what it has besides goes along, except for null.
 
-    In Ollama's form, the arguments of calls are objects, and there are ``images``, ``thinking`` and ``tool_name``.
+    In Ollama's form, the arguments of calls are objects, and there are ``images``, ``thinking`` and ``tool_name``; in
+    OpenAI's older one there are ``function_call`` and the role "function".
     Thoughts are in ``reasoning``, whatever they were called.
     Raises InvalidRequestError for arguments and images that cannot be sent.
     """
     plain = {name: value for name, value in message.items() if value is not None}
     if plain.get("role") == "developer":  # which only some servers know
         plain["role"] = "system"
+    call = plain.pop("function_call", None)  # OpenAI's form of a call before there were several, and of its result
+    if call is not None and not plain.get("tool_calls"):
+        plain["tool_calls"] = [{"function": call}]
+        if not name_of(plain["tool_calls"][0]):
+            raise InvalidRequestError("function_call is not an object with a name and arguments")
+    if plain.get("role") == "function":
+        plain["role"] = "tool"
     tool, images = (plain.pop(name, None) for name in ("tool_name", "images"))
     thoughts = [plain.pop(name, None) for name in ("reasoning", "reasoning_content", "thinking")]
     if any(thoughts):

@@ -76,6 +76,13 @@ def without_ids(history):
     return [*plain[:3], plain[4], plain[3]]
 
 
+#: OpenAI's form before a message could have several calls.
+OLD = [
+    *OPENAI[:2],
+    {"role": "assistant", "content": None, "function_call": {"name": "weather", "arguments": '{"city": "Århus"}'}},
+    {"role": "function", "name": "weather", "content": "rain"},
+]
+
 HISTORIES = {
     "Ollama": OLLAMA,
     "OpenAI": OPENAI,
@@ -202,6 +209,34 @@ def test_ids_go_to_ollama_where_there_are_any():
     _, _, assistant, one, two = sent(ollama, OPENAI)
     assert [each["id"] for each in assistant["tool_calls"]] == ["1", "2"]
     assert [one["tool_call_id"], two["tool_call_id"]] == ["2", "1"]
+
+
+@pytest.mark.parametrize("history", [OLD, [Message.from_dict(each) for each in OLD]], ids=["dicts", "Message"])
+def test_a_call_in_openais_older_form_is_one_at_every_endpoint(history):
+    *_, assistant, result = sent(openai, history)
+    (asked,) = assistant["tool_calls"]
+    assert asked["function"] == {"name": "weather", "arguments": '{"city": "Århus"}'}
+    assert (result["role"], result["tool_call_id"], result["content"]) == ("tool", asked["id"], "rain")
+    assert "function_call" not in assistant
+
+    *_, asked, result = sent(responses, history)
+    assert (asked["name"], result["call_id"], result["output"]) == ("weather", asked["call_id"], "rain")
+
+    *_, assistant, results = sent(messages, history)
+    (asked,) = assistant["content"]
+    assert (asked["name"], asked["input"]) == ("weather", {"city": "Århus"})
+    assert results["content"] == [{"type": "tool_result", "tool_use_id": asked["id"], "content": "rain"}]
+
+    *_, assistant, result = sent(ollama, history)
+    assert assistant["tool_calls"] == [{"function": {"name": "weather", "arguments": {"city": "Århus"}}}]
+    assert result == {"role": "tool", "content": "rain", "tool_name": "weather"}
+
+
+@pytest.mark.parametrize("call_", ["f", 7, ["f"], {"arguments": "{}"}])
+@pytest.mark.parametrize("dialect", [openai, responses, messages, ollama], ids=lambda each: each.__name__)
+def test_a_call_in_the_older_form_that_is_none_is_refused(dialect, call_):
+    with pytest.raises(InvalidRequestError, match="function"):
+        sent(dialect, [{"role": "assistant", "content": "", "function_call": call_}])
 
 
 # Which result is of which call
