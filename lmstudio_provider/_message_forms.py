@@ -7,6 +7,12 @@ from typing import Any, Mapping, Sequence
 
 from ._exceptions import InvalidRequestError
 from ._images import data_url, listed
+from ._types import ToolCall
+
+
+def plain_of(value: Any) -> Any:
+    """Return the dict that an object with ``model_dump`` is, as those of the openai and ollama clients; others stay."""
+    return value.model_dump() if hasattr(value, "model_dump") and not isinstance(value, (type, Mapping)) else value
 
 
 def in_openai_form(message: Mapping[str, Any]) -> dict[str, Any]:
@@ -20,7 +26,9 @@ def in_openai_form(message: Mapping[str, Any]) -> dict[str, Any]:
     plain = {name: value for name, value in message.items() if value is not None}
     if plain.get("role") == "developer":  # which only some servers know
         plain["role"] = "system"
-    call = plain.pop("function_call", None)  # OpenAI's form of a call before there were several, and of its result
+    call = plain_of(
+        plain.pop("function_call", None)
+    )  # OpenAI's form of a call before there were several, and of its result
     if call is not None and not plain.get("tool_calls"):
         plain["tool_calls"] = [{"function": call}]
         if not name_of(plain["tool_calls"][0]):
@@ -44,10 +52,30 @@ def in_openai_form(message: Mapping[str, Any]) -> dict[str, Any]:
         texts = [part["text"] for part in content if isinstance(part, Mapping) and isinstance(part.get("text"), str)]
         if len(texts) == len(content):  # LM Studio takes no parts there (bug-tracker 1077)
             plain["content"] = "".join(texts)
+    elif isinstance(content, (list, tuple)):
+        plain["content"] = [_part(each) for each in content]
+    if isinstance(plain.get("tool_calls"), (list, tuple)):
+        plain["tool_calls"] = [_plain_call(each) for each in plain["tool_calls"]]
     calls = calls_of(plain)
     if calls:
         plain["tool_calls"] = [_call(each) for each in calls]
     return plain
+
+
+def _part(part: Any) -> Any:
+    """Return a part of a content; the URL of an image may stand where the object with it belongs."""
+    url = part.get("image_url") if isinstance(part, Mapping) else None
+    return {**part, "image_url": {"url": url}} if isinstance(url, str) and part.get("type") == "image_url" else part
+
+
+def _plain_call(call: Any) -> Any:
+    return call_as_dict(call) if isinstance(call, ToolCall) else plain_of(call)
+
+
+def call_as_dict(call: ToolCall) -> dict[str, Any]:
+    """Return a call in OpenAI's form."""
+    function = {"name": call.name, "arguments": call.raw_arguments or "{}"}
+    return {"id": call.id, "type": "function", "function": function}
 
 
 def _call(call: Mapping[str, Any]) -> dict[str, Any]:

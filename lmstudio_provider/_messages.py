@@ -10,7 +10,7 @@ from typing import Any, Callable, Iterable, Mapping, Sequence, Union
 from ._exceptions import InvalidRequestError, shown
 from ._functions import Function
 from ._images import Image, data_url, listed, repr_without_images
-from ._message_forms import in_openai_form
+from ._message_forms import call_as_dict, in_openai_form, plain_of
 from ._options import nearest, refuse_other_names
 from ._results import result_text
 from ._types import ToolCall
@@ -110,14 +110,7 @@ class Message:
         if self.name is not None:
             message["name"] = self.name
         if self.tool_calls:
-            message["tool_calls"] = [
-                {
-                    "id": call.id,
-                    "type": "function",
-                    "function": {"name": call.name, "arguments": call.raw_arguments or "{}"},
-                }
-                for call in self.tool_calls
-            ]
+            message["tool_calls"] = [call_as_dict(call) for call in self.tool_calls]
         if self.tool_call_id is not None:
             message["tool_call_id"] = self.tool_call_id
         if self.reasoning is not None:
@@ -126,13 +119,13 @@ class Message:
 
     @classmethod
     def from_dict(cls, message: Mapping[str, Any]) -> Message:
-        """Return the message that a dict in OpenAI's or Ollama's form is.
+        """Return the message that a dict in OpenAI's or Ollama's form is, or an object with ``model_dump``.
 
         A call without an id has the id "": it gets one when it is sent. Raises InvalidRequestError for what is not a
         message.
         """
         try:
-            plain = in_openai_form(message)
+            plain = in_openai_form(plain_of(message))
             calls = [
                 ToolCall(each.get("id") or "", each["function"]["name"], raw_arguments=each["function"]["arguments"])
                 for each in plain.get("tool_calls", ())
@@ -151,7 +144,17 @@ class Message:
 Messages = Sequence[Union[Message, Mapping[str, Any]]]
 
 
-def check_dict(what: str, message: object) -> None:
+def checked(messages: Messages) -> Messages:
+    """Return ``messages``, with dicts in the place of other clients' objects; raises InvalidRequestError."""
+    if any(hasattr(each, "model_dump") for each in messages):
+        messages = [plain_of(each) for each in messages]
+    for position, message in enumerate(messages):
+        if not isinstance(message, Message):
+            _check_dict(f"messages[{position}]", message)
+    return messages
+
+
+def _check_dict(what: str, message: object) -> None:
     """Raise InvalidRequestError for what is not a message in OpenAI's form, or has a misspelt name or role.
 
     Any other role may be one that the model's template knows.
@@ -165,6 +168,8 @@ def check_dict(what: str, message: object) -> None:
     for name in map(str, () if "content" in message else message):
         if name in _CONTENT_ELSEWHERE or nearest(name, ["content"]):
             raise InvalidRequestError(f"{what} has {name!r} and no content", hint="Did you mean 'content'?")
+    if not isinstance(message.get("content"), str):
+        all_of(f"{what}: content", message.get("content"), Mapping)
 
 
 @refuse_other_names({"input_schema": "parameters", "schema": "parameters"})

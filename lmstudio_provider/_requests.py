@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Callable, Iterable, Literal, Mapping, Seq
 
 from ._exceptions import InvalidRequestError, shown
 from ._images import Image, data_url, listed, repr_without_images
-from ._messages import Message, Messages, Tool, ToolInput, all_of, check_dict
+from ._messages import Message, Messages, Tool, ToolInput, all_of, checked
 from ._ollama_options import check_keep_alive
 from ._options import OTHERS, Unpack, check_names, refuse_other_names, with_defaults
 from ._overrides import LIMITS, Options, ResponseFormat, StreamOverrides
@@ -261,9 +261,7 @@ class ChatRequest(_Options, _Messages):
             raise InvalidRequestError(what, hint=hint)
         if not self.messages:
             raise InvalidRequestError("messages is empty", hint="A chat needs at least one message")
-        for position, message in enumerate(self.messages):
-            if not isinstance(message, Message):
-                check_dict(f"messages[{position}]", message)
+        object.__setattr__(self, "messages", checked(self.messages))
         _settle_tools(self)
 
     @classmethod

@@ -377,6 +377,53 @@ def test_ollama_gets_images_of_kinds_that_lm_studio_refuses():
     assert sent(ollama, [{"role": "user", "content": "See", "images": [webp]}])[0]["images"] == [webp]
 
 
+# Objects of other clients
+
+
+class Dumped:
+    """An object of the openai or ollama client, as far as anything is known of it."""
+
+    def __init__(self, **fields):
+        self._fields = fields
+
+    def model_dump(self):
+        return {name: each.model_dump() if isinstance(each, Dumped) else each for name, each in self._fields.items()}
+
+
+REPLIES = [
+    Dumped(role="assistant", content=None, refusal=None, tool_calls=[call("f", '{"a": 1}', id="1")]),
+    {"role": "assistant", "content": None, "tool_calls": [Dumped(id="1", **call("f", '{"a": 1}'))]},
+    {"role": "assistant", "content": None, "tool_calls": (ToolCall("1", "f", {"a": 1}),)},
+    {"role": "assistant", "function_call": Dumped(name="f", arguments='{"a": 1}')},
+]
+
+
+@pytest.mark.parametrize("reply", REPLIES)
+def test_messages_and_calls_of_other_clients_are_taken(reply):
+    told = Message.from_dict(reply)
+    assert [(each.name, each.arguments) for each in told.tool_calls] == [("f", {"a": 1})]
+    for dialect in (openai, responses, messages, ollama):
+        body = ChatRequest([reply, {"role": "tool", "tool_call_id": "1", "content": "x"}])
+        assert '"f"' in dialect.chat_call(body, "m", stream=False).body.decode()
+
+
+def test_a_part_may_have_the_url_of_its_image_alone():
+    parts = [{"type": "text", "text": "See"}, {"type": "image_url", "image_url": URL}]
+    told = [{"role": "user", "content": parts}]
+    assert sent(openai, told)[0]["content"][1] == {"type": "image_url", "image_url": {"url": URL}}
+    assert sent(responses, told)[0]["content"][1] == {"type": "input_image", "image_url": URL}
+    assert sent(messages, told)[0]["content"][1]["source"]["data"] == PNG
+    assert sent(ollama, told)[0]["images"] == [PNG]
+    assert sent(openai, [Message("user", parts)]) == sent(openai, told)
+
+
+@pytest.mark.parametrize("content", [5, 0, True, b"Hi", {"text": "Hi"}, ["Hi"], [5]])
+@pytest.mark.parametrize("dialect", [openai, responses, messages, ollama], ids=lambda each: each.__name__)
+def test_a_content_that_is_neither_text_nor_parts_is_refused_everywhere(dialect, content):
+    with pytest.raises(InvalidRequestError, match=r"messages\[0\]: content"):
+        sent(dialect, [{"role": "user", "content": content}])
+
+
 # Messages
 
 
