@@ -185,6 +185,27 @@ def test_a_redirect_names_its_target_without_userinfo(location, says, hint):
     assert "ann" not in said + advice
 
 
+@pytest.mark.parametrize(
+    "secret",
+    [
+        "?token=abcdefghijklmnop",
+        "?a=1&api_key=abcdefghijklmnop#top",
+        "#access_token=abcdefghijklmnop&state=1",
+        "#/callback?idToken=abcdefghijklmnop",
+        "?a=1;password=abcdefghijklmnop",
+        "?next=/x?client_secret=abcdefghijklmnop",
+        "?ticket=ST-abcdefghijklmnop-of-a-single-sign-on",
+        "?token=abcdefghi%6a%6b%6c%6dnop",
+    ],
+)
+@pytest.mark.parametrize("base", ["https://sso/x", "https://h/v1/chat/completions", "/x"])
+def test_the_target_of_a_redirect_shows_no_secret_of_its_own(base, secret):
+    said = " ".join(redirect(302, {"Location": base + secret}, "/v1/chat/completions"))
+    assert f"to '{base}" in said
+    assert "[hidden]" in said
+    assert "abcdefghi" not in said
+
+
 def test_the_target_of_a_redirect_shows_no_secret(raw_server, provider_of):
     head = f"HTTP/1.1 302 X\r\nLocation: http://h/v1/chat/completions?token={TOKEN.replace(':', '%3A')}\r\n\r\n"
     with pytest.raises(ProtocolError, match="redirect") as caught:

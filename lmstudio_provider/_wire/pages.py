@@ -7,6 +7,8 @@ import json
 import re
 from typing import Any, Mapping, NamedTuple
 
+from .redaction import hide, url_secrets
+
 #: What people ask for where the answer is a page, and what they can do.
 CHECK_ADDRESS = "Another program, or a proxy, answers at that address: check host and port"
 USE_HTTPS = "That port speaks TLS: write https:// in the base URL"
@@ -123,8 +125,9 @@ def redirect(status: int, headers: Mapping[str, str], path: str) -> tuple[str, s
     if not target:
         said = f"the server answered with a redirect (HTTP {status}) without a target"
         return said, "Set the base URL to where the server itself answers"
-    said = f"the server answered with a redirect (HTTP {status}) to {target!r}, which is not followed"
-    base = target.partition("?")[0]
+    shown = hide(target, tuple(url_secrets(target)))
+    said = f"the server answered with a redirect (HTTP {status}) to {shown!r}, which is not followed"
+    base = re.split("[?#]", shown)[0]
     if "://" in base and path and base.rstrip("/").endswith(path):
         return said, f"Set the base URL to {base.rstrip('/')[: -len(path)]}"
     return said, "Set the base URL to where the server itself answers; if that is a page to log in at, a proxy wants it"

@@ -73,9 +73,9 @@ def url_secrets(url: str) -> Iterator[str]:
     url, _, query = url.partition("?")
     user, _, password = url.partition("//")[2].partition("/")[0].rpartition("@")[0].partition(":")
     found = [password or user]
-    for part in f"{query}&{fragment}".split("&"):
+    for part in re.split("[&;]", f"{query}&{fragment}"):
         name, _, value = part.rpartition("=")
-        words = re.split(r"[-_.]|(?<=[a-z])(?=[A-Z])", name)
+        words = re.split(r"[\W_]|(?<=[a-z])(?=[A-Z])", name)
         if len(value) >= _LONG or not _WORDS.isdisjoint(word.lower() for word in words):
             found.append(value)
     yield from {form: None for each in found if each for form in (each, unquote(each))}
