@@ -101,7 +101,7 @@ def is_page(headers: Mapping[str, str], text: str) -> bool:
 
 def _title(text: str) -> str:
     """Return the title of a page, else its first heading, else its beginning without markup; linear in its size."""
-    text = text[:_MOST_READ]
+    text = _NOT_SHOWN.sub(" ", text[:_MOST_READ])
     lower = text.lower()
     for name in ("title", "h1"):
         start = lower.find(f"<{name}")
@@ -112,6 +112,8 @@ def _title(text: str) -> str:
 
 
 _MOST_READ = 64 * 1024
+# What a browser does not show as text; the titles in a drawing are not the page's.
+_NOT_SHOWN = re.compile(r"<!--.*?(?:-->|\Z)|<(style|script|template|svg)\b.*?(?:</\1\s*>|\Z)", re.I | re.S)
 
 
 def _text(markup: str) -> str:
