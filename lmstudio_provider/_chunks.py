@@ -7,7 +7,7 @@ import threading
 import time
 from typing import Any, Callable, Generic, Iterable, Iterator, Mapping, TypeVar
 
-from ._exceptions import InvalidRequestError
+from ._exceptions import InvalidRequestError, ProviderError
 from ._types import Chunk, Completion, ToolCall, Usage
 from ._wire.growing import GrowingText
 from ._wire.openai import read_stats
@@ -58,6 +58,10 @@ class PieceSource(Generic[_Piece]):
         """Let go of the iterator, of which nothing more is wanted."""
         self.drop()
         return []
+
+    def explain(self, error: ProviderError) -> ProviderError:
+        """Return ``error``: there is nothing else to say."""
+        return error
 
     def drop(self) -> None:
         """Close the iterator, if it can be closed, as generators and streams can."""

@@ -65,17 +65,23 @@ class _SSELines(_Lines):
         return [line.rstrip(b"\r\n") for line in lines], rest
 
 
+# Of lines that say nothing, as many characters each, and as many of them, are kept.
+_MOST_SHOWN, _MOST_STRANGE = 1000, 100
+
+
 class NDJSONReader:
     """JSON values, one a line; LF and CRLF end a line, and the last one needs no end. A lone CR is a blank of JSON."""
 
     #: How a body begins that is no such stream, but a page, or JSON on several lines.
-    NO_STREAM: ClassVar[re.Pattern[bytes]] = re.compile(rb"\s*(?:[\[<]|\{\s*?\n)")
+    NO_STREAM: ClassVar[re.Pattern[bytes]] = re.compile(rb"(?:\xef\xbb\xbf)?\s*(?:[\[<]|\{\s*?\n)")
 
     def __init__(self, limits: Limits) -> None:
         self._lines = _Lines(limits.max_line_bytes)
         self._max_blank_lines = limits.max_events_without_data
         self._blank_lines = 0
         self._number = 0
+        #: The last line, if it is no cut value, but something else that has no end.
+        self.strange: list[str] = []
 
     def feed(self, data: bytes) -> list[Any]:
         """Return the values that ``data`` completes; raises ProtocolError."""
@@ -84,6 +90,8 @@ class NDJSONReader:
     def finish(self) -> list[Any]:
         """Return the value of the last line, where it has no end."""
         line = self._lines.finish()
+        if line.strip() and not line.lstrip().startswith(b"{"):
+            self.strange.append(line[:_MOST_SHOWN].decode("utf-8", "replace"))
         return self._values(line) if line else []
 
     def _values(self, line: bytes) -> list[Any]:
@@ -117,13 +125,14 @@ def _no_data(count: int) -> ProtocolError:
 
 
 class SSEReader:
-    """Server-sent events (WHATWG HTML, "Parsing an event stream"), with one liberty that LLM servers need.
+    """Server-sent events (WHATWG HTML, "Parsing an event stream"), with two liberties that LLM servers need.
 
     A line ``data: [DONE]`` is an event at once: nothing may follow it, not even the blank line that ends an event.
+    So is a line that is a JSON object, or has the field "error": an error, as some servers and proxies write it.
     """
 
     #: How a body begins that is no such stream, but JSON or a page.
-    NO_STREAM: ClassVar[re.Pattern[bytes]] = re.compile(rb"\s*[{\[<]")
+    NO_STREAM: ClassVar[re.Pattern[bytes]] = re.compile(rb"(?:\xef\xbb\xbf)?\s*[{\[<]")
 
     def __init__(self, limits: Limits) -> None:
         self._lines = _SSELines(limits.max_line_bytes)
@@ -136,6 +145,8 @@ class SSEReader:
         self._data: list[str] = []
         #: What the stream set last; LM Studio sets neither.
         self.last_event_id = ""
+        #: The first lines since the last event that are no fields, which the standard ignores.
+        self.strange: list[str] = []
         self.retry_ms: int | None = None
 
     def feed(self, data: bytes) -> list[Event]:
@@ -160,8 +171,14 @@ class SSEReader:
         if not raw:
             self._dispatch(events)
         elif not raw.startswith(b":"):
-            name, _, text = raw.decode("utf-8", "replace").partition(":")
-            self._field(name, text[1:] if text.startswith(" ") else text)
+            line = raw.decode("utf-8", "replace")
+            name, _, text = line.partition(":")
+            if name in ("data", "event", "id", "retry"):
+                self._field(name, text[1:] if text.startswith(" ") else text)
+            elif name == "error" or (line.startswith("{") and line.rstrip().endswith("}")):
+                events.append(Event("error", (text if name == "error" else line).strip()))
+            elif len(self.strange) < _MOST_STRANGE:
+                self.strange.append(line[:_MOST_SHOWN])
             if self._data == ["[DONE]"]:
                 self._dispatch(events)
         if events:
@@ -187,6 +204,7 @@ class SSEReader:
     def _dispatch(self, events: list[Event]) -> None:
         if self._data:
             events.append(Event(self._event or "message", "\n".join(self._data)))
+            self.strange.clear()
         self._event = ""
         self._data = []
         self._event_bytes = 0

@@ -5,11 +5,11 @@ from __future__ import annotations
 import contextlib
 import functools
 import json
-import re
 from dataclasses import dataclass, field
-from typing import Any, Callable, ClassVar, Generator, Iterator, Mapping, NamedTuple, Protocol, Sequence, TypeVar
+from typing import Any, Callable, Generator, Iterator, Mapping, NamedTuple, Protocol, Sequence, TypeVar
 from urllib.parse import urlsplit
 
+from ._checked_reader import CheckedReader, StreamReader
 from ._exceptions import (
     ProtocolError,
     ProviderClosedError,
@@ -24,11 +24,11 @@ from ._model_names import find
 from ._reply import Reply
 from ._requests import ChatRequest, TextRequest
 from ._settings import Config
-from ._stream import Assembly, BaseStream, Reader
+from ._stream import Assembly, BaseStream
 from ._transport import Transport
 from ._types import Call, Chunk, Completion, Embeddings, Limits, ModelInfo, Timeouts
 from ._urls import is_loopback
-from ._wire.errors import PASSWORD, Asked
+from ._wire.errors import PASSWORD, Asked, find_fault
 from ._wire.json_text import parse, shown
 from ._wire.pages import is_page, read_answer
 from ._wire.redaction import credentials, header_secrets, redact
@@ -40,13 +40,6 @@ class Ask(Protocol):
     """Sends a call; returns what ``read`` makes of the JSON of its reply, or the JSON itself; raises ProviderError."""
 
     def __call__(self, call: Call, read: Callable[[Any], Any] | None = None) -> Any: ...
-
-
-class StreamReader(Reader, Protocol):
-    """Makes events of the bytes of a stream, and knows how one does not begin."""
-
-    #: How a body begins that is JSON or a page.
-    NO_STREAM: ClassVar[re.Pattern[bytes]]
 
 
 class ChatDialect(Protocol):
@@ -193,7 +186,7 @@ class Session:
                 while data:
                     data = reply.read_piece()
                     for event in reader.feed(data) if data else reader.finish():
-                        if isinstance(event, dict) and event.get("error"):
+                        if find_fault(event) is not None:
                             self._raise_error(200, {}, json.dumps(event).encode(), event, self._asked(call, plan))
                         yield event
             except ServerUnavailableError as error:
@@ -208,31 +201,17 @@ class Session:
         kind = (reply.headers.get("Content-Type") or "").lower()
         # An error comes as JSON, also under 200; a proxy's page as HTML. Anything else is taken for a stream.
         if not 200 <= reply.status < 300 or "json" in kind.replace("ndjson", "") or "html" in kind:
-            raise self._no_stream(reply, reply.read_all(), call, plan)
+            raise self._reader(reply, call, plan).no_stream(reply.read_all())
         return reply
 
-    def _reader(self, reply: Reply, call: Call, plan: Plan) -> Reader:
+    def _reader(self, reply: Reply, call: Call, plan: Plan) -> CheckedReader:
         """Return the reader of a stream, which raises what the body says if it is none."""
-        reader = self._facts.dialect.Reader(self._transport.limits)
-        return _CheckedReader(reader, lambda begin: self._no_stream(reply, begin, call, plan))
 
-    def _no_stream(self, reply: Reply, body: bytes, call: Call, plan: Plan) -> ProviderError:
-        """Return the error that comes instead of a stream; more of the ``body`` is read if it is not whole."""
-        value = None
-        with contextlib.suppress(ProtocolError):
-            value = parse(body, "the reply")
-        if value is None:
-            body += reply.read_all()
-        try:
-            self._value(reply.status, reply.headers, body, call, plan)
-        except ProviderError as error:
-            return error.with_traceback(None)
-        kind = reply.headers.get("Content-Type") or "JSON"
-        return ProtocolError(
-            f"a stream was asked for, and {kind!r} came",
-            hint="Check that the base URL is that of a server that can stream",
-            sent=True,
-        )
+        def find_error(body: bytes, value: object) -> ProviderError | None:
+            asked = self._asked(call, plan)
+            return self._facts.dialect.find_error(reply.status, reply.headers, body, value, asked)
+
+        return CheckedReader(self._facts.dialect.Reader(self._transport.limits), reply, find_error)
 
     def list_models(self, plan: Plan, brief: bool = False) -> list[ModelInfo]:
         """Ask for the models, and keep them in the cache; ``brief`` asks for the list alone."""
@@ -384,24 +363,3 @@ def source_of_limit(error: RequestTimeoutError, plan: Plan) -> str:
     """Return what to add to the hint of ``error`` if a setting is where its limit came from."""
     source = plan.config.timeouts_source if plan.timeouts == plan.config.timeouts else None
     return f"; it came from {source}" if source and error.limit != "deadline" else ""
-
-
-class _CheckedReader:
-    """Reads a stream with ``reader``, but raises what ``no_stream`` makes of a body that does not begin like one."""
-
-    def __init__(self, reader: StreamReader, no_stream: Callable[[bytes], ProviderError]) -> None:
-        self._reader = reader
-        self._no_stream = no_stream
-        self._begun = False
-
-    def feed(self, data: bytes) -> list[Any]:
-        """Return the events that ``data`` completes; raises ProviderError."""
-        if not self._begun:
-            if self._reader.NO_STREAM.match(data):
-                raise self._no_stream(data)
-            self._begun = bool(data.strip())
-        return self._reader.feed(data)
-
-    def finish(self) -> list[Any]:
-        """Return the event that the end of the body cut off, if any."""
-        return self._reader.finish()

@@ -40,6 +40,9 @@ class Reader(Protocol):
     def finish(self) -> list[Any]:
         """The event that the end of the body cut off, if any."""
 
+    def explain(self, error: ProviderError, /) -> ProviderError:
+        """The error of a stream without an end: what came instead, or ``error`` if nothing else came."""
+
 
 class Assembly(Protocol[Item, _Whole_co]):
     """What makes the items of a stream out of events; each wire format has its own."""
@@ -80,7 +83,7 @@ class BaseStream(Iterator[Item], Generic[Item, Whole]):
         # What was read is taken piece by piece, so that a stream that is left holds what its reader has seen, however
         # the network cut the bytes.
         self._events: collections.deque[Any] = collections.deque()
-        self._at_end = False
+        self._at_end = self._any = False
         self._ready: collections.deque[Item] = collections.deque()
         self._completion: Whole | None = None
         # What ended the stream, until everybody has been told; and what is still to be raised.
@@ -223,26 +226,37 @@ class BaseStream(Iterator[Item], Generic[Item, Whole]):
             self._events.extend(self._reader.feed(data))
             return
         self._at_end = True
-        with contextlib.suppress(ProtocolError):  # as in _take
+        try:
             self._events.extend(self._reader.finish())
+        except ProtocolError:
+            if not self._any:
+                raise
 
     def _take(self) -> None:
         try:
             item = self._assembly.feed(self._events.popleft())
         except ProtocolError:
-            if not self._at_end:
+            if not self._at_end or not self._any:
                 raise
             # The last event may lack its end; if it is broken, too, the stream was cut.
         else:
+            self._any = True
             if item is not None:
                 self._ready.append(item)
 
     def _finish(self) -> None:
         try:
             self._ready.extend(self._assembly.finish())
+        except (ProtocolError, StreamInterruptedError) as error:  # the reply has no end
+            self._fail(self._reader.explain(error))
+            return
+        except ProviderError as error:
+            self._fail(error)
+            return
+        try:
             self._reply.finish()
             completion = self._finished(self._assembly.completion())
-        except ProviderError as error:  # the reply has no end, is an error, or is not what was asked for
+        except ProviderError as error:  # the reply is not what was asked for
             self._fail(error)
         else:
             self._over(completion, None)
@@ -258,7 +272,7 @@ class BaseStream(Iterator[Item], Generic[Item, Whole]):
             f"the stream broke off: {cause.message}", hint=".partial holds what came; ask again for the whole reply"
         )
         error.__cause__ = cause.__cause__
-        self._fail(error)
+        self._fail(self._reader.explain(error))
 
     def _stopped(self) -> None:
         """End a stream that was closed; if it was the provider that was closed, that is an error."""

@@ -3,9 +3,10 @@
 import json
 
 import pytest
+from raw import stream_of
 from test_wire_errors import QUIRKS
 
-from lmstudio_provider import ProviderError
+from lmstudio_provider import LMStudioProvider, OllamaProvider, ProtocolError, ProviderError, StreamInterruptedError
 from lmstudio_provider._readers import Event
 from lmstudio_provider._types import Call
 from lmstudio_provider._wire.errors import Asked
@@ -68,3 +69,125 @@ def test_an_error_has_its_meaning_at_the_beginning_of_a_stream_and_after_text(ki
                 read(assembly, *before, shape(text))
             assert type(caught.value) is QUIRKS[text]
             assert assembly.completion().text == "Hi" * len(before)
+
+
+# What comes in the place of a stream
+
+STREAMS = {
+    "chat": lambda lm: list(lm.stream("Hi", model="m")),
+    "responses": lambda lm: lm.responses("Hi", lambda chunk: None, model="m"),
+    "messages": lambda lm: lm.messages("Hi", lambda chunk: None, model="m"),
+    "native": lambda lm: list(lm.native.stream("Hi", model="m")),
+}
+HEADS = {
+    "no type": b"HTTP/1.1 200 OK\r\n\r\n",
+    "text": b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\n\r\n",
+    "events": b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n",
+    "json": b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n\r\n",
+}
+#: What came, and what has to be seen of it.
+INSTEAD = [
+    (b"Internal failure of gateway", "Internal failure of gateway"),
+    (b"OK", "OK"),
+    (b"OK\r\n\r\n", "OK"),
+    (b"\n\nfailed: no\nroom\n", "failed: no"),
+    (b'"bad thing"', "bad thing"),
+    (b"7", "7"),
+    (b'[{"msg": "bad thing"}]', "bad thing"),
+    (b'\xef\xbb\xbf{"error": {"message": "bad thing"}}', "bad thing"),
+    (b"\xef\xbb\xbf<html><title>bad thing</title>", "bad thing"),
+    (b'{"detail": "bad thing"}', "bad thing"),
+    (b'{"detail": [{"msg": "bad thing"}]}\n', "bad thing"),
+    (b'{"object": "error", "message": "bad thing", "type": "BadRequestError", "code": 400}', "bad thing"),
+    (b'{\n  "object": "error",\n  "message": "bad thing"\n}\n', "bad thing"),
+    (b'{"status": "bad thing"}', "bad thing"),
+    (b'{"error": "bad th', "bad th"),
+]
+
+
+@pytest.mark.parametrize("head", HEADS.values(), ids=HEADS)
+@pytest.mark.parametrize(("body", "says"), INSTEAD)
+def test_what_comes_in_the_place_of_a_stream_is_shown(raw_server, head, body, says):
+    url = raw_server(head, body).url
+    with LMStudioProvider(url, refresh=False) as lm, OllamaProvider(url, refresh=False) as ollama:
+        for read_stream in [*STREAMS.values(), lambda _: list(ollama.stream("Hi", model="m"))]:
+            with pytest.raises(ProviderError) as caught:
+                read_stream(lm)
+            assert says in caught.value.message
+            assert "fit into" not in caught.value.hint
+
+
+@pytest.mark.parametrize("head", HEADS.values(), ids=HEADS)
+@pytest.mark.parametrize("read_stream", STREAMS.values(), ids=STREAMS)
+def test_the_greeting_of_ollama_in_the_place_of_a_stream_is_known(raw_server, provider_of, read_stream, head):
+    with pytest.raises(ProtocolError, match="it answers as Ollama does") as caught:
+        read_stream(provider_of(raw_server(head, b"Ollama is running")))
+    assert "OllamaProvider" in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    "body", [b"", b"\n\n", b": ping\n\n", b"event: ping\nid: 1\nretry: 5\n\n", b"data: [DONE]\n\n"]
+)
+def test_a_stream_without_anything_in_it_is_said_to_be_empty(raw_server, provider_of, body):
+    with pytest.raises(ProtocolError, match="nothing in it") as caught:
+        list(provider_of(raw_server(stream_of(body))).stream("Hi", model="m"))
+    assert "fit into" in caught.value.hint
+
+
+# What comes in the middle of one
+
+#: What came, what has to be seen of it, and whether the server goes on as if nothing had been.
+AMID = [
+    (b'{"error": {"message": "engine died"}}\n', "engine died", True),
+    (b'{"error": {"message": "engine died"}}', "engine died", False),
+    (b'{"detail": "engine died"}\n', "engine died", True),
+    (b'error: {"code": 500, "message": "ctx overflow"}\n\n', "ctx overflow", True),
+    (b"error: ctx overflow\n\n", "ctx overflow", True),
+    (b'error:{"error": "ctx overflow"}', "ctx overflow", False),
+    (b'event: error\ndata: {"message": "it broke"}\n\n', "it broke", True),
+    (b'data: {"object": "error", "message": "vllm bad", "type": "X", "code": 400}\n\n', "vllm bad", True),
+    (b'{\n "error": {\n  "message": "engine died"\n }\n}\n', "engine died", False),
+    (b"<html>\n<head><title>504 Gateway Time-out</title></head>\n<body>x</body></html>\n", "504 Gateway", False),
+    (b"<html><head><title>504 Gateway Time-out</title></head>", "504 Gateway", False),
+    (b"upstream connect error or disconnect", "upstream connect error", False),
+    (b"noise\n" * 50_000, "noise", False),
+]
+DELTAS = {kind: delta for kind, (_, delta, _) in KINDS.items()}
+
+
+@pytest.mark.parametrize("kind", STREAMS)
+@pytest.mark.parametrize(("line", "says", "goes_on"), AMID)
+def test_an_error_in_the_middle_of_a_stream_is_shown_with_what_came_before(
+    raw_server, provider_of, kind, line, says, goes_on
+):
+    delta = b"data: %b\n\n" % json.dumps(DELTAS[kind]).encode()
+    for end in [b"", b"data: [DONE]\n\n"] if goes_on else [b""]:
+        with pytest.raises(ProviderError) as caught:
+            STREAMS[kind](provider_of(raw_server(stream_of(delta, line, end))))
+        assert says in caught.value.message
+        assert len(caught.value.message) < 1000
+        assert caught.value.partial.text == "Hi"
+
+
+def test_a_json_object_without_choices_that_says_what_is_wrong_is_an_error(raw_server, provider_of):
+    server = raw_server(stream_of(b'data: {"choices": [{"delta": {"content": "Hi"}}]}\n\ndata: {"detail": "no"}\n\n'))
+    with pytest.raises(ProviderError, match="no") as caught:
+        list(provider_of(server).stream("Hi", model="m"))
+    assert caught.value.partial.text == "Hi"
+
+
+@pytest.mark.parametrize("line", [b"noise\n", b"<html>", b"a: b\n\n"])
+def test_lines_that_are_no_fields_do_no_harm_to_a_reply_that_is_whole(raw_server, provider_of, line):
+    first = b'data: {"choices": [{"delta": {"content": "Hi"}}]}\n\n'
+    last = b'data: {"choices": [{"delta": {}, "finish_reason": "stop"}]}\n\n'
+    for parts in ([line, b"\n", first, last], [first, line, b"\n", last], [first, last, line]):
+        if not parts[0].startswith(b"<"):
+            assert "".join(provider_of(raw_server(stream_of(*parts))).stream("Hi", model="m").text()) == "Hi"
+
+
+def test_a_page_in_the_middle_of_a_stream_of_lines_is_shown(raw_server):
+    server = raw_server(stream_of(b'{"message": {"content": "Hi"}}\n<html><title>504 Time-out</title>'))
+    with OllamaProvider(server.url, refresh=False) as ollama:
+        with pytest.raises(StreamInterruptedError, match="504 Time-out") as caught:
+            list(ollama.stream("Hi", model="m"))
+    assert caught.value.partial.text == "Hi"

@@ -62,8 +62,13 @@ class Asked:
 
 
 def find_fault(value: object) -> Fault | None:
-    """The error that a JSON value reports, or None: a truthy ``error`` is one, whatever the status."""
+    """The error that a JSON value reports, or None: a truthy ``error`` is one, whatever the status.
+
+    So is an object that calls itself one, as vLLM's does.
+    """
     error = value.get("error") if isinstance(value, dict) else None
+    if not error and isinstance(value, dict) and value.get("object") == "error":
+        error = value
     if not error:
         return None
     if not isinstance(error, dict):

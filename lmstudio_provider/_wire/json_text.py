@@ -28,6 +28,12 @@ def member(value: Any, name: str, kind: type, what: str) -> Any:
     return found
 
 
+def no_object(what: str, value: object) -> ProtocolError:
+    """Return the error for an event or a line of a stream that is no JSON object."""
+    text = f"{what} of the stream is {type(value).__name__}, not an object: {shown(json.dumps(value))}"
+    return ProtocolError(text, sent=True)
+
+
 _HINT = "Check that the base URL is that of the server that is meant, and not of another program"
 
 

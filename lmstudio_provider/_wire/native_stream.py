@@ -19,7 +19,7 @@ from .._readers import Event
 from .._types import Call
 from .errors import Asked, Fault, find_fault
 from .growing import GrowingText
-from .json_text import member, number, parse, text_or_none
+from .json_text import member, no_object, number, parse, text_or_none
 from .lmstudio_errors import fault_error
 from .native import completion, invalid_tool_call, items_of, mapping, tool_call
 
@@ -73,7 +73,7 @@ class NativeAssembly:
         if fault is not None and (kind in ("error", "chat.end") or not own):
             return self._failed(fault, event.data)
         if not isinstance(value, dict):
-            raise ProtocolError(f"an event of the stream is {type(value).__name__}, not an object", sent=True)
+            raise no_object("an event", value)
         if kind == "chat.end":
             return self._end(value)
         made = _EVENTS[kind](value) if kind in _EVENTS else events.UnknownEvent(kind, value)

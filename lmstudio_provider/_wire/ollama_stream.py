@@ -5,11 +5,10 @@ from __future__ import annotations
 import json
 from typing import Any, Mapping
 
-from .._exceptions import ProtocolError
 from .._types import Call, Chunk, Stats
 from .errors import Asked, find_fault
 from .growing import GrowingReply
-from .json_text import text_or_none
+from .json_text import no_object, text_or_none
 from .ollama import finish_reason, read_stats, read_usage, said
 from .ollama_errors import fault_error
 
@@ -27,7 +26,7 @@ class OllamaStream(GrowingReply):
         if fault is not None:
             raise fault_error(fault, 200, {}, json.dumps(event), self._asked)
         if not isinstance(event, dict):
-            raise ProtocolError(f"a line of the stream is {type(event).__name__}, not an object", sent=True)
+            raise no_object("a line", event)
         content, reasoning, calls = said(event)
         self._tools.add(calls, whole=True)  # one or several a line; older servers give them neither id nor index
         self._model = self._model or text_or_none(event.get("model"))

@@ -10,7 +10,7 @@ from .._readers import Event
 from .._types import Call, Chunk, Completion, Stats
 from .errors import Asked, Fault, find_fault
 from .growing import GrowingReply
-from .json_text import member, parse, text_or_none
+from .json_text import member, no_object, parse, text_or_none
 from .lmstudio_errors import fault_error
 from .openai import content_text, is_first, read_stats, read_usage, reasoning_text
 
@@ -31,13 +31,13 @@ class ChatStream(GrowingReply):
             return None
         value = parse(event.data, "an event of the stream")
         fault = find_fault(value)
-        if event.event == "error" and fault is None:
-            said = value.get("message") if isinstance(value, dict) else None
+        said = value.get("message") or value.get("detail") if isinstance(value, dict) else None
+        if fault is None and (event.event == "error" or (isinstance(said, str) and "choices" not in value)):
             fault = Fault(said if isinstance(said, str) else event.data)
         if fault is not None:
             raise fault_error(fault, 200, {}, event.data, self._asked)
         if not isinstance(value, dict):
-            raise ProtocolError(f"an event of the stream is {type(value).__name__}, not an object", sent=True)
+            raise no_object("an event", value)
         self._id = self._id or text_or_none(value.get("id"))
         self._model = self._model or text_or_none(value.get("model"))
         self._usage = read_usage(value.get("usage")) or self._usage

@@ -5,12 +5,11 @@ from __future__ import annotations
 from abc import abstractmethod
 from typing import Any
 
-from .._exceptions import ProtocolError
 from .._readers import Event
 from .._types import Chunk, Stats
 from .errors import find_fault
 from .growing import GrowingReply
-from .json_text import parse, text_or_none
+from .json_text import no_object, parse, text_or_none
 from .lmstudio_errors import fault_error
 from .openai import read_stats
 
@@ -30,7 +29,7 @@ class TypedStream(GrowingReply):
         if fault is not None:
             raise fault_error(fault, 200, {}, event.data, self._asked)
         if not isinstance(value, dict):
-            raise ProtocolError(f"an event of the stream is {type(value).__name__}, not an object", sent=True)
+            raise no_object("an event", value)
         return self._content(*self._take(kind or event.event, value, event.data))
 
     @abstractmethod

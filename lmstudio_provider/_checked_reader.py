@@ -1,0 +1,90 @@
+"""What reads a stream, and says what came if that was no stream, or something else came in the middle of it."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+from typing import Any, Callable, ClassVar, Protocol, Sequence
+
+from ._exceptions import ProtocolError, ProviderError, StreamInterruptedError
+from ._reply import Reply
+from ._wire.json_text import parse
+from ._wire.pages import is_page, read_answer
+
+
+class StreamReader(Protocol):
+    """Makes events of the bytes of a stream, and knows what is none."""
+
+    #: How a body begins that is JSON or a page.
+    NO_STREAM: ClassVar[re.Pattern[bytes]]
+
+    def feed(self, data: bytes) -> list[Any]:
+        """The events that ``data`` completes."""
+
+    def finish(self) -> list[Any]:
+        """The event that the end of the body cut off, if any."""
+
+    @property
+    def strange(self) -> Sequence[str]:
+        """The lines since the last event that say nothing in a stream."""
+
+
+class CheckedReader:
+    """Reads the stream of ``reply`` with ``reader``.
+
+    ``find_error`` returns the error that a whole body is, if it is one; it is given the body and its JSON.
+    """
+
+    def __init__(
+        self, reader: StreamReader, reply: Reply, find_error: Callable[[bytes, object], ProviderError | None]
+    ) -> None:
+        self._reader = reader
+        self._reply = reply
+        self._find_error = find_error
+        self._begun = False
+
+    def feed(self, data: bytes) -> list[Any]:
+        """Return the events that ``data`` completes; raises ProviderError."""
+        if not self._begun:
+            if self._reader.NO_STREAM.match(data):
+                raise self.no_stream(data if _value(data) is not None else data + self._reply.read_all())
+            self._begun = bool(data.strip())
+        return self._reader.feed(data)
+
+    def finish(self) -> list[Any]:
+        """Return the event that the end of the body cut off, if any."""
+        return self._reader.finish()
+
+    def no_stream(self, body: bytes) -> ProviderError:
+        """Return the error that came instead of a stream, in the whole ``body``."""
+        value = _value(body)
+        error = self._find_error(body, value)
+        if error is not None:
+            return error
+        headers, text = self._reply.headers, body.decode("utf-8", "replace")
+        answer = read_answer(self._reply.status, headers, text, value)
+        kind = headers.get("Content-Type") or ("text" if value is None else "JSON")
+        page = value is None and is_page(headers, text)
+        return ProtocolError(
+            f"a stream was asked for, and {kind!r} came: {answer.said if page else repr(answer.text)}",
+            hint=answer.hint if page else "Check that the base URL is that of a server that can stream",
+            sent=True,
+        )
+
+    def explain(self, error: ProviderError) -> ProviderError:
+        """Return the error of a stream without an end: what the last lines say, or ``error`` if they say nothing."""
+        body = "\n".join(self._reader.strange).encode()
+        if not body.strip():
+            return error
+        if not isinstance(error, StreamInterruptedError):  # there was nothing else
+            return self.no_stream(body)
+        found = self._find_error(body, _value(body))
+        answer = read_answer(self._reply.status, self._reply.headers, body.decode(), _value(body))
+        error.message += f"; the last that came is {answer.text!r}"
+        return found or error
+
+
+def _value(body: bytes) -> Any:
+    with contextlib.suppress(ProtocolError):
+        return parse(body[3:] if body.startswith(b"\xef\xbb\xbf") else body, "the reply")
+    return None
