@@ -33,6 +33,8 @@ from urllib.parse import urlsplit
 
 if TYPE_CHECKING:
     from ._types import Completion, Progress
+else:  # where typing.get_type_hints looks for them; they are made of what is here
+    Completion = Progress = Any
 
 
 class ProviderError(Exception):

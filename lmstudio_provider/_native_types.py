@@ -13,7 +13,7 @@ from ._images import Image, data_url, listed, repr_without_images
 from ._messages import all_of
 from ._options import OTHERS, refuse_other_names
 from ._requests import check_extra, check_given, check_name, check_numbers
-from ._types import Completion, Timeout
+from ._types import Completion, Stats, Timeout, ToolCall, Usage  # noqa: F401 (named by the fields of Completion)
 
 #: LM Studio docs: developer/rest/chat.
 _NUMBERS: dict[str, tuple[float, float, bool]] = {

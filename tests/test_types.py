@@ -26,6 +26,7 @@ from lmstudio_provider import (
     NativeRequest,
     OllamaProvider,
     Provider,
+    ProviderError,
     ResponsesRequest,
     TextRequest,
     Timeouts,
@@ -39,6 +40,7 @@ from lmstudio_provider import _overrides as overrides
 
 PUBLIC = {name: getattr(lmstudio_provider, name) for name in lmstudio_provider.__all__}
 DATACLASSES = [each for each in [*PUBLIC.values(), *vars(events).values()] if dataclasses.is_dataclass(each)]
+ERRORS = [each for each in PUBLIC.values() if inspect.isclass(each) and issubclass(each, ProviderError)]
 FUNCTIONS = {
     f"{owner.__name__}.{name}": function
     for owner in PUBLIC.values()
@@ -140,9 +142,17 @@ def test_the_types_of_a_method_are_known_at_run_time(name):
 
 
 @evaluated
-@pytest.mark.parametrize("cls", [LMStudioProvider, OllamaProvider, Failover, Conversation, NativeConversation])
+@pytest.mark.parametrize(
+    "cls", [LMStudioProvider, OllamaProvider, Failover, Conversation, NativeConversation, *DATACLASSES]
+)
 def test_the_types_of_a_constructor_are_known_at_run_time(cls):
     assert typing.get_type_hints(cls.__init__)["return"] is type(None)
+
+
+@evaluated
+@pytest.mark.parametrize("cls", ERRORS, ids=lambda cls: cls.__name__)
+def test_the_types_of_an_error_are_known_at_run_time(cls):
+    assert {"message", "hint", "partial", "progress"} <= typing.get_type_hints(cls).keys()
 
 
 @pytest.mark.parametrize(
