@@ -6,8 +6,8 @@ import re
 
 # The headings that end the description: Google's style guide, and numpydoc's sections.
 _HEADING = re.compile(
-    r"([Aa]rgs|[Aa]rguments|[Pp]arameters|Receives|Other Parameters|Keyword Args|Keyword Arguments|Returns|Yields|Raises|"
-    r"Warns|Examples?|Notes?|Attributes|References|See Also|Warnings?|Todo):?\s*"
+    r"([Aa]rgs|[Aa]rguments|[Pp]arameters|Receives|Other Parameters|Keyword Args|Keyword Arguments|Returns|Yields|"
+    r"Raises|Warns|Examples?|Notes?|Attributes|References|See Also|Warnings?|Todo):?\s*"
 )
 _PARAMETERS = ("args", "arguments", "parameters", "other parameters", "keyword args", "keyword arguments")
 _FIELDS = ("param", "parameter", "arg", "argument", "key", "keyword")
