@@ -18,12 +18,13 @@ _Piece = TypeVar("_Piece")
 class PieceSource(Generic[_Piece]):
     """Hands on the pieces of an iterator as a Reply does those of a body, and is its own exchange and reader."""
 
-    def __init__(self, pieces: Iterable[_Piece]) -> None:
+    def __init__(self, pieces: Iterable[_Piece], on_cancel: Callable[[], object] = lambda: None) -> None:
         if isinstance(pieces, (str, bytes, Mapping)) or not isinstance(pieces, Iterable):
             raise InvalidRequestError(f"from_chunks() got {type(pieces).__name__}, not an iterator of Chunks")
         # A stream is its own iterator here: a generator that was not begun would not close it.
         self._pieces = pieces if isinstance(pieces, Iterator) else iter(pieces)
         self._pid = os.getpid()
+        self._on_cancel = on_cancel
         self._over = False
         self.cancelled = threading.Event()
         #: A provider of a server closes its streams; what belongs to an iterator is its author's business.
@@ -36,8 +37,9 @@ class PieceSource(Generic[_Piece]):
         return self
 
     def cancel(self) -> None:
-        """Stop before the next piece; nothing wakes an iterator that is working on one."""
+        """Stop before the next piece; an iterator that is working on one is woken by nothing but ``on_cancel``."""
         self.cancelled.set()
+        self._on_cancel()
 
     def is_foreign(self) -> bool:
         """Return True in a forked child: the iterator may be under way in a thread that is not there."""

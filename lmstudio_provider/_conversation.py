@@ -15,7 +15,7 @@ from ._options import Unpack, show_options
 from ._overrides import ToolOverrides
 from ._requests import ChatRequest
 from ._stream import Stream
-from ._tool_turn import ToolTurn
+from ._tool_turn import Interruptible, ToolTurn
 from ._tools import Chats, ToolEvent, check_provider, listed, tool_steps
 from ._types import Chunk, Completion, ToolCall, abridged
 
@@ -202,8 +202,9 @@ class Conversation:
         """Return the answers to ``question``, calls of tools between them; without ``stream`` each in one piece."""
         model, tell = overrides.get("model") or "", Callback("on_event", on_event)
         transcript: list[Message] = []
+        provider = Interruptible(self.provider)
         steps = tool_steps(
-            self.provider,
+            provider,
             self._with((question,)),
             listed(tools) if tools else [],
             max_rounds,
@@ -213,7 +214,7 @@ class Conversation:
             overrides,
         )
         turn = ToolTurn(question, transcript, steps, tell)
-        answers = turn.stream(model, str(getattr(self.provider, "id", "")))
+        answers = turn.stream(model, str(getattr(self.provider, "id", "")), provider.interrupt)
         answers._keep_with(lambda answer, error: self._keep(turn.messages("" if _failed(error) else answer.text)))
         return answers
 

@@ -8,16 +8,42 @@ from typing import Any, Callable, Generator
 from ._chunks import ChunkAssembly, PieceSource
 from ._conversation_file import unanswered
 from ._messages import Message
+from ._options import Unpack
+from ._overrides import StreamOverrides
+from ._requests import StreamInput
 from ._stream import Stream
-from ._tools import ToolEvent, ToolRun
+from ._tools import Chats, ToolEvent, ToolRun
 from ._types import Chunk, Completion, ToolCall
 
 _UNKNOWN = "Error: interrupted; it is not known whether the call had its effect"
 _NOT_MADE = "Error: not called, because the run was interrupted"
 
 
+class Interruptible:
+    """A provider whose stream another thread can end."""
+
+    def __init__(self, provider: Chats) -> None:
+        self.chat = provider.chat
+        self._provider = provider
+        self._stream: Stream | None = None
+        self._interrupted = False
+
+    def stream(self, request: StreamInput, on_chunk: None = None, **overrides: Unpack[StreamOverrides]) -> Stream:
+        """Answer piece by piece."""
+        self._stream = self._provider.stream(request, **overrides)
+        if self._interrupted:  # in between
+            self._stream.close()
+        return self._stream
+
+    def interrupt(self) -> None:
+        """End the stream that is under way, and those that are begun later."""
+        self._interrupted = True
+        if self._stream is not None:
+            self._stream.close()
+
+
 class ToolTurn:
-    """The steps of ``run_tools`` for one question; ``transcript`` grows with them, and begins with ``before`` messages.
+    """The steps of ``run_tools`` for one question; ``transcript`` grows with them.
 
     ``tell`` is called with each event.
     """
@@ -35,6 +61,7 @@ class ToolTurn:
         self._steps = steps
         self._tell = tell
         self._begun: ToolCall | None = None
+        self._cut = False
 
     def __iter__(self) -> Generator[ToolEvent | ToolRun, None, None]:
         with contextlib.closing(self._steps):
@@ -42,6 +69,7 @@ class ToolTurn:
                 if isinstance(step, ToolEvent):
                     self._tell(step)
                     self._begun = step.call if step.kind == "call" else None
+                    self._cut = step.completion is not None and step.completion.finish_reason == "cancelled"
                 yield step
 
     def messages(self, text: str = "") -> tuple[Message, ...]:
@@ -50,6 +78,8 @@ class ToolTurn:
         ``text`` is what came of an answer that has no end.
         """
         answers = self._transcript[self._before :]
+        if self._cut:  # by another thread: it is no whole answer either
+            text = str(answers.pop().content)
         if not answers and not text:
             return ()
         if not answers or answers[-1].tool_calls or answers[-1].role == "tool":
@@ -58,9 +88,9 @@ class ToolTurn:
             answers.append(Message.assistant(text))
         return (self._question, *answers)
 
-    def stream(self, model: str, provider_id: str) -> Stream:
+    def stream(self, model: str, provider_id: str, on_cancel: Callable[[], object]) -> Stream:
         """Return the chunks of all answers as one stream, whose completion is the last answer."""
-        source: PieceSource[Any] = PieceSource(iter(self))
+        source: PieceSource[Any] = PieceSource(iter(self), on_cancel)
         return Stream(
             source,
             source,

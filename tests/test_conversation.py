@@ -697,3 +697,26 @@ def test_an_interrupted_run_can_go_on_and_is_saved(lm, tmp_path):
     sent = lm.server.requests[-1]["body"]["messages"]
     assert [message["role"] for message in sent] == [*ROLES, "user"]
     assert [message.role for message in Conversation(lm).load(tmp_path / "chat.json").messages] == ROLES
+
+
+def test_a_stream_with_tools_is_ended_by_another_thread_while_the_server_is_silent(
+    raw_server, provider_of, in_background
+):
+    waiting = threading.Event()
+
+    def silence(connection):
+        waiting.set()
+        while connection.recv(65536):
+            continue
+
+    part = b'data: {"choices": [{"delta": {"content": "Hel"}}]}\n\n'
+    server = raw_server(b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n", part, silence)
+    conversation = Conversation(provider_of(server, model="m"))
+    stream = conversation.stream("Hi", tools=[add])
+    reading = in_background(lambda: [chunk.delta for chunk in stream])
+    assert waiting.wait(60)
+    stream.close()
+    assert reading.result(60) in (["Hel"], [])
+    assert server.client_left.wait(60)
+    assert stream.completion.finish_reason == "cancelled"
+    assert texts(conversation) in ([], ["Hi", "Hel"])
