@@ -27,6 +27,7 @@ from ._json_schema import (
     Memo,
     Misfit,
     MisfitError,
+    below,
     check_bounds,
     choice,
     first_that_fits,
@@ -78,7 +79,7 @@ class _Converter:
         built: dict[str, Any] = {}
         for name in given:
             if name not in names:
-                refuse(f"{path}.{name}", f"it is unknown; known are {', '.join(names) or 'none'}")
+                refuse(below(path, name), f"it is unknown; known are {', '.join(names) or 'none'}")
         for each in members:
             value = given.get(each.name)
             if value is None and not each.required and not exact and not (each.nullable and each.name in given):
@@ -141,7 +142,7 @@ class _Converter:
     def _object(self, value: Any, kind: Kind, path: str, exact: bool) -> Any:
         hint = kind.arguments[1] if kind.arguments else Any
         pairs = _of_type(value, dict, path).items()
-        return {name: self.convert(each, hint, f"{path}.{name}", exact) for name, each in pairs}
+        return {name: self.convert(each, hint, below(path, name), exact) for name, each in pairs}
 
     def _record(self, value: Any, kind: Kind, path: str, exact: bool) -> Any:
         built = self.members(value, members_of(kind.type), path, exact)

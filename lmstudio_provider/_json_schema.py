@@ -147,9 +147,9 @@ class _Fit:
         built = {}
         for name, each in value.items():
             if name not in known and rest is False:
-                refuse(f"{path}.{name}", f"it is unknown; known are {', '.join(known) or 'none'}")
+                refuse(below(path, name), f"it is unknown; known are {', '.join(known) or 'none'}")
             try:
-                built[name] = self.fit(each, known.get(name, rest), f"{path}.{name}", exact)
+                built[name] = self.fit(each, known.get(name, rest), below(path, name), exact)
             except MisfitError:
                 if exact or each is not None or name in required:
                     raise  # null is as good as nothing for what need not be there
@@ -239,8 +239,23 @@ def same(one: Any, other: Any) -> bool:
 
 def preview(value: Any) -> str:
     """Return the beginning of a JSON value, for a message."""
-    text = json.dumps(value, ensure_ascii=False, default=str)
-    return text if len(text) <= 80 else text[:80] + "…"
+    text = ""
+    for piece in _ENCODER.iterencode(value):  # not all of it: alternatives are refused at each level of a value
+        text += piece
+        if len(text) > 80:
+            return text[:80] + "…"
+    return text
+
+
+_ENCODER = json.JSONEncoder(ensure_ascii=False, default=str)
+
+
+def below(path: str, name: str) -> str:
+    """Return the path of the member ``name``, whose name the model has chosen: a long one is cut off.
+
+    All that is in the member has a path of its own.
+    """
+    return f"{path}.{name}" if len(name) <= 50 else f"{path}.{name[:50]}…"
 
 
 def _list(value: Any) -> Any:

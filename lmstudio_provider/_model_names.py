@@ -37,9 +37,15 @@ def find(models: Iterable[ModelInfo], name: str) -> ModelInfo | None:
     return next((model for model in known if is_same(name, model.id)), None)
 
 
+# To compare two names takes the square of their length.
+_LONGEST = 300
+
+
 def near(name: str, known: Sequence[str]) -> tuple[str, ...]:
     """The names of ``known`` that ``name`` may be a misspelling of, the nearest first."""
-    known = [each for each in known if each != name]
+    known = [each for each in known if each != name and len(each) <= _LONGEST]
+    if len(name) > _LONGEST:
+        return ()
     short = {each.casefold().rpartition("/")[2]: each for each in known}
     full = {each.casefold(): each for each in known}
     found = [full[each] for each in difflib.get_close_matches(name.casefold(), full)]

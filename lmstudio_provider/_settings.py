@@ -234,7 +234,9 @@ class Settings:
     def _parse_ini(self, path: Path) -> dict[str, str]:
         parser = configparser.ConfigParser(interpolation=None)  # a "%" in a token is no reference
         try:
-            parser.read_string(path.read_text(encoding="utf-8-sig"))
+            text = path.read_text(encoding="utf-8-sig")
+            # The parser's time is the square of the length of a run of blanks.
+            parser.read_string(re.sub(r"[^\S\n]{100,}", " " * 100, text))
         except (configparser.Error, UnicodeDecodeError) as error:
             lines = getattr(error, "errors", None) or [(getattr(error, "lineno", None), "")]
             where = f", line {lines[0][0]}" if lines[0][0] else ""

@@ -129,10 +129,10 @@ def _candidates(text: str, cut: bool) -> Iterator[str]:
     if not cut:
         yield from reversed(_FENCED.findall(text))
     found: list[str] = []
-    decoder, position = json.JSONDecoder(strict=False), 0
+    decoder, position, left = json.JSONDecoder(strict=False), 0, 10 * len(text)
     for _ in range(0 if cut or is_too_deep(text) else 1000):
         start = _BEGIN.search(text, position)
-        if start is None:
+        if start is None or left < 0:
             break
         try:
             _, position = decoder.raw_decode(text, start.start())
@@ -141,6 +141,7 @@ def _candidates(text: str, cut: bool) -> Iterator[str]:
             if error.msg.startswith("Unterminated") or error.pos >= len(text.rstrip()):
                 return  # it stops in the middle
             position = start.end()
+            left -= error.pos - position  # what is nested breaks at the same place for each bracket around it
         except RecursionError:
             break
     yield from reversed(found)

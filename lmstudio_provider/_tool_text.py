@@ -78,7 +78,7 @@ def _function(tool: Tool | Mapping[str, Any]) -> Mapping[str, Any]:
 def _written(text: str) -> list[dict[str, Any]]:
     """Return the calls that ``text`` consists of; none if there is anything else in it."""
     found: list[dict[str, Any]] = []
-    position, length = 0, 0 if is_too_deep(text) else len(text)
+    position, length, repaired = 0, 0 if is_too_deep(text) else len(text), 0
     while position < length:
         begin, end = next((marks for marks in _MARKS if text.startswith(marks[0], position)), ("", ""))
         start = _skip_blanks(text, position + len(begin))
@@ -87,7 +87,8 @@ def _written(text: str) -> list[dict[str, Any]]:
             value, position = _DECODER.raw_decode(text, start)
             position = _skip_blanks(text, position)
         except ValueError:
-            position = text.find(end, start)
+            repaired += 1
+            position = text.find(end, start) if repaired <= _MOST_REPAIRED else -1
             value = plain(text[start:position], "object") if position >= 0 else None
         if not begin or not isinstance(value, dict) or not text.startswith(end, position):
             return []
@@ -97,6 +98,8 @@ def _written(text: str) -> list[dict[str, Any]]:
 
 
 _DECODER = json.JSONDecoder(strict=False)
+# Each time that JSON is broken, the decoder counts the lines up to there.
+_MOST_REPAIRED = 100
 _BLANKS = re.compile(r"\s*")
 
 

@@ -33,7 +33,8 @@ class _Slot:
         """
         for piece in self.arguments[self._seen :]:
             start, self._escaped = int(self._escaped), False
-            for mark in _STRUCTURE.findall(piece[start:]):
+            for match in _STRUCTURE.finditer(piece, start):
+                mark = match[0]
                 if mark[0] == "\\":
                     self._escaped = len(mark) == 1  # what it escapes is in the next piece
                     continue

@@ -117,7 +117,11 @@ _NOT_SHOWN = re.compile(r"<!--.*?(?:-->|\Z)|<(style|script|template|svg)\b.*?(?:
 
 
 def _text(markup: str) -> str:
-    return html.unescape(re.sub(r"<[^<>]*>?", " ", markup)).strip("\ufeff \t\r\n")
+    # Of a number of more digits than Python reads, unescape() would raise ValueError.
+    return html.unescape(re.sub(r"<[^<>]*>?", " ", markup)[:_MOST_DIGITS]).strip("\ufeff \t\r\n")
+
+
+_MOST_DIGITS = 4000
 
 
 def redirect(status: int, headers: Mapping[str, str], path: str) -> tuple[str, str]:

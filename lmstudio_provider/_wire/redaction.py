@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import array
 import base64
+import functools
+import io
 import re
-from bisect import bisect_right
-from itertools import takewhile
-from typing import Any, Iterator, Mapping, Sequence
+from bisect import bisect_left
+from typing import Any, Callable, Iterator, Mapping, Sequence
 from urllib.parse import unquote
 
 HIDDEN = "[hidden]"
@@ -95,23 +97,21 @@ def hide(text: str, secrets: Sequence[str]) -> str:
     The time is linear in the size of ``text``.
     """
     known = {each for each in secrets if is_secret(each)}
-    spans = [span for secret in known for span in _spans(text, secret)]
+    hidden = bytearray(len(text))  # a 1 for each character that is to be hidden: a list of places takes far more memory
+    for secret in known:
+        for start, stop in _spans(text, secret):
+            hidden[start:stop] = b"\1" * (stop - start)
     if known and ("\\" in text or "%" in text):
-        plain, starts, origins = _decoded(text)
-
-        def origin(position: int) -> int:
-            at = bisect_right(starts, position) - 1
-            return origins[at] + position - starts[at]
-
+        plain, origin = _decoded(text)
         # As they are too: what looks like an escape in a secret is none, until the secret is escaped.
         for secret in known.union(_decoded(each)[0] for each in known):
-            spans += [(origin(start), origin(stop)) for start, stop in _spans(plain, secret)]
-    parts, end = [], 0
-    for start, stop in sorted(spans):
-        if start >= end:
-            parts += [text[end:start], HIDDEN]
-        end = max(end, stop)
-    return "".join([*parts, text[end:]])
+            for start, stop in (map(origin, span) for span in _spans(plain, secret)):
+                hidden[start:stop] = b"\1" * (stop - start)
+    shown, end = io.StringIO(), 0
+    for start, stop in map(re.Match.span, re.finditer(b"\1+", hidden)):
+        shown.write(text[end:start] + HIDDEN)
+        end = stop
+    return shown.getvalue() + text[end:]
 
 
 def _spans(text: str, secret: str) -> Iterator[tuple[int, int]]:
@@ -119,21 +119,27 @@ def _spans(text: str, secret: str) -> Iterator[tuple[int, int]]:
     whole = re.escape(secret)
     if len(secret) < _SHORTEST_PART:
         whole = f"(?<![A-Za-z0-9]){whole}(?![A-Za-z0-9])"
-    yield from (match.span() for match in re.finditer(whole, text))
-    begin = secret[:_CUT_OFF]
-    start = text.find(begin) if len(secret) > _CUT_OFF else -1
-    while start >= 0:
-        stop = start + sum(1 for _ in takewhile(_is_pair, zip(secret, text[start : start + len(secret)])))
-        yield start, stop
-        start = text.find(begin, stop)
+    yield from map(re.Match.span, re.finditer(whole, text))
+    begun = re.finditer(_beginning(secret, _CUT_OFF, _LOOKED_FOR), text) if len(secret) > _CUT_OFF else ()
+    for start, stop in map(re.Match.span, begun):
+        more = 0
+        if stop - start == _LOOKED_FOR:
+            while text[stop + more : stop + more + 1] == secret[_LOOKED_FOR + more : _LOOKED_FOR + more + 1] != "":
+                more += 1
+        yield start, stop + more
     # A shorter beginning counts only where the text itself shows that something was cut off.
-    first, *more = (re.escape(each) for each in [secret[:_SHORTEST], *secret[_SHORTEST : _CUT_OFF - 1]])
-    pattern = f"{first}{''.join(f'(?:{each}' for each in more)}{')?' * len(more)}(?=…|\\.\\.\\.|\\*{{3}})"
-    yield from (match.span() for match in re.finditer(pattern, text))
+    cut_off = _beginning(secret, _SHORTEST, _CUT_OFF - 1) + r"(?=…|\.\.\.|\*{3})"
+    yield from map(re.Match.span, re.finditer(cut_off, text))
 
 
-def _is_pair(two: tuple[str, str]) -> bool:
-    return two[0] == two[1]
+def _beginning(secret: str, least: int, most: int) -> str:
+    """Return a pattern of what ``secret`` begins with: ``least`` characters or more, up to ``most``."""
+    first, *more = (re.escape(each) for each in [secret[:least], *secret[least:most]])
+    return f"{first}{''.join(f'(?:{each}' for each in more)}{')?' * len(more)}"
+
+
+# A pattern is fast, and cannot be nested as deeply as a secret may be long.
+_LOOKED_FOR = 40
 
 
 # The ways in which one character is written in JSON, also in JSON inside of JSON, which doubles each backslash, in the
@@ -146,22 +152,31 @@ _ESCAPE = re.compile(
 _LETTERS = {"": "\\", "n": "\n", "r": "\r", "t": "\t"}
 
 
-def _decoded(text: str) -> tuple[str, list[int], list[int]]:
-    """Return ``text`` with its escapes undone, and from which positions on it comes from which ones of ``text``."""
-    pieces, starts, origins = [], [0], [0]
-    length = end = 0
+def _decoded(text: str) -> tuple[str, Callable[[int], int]]:
+    """Return ``text`` with its escapes undone, and a function from a position in that to the one in ``text``."""
+    # Where the character of each escape stands, and where the escape ends.
+    places, ends = array.array("q", [-1]), array.array("q", [0])
+    plain, length = io.StringIO(), 0
     for match in _ESCAPE.finditer(text):
-        escape = match[0].lstrip("\\")
-        if escape[:1] == "%":
-            character = bytes.fromhex(escape.replace("%", "")).decode("utf-8", "replace")
-        elif escape[:1] in ("u", "x"):
-            digits = "".join(re.findall(r"[ux]([0-9a-fA-F]+)", escape))
-            character = bytes.fromhex(digits.rjust(4, "0")).decode("utf-16-be", "surrogatepass")
-        else:
-            character = _LETTERS.get(escape, escape)
-        pieces += [text[end : match.start()], character]
-        length += match.start() - end
-        starts += [length, length + len(character)]
-        origins += match.span()
-        length, end = length + len(character), match.end()
-    return "".join([*pieces, text[end:]]), starts, origins
+        before = text[ends[-1] : match.start()]
+        length += len(before) + 1
+        plain.write(before + _character(match[0]))
+        places.append(length - 1)
+        ends.append(match.end())
+
+    def origin(position: int) -> int:
+        at = bisect_left(places, position) - 1
+        return ends[at] + position - places[at] - 1
+
+    return plain.getvalue() + text[ends[-1] :], origin
+
+
+@functools.lru_cache(maxsize=1000)
+def _character(escape: str) -> str:
+    escape = escape.lstrip("\\")
+    if escape[:1] == "%":
+        return bytes.fromhex(escape.replace("%", "")).decode("utf-8", "replace")[0]
+    if escape[:1] in ("u", "x"):
+        digits = "".join(re.findall(r"[ux]([0-9a-fA-F]+)", escape))
+        return bytes.fromhex(digits.rjust(4, "0")).decode("utf-16-be", "surrogatepass")
+    return _LETTERS.get(escape, escape)

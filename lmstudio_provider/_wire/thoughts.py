@@ -199,10 +199,10 @@ def _marks_outside_quotes(text: str) -> Iterator[re.Match[str]]:
 
 
 def _marks_of_line(text: str, start: int, stop: int) -> Iterator[re.Match[str]]:
-    tokens = list(_TOKEN.finditer(text, start, stop))
-    last = {token[0]: position for position, token in enumerate(tokens) if _can_end(text, token)}
+    # Twice, because a list of the tokens would take a hundred times the memory of a text of quotes.
+    last = {token[0]: token.start() for token in _TOKEN.finditer(text, start, stop) if _can_end(text, token)}
     ends: Collection[str] = ()
-    for position, token in enumerate(tokens):
+    for token in _TOKEN.finditer(text, start, stop):
         if token.start() < start:
             continue  # in quotes that are over
         if ends:
@@ -214,7 +214,7 @@ def _marks_of_line(text: str, start: int, stop: int) -> Iterator[re.Match[str]]:
             start = alone.end()
         else:
             wanted = [token[0]] if token[0][0] == "`" else _QUOTES.get(token[0], "") if _can_begin(text, token) else ""
-            ends = wanted if any(last.get(each, -1) > position for each in wanted) else ()
+            ends = wanted if any(last.get(each, -1) > token.start() for each in wanted) else ()
 
 
 def _alone(text: str, token: re.Match[str], stop: int) -> re.Match[str] | None:

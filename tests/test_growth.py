@@ -1,0 +1,432 @@
+"""Time and memory grow with the size of what a server, a model or a file sent, and no faster.
+
+Each case makes, for a size, what has to be done with an input of that size; a case is there for each kind of input that
+once took more, or easily could.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import datetime
+import decimal
+import gc
+import gzip
+import json
+import time
+import tracemalloc
+from functools import partial
+from typing import Any, Dict, List, Union
+
+import pytest
+from plugin import Plugin
+
+from lmstudio_provider import (
+    Completion,
+    Conversation,
+    Limits,
+    LMStudioProvider,
+    ProviderError,
+)
+from lmstudio_provider._convert import convert
+from lmstudio_provider._json import loads, loads_leniently
+from lmstudio_provider._json_schema import fitted
+from lmstudio_provider._model_names import find, near
+from lmstudio_provider._readers import Event, NDJSONReader, SSEReader, inflated
+from lmstudio_provider._settings import Settings
+from lmstudio_provider._structured import structure_of
+from lmstudio_provider._tool_text import take_calls, warn_of_lost_calls
+from lmstudio_provider._types import Call
+from lmstudio_provider._wire import embeddings, lmstudio_errors, models, ollama, ollama_errors, ollama_models
+from lmstudio_provider._wire.assembly import ToolCallAssembly
+from lmstudio_provider._wire.errors import Asked
+from lmstudio_provider._wire.ollama_stream import OllamaStream
+from lmstudio_provider._wire.openai_stream import ChatStream
+from lmstudio_provider._wire.pages import read_answer
+from lmstudio_provider._wire.redaction import hide, redact, url_secrets
+from lmstudio_provider._wire.thoughts import ThoughtSplitter, split_thoughts
+
+FACTOR, MOST, TRIES = 4, 6.0, 4
+LIMITS = Limits(max_line_bytes=1 << 30, max_events_without_data=1 << 30)
+TOKEN = "sk-lm-AbCd1234:0123456789abcdefghij"
+CALL = Call("POST", "/v1/embeddings", model="m")
+ASKED = Asked(model="m", secrets=(TOKEN,), known=("m",))
+TOOL = {"type": "function", "function": {"name": "f", "parameters": {"type": "object"}}}
+
+
+@dataclasses.dataclass
+class Item:
+    name: str
+    values: List[int]  # noqa: UP006 (Python 3.9 looks it up)
+
+
+Nested = Union[int, List[Any], Dict[str, Any]]  # noqa: UP006
+
+
+def feed(kind, data, size):
+    reader = kind(LIMITS)
+    for at in range(0, len(data), size):
+        reader.feed(data[at : at + size])
+    reader.finish()
+
+
+def inflate(data):
+    for _ in inflated([data], "gzip"):
+        pass
+
+
+def add_all(pieces):
+    assembly = ToolCallAssembly(["f"])
+    for piece in pieces:
+        assembly.add(piece)
+    assembly.calls()
+
+
+def part(texts):
+    splitter = ThoughtSplitter()
+    for text in texts:
+        splitter.feed(text)
+    splitter.feed("", end=True)
+
+
+def consume(function, *arguments):
+    for _ in function(*arguments):
+        pass
+
+
+def take(text):
+    take_calls(completion(text), [TOOL])
+
+
+def refused(function, *arguments):
+    with contextlib.suppress(ValueError, ProviderError):
+        function(*arguments)
+
+
+def piece(**members):
+    return [{"function": members}]
+
+
+def chat(*choices):
+    return Event("message", json.dumps({"choices": choices}))
+
+
+def stream(kind, events):
+    reply = kind(CALL, ASKED, 0.0)
+    for event in events:
+        reply.feed(event)
+    reply.done = True
+    reply.completion()
+
+
+BEGIN = piece(name="f", arguments='{"a":"')
+CALL_PIECE = piece(name="f", arguments="{}")[0]
+
+
+def error(text, module=lmstudio_errors, headers=None, status=400):
+    body = text.encode()
+    try:
+        value = json.loads(text)
+    except ValueError:
+        value = None
+    return module.find_error(status, headers or {}, body, value, ASKED)
+
+
+def completion(text, **members):
+    return Completion(text=text, model="m", requested_model="m", finish_reason="stop", **members)
+
+
+def read_answer_as(type_, text):
+    refused(structure_of(type_).parse, completion(text))
+
+
+READERS = {
+    "events in small cuts": lambda n: partial(feed, SSEReader, b"data: {}\n\n" * n, 7),
+    "events in one": lambda n: partial(feed, SSEReader, b"data: {}\n\n" * n, 1 << 30),
+    "one long line in cuts": lambda n: partial(feed, SSEReader, b"data: " + b"x" * 50 * n, 64),
+    "an event of many lines": lambda n: partial(feed, SSEReader, b"data: x\n" * n, 64),
+    "carriage returns": lambda n: partial(feed, SSEReader, b"\r" * 5 * n, 3),
+    "comments and empty data": lambda n: partial(feed, SSEReader, b": x\ndata:\n\n" * n, 64),
+    "lines of JSON": lambda n: partial(feed, NDJSONReader, b'{"a": [1, "x"]}\n' * n, 50),
+    "one long line of JSON": lambda n: partial(feed, NDJSONReader, b'"' + b"x" * 50 * n + b'"', 64),
+    "zeros inflated": lambda n: partial(inflate, gzip.compress(b"\0" * 5000 * n, 1)),
+}
+
+
+JSON = {
+    "escapes": lambda n: partial(loads, '{"a":["' + "\\n" * 50 * n + '"' + ",[]" * 300 + "]}"),
+    "strings": lambda n: partial(loads, "[" + '"a",' * 20 * n + "[]" + ",[]" * 300 + "]"),
+    "brackets in strings": lambda n: partial(loads, "[" + '"[",' * 20 * n + "[]" + ",[]" * 300 + "]"),
+    "objects": lambda n: partial(loads, "[" + ",".join(['{"a":{}}'] * 5 * n) + "]"),
+    "a string without an end": lambda n: partial(refused, loads, '{"a":[' * 300 + '"' + '\\"' * 50 * n),
+    "quotes and backslashes": lambda n: partial(refused, loads, "[" * 300 + '\\\\"\\"' * 20 * n),
+    "deep": lambda n: partial(refused, loads, "[" * 100 * n),
+    "last commas": lambda n: partial(refused, loads_leniently, "[" + "[1,]," * 10 * n + "]"),
+    "commas and blanks": lambda n: partial(refused, loads_leniently, "[1" + ", " * 50 * n + " " * 50 * n),
+    "commas in a string": lambda n: partial(refused, loads_leniently, '["' + ",]" * 50 * n),
+    "escapes and a last comma": lambda n: partial(loads_leniently, '["' + "\\n" * 50 * n + '",]'),
+    "a fence": lambda n: partial(refused, loads_leniently, "```" + "`" * 50 * n + "```"),
+    "a fence and blanks": lambda n: partial(refused, loads_leniently, "```" + " " * 50 * n + "```"),
+}
+ASSEMBLY = {
+    "pieces of arguments": lambda n: partial(add_all, [BEGIN, *[piece(arguments="x")] * 5 * n]),
+    "pieces that repeat the name": lambda n: partial(add_all, [BEGIN, *[piece(name="f", arguments="x{")] * 5 * n]),
+    "escapes in one piece": lambda n: partial(add_all, [BEGIN, *[piece(name="f", arguments="\\n" * 50 * n)] * 2]),
+    "many calls": lambda n: partial(add_all, [[{**CALL_PIECE, "index": i, "id": f"c{i}"}] for i in range(2 * n)]),
+    "many calls of one index": lambda n: partial(add_all, [[{**CALL_PIECE, "index": 0}]] * 2 * n),
+    "a long name": lambda n: partial(add_all, [piece(name="a" * 50 * n + " " * 50 * n)]),
+    "a name of marks": lambda n: partial(add_all, [piece(name="functions." * 50 * n)]),
+}
+THOUGHTS = {
+    "thoughts in pieces": lambda n: partial(part, ["<think>", *["x "] * 10 * n, "</think>", *["y"] * 10 * n]),
+    "beginnings of marks": lambda n: partial(part, ["<think>", *["</thin"] * 5 * n]),
+    "blanks": lambda n: partial(part, [" "] * 10 * n),
+    "many sections": lambda n: partial(split_thoughts, "<think>x</think>\n" * 10 * n),
+    "many channels": lambda n: partial(
+        split_thoughts, "<|channel|>analysis<|message|>x<|end|><|start|>assistant" * 5 * n
+    ),
+    "marks in code": lambda n: partial(part, ["<think>", *["`</think>` "] * 5 * n]),
+    "quotes before an end": lambda n: partial(split_thoughts, "\"'`" * 20 * n + "</think>x"),
+    "many lines before an end": lambda n: partial(split_thoughts, "> a\n```\n" * 10 * n + "</think>x"),
+    "ends that were opened": lambda n: partial(split_thoughts, "a" + "<think></think>" * 10 * n),
+    "blanks before a fence": lambda n: partial(split_thoughts, (" " * 50 * n + "1" * 50 * n) + "</think>x"),
+    "backticks of all lengths": lambda n: partial(
+        split_thoughts, " ".join("`" * i for i in range(1, 3 * int(n**0.5) * 4)) + "</think>"
+    ),
+}
+VALUES = {
+    "a long list": lambda n: partial(convert, [{"name": "x", "values": [1, 2]}] * 2 * n, List[Item]),  # noqa: UP006
+    "a list under a long name": lambda n: partial(
+        convert,
+        {"k" * 2000 * n: list(range(10 * n))},
+        Dict[str, List[int]],  # noqa: UP006
+    ),
+    "a list under a long name, by a schema": lambda n: partial(
+        fitted, {"k" * 2000 * n: list(range(10 * n))}, {"additionalProperties": {"items": {"type": "integer"}}}
+    ),
+    "one that fits nothing": lambda n: partial(refused, convert, [1] * 50 * n, Union[int, str, bool]),
+    "nested names by a schema": lambda n: partial(
+        fitted, nested(100, "k" * n), {"additionalProperties": {"$ref": "#"}}
+    ),
+    "nested that fit nothing": lambda n: partial(
+        refused,
+        fitted,
+        nested(100, "k" * n),
+        {
+            "$ref": "#/$defs/a",
+            "$defs": {"a": {"anyOf": [{"type": "integer"}, {"additionalProperties": {"$ref": "#/$defs/a"}}]}},
+        },
+    ),
+    "a long number": lambda n: partial(refused, fitted, "1" * 50 * n, {"type": "integer"}),
+    "a long duration": lambda n: partial(refused, convert, "P" + "1" * 50 * n, datetime.timedelta),
+    "a long date": lambda n: partial(refused, convert, "2024." + "1" * 50 * n, datetime.datetime),
+    "a long decimal": lambda n: partial(convert, "1" * 20 * n, decimal.Decimal),
+    "choices": lambda n: partial(refused, fitted, "x" * 50 * n, {"enum": ["a", "b"]}),
+    "unknown members": lambda n: partial(refused, convert, {f"x{i}": 1 for i in range(5 * n)}, Item),
+    "answers in a text": lambda n: partial(read_answer_as, Item, 'So: {"name": 1} ' * 5 * n),
+    "fences in a text": lambda n: partial(read_answer_as, Item, "```json\n{}\n``` " * 5 * n),
+    "fences without an end": lambda n: partial(read_answer_as, Item, "```" * 20 * n),
+    "an answer without an end": lambda n: partial(read_answer_as, Item, "so " + "[" * 150 + "1, " * 20 * n),
+    "an answer that breaks late": lambda n: partial(read_answer_as, Item, "so " + "[" * 150 + "1, " * 20 * n + "x so"),
+    "a text without JSON": lambda n: partial(read_answer_as, Item, "{ [ " * 5 * n),
+}
+
+
+def nested(depth, name):
+    value: Any = 1
+    for _ in range(depth):
+        value = {name: value}
+    return value
+
+
+CALLED = '<tool_call>{"name": "f", "arguments": {"a": "%s"}%s}</tool_call>'
+
+TOOLS = {
+    "many calls in a text": lambda n: partial(take, CALLED % ("", "") * 2 * n),
+    # The first one is long, so that it shows if the lines up to each of the others are counted.
+    "many calls that are nearly right": lambda n: partial(
+        take, CALLED % ("\n" * 500 * n, "") + CALLED % ("", ",") * 2 * n
+    ),
+    "a call without an end": lambda n: partial(take, CALLED[:40] + "</tool_call>" * 5 * n),
+    "blanks between calls": lambda n: partial(take, CALLED % ("", "") + " " * 50 * n + "x"),
+    "signs of calls": lambda n: partial(warn_of_lost_calls, completion("<tool_call> `[TOOL_CALLS] ~~~ " * 5 * n), True),
+    "backticks": lambda n: partial(warn_of_lost_calls, completion("`a\n" * 20 * n + "```"), True),
+}
+ERRORS = {
+    "a token again and again": lambda n: partial(hide, f"{TOKEN[:10]} " * 5 * n, (TOKEN, f"{TOKEN}-2")),
+    "a secret of one letter": lambda n: partial(hide, "a" * 50 * n, ("a" * 60, "a" * 11)),
+    "escapes": lambda n: partial(hide, "\\n\\u0041%41" * 5 * n, (TOKEN,)),
+    "backslashes": lambda n: partial(hide, "\\" * 50 * n, (TOKEN,)),
+    "percent signs": lambda n: partial(hide, "%E2%82" * 20 * n, (TOKEN,)),
+    "asterisks": lambda n: partial(redact, "a***" * 20 * n + "a" * 50 * n + "***", (TOKEN,)),
+    "a long URL": lambda n: partial(consume, url_secrets, "http://u:p@h/?" + "a-b=c&" * 10 * n),
+    "a long message": lambda n: partial(error, json.dumps({"error": "quoted 'x' \"y\" a/b " * 10 * n})),
+    "a long message of Ollama's": lambda n: partial(error, json.dumps({"error": "' \" ` / x" * 10 * n}), ollama_errors),
+    "quotes in a message": lambda n: partial(
+        error, json.dumps({"error": {"message": "'a " * 20 * n, "code": "x" * n}})
+    ),
+    "an error in an error": lambda n: partial(error, json.dumps({"error": "{" + '{"error": ' * 20 * n})),
+    "an error that is an object": lambda n: partial(error, json.dumps({"error": {"x": ["y"] * 20 * n}})),
+    "a page": lambda n: partial(error, "<html><title>" + "<b" * 20 * n, status=502),
+    "a page of entities": lambda n: partial(error, "<html><title>" + "&#1" * 20 * n + "</title>", status=502),
+    "a page of digits": lambda n: partial(read_answer, 502, {}, "<h1>&#" + "1" * 60 * n + ";</h1>", None),
+    "JSON of another kind": lambda n: partial(error, json.dumps({"detail": ["x"] * 20 * n}), status=422),
+}
+MODELS = {
+    "openai's": lambda n: partial(models.openai_models, {"data": [{"id": f"m{i}"} for i in range(n)]}),
+    "native": lambda n: partial(
+        models.native_models,
+        {"models": [{"key": f"m{i}", "type": "llm", "loaded_instances": [{"id": "x"}]} for i in range(n)]},
+    ),
+    "many instances": lambda n: partial(
+        models.native_models,
+        {"models": [{"key": "m", "type": "llm", "loaded_instances": [{"id": f"x{i}"} for i in range(n)]}]},
+    ),
+    "ollama's": lambda n: partial(
+        ollama_models.tags_reply,
+        {"models": [{"name": f"m{i}", "capabilities": ["completion"]} for i in range(n)]},
+        {},
+    ),
+    "long names": lambda n: partial(near, "abc" * n, ["acb" * n, "abd" * n]),
+    "many names": lambda n: partial(near, "model", [f"modem{i}" for i in range(n)]),
+    "a name of colons": lambda n: partial(find, models.openai_models({"data": [{"id": ":1" * 50 * n}]}), "m"),
+}
+VECTORS = {
+    "many": lambda n: partial(
+        embeddings.embed_reply, {"data": [{"embedding": [0.5, 1], "index": i} for i in range(n)]}, CALL, n
+    ),
+    "long": lambda n: partial(embeddings.embed_reply, {"data": [{"embedding": [0.5] * 50 * n}]}, CALL, 1),
+    "base64": lambda n: partial(embeddings.embed_reply, {"data": [{"embedding": "AAAA" * 20 * n}]}, CALL, 1),
+    "wrong": lambda n: partial(refused, embeddings.embed_reply, {"data": [{"embedding": ["x"] * 50 * n}]}, CALL, 1),
+    "ollama's": lambda n: partial(ollama.embed_reply, {"embeddings": [[0.5, 1.0]] * n}, CALL, n),
+}
+STREAMS = {
+    "pieces": lambda n: partial(stream, ChatStream, [chat({"index": 0, "delta": {"content": "x"}})] * n),
+    "pieces of other choices": lambda n: partial(
+        stream, ChatStream, [chat({"index": 1, "delta": {"content": "x"}})] * n
+    ),
+    "choices in one piece": lambda n: partial(stream, ChatStream, [chat(*[{"index": 1, "delta": {}}] * 10 * n)]),
+    "Ollama's calls": lambda n: partial(stream, OllamaStream, [{"message": {"tool_calls": [CALL_PIECE]}}] * n),
+}
+CASES = {
+    f"{kind}: {name}": case
+    for kind, cases in (
+        ("reader", READERS), ("json", JSON), ("calls", ASSEMBLY), ("thoughts", THOUGHTS), ("values", VALUES),
+        ("tools", TOOLS), ("errors", ERRORS), ("models", MODELS), ("streams", STREAMS), ("vectors", VECTORS),
+    )
+    for name, case in cases.items()
+}  # fmt: skip
+
+
+@pytest.fixture(autouse=True)
+def no_garbage_collector():
+    """The collector's time grows faster than the number of objects, whoever made them."""
+    gc.disable()
+    yield
+    gc.enable()
+
+
+def seconds(action):
+    start = time.process_time()
+    action()
+    return time.process_time() - start
+
+
+def peak(action):
+    tracemalloc.start()
+    try:
+        action()
+        return tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+
+
+def check(make):
+    """Fail if four times the input takes more than six times the time, in each of several tries, or the memory.
+
+    Each try is with twice the input of the one before: what grows too fast shows the more.
+    """
+    size, times = 100, []
+    while seconds(make(size)) < 0.001 and size < 20_000:
+        size *= 2
+    for attempt in range(TRIES):
+        small, large = make(size << attempt), make(FACTOR * size << attempt)
+        before, after = (min(seconds(action) for _ in range(3)) for action in (small, large))
+        times.append((before, after))
+        if after <= MOST * before:
+            break
+    else:
+        pytest.fail(f"{FACTOR} times the input takes more than {MOST} times the time: {times}")
+    before, after = peak(small), peak(large)
+    assert after <= MOST * max(before, 10_000), f"{before} bytes became {after}"
+
+
+@pytest.mark.filterwarnings("ignore::lmstudio_provider.ToolCallWarning")
+@pytest.mark.parametrize("make", CASES.values(), ids=CASES)
+def test_four_times_the_input_takes_about_four_times_as_much(make):
+    check(make)
+
+
+TEXTS = {
+    "escapes": (loads, '["' + "\\n" * 30_000 + '"' + ",[]" * 300 + "]"),
+    "strings": (loads, "[" + '"[",' * 10_000 + "[]" + ",[]" * 300 + "]"),
+    "objects": (loads, "[" + ",".join(['{"a":1}'] * 5_000) + "]"),
+    "escapes and a last comma": (loads_leniently, '["' + "\\n" * 30_000 + '",]'),
+    "a secret": (lambda text: hide(text, (TOKEN,)), f"{TOKEN[:10]}\\n" * 5_000),
+    "escapes and a secret": (lambda text: hide(text, (TOKEN,)), "\\n" * 20_000),
+    "quotes before an end": (split_thoughts, "\"'`" * 10_000 + "</think>x"),
+}
+
+
+@pytest.mark.parametrize(("function", "text"), TEXTS.values(), ids=TEXTS)
+def test_a_text_takes_some_times_its_size_in_memory_beyond_what_json_takes(function, text):
+    result = peak(partial(json.loads, text)) if function is loads else 0
+    assert peak(partial(function, text)) <= result + 12 * len(text) + 100_000
+
+
+TURN = '{"role": "user", "content": "Hi \\n"}, {"role": "assistant", "content": "Ho"}'
+INI = {
+    "many values": lambda n: "[lmstudio]\n" + "model_a%d = x\n" * n % tuple(range(n)),
+    "a long value": lambda n: "[lmstudio]\nmodel = " + "x" * 50 * n,
+    "a value of many lines": lambda n: "[lmstudio]\nmodel = x\n" + "  y\n" * 10 * n,
+    "a line of blanks": lambda n: "[lmstudio]\nmodel" + " " * 5 * n + "x",
+    "blanks in a value": lambda n: "[lmstudio]\nmodel = a" + " " * 50 * n + "x",
+    "comments": lambda n: "[lmstudio]\n" + "# x\n" * 20 * n + "model = x",
+    "sections": lambda n: "".join(f"[s{i}]\na = b\n" for i in range(2 * n)),
+}
+
+
+@pytest.mark.parametrize("content", [TURN, TURN.replace("Hi", "\\u0041" * 20)])
+def test_a_conversation_is_loaded_in_linear_time(content, tmp_path):
+    def make(n):
+        path = tmp_path / f"{n}.json"
+        path.write_text('{"messages": [' + ", ".join([content] * n) + "]}")
+        return lambda: Conversation(Plugin()).load(path)
+
+    check(make)
+
+
+@pytest.mark.parametrize("budget", [None, 1000])
+def test_a_conversation_is_shown_and_saved_in_linear_time(budget, tmp_path):
+    def make(n):
+        path = tmp_path / "source.json"
+        path.write_text('{"messages": [' + ", ".join([TURN] * n) + "]}")
+        conversation = Conversation(Plugin(), token_budget=budget).load(path)
+        return lambda: (conversation.messages, conversation.save(tmp_path / "saved.json"))
+
+    check(make)
+
+
+@pytest.mark.parametrize("make_text", INI.values(), ids=INI)
+def test_settings_are_read_in_linear_time(make_text, tmp_path, monkeypatch):
+    def make(n):
+        path = tmp_path / f"{n}.ini"
+        path.write_text(make_text(n))
+
+        def action():
+            monkeypatch.setenv("LM_STUDIO_CONFIG", str(path))
+            refused(Settings(LMStudioProvider._names, {}, None).model, None)
+
+        return action
+
+    check(make)
