@@ -83,7 +83,7 @@ def test_what_numpy_and_pandas_have_for_values_are_results_of_tools(lm):
     (result,) = results(lm, measure)
     assert result["values"][:4] == [2.5, 2, True, [[0, 1], [2, 3]]]
     assert result["values"][5:] == [None, "2024-05-01T12:00:00"]
-    assert result["frame"] == {"city": {"0": "Oslo", "1": "Rome"}, "celsius": {"0": 2.5, "1": None}}
+    assert result["frame"] == [{"city": "Oslo", "celsius": 2.5}, {"city": "Rome", "celsius": None}]
 
 
 def results(lm, function):
