@@ -756,6 +756,40 @@ def test_a_model_of_pydantic_is_built_from_an_object_or_its_text():
     assert caught.value.misfit.path == "$.x[0]"
 
 
+def model_of(kind, word):
+    """A class like pydantic's, with a member ``n`` of that kind, and ``tags`` that may be left out."""
+
+    class Like:
+        def __init__(self, value):
+            self.value = value
+
+        @classmethod
+        def model_json_schema(cls):
+            properties = {"n": {"type": word}, "tags": {"type": "array"}}
+            return {"type": "object", "properties": properties, "required": ["n"]}
+
+        @classmethod
+        def model_validate_json(cls, text):
+            value = json.loads(text)
+            if not isinstance(value["n"], kind) or value.get("tags", []) is None or isinstance(value.get("tags"), str):
+                raise ValueError("not valid")
+            return cls(value)
+
+    return Like
+
+
+@pytest.mark.parametrize("tags", ['["a"]', None, ["a"]])
+def test_what_is_nearly_right_is_taken_inside_a_model_of_pydantic_too(tags):
+    built = called(of_hint(model_of(int, "integer")), {"x": {"n": "3", "tags": tags}})
+    assert built.value == ({"n": 3} if tags is None else {"n": 3, "tags": ["a"]})
+
+
+def test_the_model_of_pydantic_that_fits_exactly_wins_before_one_that_would_convert():
+    number, text = model_of(int, "integer"), model_of(str, "string")
+    assert type(called(of_hint(Union[number, text]), {"x": {"n": "3"}})) is text
+    assert type(called(of_hint(Union[text, number]), {"x": {"n": 3}})) is number
+
+
 def test_a_set_of_what_has_no_hash_does_not_fit():
     with pytest.raises(MisfitError):
         called(of_hint(set[Place]), {"x": [{"city": "Oslo"}]})
