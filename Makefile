@@ -17,8 +17,9 @@ help:
 demo: $(VENV)/.installed
 	$(BIN)/python examples/quickstart.py
 
+# Bytecode is kept, whatever the environment says: the tests start many interpreters.
 test: $(VENV)/.test
-	$(BIN)/python -m pytest --ignore=tests/integration --ignore=tests/load
+	PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest --ignore=tests/integration --ignore=tests/load
 
 check: $(VENV)/.dev
 	$(BIN)/ruff check .

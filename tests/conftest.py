@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import gc
 import os
 import socket
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -15,12 +16,32 @@ from lmstudio_provider.simulator import SimulatedLMStudio
 SAMPLES = Path(__file__).parent / "samples"
 
 
-@pytest.fixture(autouse=True)
-def no_settings_of_this_machine(monkeypatch, tmp_path):
-    for name in list(os.environ):
-        if name.startswith(("LM_", "LMSTUDIO_", "OLLAMA_")):
-            monkeypatch.delenv(name)
-    for name in ("XDG_CONFIG_HOME", "APPDATA", "HOME", "USERPROFILE"):
+HOMES = ("XDG_CONFIG_HOME", "APPDATA", "HOME", "USERPROFILE")
+
+
+def pytest_collection_finish():
+    """Leave what the collection made out of each collection of garbage: many tests ask for one."""
+    gc.collect()
+    gc.freeze()
+
+
+@pytest.fixture(autouse=True, scope="session")
+def no_settings_of_this_machine(tmp_path_factory):
+    """Hides the settings of whoever runs the tests; once, because each test restores what it sets."""
+    home = tmp_path_factory.mktemp("home")
+    with pytest.MonkeyPatch.context() as patch:
+        for name in list(os.environ):
+            if name.startswith(("LM_", "LMSTUDIO_", "OLLAMA_")):
+                patch.delenv(name)
+        for name in HOMES:
+            patch.setenv(name, str(home))
+        yield
+
+
+@pytest.fixture
+def own_home(monkeypatch, tmp_path):
+    """Makes ``tmp_path`` the home of a test that writes there."""
+    for name in HOMES:
         monkeypatch.setenv(name, str(tmp_path))
 
 

@@ -18,43 +18,65 @@ FILES = (
 )
 
 
-def interrupted(action, step):
-    """Call ``action`` with a KeyboardInterrupt at one line of FILES; return which, or None if there are fewer lines.
-
-    In a thread of its own: Python 3.11 goes on taking an exception for the one that is handled if a trace function
-    raises in its except clause, and it would be the context of all later ones.
-    """
-    with ThreadPoolExecutor(1) as pool:
-        return pool.submit(_interrupted, action, step).result()
-
-
-def _interrupted(action, step):
-    steps = 0
-    where = None
+def lines_of(action):
+    """Call ``action``; return each line of FILES that it ran, as code and number, and how often it ran."""
+    times = {}
 
     def trace(frame, event, argument):
-        nonlocal steps, where
         if not frame.f_code.co_filename.endswith(FILES):
             return None
         if event == "line":
-            steps += 1
-            if steps == step:
-                sys.settrace(before)
-                where = f"{frame.f_code.co_filename}:{frame.f_lineno}"
-                if not is_collecting(frame):
-                    raise KeyboardInterrupt
+            line = frame.f_code, frame.f_lineno
+            times[line] = times.get(line, 0) + 1
         return trace
 
-    before = sys.gettrace()
-    sys.settrace(trace)
-    try:
-        action()
-    except KeyboardInterrupt:
-        pass
-    finally:
-        sys.settrace(before)
+    _call(action, lambda before: trace)
+    return times
+
+
+def interrupted(action, line, time):
+    """Call ``action`` with a KeyboardInterrupt when ``line`` runs for the ``time``th time; return whether it did."""
+    code, number = line
+    times = 0
+
+    def tracing(before):
+        def trace(frame, event, argument):
+            nonlocal times
+            if frame.f_code is not code:
+                return None
+            if event == "line" and frame.f_lineno == number:
+                times += 1
+                if times == time and not is_collecting(frame):
+                    sys.settrace(before)
+                    raise KeyboardInterrupt
+            return trace
+
+        return trace
+
+    _call(action, tracing)
     gc.collect()
-    return where
+    return times >= time
+
+
+def _call(action, tracing):
+    """Call ``action`` in a thread of its own, with the trace function that ``tracing`` makes of the one before.
+
+    Python 3.11 goes on taking an exception for the one that is handled if a trace function raises in its except
+    clause: in the thread of the tests it would be the context of all later ones.
+    """
+
+    def run():
+        before = sys.gettrace()
+        sys.settrace(tracing(before))
+        try:
+            action()
+        except KeyboardInterrupt:
+            pass
+        finally:
+            sys.settrace(before)
+
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(run).result()
 
 
 def is_collecting(frame):

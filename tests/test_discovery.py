@@ -11,6 +11,8 @@ import pytest
 from lmstudio_provider import ConfigurationError, Endpoint, discover
 from lmstudio_provider._discovery import candidates
 
+pytestmark = pytest.mark.usefixtures("own_home")
+
 TOKEN = "sk-lm-AbCd1234:0123456789abcdefghij"
 OLLAMA = {"/api/version": (200, {"version": "0.33.0"})}
 MODELS = {"object": "list", "data": [{"id": "m", "object": "model", "owned_by": "organization_owner"}]}

@@ -1,12 +1,10 @@
 """Ctrl-C in a conversation, at any line of the package: what came is kept, and no call is lost or made twice."""
 
-import functools
-import gc
 import signal
 import threading
 
 import pytest
-from interrupts import interrupted
+from interrupts import interrupted, lines_of
 from raw import stream_of
 
 from lmstudio_provider import (
@@ -183,13 +181,31 @@ def test_an_error_of_the_stream_keeps_nothing(raw_server, provider_of):
 # Any line
 
 
-@pytest.fixture
-def quick_collections():
-    """Makes the garbage collector leave alone what is there already, because it is called after each step."""
-    gc.collect()
-    gc.freeze()
-    yield
-    gc.unfreeze()
+def first(times):
+    """Interrupt a line when it runs for the first time."""
+    return 1
+
+
+def last(times):
+    """Interrupt a line when it runs for the last time."""
+    return times
+
+
+def interrupt_each_line(start, read, check, which):
+    """Interrupt ``read(conversation, noted)`` at each of its lines in turn; return how many there were.
+
+    After each it calls ``check(conversation, noted)``. The conversation is what ``start`` returns, and ``noted`` an
+    empty list.
+    """
+    hit = 0
+    for line, times in lines_of(lambda: read(start(), [])).items():
+        conversation, noted = start(), []
+        hit += interrupted(lambda c=conversation, n=noted: read(c, n), line, which(times))
+        try:
+            check(conversation, noted)
+        except (AssertionError, KeyError) as error:
+            raise AssertionError(f"at {line[0].co_filename}:{line[1]}: {error!r}") from error
+    return hit
 
 
 @pytest.fixture
@@ -204,59 +220,47 @@ def lm(usage):
             yield provider
 
 
-def loop(stream, seen):
-    for chunk in stream():
+def loop(conversation, seen):
+    for chunk in conversation.stream("Hi"):
         seen.append(chunk.delta)
 
 
-def by_hand(stream, seen):
-    opened = stream()
-    while not (chunk := next(opened)).done:
+def by_hand(conversation, seen):
+    stream = conversation.stream("Hi")
+    while not (chunk := next(stream)).done:
         seen.append(chunk.delta)
-    next(opened, None)
+    next(stream, None)
 
 
-@pytest.mark.usefixtures("quick_collections")
-@pytest.mark.parametrize("read", [loop, by_hand])
-def test_a_stream_is_kept_at_any_line(lm, usage, read):
-    step = 1
-    while True:
-        conversation, seen = Conversation(lm), []
-        where = interrupted(lambda c=conversation, s=seen: read(lambda **how: c.stream("Hi", **how), s), step)
-        if where is None:
-            break
-        kept, shown = texts(conversation), "".join(seen)
-        assert kept in ([], ["Hi", kept[-1] if kept else ""]), where
-        assert (kept or ["Hi", ""])[1].startswith(shown), (where, shown, kept)
-        step += 1
-    assert step > 200
+def check_text(conversation, seen):
+    """What was seen is kept, and nothing but what came."""
+    kept, shown = texts(conversation), "".join(seen)
+    assert kept in ([], ["Hi", kept[-1] if kept else ""])
+    assert (kept or ["Hi", ""])[1].startswith(shown), (shown, kept)
+    assert "one two three".startswith((kept or ["Hi", ""])[1])
+
+
+@pytest.mark.parametrize(("read", "which"), [(loop, last), (by_hand, first)])
+def test_a_stream_is_kept_at_any_line(lm, usage, read, which):
+    hit = interrupt_each_line(lambda: Conversation(lm), read, check_text, which)
+    assert hit > 100
+    assert len(usage.records) <= hit + 1
+    conversation = Conversation(lm)
+    read(conversation, [])
     assert texts(conversation) == ["Hi", "one two three"]
-    assert len(usage.records) <= step
 
 
-def native(conversation):
-    list(conversation.stream("Hi"))
+def test_a_native_conversation_goes_on_from_what_came_whole(lm):
+    def read(conversation, ended):
+        ended += [event for event in conversation.stream("Hi") if event.type == "chat.end"]
 
+    def check(conversation, ended):
+        assert not ended or conversation.response_id == ended[0].result.response_id
 
-@pytest.mark.usefixtures("quick_collections")
-def test_a_native_conversation_goes_on_from_what_came_whole(usage):
-    with SimulatedLMStudio(["m"], lambda body: "one two three") as server:
-        with LMStudioProvider(server.url, refresh=False, model="m", usage=usage) as lm:
-            step = 1
-            while True:
-                conversation, ended = NativeConversation(lm), []
-
-                def read(conversation=conversation, ended=ended):
-                    for event in conversation.stream("Hi"):
-                        ended += [event] if event.type == "chat.end" else []
-
-                where = interrupted(read, step)
-                if where is None:
-                    break
-                assert not ended or conversation.response_id == ended[0].result.response_id, where
-                step += 1
-            assert step > 100
-            assert conversation.response_id in server.responses
+    assert interrupt_each_line(lambda: NativeConversation(lm), read, check, last) > 100
+    conversation = NativeConversation(lm)
+    read(conversation, [])
+    assert conversation.response_id
 
 
 # Tools
@@ -282,7 +286,7 @@ class Caller(Provider):
         return Stream.from_chunks(iter([*chunks, Chunk("", True, tool_calls=whole.tool_calls)]))
 
 
-def check(conversation, made):
+def check_calls(conversation, made):
     """No call that was made is lost, every call has a result, and the conversation can go on."""
     turn = conversation.messages
     if not turn:
@@ -301,12 +305,12 @@ def check(conversation, made):
         assert "not called" in told[a] or "not known" in told[a], told
 
 
-def ask(conversation, tools):
-    conversation.ask("1 + 1?", tools=tools, on_event=lambda event: None)
+def ask(conversation, made):
+    conversation.ask("1 + 1?", tools=[adding(made)], on_event=lambda event: None)
 
 
-def stream_by_hand(conversation, tools):
-    stream = conversation.stream("1 + 1?", tools=tools, confirm=lambda call: True)
+def stream_by_hand(conversation, made):
+    stream = conversation.stream("1 + 1?", tools=[adding(made)], confirm=lambda call: True)
     while not next(stream).done:
         continue
     next(stream, None)
@@ -320,21 +324,11 @@ def adding(made):
     return add
 
 
-@pytest.mark.usefixtures("quick_collections")
-@pytest.mark.parametrize("run", [ask, stream_by_hand])
-def test_no_call_is_lost_at_any_line(run):
-    step = 1
-    while True:
-        conversation, made = Conversation(Caller()), []
-        where = interrupted(functools.partial(run, conversation, [adding(made)]), step)
-        if where is None:
-            break
-        try:
-            check(conversation, made)
-        except (AssertionError, KeyError) as error:
-            raise AssertionError(f"at {where}: {error!r}") from error
-        step += 1
-    assert step > 150
+@pytest.mark.parametrize(("run", "which"), [(ask, first), (stream_by_hand, last)])
+def test_no_call_is_lost_at_any_line(run, which):
+    assert interrupt_each_line(lambda: Conversation(Caller()), run, check_calls, which) > 150
+    conversation, made = Conversation(Caller()), []
+    run(conversation, made)
     assert made == [1, 2]
     assert [each.strip() for each in texts(conversation)] == ["1 + 1?", "Wait.", "2", "3", "It is 3."]
 

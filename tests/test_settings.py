@@ -8,6 +8,8 @@ from lmstudio_provider import ConfigurationError, LMStudioProvider, OllamaProvid
 from lmstudio_provider._settings import Settings
 from lmstudio_provider._types import UNSET
 
+pytestmark = pytest.mark.usefixtures("own_home")
+
 NAMES = LMStudioProvider._names
 
 
