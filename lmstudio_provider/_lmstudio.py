@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from typing import Any, Callable, Literal, overload
+from typing import Any, Callable, overload
 
 from ._diagnosis import not_lm_studio
 from ._download import Download
@@ -17,7 +17,6 @@ from ._exceptions import (
     ServerError,
     ServerUnavailableError,
     StatusError,
-    shown,
 )
 from ._http_provider import HTTPProvider
 from ._native import Native
@@ -32,7 +31,6 @@ from ._requests import (
     completion_request,
     override,
 )
-from ._session import ChatDialect
 from ._settings import Names
 from ._stream import Stream
 from ._types import Chunk, Completion, Health, ModelInfo
@@ -111,131 +109,73 @@ class LMStudioProvider(HTTPProvider):
         """LM Studio's own API: chats with progress and state, and loading, unloading and downloading models."""
         return Native(self)
 
-    @overload
-    def responses(
-        self,
-        request: DialectInput,
-        on_chunk: None = None,
-        *,
-        stream: Literal[False] = False,
-        **overrides: Unpack[ResponsesOverrides],
-    ) -> Completion: ...
-
-    @overload
-    def responses(
-        self,
-        request: DialectInput,
-        on_chunk: None = None,
-        *,
-        stream: Literal[True],
-        **overrides: Unpack[ResponsesOverrides],
-    ) -> Stream: ...
-
-    @overload
-    def responses(
-        self,
-        request: DialectInput,
-        on_chunk: Callable[[Chunk], object],
-        *,
-        stream: bool = False,
-        **overrides: Unpack[ResponsesOverrides],
-    ) -> Completion: ...
-
-    @overload
-    def responses(
-        self, request: DialectInput, on_chunk: None = None, *, stream: bool, **overrides: Unpack[ResponsesOverrides]
-    ) -> Stream | Completion: ...
-
-    def responses(
-        self,
-        request: DialectInput,
-        on_chunk: Callable[[Chunk], object] | None = None,
-        *,
-        stream: bool = False,
-        **overrides: Unpack[ResponsesOverrides],
-    ) -> Stream | Completion:
+    def responses(self, request: DialectInput, **overrides: Unpack[ResponsesOverrides]) -> Completion:
         """Answer over OpenAI's ``/v1/responses``, where the server keeps the conversation (LM Studio 0.3.29).
 
         ``request`` is a text, messages, or a request of ``complete``, of ``chat``, or a ResponsesRequest. Options are
         ``model`` or ``tier``, ``max_tokens``, ``temperature``, ``top_p``, ``tools``, ``tool_choice``,
         ``response_format``, ``extra``, and ``previous_response_id`` (the ``id`` of a completion to go on from),
-        ``store`` and ``reasoning_effort``; any other raises InvalidRequestError. ``stream=True`` answers piece by
-        piece, and ``on_chunk`` is called for each piece, as by ``stream``.
+        ``store`` and ``reasoning_effort``; any other raises InvalidRequestError.
         """
         given: dict[str, Any] = dict(overrides)
-        chat = _chat(request, given)
-        if not isinstance(chat, ResponsesRequest):
-            chat = ResponsesRequest(**{each.name: getattr(chat, each.name) for each in dataclasses.fields(ChatRequest)})
-        return self._speak("responses", chat, on_chunk, stream, given, responses_dialect)
+        return self._generate("responses", _responses_request(request, given), given, responses_dialect)
 
     @overload
-    def messages(
-        self,
-        request: DialectInput,
-        on_chunk: None = None,
-        *,
-        stream: Literal[False] = False,
-        **overrides: Unpack[StreamOverrides],
-    ) -> Completion: ...
-
-    @overload
-    def messages(
-        self,
-        request: DialectInput,
-        on_chunk: None = None,
-        *,
-        stream: Literal[True],
-        **overrides: Unpack[StreamOverrides],
+    def responses_stream(
+        self, request: DialectInput, on_chunk: None = None, **overrides: Unpack[ResponsesOverrides]
     ) -> Stream: ...
 
     @overload
-    def messages(
-        self,
-        request: DialectInput,
-        on_chunk: Callable[[Chunk], object],
-        *,
-        stream: bool = False,
-        **overrides: Unpack[StreamOverrides],
+    def responses_stream(
+        self, request: DialectInput, on_chunk: Callable[[Chunk], object], **overrides: Unpack[ResponsesOverrides]
     ) -> Completion: ...
 
-    @overload
-    def messages(
-        self, request: DialectInput, on_chunk: None = None, *, stream: bool, **overrides: Unpack[StreamOverrides]
-    ) -> Stream | Completion: ...
-
-    def messages(
+    def responses_stream(
         self,
         request: DialectInput,
         on_chunk: Callable[[Chunk], object] | None = None,
-        *,
-        stream: bool = False,
-        **overrides: Unpack[StreamOverrides],
+        **overrides: Unpack[ResponsesOverrides],
     ) -> Stream | Completion:
+        """Answer as ``responses`` does, piece by piece; ``on_chunk`` is that of ``stream``."""
+        given: dict[str, Any] = dict(overrides)
+        return self._stream("responses", _responses_request(request, given), on_chunk, given, responses_dialect)
+
+    def messages(self, request: DialectInput, **overrides: Unpack[StreamOverrides]) -> Completion:
         """Answer over Anthropic's ``/v1/messages`` (LM Studio 0.4.1).
 
         ``request`` is a text, messages, or a request of ``complete`` or of ``chat``. Options are ``model`` or ``tier``,
         ``max_tokens`` (which has to be a limit), ``temperature``, ``top_p``, ``top_k``, ``stop``, ``tools``,
-        ``tool_choice`` and ``extra``; any other raises InvalidRequestError. ``stream`` and ``on_chunk`` are as those of
-        ``responses``.
+        ``tool_choice`` and ``extra``; any other raises InvalidRequestError.
         """
         given: dict[str, Any] = dict(overrides)
-        chat = chat_request(_chat(request, given))
-        return self._speak("messages", chat, on_chunk, stream, given, messages_dialect)
+        return self._generate("messages", chat_request(_chat(request, given)), given, messages_dialect)
 
-    def _speak(
+    @overload
+    def messages_stream(
+        self, request: DialectInput, on_chunk: None = None, **overrides: Unpack[StreamOverrides]
+    ) -> Stream: ...
+
+    @overload
+    def messages_stream(
+        self, request: DialectInput, on_chunk: Callable[[Chunk], object], **overrides: Unpack[StreamOverrides]
+    ) -> Completion: ...
+
+    def messages_stream(
         self,
-        operation: str,
-        request: ChatRequest,
-        on_chunk: Callable[[Chunk], object] | None,
-        stream: bool,
-        overrides: dict[str, Any],
-        dialect: ChatDialect,
+        request: DialectInput,
+        on_chunk: Callable[[Chunk], object] | None = None,
+        **overrides: Unpack[StreamOverrides],
     ) -> Stream | Completion:
-        if not isinstance(stream, bool):
-            raise InvalidRequestError(f"stream={shown(stream)} is neither True nor False")
-        if stream or on_chunk is not None:
-            return self._stream(operation, request, on_chunk, overrides, dialect)
-        return self._generate(operation, request, overrides, dialect)
+        """Answer as ``messages`` does, piece by piece; ``on_chunk`` is that of ``stream``."""
+        given: dict[str, Any] = dict(overrides)
+        return self._stream("messages", chat_request(_chat(request, given)), on_chunk, given, messages_dialect)
+
+
+def _responses_request(request: Any, overrides: dict[str, Any]) -> ResponsesRequest:
+    chat = _chat(request, overrides)
+    if isinstance(chat, ResponsesRequest):
+        return chat
+    return ResponsesRequest(**{each.name: getattr(chat, each.name) for each in dataclasses.fields(ChatRequest)})
 
 
 def _chat(request: Any, overrides: dict[str, Any]) -> ChatRequest:

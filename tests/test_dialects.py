@@ -142,7 +142,7 @@ def test_an_error_in_a_stream_comes_after_the_text_and_keeps_it(httpserver, prov
     stream(httpserver, path, sample(file))
     texts = []
     with pytest.raises(error) as caught:
-        for chunk in getattr(provider, name)("Hi", model="m", stream=True):
+        for chunk in getattr(provider, f"{name}_stream")("Hi", model="m"):
             texts.append(chunk.delta)
     assert "".join(texts) == caught.value.partial.text == ("29" if name == "responses" else "")
 
@@ -151,7 +151,7 @@ def test_an_error_in_a_stream_comes_after_the_text_and_keeps_it(httpserver, prov
 def test_a_stream_that_is_cut_is_interrupted(httpserver, provider, sample, name, path):
     stream(httpserver, path, sample(STREAMS[path])[:-400])
     with pytest.raises((StreamInterruptedError, ProtocolError)) as caught:
-        getattr(provider, name)("Hi", print, model="m")
+        getattr(provider, f"{name}_stream")("Hi", print, model="m")
     assert isinstance(caught.value, StreamInterruptedError)
     assert caught.value.partial.reasoning
 
@@ -218,8 +218,10 @@ def continued(reply):
 
 def responded(lm, text, stream, **given):
     """The completion of /v1/responses."""
-    reply = lm.responses(text, stream=stream, **given)
-    return [*reply, reply.completion][-1] if stream else reply
+    if not stream:
+        return lm.responses(text, **given)
+    reply = lm.responses_stream(text, **given)
+    return [*reply, reply.completion][-1]
 
 
 @pytest.mark.parametrize("stream", [False, True], ids=["whole", "streamed"])
@@ -310,12 +312,11 @@ def test_an_answer_without_room_is_not_warned_of_with_an_option_that_is_not_ther
     assert "reasoning_effort" not in str(caught[0].message)
 
 
-@pytest.mark.parametrize("arguments", [{}, {"stream": True}])
 @pytest.mark.parametrize(("name", "path"), PATHS)
-def test_with_on_chunk_each_piece_is_shown_and_the_whole_returned(httpserver, provider, sample, name, path, arguments):
+def test_with_on_chunk_each_piece_is_shown_and_the_whole_returned(httpserver, provider, sample, name, path):
     stream(httpserver, path, sample(STREAMS[path]))
     chunks = []
-    completion = getattr(provider, name)("Hi", chunks.append, model="m", **arguments)
+    completion = getattr(provider, f"{name}_stream")("Hi", chunks.append, model="m")
     assert "".join(chunk.delta for chunk in chunks) == completion.text
     assert [chunk.done for chunk in chunks] == [False] * (len(chunks) - 1) + [True]
     assert sent(httpserver)[0]["stream"] is True
@@ -324,7 +325,7 @@ def test_with_on_chunk_each_piece_is_shown_and_the_whole_returned(httpserver, pr
 @pytest.mark.parametrize("name", ["responses", "messages"])
 def test_what_cannot_be_called_is_refused(provider, name):
     with pytest.raises(InvalidRequestError, match="cannot be called"):
-        getattr(provider, name)("Hi", "model")
+        getattr(provider, f"{name}_stream")("Hi", "model")
 
 
 @pytest.mark.parametrize(("name", "path"), PATHS)
@@ -336,7 +337,7 @@ def test_usage_is_recorded_under_the_name_of_the_method(httpserver, sample, name
             sample(STREAMS[path]), content_type="text/event-stream"
         )
         whole = getattr(lm, name)("Hi", model="m")
-        streamed = getattr(lm, name)("Hi", print, model="m")
+        streamed = getattr(lm, f"{name}_stream")("Hi", print, model="m")
     assert [(each.operation, each.status, each.total_tokens) for each in usage.records] == [
         (name, "ok", whole.usage.total_tokens),
         (name, "ok", streamed.usage.total_tokens),
@@ -356,8 +357,8 @@ def test_one_loop_reads_every_dialect(httpserver, provider, sample, path, text, 
     stream(httpserver, path, sample(STREAMS[path]))
     opened = {
         CHAT: lambda: provider.stream(USER, model="m"),
-        RESPONSES: lambda: provider.responses(USER, model="m", stream=True),
-        MESSAGES: lambda: provider.messages(USER, model="m", stream=True),
+        RESPONSES: lambda: provider.responses_stream(USER, model="m"),
+        MESSAGES: lambda: provider.messages_stream(USER, model="m"),
     }[path]()
     said = thought = ""
     with opened:
@@ -372,8 +373,9 @@ def test_one_loop_reads_every_dialect(httpserver, provider, sample, path, text, 
     assert completion.provider_id == "lm-studio"
 
 
+@pytest.mark.parametrize("option", [{"stream": True}, {"stream": False}, {"on_chunk": print}], ids=str)
 @pytest.mark.parametrize("name", ["responses", "messages"])
-@pytest.mark.parametrize("flag", ["false", 1, None, ["a"]])
-def test_whether_to_stream_is_true_or_false(provider, name, flag):
-    with pytest.raises(InvalidRequestError, match="stream="):
-        getattr(provider, name)("Hi", stream=flag)
+def test_an_option_of_the_stream_is_refused_with_the_method_that_streams(httpserver, provider, name, option):
+    with pytest.raises(InvalidRequestError, match=rf"no field '{next(iter(option))}'.*{name}_stream\(\)"):
+        getattr(provider, name)("Hi", model="m", **option)
+    assert httpserver.log == []

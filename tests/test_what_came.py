@@ -103,11 +103,15 @@ def test_a_stream_that_stops_in_the_middle_says_nothing_of_loading(raw_server):
 # Ends
 
 
+def respond(lm, *on_chunk, **options):
+    return lm.responses_stream("Hi there", *on_chunk, **options) if on_chunk else lm.responses("Hi there", **options)
+
+
 @pytest.mark.parametrize("way", WAY.values(), ids=WAY)
 def test_a_response_that_max_output_tokens_cut_ended_at_its_length_although_it_says_completed(ollama, way):
     with LMStudioProvider(ollama.url, refresh=False, model="simulated-model") as lm:
-        cut = way(lambda *on_chunk: lm.responses("Hi there", *on_chunk, max_tokens=2))
-        whole = way(lambda *on_chunk: lm.responses("Hi there", *on_chunk, max_tokens=500))
+        cut = way(lambda *on_chunk: respond(lm, *on_chunk, max_tokens=2))
+        whole = way(lambda *on_chunk: respond(lm, *on_chunk, max_tokens=500))
     assert (cut.finish_reason, whole.finish_reason) == ("length", "stop")
 
 

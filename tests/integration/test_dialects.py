@@ -53,7 +53,7 @@ def test_a_conversation_with_the_result_of_a_tool_is_taken(lm, name):
 
 @pytest.mark.parametrize("name", DIALECTS)
 def test_a_stream_has_the_same_in_pieces(lm, name):
-    stream = getattr(lm, name)([Message.user("Hello?")], stream=True)
+    stream = getattr(lm, f"{name}_stream")([Message.user("Hello?")])
     chunks = list(stream)
     assert "".join(chunk.delta for chunk in chunks) == stream.completion.text == SENTENCE
     assert len([chunk for chunk in chunks if chunk.delta]) > 1
@@ -63,7 +63,7 @@ def test_a_stream_has_the_same_in_pieces(lm, name):
 
 @pytest.mark.parametrize("name", DIALECTS)
 def test_a_stream_that_is_left_early_leaves_the_server_free(lm, name):
-    with getattr(lm, name)("Hello?", stream=True) as stream:
+    with getattr(lm, f"{name}_stream")("Hello?") as stream:
         first = next(stream)
     assert stream.completion.finish_reason == "cancelled"
     assert SENTENCE.startswith(first.delta)

@@ -117,12 +117,12 @@ def more(lm: LMStudioProvider) -> None:
 
 def dialects(lm: LMStudioProvider) -> None:
     first: Completion = lm.responses("Hi", store=True, reasoning_effort="low", system_prompt="Be brief")
-    stream: Stream = lm.responses([Message.user("Hi")], stream=True, previous_response_id=first.id)
-    whole: Completion = lm.responses(ResponsesRequest([Message.user("Hi")]), lambda chunk: print(chunk.delta))
+    stream: Stream = lm.responses_stream([Message.user("Hi")], previous_response_id=first.id)
+    whole: Completion = lm.responses_stream(ResponsesRequest([Message.user("Hi")]), lambda chunk: print(chunk.delta))
     parsed = lm.responses(ChatRequest([Message.user("Hi")]), response_format=City, timeout=5).parsed
     message: Completion = lm.messages("Hi", stop=["."], top_k=40, tools=[Tool("now"), add], images=["a.png"])
-    pieces: Stream = lm.messages(CompletionRequest("Hi"), stream=True, deadline=60)
-    joined: Completion = lm.messages("Hi", on_chunk=lambda chunk: print(chunk.delta), stream=True)
+    pieces: Stream = lm.messages_stream(CompletionRequest("Hi"), deadline=60)
+    joined: Completion = lm.messages_stream("Hi", on_chunk=lambda chunk: print(chunk.delta))
     print(stream, whole, parsed, message, pieces, joined)
 
 
@@ -149,11 +149,6 @@ def native(lm: LMStudioProvider) -> None:
     print(texts, stream.completion.response_id, progress.seconds_left, Download.resume("job").status().status)
 
 
-def whichever(lm: LMStudioProvider, flag: bool) -> str:
-    answered = lm.responses("Hi", stream=flag)
-    return answered.completion.text if isinstance(answered, Stream) else answered.text
-
-
 def mistakes(lm: LMStudioProvider) -> None:
     lm.native.chat("Hi", stop=".")  # type: ignore[call-arg]
     lm.native.stream("Hi", store="yes")  # type: ignore[arg-type]
@@ -170,9 +165,11 @@ def mistakes(lm: LMStudioProvider) -> None:
     lm.complete_text("Hi", tools=[])  # type: ignore[call-arg]
     lm.embed([1])  # type: ignore[list-item]
     run_tools(lm, [], [add], tools=[])  # type: ignore[misc]
-    lm.messages("Hi", store=True)  # type: ignore[call-overload]
-    lm.responses("Hi", stroe=True)  # type: ignore[call-overload]
-    print(lm.responses("Hi", stream=True).finish_reason)  # type: ignore[attr-defined]
+    lm.messages("Hi", store=True)  # type: ignore[call-arg]
+    lm.responses("Hi", stroe=True)  # type: ignore[call-arg]
+    lm.responses("Hi", stream=True)  # type: ignore[call-arg]
+    lm.messages_stream("Hi", store=True)  # type: ignore[call-overload]
+    print(lm.responses_stream("Hi").finish_reason)  # type: ignore[attr-defined]
     lm.stream("Hi").txt()  # type: ignore[attr-defined]
     Stream.from_chunks(["Hi"])  # type: ignore[list-item]
     Conversation(lm).messages.append(Message.user("Hi"))  # type: ignore[attr-defined]
