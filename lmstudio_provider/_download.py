@@ -16,7 +16,7 @@ from ._exceptions import (
     shown,
 )
 from ._exchange import Deadline
-from ._http_provider import HTTPProvider
+from ._http_provider import Caller, HTTPProvider
 from ._progress import Meter
 from ._requests import check_given
 from ._types import UNSET, Progress, Unset, check_seconds
@@ -37,13 +37,13 @@ class Download:
     # Makes a provider that goes by the settings. Given where that is defined, which is above this module.
     _by_settings: ClassVar[Callable[[], HTTPProvider]]
 
-    def __init__(self, provider: HTTPProvider, job_id: str | None, told: Mapping[str, Any], model: str = "") -> None:
+    def __init__(self, caller: Caller, job_id: str | None, told: Mapping[str, Any], model: str = "") -> None:
         #: What ``Download.resume`` takes; None where the model was there already.
         self.job_id = job_id
         self.model = model
         #: How far it was when that was last asked.
         self.progress = Progress("unknown")
-        self._provider = provider
+        self._caller = caller
         self._meter = Meter()
         if told:
             self._read(told)
@@ -64,13 +64,13 @@ class Download:
             provider = cls._by_settings()
         if not isinstance(provider, HTTPProvider):
             raise InvalidRequestError(f"resume: {type(provider).__name__} is no LMStudioProvider")
-        return cls(provider, job_id, {})
+        return cls(Caller(provider), job_id, {})
 
     def status(self, *, deadline: float | Unset | None = UNSET) -> Progress:
         """Ask how far it is now. Raises JobNotFoundError; ``deadline`` is in seconds."""
         if self.job_id is None:
             return self.progress
-        session, plan = self._provider._where(UNSET, deadline)
+        session, plan = self._caller.where(UNSET, deadline)
         value = session.ask(native.status_call(self.job_id), plan, native.download_reply)
         before = self.progress.status
         self._read(value)

@@ -20,9 +20,8 @@ from ._exceptions import (
     NoModelLoadedError,
     ProviderError,
 )
-from ._local_models import LocalModels
+from ._local_models import LocalModels, patience
 from ._model_names import find, is_same
-from ._native_types import NativeCompletion, NativeRequest
 from ._options import Unpack, show_options, with_defaults
 from ._overrides import ChatOverrides, CompletionOverrides, Overrides, StreamOverrides
 from ._requests import (
@@ -50,9 +49,8 @@ from ._tool_text import take_calls, warn_of_lost_calls
 from ._truncation import contexts_of, find_cut, send_or_cut, warn_of_cut_prompt, warn_of_cut_texts
 from ._types import UNSET, Call, Chunk, Completion, Embeddings, Timeout, Unset, Usage
 from ._usage import UsageRecord, status_of
-from ._waiting import patience
 
-_Served = TypeVar("_Served", Completion, NativeCompletion, Embeddings)
+_Served = TypeVar("_Served", bound=Union[Completion, Embeddings])
 Request = Union[CompletionRequest, ChatRequest, TextRequest]
 
 
@@ -232,7 +230,7 @@ class HTTPProvider(LocalModels):
         timeout, deadline = overrides.pop("timeout", UNSET), overrides.pop("deadline", UNSET)
         session, plan = self._where(timeout, deadline)
         request = with_defaults(override(request, **overrides), self._defaults(plan.config))
-        model, served, plan = self._model_of(request, plan)
+        model, served, plan = self._model_of(request.model, request.tier, plan)
         if isinstance(request, TextRequest):
             call = self._dialect.text_call(request, model, stream)
             return session, dataclasses.replace(call, provider_id=self.id), plan, served
@@ -244,12 +242,14 @@ class HTTPProvider(LocalModels):
         """Return the options of calls that do not say otherwise; None is not sent."""
         return {}
 
-    def _model_of(self, request: Request | NativeRequest, plan: Plan) -> tuple[str, Callable[[_Served], _Served], Plan]:
+    def _model_of(
+        self, model: str | None, tier: str | None, plan: Plan
+    ) -> tuple[str, Callable[[_Served], _Served], Plan]:
         """The model to name, what looks at the one that answered, if anybody has asked for one, and what time is left.
 
         Raises ProviderError, if none was named and none can be chosen.
         """
-        asked = request.model or self._settings.model(request.tier)
+        asked = model or self._settings.model(tier)
         if asked:
             return asked, self._served, plan
         model, plan = self._choose_model(plan)
@@ -309,6 +309,24 @@ class HTTPProvider(LocalModels):
             mark = object()
             first = self._mismatches.setdefault(("usage", ""), mark) is mark  # of all threads, one
             report_failure("usage.record()", quiet=not first)
+
+
+class Caller:
+    """Makes calls for a part of a provider that lives elsewhere, and needs no more of it than this."""
+
+    def __init__(self, provider: HTTPProvider) -> None:
+        self.provider = provider
+        #: Return the session with the server as it is set now, and how it is to be called.
+        self.where = provider._where
+        #: Return a session with connections of its own.
+        self.new_session = provider._new_session
+        #: Return how long another thread is waited for.
+        self.waiting = provider._waiting
+        #: Return the model to name, what looks at the one that answered, and what time is left.
+        self.model_of = provider._model_of
+        #: Record the usage of a call that came to its end, or of the block that failed.
+        self.record = provider._record
+        self.recording_failure = provider._recording_failure
 
 
 def finished(completion: Completion, request: ChatRequest, no_reasoning: str) -> Completion:

@@ -18,7 +18,8 @@ from ._exceptions import (
     ServerUnavailableError,
     StatusError,
 )
-from ._http_provider import HTTPProvider
+from ._http_provider import Caller, HTTPProvider
+from ._loading import Loads
 from ._native import Native
 from ._options import Unpack, show_options
 from ._overrides import ResponsesOverrides, StreamOverrides
@@ -104,10 +105,13 @@ class LMStudioProvider(HTTPProvider):
             return not_lm_studio(health, self.base_url, hint)
         return dataclasses.replace(health, is_lm_studio=is_lm_studio)
 
+    def _prepare(self) -> None:
+        self._loads = Loads()
+
     @property
     def native(self) -> Native:
         """LM Studio's own API: chats with progress and state, and loading, unloading and downloading models."""
-        return Native(self)
+        return Native(Caller(self), self._loads)
 
     def responses(self, request: DialectInput, **overrides: Unpack[ResponsesOverrides]) -> Completion:
         """Answer over OpenAI's ``/v1/responses``, where the server keeps the conversation (LM Studio 0.3.29).

@@ -1,201 +1,283 @@
-"""Loading a model for a while, so that it is unloaded again whatever happens meanwhile."""
+"""Loading a model for a while: the blocks of ``loaded()`` share an instance, and the last one unloads it."""
 
 from __future__ import annotations
 
 import atexit
 import contextlib
 import dataclasses
+import functools
 import logging
 import os
+import re
 import threading
-import weakref
-from typing import Any, Callable
+import time
+from typing import Any, Callable, Iterator, Mapping
 
 from ._callbacks import warn
-from ._exceptions import ModelNotFoundError, ProviderError
-from ._http_provider import HTTPProvider
-from ._model_cache import ModelCache
-from ._native_types import LoadedModel
-from ._session import Plan
-from ._types import Call, Timeouts
-from ._waiting import WAIT_S, Waiting
-from ._wire import native
+from ._exceptions import ModelNotFoundError, ProviderClosedError, ProviderError, RequestTimeoutError, StatusError
+from ._http_provider import Caller
+from ._local_models import Waiting
+from ._model_names import find, is_same
+from ._native_types import LoadedModel, fits
+from ._session import Plan, Session
+from ._types import Call, ModelInfo
+from ._wire import models, native
 
 logger = logging.getLogger("lmstudio_provider")
 
-# For how long at least the answer is waited for, where the caller no longer does.
+# Seconds to wait at least for a model that is being loaded, if its caller no longer waits; and between two looks.
 _PATIENCE_S = 600.0
-# For how long it is waited for a model to be unloaded, unless the caller is less patient.
+_PAUSE_S = 0.5
+# Seconds to wait for a model to unload, unless the caller is less patient.
 _UNLOAD_S = 30.0
+_LATER = f"when it is, it will be unloaded: a program that ends before waits for that, for {_PATIENCE_S:g} s at most"
 
 
-class Loading:
-    """Loads a model in a thread, so that nothing that happens to the caller cuts the call off.
+def list_models(session: Session, plan: Plan) -> list[ModelInfo]:
+    """Return the models on disk, with the instances of each."""
+    found: list[ModelInfo] = session.ask(Call("GET", models.NATIVE_PATH), plan, models.native_models)
+    session.cache.fill(found)
+    return found
 
-    Only the answer tells which instance is to be unloaded again: where the caller leaves before it came, the thread
-    stays, and unloads. It has connections of its own, because the caller may close the provider, and stays with the
-    server that there was at first; it is no daemon: a program that ends waits for it. Those that need the model are its
-    holders; when the last one has left, or is gone without a word, it is unloaded.
+
+def choose(listed: list[ModelInfo], model: str, config: Mapping[str, Any]) -> LoadedModel | None:
+    """Return an instance of ``model`` that was loaded with ``config``, None if there is none."""
+    info = find(listed, model)
+    if info is None:
+        return None
+    named = [each for each in info.instances if each.id == model != info.id]
+    if not named and re.search(r":\d+$", model) and model != info.id:
+        return None  # it names an instance, and there is none of that name
+    if "@" in model and not named and info.raw.get("selected_variant", model) != model:
+        return None  # another variant of it is there
+    instance = next((each for each in named or info.instances if fits(each.config, config)), None)
+    kind = "llm" if info.can_chat else info.type or "llm"
+    return None if instance is None else LoadedModel(instance.id, kind, None, instance.config)
+
+
+class Loads:
+    """What is loaded for the blocks of one provider now. Shared by threads; a forked child has blocks of its own."""
+
+    def __init__(self) -> None:
+        self.shared: dict[tuple[int, str, str], Shared] = {}
+        #: The block that is loading: the server may list its instance before that is among the ``shared``.
+        self.coming: Block | None = None
+        self._locks: dict[int, threading.RLock] = {}
+
+    @contextlib.contextmanager
+    def looking(self, waiting: Waiting) -> Iterator[None]:
+        """Keep other threads from loading while this one looks whether a model is there, and loads it if not.
+
+        Raises RequestTimeoutError if another thread loads for too long.
+        """
+        # By process: in a forked child, a thread that is not there may hold the parent's lock for ever.
+        lock = self._locks.setdefault(os.getpid(), threading.RLock())
+        try:
+            waiting.wait(lambda seconds: lock.acquire(timeout=seconds), "another thread was still loading a model")
+            self.coming = None
+            yield
+        finally:
+            # A KeyboardInterrupt may come just after the lock was taken; one that was not cannot be released.
+            with contextlib.suppress(RuntimeError):
+                lock.release()
+
+    def forget(self, base_url: str, instance_id: str) -> None:
+        """Have no block unload that instance: it is gone, or is another one of the same name."""
+        shared = self.shared.pop((os.getpid(), base_url, instance_id), None)
+        if shared is not None:
+            shared.gone.set()
+
+
+class Shared:
+    """An instance that blocks have in common."""
+
+    def __init__(self, instance_id: str) -> None:
+        self.instance_id = instance_id
+        self.lock = threading.RLock()
+        #: The blocks that use it: a set, because to leave it twice counts once.
+        self.users: set[Block] = set()
+        #: The block that unloads it: no other one may use it any more.
+        self.unloader: Block | None = None
+        self.gone = threading.Event()
+
+
+class Block:
+    """One ``with`` block of ``loaded()``. It unloads by connections of its own: the provider may be closed meanwhile.
+
+    Whatever interrupts a method, ``leave`` can be called again, and does what is left to do.
     """
 
-    def __init__(self, provider: HTTPProvider, known: ModelCache, call: Call, plan: Plan, holder: object) -> None:
-        self._session = provider._new_session(plan.config)
-        self._known = known
+    def __init__(
+        self,
+        loads: Loads,
+        caller: Caller,
+        model: str,
+        config: Mapping[str, Any],
+        call: Call,
+        session: Session,
+        plan: Plan,
+    ) -> None:
+        self.model = model
+        self._loads = loads
+        self._config = config
         self._call = call
-        self._config = plan.config
+        self._session = session
+        self._plan = plan
+        self._waiting = caller.waiting(plan)
+        self._own_session = caller.new_session(plan.config)
         limits = [plan.timeouts.first_byte, None if plan.deadline is None else plan.deadline.seconds]
-        shortest = min([_UNLOAD_S, *filter(None, limits)])
-        self._unload_limits = dataclasses.replace(plan.timeouts, first_byte=shortest)
+        unload_s = min([_UNLOAD_S, *filter(None, limits)])
+        self._own_plan = Plan(plan.config, dataclasses.replace(plan.timeouts, first_byte=unload_s), None)
         self._pid = os.getpid()
-        self._lock = threading.Lock()
-        self._done = threading.Event()
-        self._outcome: LoadedModel | BaseException | None = None
-        self._holders = {holder}
-        self._unloading = self._begun = self._told = False
-        self._gone = threading.Event()
+        #: The instances that were there before this block loaded one; None if it has not, or if nothing came of it.
+        self._before: set[str] | None = None
+        self._is_coming = False
+        self._shared: Shared | None = None
 
-    def join(self, holder: object, waiting: Waiting) -> bool:
-        """Hold the model, too; False where it is not ours, or was just being unloaded, and is gone now."""
-        if self._pid != os.getpid():
-            return False
-        with self._lock:
-            if not self._unloading:
-                self._holders.add(holder)
+    def enter(self) -> LoadedModel:
+        """Return the instance to use. Raises ProviderError."""
+        atexit.register(self.leave, quiet=True)  # a program may end inside of a block that nobody leaves
+        instance = self._look()[0]
+        if instance is None:  # else this one need not wait for what another thread loads
+            with self._loads.looking(self._waiting):
+                instance, listed = self._look()
+                if instance is None:
+                    instance = self._load({each.id for info in listed for each in info.instances})
+        return instance
+
+    def leave(self, quiet: bool) -> None:
+        """Have the instance unloaded if no other block uses it. Raises ProviderError, or, if ``quiet``, logs it."""
+        if self._pid == os.getpid():  # else it is the parent's
+            if self._shared is not None:
+                self._release(quiet)
+            elif self._before is not None:
+                self._recover(self._before)
+        atexit.unregister(self.leave)
+
+    def _look(self) -> tuple[LoadedModel | None, list[ModelInfo]]:
+        """Return an instance that fits, if there is one, and all that is there; use what another block has loaded."""
+        while True:
+            known = dict(self._loads.shared)  # one that is gone by now may be in the list
+            listed = list_models(self._session, self._plan)
+            coming = self._loads.coming
+            instance = choose(listed, self.model, self._config)
+            if instance is None or (coming is not None and is_same(coming.model, self.model)):
+                return None, listed
+            shared = {**known, **self._loads.shared}.get(self._key(instance.instance_id))
+            if shared is None or self._join(shared):
+                return instance, listed
+
+    def _join(self, shared: Shared) -> bool:
+        """Use what another block has loaded; return False if that is gone."""
+        with shared.lock:
+            if shared.unloader is None and not shared.gone.is_set():
+                self._shared = shared
+                shared.users.add(self)
                 return True
-        waiting.wait(self._gone.wait, "another thread was still unloading the model")
+        self._waiting.wait(shared.gone.wait, "another thread was still unloading the model")
         return False
 
-    def disown(self) -> None:
-        """Unload nothing any more."""
-        with self._lock:
-            self._unloading = True
-        self._gone.set()
-
-    def wait(self, plan: Plan, waiting: Waiting) -> LoadedModel:
-        """Load the model; raises ProviderError, and RequestTimeoutError where it takes longer than ``plan`` allows."""
-        limit = plan.timeouts.first_byte
-        patience = None if limit is None else max(limit, _PATIENCE_S)
-        self._begun = True
+    def _load(self, before: set[str]) -> LoadedModel:
+        self._loads.coming, self._before = self, before
         try:
-            self._start(self._load, plan.timeouts.connect, patience)
-        except RuntimeError as why:
-            self._begun = False
-            raise ProviderError(f"no thread could be started in which to load the model: {why}") from why
-        try:
-            waiting.wait(self._done.wait, "the model was not loaded", sent=True)
+            instance: LoadedModel = self._session.ask(self._call, self._plan, native.load_reply)
+            self._share(instance.instance_id)
+            return instance
         except ProviderError as error:
-            self._told = True
-            error.message += f"; {_LATER}"
+            # The server goes on loading if its caller leaves.
+            self._is_coming = error.sent and isinstance(error, (RequestTimeoutError, ProviderClosedError))
+            if self._is_coming:
+                error.message += f"; {_LATER}"
+            elif not error.sent or isinstance(error, StatusError):
+                self._before = None  # nothing came of it
             raise
-        if isinstance(self._outcome, LoadedModel):
-            return self._outcome
-        failure, self._outcome = self._outcome, None  # no cycle of error, traceback and self
-        raise failure or RuntimeError("the thread that loads has ended without an outcome")
+        except BaseException as error:  # KeyboardInterrupt, or what else a signal handler raises
+            self._is_coming = getattr(error, "sent", False)
+            if self._is_coming:
+                with contextlib.suppress(RuntimeWarning):  # of a user who makes errors of warnings
+                    message = f"the model is still being loaded; {_LATER}. Ctrl-C once more leaves it loaded"
+                    warn(message, RuntimeWarning)
+            raise
+        finally:
+            self._loads.coming = None
+            self._session.cache.forget()
 
-    def _start(self, target: Callable[..., object], *arguments: object) -> None:
-        """Have a thread do it, which a program that ends waits for, also where its caller is a daemon."""
-        threading.Thread(target=target, args=arguments, name="lmstudio-load", daemon=False).start()
+    def _share(self, instance_id: str) -> None:
+        """Let other blocks use the instance that this one has loaded."""
+        self._loads.forget(self._session.base_url, instance_id)  # one of that name before is gone
+        self._shared = Shared(instance_id)
+        self._shared.users.add(self)
+        self._loads.shared[self._key(instance_id)] = self._shared
 
-    def _load(self, connect_s: float | None, patience_s: float | None) -> None:
-        self._session.cache.fill(list(self._known.models))  # an error tells those that may have been meant
-        try:
-            outcome: LoadedModel | BaseException = self._ask(
-                self._call, Timeouts(connect_s, patience_s, patience_s), native.load_reply
-            )
-        except BaseException as error:  # it is the caller's
-            outcome = error
-        if isinstance(outcome, LoadedModel):
-            if not _LOADINGS:
-                atexit.unregister(_unload_all)
-                atexit.register(_unload_all)
-            _LOADINGS.add(self)
-        self._outcome = outcome
-        self._done.set()
-        self._unload([])
-
-    def release(self, holder: object, quiet: bool) -> bool:
-        """Leave; the last one has the model unloaded, or sees to it that it will be. Tell whether it was.
-
-        What goes wrong is raised, or, where that is to be ``quiet``, logged.
-        """
-        # Until the thread below runs nothing is noted that would keep another try from unloading: there may be a
-        # KeyboardInterrupt at any place.
-        self._holders.discard(holder)
-        if self._begun and not self._done.is_set() and not self._told:
-            with contextlib.suppress(RuntimeWarning):  # where the user has made an error of it
-                warn(f"the model is still being loaded; {_LATER}. Ctrl-C once more leaves it loaded", RuntimeWarning)
-        if not self._is_wanted():
-            return False
-        failures: list[ProviderError] = []
-        over = self._unload_in_thread(failures)
-        while not over.wait(WAIT_S):  # a join() that is interrupted would count the thread as ended
-            continue
-        if failures and not quiet:
-            raise failures.pop()
-        return True
-
-    def _unload_in_thread(self, failures: list[ProviderError]) -> threading.Event:
-        """Unload where no KeyboardInterrupt comes; what is returned is set when that is over."""
-        over = threading.Event()
-
-        def unload() -> None:
-            try:
-                self._unload(failures)
-            finally:
-                over.set()
-
-        try:
-            self._start(unload)
-        except RuntimeError:  # there are no more threads, or none any more because the program ends
-            unload()
-        return over
-
-    def _is_wanted(self) -> bool:
-        """Whether the model is to be unloaded now."""
-        ours = self._pid == os.getpid() and isinstance(self._outcome, LoadedModel)
-        return ours and not self._holders and not self._unloading
-
-    def _unload(self, failures: list[ProviderError]) -> None:
-        with self._lock:
-            if not self._is_wanted():
+    def _release(self, quiet: bool) -> None:
+        shared = self._shared
+        assert shared is not None  # noqa: S101 (the caller looked)
+        with shared.lock:
+            shared.users.discard(self)
+            if shared.users or shared.gone.is_set() or shared.unloader not in (None, self):
                 return
-            self._unloading = True
-        loaded: Any = self._outcome
+            shared.unloader = self
         try:
-            # That it is gone already, by auto-evict or by somebody's hand, is as good.
-            with contextlib.suppress(ModelNotFoundError):
-                self._ask(native.unload_call(loaded.instance_id), self._unload_limits, native.unload_reply)
+            with contextlib.suppress(ModelNotFoundError):  # gone already, by auto-evict or by somebody's hand
+                self._ask(native.unload_call(shared.instance_id), native.unload_reply)
         except ProviderError as error:
-            error.hint = f"It may still be in memory: native.unload({loaded.instance_id!r}) tries again"
-            logger.warning("the model %r could not be unloaded: %s", loaded.instance_id, error)
-            failures.append(error)
+            self._loads.forget(self._session.base_url, shared.instance_id)
+            error.hint = f"It may still be in memory: native.unload({shared.instance_id!r}) tries again"
+            logger.warning("the model %r could not be unloaded: %s", shared.instance_id, error)
+            if not quiet:
+                raise
+        else:
+            self._loads.forget(self._session.base_url, shared.instance_id)
         finally:
-            self._gone.set()
+            self._session.cache.forget()
 
-    def _ask(self, call: Call, timeouts: Timeouts, read: Callable[[Any], Any]) -> Any:
+    def _recover(self, before: set[str]) -> None:
+        """Have the instance unloaded that was loaded without a reply: it was not there ``before``."""
+        if not self._is_coming:
+            self._unload_what_comes(before, 0.0)
+        else:
+            seconds = max(self._plan.timeouts.first_byte or 0.0, _PATIENCE_S)
+            # A program that ends waits for this thread, also if the one that starts it is a daemon.
+            wait = functools.partial(self._unload_what_comes, before, seconds)
+            try:
+                threading.Thread(target=wait, name="lmstudio-load", daemon=False).start()
+            except RuntimeError:  # no more threads, or the interpreter is shutting down
+                wait()
+        self._before = None
+
+    def _unload_what_comes(self, before: set[str], seconds: float) -> None:
+        """Unload the instance as soon as the server lists it; wait for that for ``seconds``."""
+        end = time.monotonic() + seconds
         try:
-            return self._session.ask(call, Plan(self._config, timeouts, None), read)
+            while self._shared is None and not self._find(before):
+                if time.monotonic() >= end:
+                    return
+                time.sleep(_PAUSE_S)  # the server tells nothing by itself
+            self._release(quiet=True)
+        except ProviderError as error:
+            logger.warning("the model %r may be in memory, and could not be looked for: %s", self.model, error)
+
+    def _find(self, before: set[str]) -> bool:
+        """Find the instance that this block has loaded; return False if it is not there, or it is not clear which."""
+        info = find(self._ask(Call("GET", models.NATIVE_PATH), models.native_models), self.model)
+        if info is None or self._loads.coming is not None:
+            return False
+        new = [
+            each.id
+            for each in info.instances
+            if each.id not in before
+            and self._key(each.id) not in self._loads.shared
+            and fits(each.config, self._config)
+        ]
+        if len(new) == 1:
+            self._share(new[0])
+        return len(new) == 1
+
+    def _key(self, instance_id: str) -> tuple[int, str, str]:
+        return os.getpid(), self._session.base_url, instance_id
+
+    def _ask(self, call: Call, read: Callable[[Any], Any]) -> Any:
+        try:
+            return self._own_session.ask(call, self._own_plan, read)
         finally:
-            self._session.retire()
-
-    def __del__(self) -> None:
-        """All of the holders were interrupted before they could leave."""
-        if getattr(self, "_holders", None) is not None:
-            self._holders.clear()
-            if self._is_wanted():
-                self._unload_in_thread([])
-
-
-# What is loaded for blocks that are not left yet.
-_LOADINGS: weakref.WeakSet[Loading] = weakref.WeakSet()
-
-
-def _unload_all() -> None:
-    """The program ends inside of blocks that nobody will leave."""
-    for loading in list(_LOADINGS):
-        loading._holders.clear()
-        if loading._is_wanted():  # in a fork it is not, and the lock may be held by a thread that is not here
-            loading._unload([])
-
-
-_LATER = f"when it is, it will be unloaded: a program that ends before waits for that, for {_PATIENCE_S:g} s at most"
+            self._own_session.retire()

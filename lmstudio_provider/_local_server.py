@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import os
 import threading
 import time
 import weakref
 from contextlib import AbstractContextManager
-from typing import TYPE_CHECKING, Any, Iterator, Literal, Mapping, NoReturn
+from typing import Any, Literal, Mapping, NoReturn
 
 import urllib3
 
@@ -30,10 +29,6 @@ from ._settings import Config, Names, Secret, Settings, as_timeouts, check_argum
 from ._transport import Transport
 from ._types import UNSET, Limits, ModelInfo, Timeout, Timeouts, Unset, check_seconds
 from ._usage import UsageRecorder
-from ._waiting import Waiting
-
-if TYPE_CHECKING:
-    from ._loading import Loading
 
 # What people type for an argument of a provider; options of a call have their place there.
 _OTHERS = {
@@ -130,19 +125,18 @@ class LocalServer(Provider):
         self._lock = threading.RLock()
         self._pid = os.getpid()
         self._current: Session | None = None
-        self._load_lock = threading.RLock()
-        #: What is loaded for ``with`` blocks now, by base URL and instance.
-        self._loadings: weakref.WeakValueDictionary[tuple[str, str], Loading] = weakref.WeakValueDictionary()
-        #: Which of them is on its way, and may be there before it is noted among them.
-        self._being_loaded: str | None = None
         # Sessions before it, as long as calls or a discovery are under way there.
         self._retired: weakref.WeakSet[Session] = weakref.WeakSet()
         self._closed = False
         #: What has been warned of: models that were asked for, and answered; and the recorder of usage.
         self._mismatches: dict[tuple[str, str], object] = {}
+        self._prepare()
         self._made_here = {*vars(self), "_made_here", "_inherited"} - before  # the rest goes with a copy
         self._settings.model(None)  # a bad one is told now
         self._cache(eager=True)
+
+    def _prepare(self) -> None:
+        """Make what a subclass keeps beside this, and a copy has of its own."""
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.base_url}>"
@@ -163,9 +157,6 @@ class LocalServer(Provider):
     def _cached_models(self) -> tuple[ModelInfo, ...]:
         session = self._current
         return () if session is None else session.cache.models
-
-    def _waiting(self, plan: Plan) -> Waiting:
-        return Waiting(plan, lambda: self._closed)
 
     def _forget_models(self) -> None:
         """Have them listed anew before the next choice."""
@@ -260,25 +251,8 @@ class LocalServer(Provider):
             # are kept, because letting go of them would close what the parent is using.
             self._inherited = [self._current, *self._retired]
             self._pid, self._lock, self._current = os.getpid(), threading.RLock(), None
-            self._load_lock, self._retired = threading.RLock(), weakref.WeakSet()
+            self._retired = weakref.WeakSet()
         return self._lock
-
-    @contextlib.contextmanager
-    def _loading(self, waiting: Waiting) -> Iterator[None]:
-        """Held while it is looked whether a model is loaded, and while it is loaded then.
-
-        Raises RequestTimeoutError where another thread holds it for too long.
-        """
-        with self._own_lock():  # which makes another in a fork
-            lock = self._load_lock
-        try:
-            waiting.wait(lambda seconds: lock.acquire(timeout=seconds), "another thread was still loading a model")
-            self._being_loaded = None
-            yield
-        finally:
-            # A KeyboardInterrupt may come just after the lock was taken; one that was not cannot be released.
-            with contextlib.suppress(RuntimeError):
-                lock.release()
 
     def _retire(self) -> None:
         if self._current is not None:

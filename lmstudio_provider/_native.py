@@ -4,26 +4,24 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import functools
-import re
 import time
-from typing import Any, Callable, Iterator, Mapping
+from typing import Any, Callable, Iterator
 
 from ._callbacks import warn
 from ._download import Download
 from ._exceptions import EmptyAnswerWarning, InvalidRequestError, ModelNotFoundError, shown
-from ._http_provider import HTTPProvider, as_it_is
-from ._load_options import LoadOptions, checked, fits
-from ._loading import Loading
-from ._model_names import find, is_same
+from ._http_provider import Caller, as_it_is
+from ._loading import Block, Loads, choose, list_models
 from ._native_stream import NativeStream, Notices
 from ._native_types import (
     ELSEWHERE,
     LoadedModel,
+    LoadOptions,
     NativeCompletion,
     NativeInput,
     NativeOptions,
     NativeRequest,
+    check_load_options,
     is_http,
     without_secrets,
 )
@@ -32,8 +30,7 @@ from ._requests import check_given, check_name, override
 from ._session import Plan, Session
 from ._types import UNSET, Call, LoadedInstance, ModelInfo, Progress, Timeout, Timeouts, Unset
 from ._usage import status_of
-from ._waiting import Waiting
-from ._wire import models, native
+from ._wire import native
 from ._wire.json_text import text_or_none
 from ._wire.native_stream import NativeAssembly
 
@@ -49,11 +46,12 @@ class Native:
     are ``timeout`` (the longest silence, in seconds or as Timeouts) and ``deadline`` (for the whole call, in seconds).
     """
 
-    def __init__(self, provider: HTTPProvider) -> None:
-        self._provider = provider
+    def __init__(self, caller: Caller, loads: Loads) -> None:
+        self._caller = caller
+        self._loads = loads
 
     def __repr__(self) -> str:
-        return f"<Native {self._provider.base_url}>"
+        return f"<Native {self._caller.provider.base_url}>"
 
     def chat(self, input: NativeInput, **options: Unpack[NativeOptions]) -> NativeCompletion:
         """Answer ``input``, the user's text; keyword arguments are the fields of NativeRequest.
@@ -63,12 +61,12 @@ class Native:
         and ``seed`` are for ``lm.chat``.
         """
         session, call, plan, served = self._plan(input, dict(options), stream=False)
-        provider, started = self._provider, time.monotonic()
-        with provider._recording_failure("native.chat", call, started):
+        caller, started = self._caller, time.monotonic()
+        with caller.recording_failure("native.chat", call, started):
             completion: NativeCompletion = session.ask(
                 call, plan, lambda value: served(native.chat_reply(value, call, time.monotonic() - started))
             )
-        provider._record("native.chat", completion, started, "ok")
+        caller.record("native.chat", completion, started, "ok")
         return completion
 
     def stream(
@@ -96,18 +94,18 @@ class Native:
         notices = Notices(on_progress)  # a bad one is told before anything is sent
         patient = "timeout" not in options
         session, call, plan, served = self._plan(input, options, stream=True)
-        provider, started = self._provider, time.monotonic()
+        caller, started = self._caller, time.monotonic()
         if patient and plan.config.timeouts is None:
             plan = plan._replace(timeouts=_PATIENT)
 
         def over(completion: NativeCompletion, error: BaseException | None) -> None:
             status = "cancelled" if completion.finish_reason == "cancelled" else status_of(error)
-            provider._record("native.stream", completion, started, status)
+            caller.record("native.stream", completion, started, status)
 
         def kind(*parts: Any) -> NativeStream:
             return NativeStream(*parts, notices=notices)
 
-        with provider._recording_failure("native.stream", call, started):
+        with caller.recording_failure("native.stream", call, started):
             return session.stream(call, plan, kind, NativeAssembly, lambda whole: keep(served(whole)), over)
 
     def _plan(
@@ -116,19 +114,14 @@ class Native:
         limits = [options.pop(name, UNSET) for name in ("timeout", "deadline")]
         given = input if isinstance(input, NativeRequest) else NativeRequest(input)
         request = override(given, ELSEWHERE, **options)
-        session, plan = self._provider._where(*limits)
-        model, served, plan = self._provider._model_of(request, plan)
-        call = dataclasses.replace(native.chat_call(request, model, stream), provider_id=self._provider.id)
+        session, plan = self._caller.where(*limits)
+        model, served, plan = self._caller.model_of(request.model, request.tier, plan)
+        call = dataclasses.replace(native.chat_call(request, model, stream), provider_id=self._caller.provider.id)
         return session, call, plan, lambda whole: _ended(served(whole), request)
 
     def models(self, *, timeout: Timeout | Unset = UNSET, deadline: float | Unset | None = UNSET) -> list[ModelInfo]:
         """The models on disk, with all that LM Studio tells of them; ``ModelInfo.raw`` has what is not read here."""
-        return self._models(*self._provider._where(timeout, deadline))
-
-    def _models(self, session: Session, plan: Plan) -> list[ModelInfo]:
-        found: list[ModelInfo] = session.ask(Call("GET", models.NATIVE_PATH), plan, models.native_models)
-        session.cache.fill(found)
-        return found
+        return list_models(*self._caller.where(timeout, deadline))
 
     def load(
         self,
@@ -145,24 +138,18 @@ class Native:
         ``offload_kv_cache_to_gpu``; ``echo_load_config`` has the server tell all of it as ``load_config``. Raises
         ModelNotFoundError and ModelLoadError. After a RequestTimeoutError the server may still be loading.
         """
-        body = checked(model, config)
+        body = check_load_options(model, config)
         if not isinstance(echo_load_config, bool):
             raise InvalidRequestError(f"echo_load_config={shown(echo_load_config)} is neither True nor False")
         if echo_load_config:
             body["echo_load_config"] = True
-        return self._load(native.load_call(model, body), *self._provider._where(timeout, deadline))
+        return self._load(native.load_call(model, body), *self._caller.where(timeout, deadline))
 
     def _load(self, call: Call, session: Session, plan: Plan) -> LoadedModel:
         loaded: LoadedModel = session.ask(call, plan, native.load_reply)
-        self._disown(session, loaded.instance_id)
+        self._loads.forget(session.base_url, loaded.instance_id)
         session.cache.forget()
         return loaded
-
-    def _disown(self, session: Session, instance_id: str) -> None:
-        """What a block has loaded under that name is gone, or is not it: the block is to unload nothing."""
-        loading = self._provider._loadings.pop((session.base_url, instance_id), None)
-        if loading is not None:
-            loading.disown()
 
     def unload(
         self,
@@ -175,10 +162,10 @@ class Native:
         id_: Any = instance_id.instance_id if isinstance(instance_id, LoadedModel) else instance_id
         id_ = id_.id if isinstance(id_, LoadedInstance) else id_
         check_given("instance_id", id_)
-        session, plan = self._provider._where(timeout, deadline)
+        session, plan = self._caller.where(timeout, deadline)
         try:
             session.ask(native.unload_call(id_), plan, native.unload_reply)
-            self._disown(session, id_)
+            self._loads.forget(session.base_url, id_)
         except ModelNotFoundError as error:
             error.hint = "native.models() tells the instances that are loaded; a time to live may have unloaded it"
             raise
@@ -198,14 +185,13 @@ class Native:
         A larger ``context_length`` than was asked for is as good. Threads that ask at once load one between them. One
         that a block of ``loaded()`` has loaded is unloaded at the end of that block.
         """
-        body = checked(model, config)
-        session, plan = self._provider._where(timeout, deadline)
-        found = self._instance(model, config, session, plan)
+        call = native.load_call(model, check_load_options(model, config))
+        session, plan = self._caller.where(timeout, deadline)
+        found = choose(list_models(session, plan), model, config)
         if found is not None:
             return found  # without waiting for what another thread loads
-        with self._provider._loading(self._provider._waiting(plan)):
-            found = self._instance(model, config, session, plan)
-            return found or self._load(native.load_call(model, body), session, plan)
+        with self._loads.looking(self._caller.waiting(plan)):
+            return choose(list_models(session, plan), model, config) or self._load(call, session, plan)
 
     @contextlib.contextmanager
     def loaded(
@@ -223,72 +209,17 @@ class Native:
         600 s at most. What was unloaded meanwhile is no error. Where blocks of one provider share a model, in whatever
         threads, the last one unloads it.
         """
-        body = checked(model, config)
-        session, plan = self._provider._where(timeout, deadline)
-        call = native.load_call(model, body)
-        holder, failed, waiting = object(), True, self._provider._waiting(plan)
-        loading = Loading(self._provider, session.cache, call, plan, holder)
-        look = functools.partial(self._held, model, config, session, plan, holder, waiting)
+        call = native.load_call(model, check_load_options(model, config))
+        block = Block(self._loads, self._caller, model, config, call, *self._caller.where(timeout, deadline))
+        failed = True
         try:
-            instance, shared = look()
-            if instance is None:  # else it need not wait for what another thread loads
-                with self._provider._loading(waiting):
-                    instance, shared = look()
-                    if instance is None:
-                        self._provider._being_loaded = model
-                        with session.telling(call, plan):
-                            instance = loading.wait(plan, waiting)
-                        self._disown(session, instance.instance_id)  # one of that name before is gone
-                        self._provider._loadings[session.base_url, instance.instance_id] = loading
-                        self._provider._being_loaded = None
-                        session.cache.forget()
-            loading = shared or loading
-            yield instance
-            failed = False
-        finally:
-            if loading.release(holder, quiet=failed):
-                session.cache.forget()
-
-    def _held(
-        self,
-        model: str,
-        config: Mapping[str, Any],
-        session: Session,
-        plan: Plan,
-        holder: object,
-        waiting: Waiting,
-    ) -> tuple[LoadedModel | None, Loading | None]:
-        """An instance that fits, if there is one, and the block that loaded it, if one did; ``holder`` holds that."""
-        loadings, last = self._provider._loadings, None
-        while True:
-            # Kept meanwhile: one that was over by now would not tell that it has unloaded what the server lists.
-            alive = [each() for each in loadings.valuerefs()]
-            instance = self._instance(model, config, session, plan)
-            coming = self._provider._being_loaded
-            if instance is None or (coming is not None and is_same(coming, model)):
-                return None, None
-            shared = loadings.get((session.base_url, instance.instance_id))
-            del alive
-            if shared is None or shared.join(holder, waiting):
-                return instance, shared
-            if shared is last:
-                return instance, None  # it could not be unloaded, or is another process's
-            last = shared
-
-    def _instance(self, model: str, config: Mapping[str, Any], session: Session, plan: Plan) -> LoadedModel | None:
-        """An instance of ``model`` that was loaded with ``config``, if there is one."""
-        info = find(self._models(session, plan), model)
-        if info is None:
-            return None
-        named = [each for each in info.instances if each.id == model != info.id]
-        if not named and re.search(r":\d+$", model) and model != info.id:
-            return None  # it names an instance, and there is none of that name
-        if "@" in model and not named and info.raw.get("selected_variant", model) != model:
-            return None  # another variant of it is there
-        fitting = (each for each in named or info.instances if fits(each.config, config))
-        instance = next(fitting, None)
-        kind = "llm" if info.can_chat else info.type or "llm"
-        return None if instance is None else LoadedModel(instance.id, kind, None, instance.config)
+            try:
+                yield block.enter()
+                failed = False
+            finally:
+                block.leave(quiet=failed)
+        finally:  # once more, because a KeyboardInterrupt may have ended the first one anywhere
+            block.leave(quiet=True)
 
     def download(
         self,
@@ -311,7 +242,7 @@ class Native:
                 f"quantization={quantization!r} goes with the URL of a repository alone, and {model!r} is none",
                 hint="Give 'https://huggingface.co/...', or leave quantization out",
             )
-        session, plan = self._provider._where(timeout, deadline)
+        session, plan = self._caller.where(timeout, deadline)
         try:
             value = session.ask(native.download_call(model, quantization), plan, native.download_reply)
         except ModelNotFoundError as error:
@@ -319,11 +250,11 @@ class Native:
                 "Give a name as LM Studio's catalog has it, such as 'qwen/qwen3-4b', or the URL of a repository"
             )
             raise
-        return Download(self._provider, text_or_none(value.get("job_id")), value, without_secrets(model))
+        return Download(self._caller, text_or_none(value.get("job_id")), value, without_secrets(model))
 
     def download_status(self, job_id: str) -> Progress:
         """How far a download is. Raises JobNotFoundError."""
-        return Download.resume(job_id, self._provider).status()
+        return Download.resume(job_id, self._caller.provider).status()
 
 
 def _ended(completion: NativeCompletion, request: NativeRequest) -> NativeCompletion:

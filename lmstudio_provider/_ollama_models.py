@@ -21,13 +21,13 @@ from ._exceptions import (
 )
 from ._exchange import Deadline
 from ._http_provider import HTTPProvider
+from ._local_models import patience
 from ._model_choice import Fits, first
 from ._progress import Meter
 from ._requests import embed_options
 from ._session import Plan, Session
 from ._types import UNSET, Call, LoadedInstance, ModelInfo, Progress, Timeout, Timeouts, Unset
 from ._upload import StoppedError, Upload
-from ._waiting import patience
 from ._wire import ollama_models as wire
 
 OnProgress = Callable[[Progress], object]

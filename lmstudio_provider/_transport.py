@@ -81,8 +81,7 @@ class Transport:
         try:
             return self._send(call, headers, exchange)
         except BaseException as error:
-            if isinstance(error, (ProviderError, CancelledCall)):
-                error.sent = error.sent or exchange.sent
+            vars(error)["sent"] = getattr(error, "sent", False) or exchange.sent  # also of a KeyboardInterrupt
             self._over(call, exchange, type(error).__name__)
             raise
 

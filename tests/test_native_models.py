@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -25,14 +26,12 @@ from lmstudio_provider import (
     ModelNotFoundError,
     ProtocolError,
     ProviderClosedError,
-    ProviderError,
     RequestTimeoutError,
     ServerError,
     ServerUnavailableError,
     Timeouts,
     _loading,
 )
-from lmstudio_provider._native import Native
 from lmstudio_provider.simulator import SimulatedLMStudio
 
 MODELS, LOAD, UNLOAD = "/api/v1/models", "/api/v1/models/load", "/api/v1/models/unload"
@@ -272,7 +271,7 @@ def test_a_wait_for_another_thread_is_cut_into_short_ones_that_ctrl_c_can_end(lm
         def release(self):
             raise RuntimeError("cannot release un-acquired lock")
 
-    lm._load_lock = Held()
+    lm._loads._locks[os.getpid()] = Held()
     with pytest.raises(KeyboardInterrupt):
         lm.native.ensure_loaded("m")
     assert [0 < each <= 1 for each in waits] == [True] * 3
@@ -323,7 +322,7 @@ def test_threads_share_a_model_and_the_last_one_unloads_it(server, lm, in_backgr
 
 
 def test_what_is_unloaded_while_it_is_looked_for_is_loaded_again(server, lm, monkeypatch):
-    blocks, models = [lm.native.loaded("m")], Native._models
+    blocks, models = [lm.native.loaded("m")], _loading.list_models
     blocks[0].__enter__()
 
     def listed_and_left(*arguments):
@@ -332,7 +331,7 @@ def test_what_is_unloaded_while_it_is_looked_for_is_loaded_again(server, lm, mon
             blocks.pop().__exit__(None, None, None)
         return found
 
-    monkeypatch.setattr(Native, "_models", listed_and_left)
+    monkeypatch.setattr(_loading, "list_models", listed_and_left)
     with lm.native.loaded("m") as instance:
         assert instance.instance_id in ids(server)
 
@@ -340,7 +339,7 @@ def test_what_is_unloaded_while_it_is_looked_for_is_loaded_again(server, lm, mon
 def test_what_the_server_has_loaded_and_not_told_yet_is_shared(server, lm, monkeypatch, in_background):
     sharing, listed, inside, leave = (threading.Event() for _ in range(4))
     asking = []
-    wait, models = _loading.Loading.wait, Native._models
+    share_, models = _loading.Block._share, _loading.list_models
 
     def share():
         with lm.native.loaded("m"):
@@ -349,11 +348,10 @@ def test_what_the_server_has_loaded_and_not_told_yet_is_shared(server, lm, monke
             return ids(server)
 
     def tell_late(*arguments):
-        loaded = wait(*arguments)
         sharing.set()
         asking.append(in_background(share))
         assert listed.wait(LONG)
-        return loaded
+        share_(*arguments)
 
     def told(*arguments):
         found = models(*arguments)
@@ -361,8 +359,8 @@ def test_what_the_server_has_loaded_and_not_told_yet_is_shared(server, lm, monke
             listed.set()
         return found
 
-    monkeypatch.setattr(_loading.Loading, "wait", tell_late)
-    monkeypatch.setattr(Native, "_models", told)
+    monkeypatch.setattr(_loading.Block, "_share", tell_late)
+    monkeypatch.setattr(_loading, "list_models", told)
     with lm.native.loaded("m"):
         assert inside.wait(LONG)
     leave.set()
@@ -442,25 +440,6 @@ def test_closing_the_provider_ends_the_wait_and_what_comes_is_unloaded(server, s
     go_on.set()
     gc.collect()
     settled()
-    assert ids(server) == ["n"]
-
-
-def test_a_block_of_a_daemon_unloads_by_threads_that_are_none(server, lm):
-    daemons = []
-
-    def use():
-        with lm.native.loaded("m"):
-            daemons.extend(each.daemon for each in threading.enumerate() if each.name == "lmstudio-load")
-
-    start, threads = threading.Thread.start, []
-    threading.Thread.start = lambda thread: (threads.append(thread), start(thread))[1]
-    try:
-        daemon = threading.Thread(target=use, daemon=True)
-        daemon.start()
-        daemon.join(LONG)
-    finally:
-        threading.Thread.start = start
-    assert [thread.daemon for thread in threads if thread.name == "lmstudio-load"] == [False, False]
     assert ids(server) == ["n"]
 
 
@@ -559,29 +538,39 @@ def test_two_blocks_share_a_model_and_the_last_one_unloads_it(server, lm):
     assert ids(server) == ["n"]
 
 
-def refuse_threads(monkeypatch, name):
+@pytest.fixture
+def no_threads(monkeypatch):
+    """No thread of ours can be started, as when the interpreter shuts down on Python 3.12 on."""
     start = threading.Thread.start
 
     def refuse(thread):
-        if thread.name == name:
-            raise RuntimeError("can't start new thread")
+        if thread.name.startswith("lmstudio-"):
+            raise RuntimeError("can't create new thread at interpreter shutdown")
         start(thread)
 
     monkeypatch.setattr(threading.Thread, "start", refuse)
 
 
-def test_where_no_thread_can_be_started_nothing_is_loaded(server, lm, monkeypatch, recwarn):
-    refuse_threads(monkeypatch, "lmstudio-load")
-    with pytest.raises(ProviderError, match=r"no thread could be started .*: can't start new thread"):
-        with lm.native.loaded("m"):
-            pass
-    assert (list(recwarn), ids(server)) == ([], ["n"])
-
-
-def test_where_no_thread_can_be_started_the_caller_unloads(server, lm, monkeypatch):
-    refuse_threads(monkeypatch, "lmstudio-unload")
+@pytest.mark.usefixtures("no_threads")
+def test_a_model_is_loaded_and_unloaded_without_a_thread(server, lm):
     with lm.native.loaded("m"):
-        pass
+        assert ids(server) == ["n", "m"]
+    assert ids(server) == ["n"]
+
+
+@pytest.mark.usefixtures("no_threads")
+def test_without_a_thread_the_caller_waits_for_what_is_still_being_loaded_and_unloads_it(
+    server, lm, slow, in_background
+):
+    begun, go_on = slow
+    waiting = in_background(lm.native.loaded("m", deadline=0.3).__enter__)
+    assert begun.wait(LONG)
+    looked = len(server.requests)
+    while len(server.requests) < looked + 2:
+        time.sleep(0.01)
+    go_on.set()
+    with pytest.raises(RequestTimeoutError, match="will be unloaded"):
+        waiting.result(LONG)
     assert ids(server) == ["n"]
 
 
@@ -621,31 +610,34 @@ def test_a_child_that_leaves_the_block_unloads_nothing(server, lm):
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
-def test_a_child_ends_also_where_it_was_forked_while_a_thread_held_the_lock(server, lm):
-    with lm.native.loaded("m"):
-        loading = lm._loadings[lm.base_url, "m"]
-        with loading._lock:
-            child = os.fork()
-            if child == 0:
-                signal.alarm(LONG)  # ends a child that hangs
-                _loading._unload_all()
+def test_a_child_that_was_forked_while_a_thread_held_the_locks_loads_and_ends(server, lm, slow, in_background):
+    begun, go_on = slow
+    loading = in_background(lm.native.ensure_loaded, "m")
+    with lm.native.loaded("n"):
+        assert begun.wait(LONG)
+        child = os.fork()
+        if child == 0:
+            signal.alarm(LONG)  # ends a child that hangs
+            with lm._loads.looking(lm._waiting(lm._where(None, None)[1])):
                 os._exit(0)
-            assert os.waitpid(child, 0)[1] == 0
-    assert ids(server) == ["n"]
+        assert os.waitpid(child, 0)[1] == 0
+    go_on.set()
+    loading.result(LONG)
+    assert ids(server) == ["n", "m"]
 
 
 def interrupted(block, step):
-    """Enter and leave ``block`` with a KeyboardInterrupt at one step of it; tell whether there was one."""
-    steps = 0
+    """Enter and leave ``block`` with a KeyboardInterrupt at one line of what sees to it; return which, if any."""
+    steps, where = 0, None
 
     def trace(frame, event, argument):
-        nonlocal steps
-        mine = frame.f_code.co_filename.endswith("_loading.py") or frame.f_code.co_name == "loaded"
-        # In __del__ there is nobody to raise it to.
-        last = "__del__" in (frame.f_code.co_name, frame.f_back.f_code.co_name)
-        steps += event == "line" and mine and not last
-        if steps == step:
+        nonlocal steps, where
+        if not (frame.f_code.co_filename.endswith("_loading.py") or frame.f_code.co_name == "loaded"):
+            return None
+        steps += event == "line"
+        if steps == step and where is None:
             sys.settrace(before)
+            where = f"{frame.f_code.co_filename}:{frame.f_lineno}"
             raise KeyboardInterrupt
         return trace
 
@@ -655,20 +647,20 @@ def interrupted(block, step):
         with block:
             pass
     except KeyboardInterrupt:
-        return True
+        pass
     finally:
         sys.settrace(before)
-    return False
+    return where
 
 
-def test_ctrl_c_at_any_step_unloads(server, lm):
-    step = 1
-    while interrupted(lm.native.loaded("m"), step):
-        gc.collect()
-        settled()
-        assert (step, ids(server)) == (step, ["n"])
+def test_ctrl_c_at_any_line_leaves_nothing_loaded(server, lm):
+    step, lines = 1, set()
+    while where := interrupted(lm.native.loaded("m"), step):
+        assert (where, ids(server)) == (where, ["n"])
+        lines.add(where)
         step += 1
-    assert step > 40
+    settled()
+    assert len(lines) > 80
     assert lm.native.ensure_loaded("m", deadline=LONG).instance_id == "m"
 
 
@@ -719,7 +711,7 @@ def test_ctrl_c_unloads(server, slow, when):
         assert ("RuntimeWarning: the model is still being loaded; when it is, it will be unloaded" in told) is (
             when == "loading"
         )
-    assert [each["path"] for each in server.requests][-2:] == [LOAD, UNLOAD]
+    assert [each["path"] for each in server.requests][-1] == UNLOAD
     assert ids(server) == ["n"]
 
 
