@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
-from typing import Any, Callable, Sequence
+from typing import Any, Callable, Protocol, Sequence
 
 from ._exceptions import InvalidRequestError, ProtocolError
 from ._images import Image
-from ._lmstudio import LMStudioProvider
 from ._native import Native
 from ._native_stream import NativeStream
 from ._native_types import ELSEWHERE, NativeCompletion, NativeRequest, TurnOptions
 from ._options import Unpack, show_options
 from ._requests import check_name, override
+
+
+class HasNative(Protocol):
+    """What a NativeConversation needs of an LMStudioProvider."""
+
+    @property
+    def id(self) -> str: ...
+
+    @property
+    def native(self) -> Native: ...
 
 
 @show_options(NativeRequest)
@@ -25,7 +34,7 @@ class NativeConversation:
 
     def __init__(
         self,
-        provider: LMStudioProvider,
+        provider: HasNative,
         system_prompt: str | None = None,
         *,
         response_id: str | None = None,
