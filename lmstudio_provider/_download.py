@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from typing import Any, Callable, ClassVar, Mapping
+from typing import Any, Callable, Mapping
 
 from ._callbacks import Callback
 from ._exceptions import (
@@ -16,7 +16,8 @@ from ._exceptions import (
     shown,
 )
 from ._exchange import Deadline
-from ._http_provider import Caller, HTTPProvider
+from ._http_provider import Caller
+from ._lmstudio_server import LMStudioServer
 from ._progress import Meter
 from ._requests import check_given
 from ._types import UNSET, Progress, Unset, check_seconds
@@ -33,9 +34,6 @@ class Download:
     ``status`` of its Progress is "downloading", "paused", "completed", "failed", or "already_downloaded", where there
     was nothing to do.
     """
-
-    # Makes a provider that goes by the settings. Given where that is defined, which is above this module.
-    _by_settings: ClassVar[Callable[[], HTTPProvider]]
 
     def __init__(self, caller: Caller, job_id: str | None, told: Mapping[str, Any], model: str = "") -> None:
         #: What ``Download.resume`` takes; None where the model was there already.
@@ -61,8 +59,8 @@ class Download:
             raise InvalidRequestError("job_id=None: what was there already has no job", hint="There is nothing to do")
         check_given("job_id", job_id)
         if provider is None:
-            provider = cls._by_settings()
-        if not isinstance(provider, HTTPProvider):
+            provider = LMStudioServer(refresh=False)
+        if not isinstance(provider, LMStudioServer):
             raise InvalidRequestError(f"resume: {type(provider).__name__} is no LMStudioProvider")
         return cls(Caller(provider), job_id, {})
 

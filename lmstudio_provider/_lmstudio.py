@@ -7,7 +7,6 @@ import time
 from typing import Any, Callable, overload
 
 from ._diagnosis import not_lm_studio
-from ._download import Download
 from ._exceptions import (
     AuthenticationError,
     InvalidRequestError,
@@ -18,7 +17,8 @@ from ._exceptions import (
     ServerUnavailableError,
     StatusError,
 )
-from ._http_provider import Caller, HTTPProvider
+from ._http_provider import Caller
+from ._lmstudio_server import LMStudioServer
 from ._loading import Loads
 from ._native import Native
 from ._options import Unpack, show_options
@@ -32,7 +32,6 @@ from ._requests import (
     completion_request,
     override,
 )
-from ._settings import Names
 from ._stream import Stream
 from ._types import Chunk, Completion, Health, ModelInfo
 from ._wire import lmstudio, messages_dialect, responses_dialect
@@ -40,42 +39,11 @@ from ._wire.lmstudio_errors import MEANINGS
 
 
 @show_options(ResponsesRequest)
-class LMStudioProvider(HTTPProvider):
+class LMStudioProvider(LMStudioServer):
     """LM Studio's local server, over its OpenAI-compatible endpoints; ``messages`` is Anthropic's, ``native`` its own.
 
     Without arguments it is the server at ``$LM_STUDIO_URL``, else at ``http://localhost:1234``.
     """
-
-    id = "lm-studio"
-    display_name = "LM Studio (Local)"
-
-    _dialect = lmstudio
-    _server_name = "LM Studio"
-    _names = Names(
-        prefix="lmstudio",
-        variables={
-            # Those of other clients for the same server come last.
-            "base_url": ("LM_STUDIO_URL", "LM_STUDIO_API_BASE", "LMSTUDIO_BASE_URL"),
-            "model": ("LM_STUDIO_MODEL",),
-            "timeout": ("LM_STUDIO_TIMEOUT",),
-            # The documentation names the first, one version of the Python SDK reads the second.
-            "api_token": ("LM_API_TOKEN", "LMSTUDIO_API_TOKEN", "LM_STUDIO_API_KEY"),
-        },
-        default_url="http://localhost:1234",
-        default_port=1234,
-    )
-    _start_hint = "Start LM Studio's server with 'lms server start', or on its Developer tab"
-    _remote_hint = (
-        "LM Studio listens to its own machine alone, unless 'Serve on Local Network' is on there (Developer tab, "
-        "Server Settings; or 'lms server start --bind 0.0.0.0')"
-    )
-    _url_hint = "and base_url= or LM_STUDIO_URL names another server"
-    _api_key_hash = "lmstudio-local"
-    _get_hint = "Download one with 'lms get MODEL', or with native.download('MODEL')"
-    _context_hint = "Send shorter texts, or load the model with a larger context ('lms load MODEL --context-length N')"
-    _default_model = "local-model"
-    # Those that were not trained for it do it less well (LM Studio docs, tool use).
-    _any_model_calls_tools = True
 
     def _identified(
         self, health: Health, models: list[ModelInfo] | None, started: float, timeout: float | None
@@ -188,6 +156,3 @@ def _chat(request: Any, overrides: dict[str, Any]) -> ChatRequest:
         own = {name: overrides.pop(name) for name in ("system_prompt", "images") if name in overrides}
         return override(completion_request(request), **own).as_chat()
     return request if isinstance(request, ResponsesRequest) else chat_request(request)
-
-
-Download._by_settings = staticmethod(lambda: LMStudioProvider(refresh=False))

@@ -24,6 +24,7 @@ from lmstudio_provider import (
     LMStudioProvider,
     ModelLoadError,
     ModelNotFoundError,
+    OllamaProvider,
     ProtocolError,
     ProviderClosedError,
     RequestTimeoutError,
@@ -740,9 +741,10 @@ def test_what_is_no_job_is_refused(lm, job_id):
         Download.resume(job_id, lm)
 
 
-def test_a_provider_of_another_kind_is_refused():
-    with pytest.raises(InvalidRequestError, match="str is no LMStudioProvider"):
-        Download.resume("job", "http://localhost")
+@pytest.mark.parametrize("other", ["http://localhost", OllamaProvider(refresh=False)], ids=["str", "OllamaProvider"])
+def test_a_provider_of_another_kind_is_refused(other):
+    with pytest.raises(InvalidRequestError, match=f"{type(other).__name__} is no LMStudioProvider"):
+        Download.resume("job", other)
 
 
 @pytest.mark.parametrize("job_id", ["job_0", "a/b c?d#e", "\ud800"])
