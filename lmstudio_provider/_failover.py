@@ -3,35 +3,29 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import threading
 import time
 from concurrent.futures import Future, as_completed
 from concurrent.futures import TimeoutError as FutureTimeoutError
-from contextlib import AbstractContextManager
-from typing import Any, Callable, Collection, Iterable, Literal, Mapping, TypeVar, overload
+from typing import Any, Callable, Collection, Iterable, Literal, Mapping, Sequence, TypeVar, cast
 
 from ._callbacks import Callback
 from ._exceptions import ConfigurationError, ProviderError, RequestTimeoutError, ServerUnavailableError
 from ._exchange import Deadline
 from ._health import check_health, none_available
 from ._images import data_url, listed
-from ._options import Unpack, show_options
-from ._overrides import ChatOverrides, CompletionOverrides, Overrides, StreamOverrides
+from ._options import show_options
 from ._parallel import begin
 from ._provider import Provider
-from ._requests import ChatInput, CompletionInput, CompletionRequest, StreamInput, TextInput, chat_request
+from ._requests import CompletionRequest, chat_request
 from ._stream import Stream
 from ._types import (
     UNSET,
     Capabilities,
     Chunk,
-    Completion,
-    Embeddings,
     Health,
-    ModelInfo,
-    Timeout,
-    Unset,
     check_seconds,
 )
 
@@ -40,91 +34,94 @@ _LONGEST_REST_S = 60.0
 # What a deadline that passes just now is given as: 0 is none.
 _LEAST_S = 0.001
 
+_READY = (0, float("-inf"))
+
 _Value = TypeVar("_Value")
-
-
-class _Member:
-    """A provider, how it fares, and the calls that are under way there."""
-
-    def __init__(self, provider: Provider) -> None:
-        self.provider = provider
-        #: How often in a row no connection came, and until when it rests. Replaced as a whole, never changed, so that
-        #: threads need no lock to read it.
-        self.rest = (0, float("-inf"))
-        # A set, whose changes are atomic: a stream that is collected ends its call at any time, in any thread.
-        self.calls: set[_Turn] = set()
+_Method = TypeVar("_Method", bound=Callable[..., Any])
 
 
 class _Turn:
-    """One call at one member; it is told how the call went."""
+    """One call at one provider; it is told how the call went."""
 
-    def __init__(self, member: _Member, clock: Callable[[], float]) -> None:
-        self.member = member
-        self._clock = clock
-        self._rest = member.rest
-        member.calls.add(self)
+    def __init__(self, balancer: Balancer, provider: Provider) -> None:
+        self.provider = provider
+        self._balancer = balancer
+        self._cooldown = balancer.cooldowns.get(id(provider), _READY)
 
     def no_connection(self) -> None:
-        """It rests now, and longer than last time; calls that failed together count once."""
-        count = self._rest[0]
-        if self.member.rest is self._rest:  # else another call has told of it since this one began
+        """Let the provider rest, longer than last time; calls that failed together count once."""
+        count = self._cooldown[0]
+        # Else another call has told of it since this one began.
+        if self._balancer.cooldowns.get(id(self.provider), _READY) is self._cooldown:
             rest_s = min(_FIRST_REST_S * 2.0 ** min(count, 10), _LONGEST_REST_S)
-            self.member.rest = (count + 1, self._clock() + rest_s)
+            self._balancer.cooldowns[id(self.provider)] = (count + 1, self._balancer.clock() + rest_s)
 
     def connected(self) -> None:
-        """It is there, whatever it answered."""
-        if self._rest[0] and self.member.rest is self._rest:
-            self.member.rest = (0, float("-inf"))
+        """Note that it is there, whatever it answered."""
+        if self._balancer.cooldowns.get(id(self.provider), _READY) is self._cooldown:
+            self._balancer.cooldowns.pop(id(self.provider), None)
 
     def over(self) -> None:
-        """The call has come to its end; again is fine."""
-        self.member.calls.discard(self)
+        """Note that the call has come to its end; again is fine."""
+        self._balancer.calls.discard(self)
 
 
-class Rota:
-    """Whose turn it is. Shared by threads; ``clock`` tells the time in seconds."""
+class Balancer:
+    """Chooses whose turn it is. Shared by threads; ``clock`` returns the time in seconds."""
 
     def __init__(
-        self, providers: Iterable[Provider], least_busy: bool = False, clock: Callable[[], float] = time.monotonic
+        self, providers: Sequence[Provider], least_busy: bool = False, clock: Callable[[], float] = time.monotonic
     ) -> None:
-        self.members = [_Member(provider) for provider in providers]
+        #: How often in a row no connection to a provider came, and until when it rests. Each value is replaced as a
+        #: whole, and never changed, so that threads need no lock.
+        self.cooldowns: dict[int, tuple[int, float]] = {}
+        #: The calls under way: a set, because a stream that is collected ends its call at any time, in any thread.
+        self.calls: set[_Turn] = set()
+        self.clock = clock
+        self._providers = providers
         self._least_busy = least_busy
-        self._clock = clock
         self._pid = os.getpid()
         self._lock = threading.RLock()  # a signal handler may make a call in between
 
     def next(self, tried: Collection[Provider] = ()) -> _Turn | None:
-        """Begin a call at the member whose turn it is; None where all are among those that were ``tried``."""
-        with self._own_lock():  # so that two threads do not take the same member for the idle one
-            member = self._choice(tried)
-            return None if member is None else _Turn(member, self._clock)
-
-    def peek(self) -> Provider:
-        """The provider whose turn it is."""
-        member = self._choice(())
-        assert member is not None  # noqa: S101 (there is at least one)
-        return member.provider
-
-    def forget(self) -> None:
-        """Let nobody rest any longer."""
-        for member in self.members:
-            member.rest = (0, float("-inf"))
-
-    def _choice(self, tried: Collection[Provider]) -> _Member | None:
-        left = [member for member in self.members if not any(member.provider is each for each in tried)]
-        now = self._clock()
-        awake = [member for member in left if member.rest[1] <= now]
-        if awake:
-            return min(awake, key=lambda member: len(member.calls)) if self._least_busy else awake[0]
-        return min(left, key=lambda member: member.rest[1], default=None)
-
-    def _own_lock(self) -> AbstractContextManager[bool]:
-        """The lock of this process: a fork may have come while a thread that is not here held the other."""
+        """Begin a call at the provider whose turn it is; return None if all are among those that were ``tried``."""
         if self._pid != os.getpid():
-            for member in self.members:
-                member.calls = set()  # the parent's, whose end is not told here
-            self._pid, self._lock = os.getpid(), threading.RLock()
-        return self._lock
+            # Forked: a thread that is not here may hold the lock, and the calls are the parent's.
+            self._pid, self._lock, self.calls = os.getpid(), threading.RLock(), set()
+        with self._lock:  # so that two threads do not take the same provider for the idle one
+            left = [each for each in self._providers if not any(each is other for other in tried)]
+            if not left:
+                return None
+            turn = _Turn(self, self.choose(left))
+            self.calls.add(turn)
+            return turn
+
+    def choose(self, providers: Sequence[Provider]) -> Provider:
+        """Return the provider whose turn it is; where all rest, the one whose rest is over first."""
+        now, rests = self.clock(), [self.cooldowns.get(id(each), _READY)[1] for each in providers]
+        awake = [each for each, rest in zip(providers, rests) if rest <= now]
+        if not awake:
+            return providers[rests.index(min(rests))]
+        return min(awake, key=self.busy) if self._least_busy else awake[0]
+
+    def busy(self, provider: Provider) -> int:
+        """Return how many calls are under way at a provider."""
+        return sum(each.provider is provider for each in self.calls.copy())
+
+
+def _forwarded(method: _Method) -> _Method:
+    """Make a method of Failover: what ``method`` does, done by the first provider that is reached."""
+    # By name or without one, it goes on without one; what reads it raises if it is missing.
+    first = method.__code__.co_varnames[1]
+
+    @functools.wraps(method)
+    def forward(self: Failover, *arguments: Any, **options: Any) -> Any:
+        if not arguments and first in options:
+            arguments = (options.pop(first),)
+        return self._serve(method.__name__, arguments, options)
+
+    vars(forward).pop("__isabstractmethod__", None)
+    return cast(_Method, forward)
 
 
 @show_options(CompletionRequest)
@@ -158,22 +155,22 @@ class Failover(Provider):
         self.display_name = f"Failover ({', '.join(each.display_name for each in members)})"
         self._balance = balance
         self._providers = members
-        self._rota = Rota(members, least_busy=balance is not None)
+        self._balancer = Balancer(members, least_busy=balance is not None)
 
     def __repr__(self) -> str:
         return f"<Failover {', '.join(each.id for each in self._providers)}>"
 
     def __getstate__(self) -> dict[str, Any]:
-        return {name: value for name, value in vars(self).items() if name != "_rota"}
+        return {name: value for name, value in vars(self).items() if name != "_balancer"}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         vars(self).update(state)
-        self._rota = Rota(self._providers, least_busy=self._balance is not None)
+        self._balancer = Balancer(self._providers, least_busy=self._balance is not None)
 
     @property
     def base_url(self) -> str:
         """That of the provider whose turn it is."""
-        return self._rota.peek().base_url
+        return self._balancer.choose(self._providers).base_url
 
     @property
     def capabilities(self) -> Capabilities:
@@ -209,13 +206,13 @@ class Failover(Provider):
 
     def resolve_model(self, tier: str | None = None) -> str:
         """As the provider does whose turn it is."""
-        return self._rota.peek().resolve_model(tier)
+        return self._balancer.choose(self._providers).resolve_model(tier)
 
     def reset_client(self) -> None:
         """Reset all of them, and let nobody rest any longer."""
         for provider in self._providers:
             provider.reset_client()
-        self._rota.forget()
+        self._balancer.cooldowns.clear()
 
     def health_check(self, timeout: float | None = 3.0) -> Health:
         """Ask all of them at once; it is ok if one is, with the models of those that are, and the advice of all."""
@@ -228,77 +225,13 @@ class Failover(Provider):
         models = dict.fromkeys(model for health in well for model in health.models)
         return Health(True, well[0].latency_s, tuple(models), advice=advice)
 
-    def list_models(self, timeout: Timeout | Unset = UNSET) -> list[ModelInfo]:
-        return self._serve(lambda provider, _: provider.list_models(timeout), {})
-
-    def complete(self, request: CompletionInput, **overrides: Unpack[CompletionOverrides]) -> Completion:
-        return self._serve(lambda provider, given: provider.complete(request, **given), dict(overrides))
-
-    def complete_text(self, request: TextInput, **overrides: Unpack[Overrides]) -> Completion:
-        return self._serve(lambda provider, given: provider.complete_text(request, **given), dict(overrides))
-
-    def chat(self, request: ChatInput, **overrides: Unpack[ChatOverrides]) -> Completion:
-        chat = chat_request(request)  # so that a provider of one's own need not know what a text stands for
-        return self._serve(lambda provider, given: provider.chat(chat, **given), dict(overrides))
-
-    def complete_with_tools(self, request: ChatInput, **overrides: Unpack[ChatOverrides]) -> Completion:
-        chat = chat_request(request)
-        return self._serve(lambda provider, given: provider.complete_with_tools(chat, **given), dict(overrides))
-
-    @overload
-    def stream(self, request: StreamInput, on_chunk: None = None, **overrides: Unpack[StreamOverrides]) -> Stream: ...
-
-    @overload
-    def stream(
-        self, request: StreamInput, on_chunk: Callable[[Chunk], object], **overrides: Unpack[StreamOverrides]
-    ) -> Completion: ...
-
-    def stream(
-        self,
-        request: StreamInput,
-        on_chunk: Callable[[Chunk], object] | None = None,
-        **overrides: Unpack[StreamOverrides],
-    ) -> Stream | Completion:
-        callback = Callback("on_chunk", on_chunk)
-        raised: list[BaseException] = []
-
-        def guarded(chunk: Chunk) -> None:
-            try:
-                callback(chunk)
-            except BaseException as error:
-                raised.append(error)
-                raise
-
-        def ask(provider: Provider, given: dict[str, Any]) -> Stream | Completion:
-            return provider.stream(request, None if on_chunk is None else guarded, **given)
-
-        try:
-            return self._serve(ask, dict(overrides), raised)
-        finally:
-            raised.clear()  # no cycle of error, traceback, frame and list keeps the request alive
-
-    def embed(
-        self,
-        texts: str | Iterable[str],
-        model: str | None = None,
-        *,
-        num_ctx: int | None = None,
-        keep_alive: float | str | None = None,
-        on_truncation: Literal["warn", "error", "ignore"] = "warn",
-        timeout: Timeout | Unset = UNSET,
-        deadline: float | Unset | None = UNSET,
-    ) -> Embeddings:
-        given: dict[str, Any] = {"timeout": timeout, "deadline": deadline}
-        of_ollama = {"num_ctx": num_ctx, "keep_alive": keep_alive}  # which a provider of one's own need not know
-        given.update((name, value) for name, value in of_ollama.items() if value is not None)
-        if on_truncation != "warn":  # which a provider of one's own need not know
-            given["on_truncation"] = on_truncation
-        # A generator would be empty for the second provider.
-        inputs = texts if isinstance(texts, str) or not isinstance(texts, Iterable) else list(texts)
-        return self._serve(
-            lambda provider, given: provider.embed(inputs, model, **given),
-            {name: value for name, value in given.items() if value is not UNSET},
-        )
+    list_models = _forwarded(Provider.list_models)
+    complete = _forwarded(Provider.complete)
+    complete_text = _forwarded(Provider.complete_text)
+    chat = _forwarded(Provider.chat)
+    complete_with_tools = _forwarded(Provider.complete_with_tools)
+    stream = _forwarded(Provider.stream)
+    embed = _forwarded(Provider.embed)
 
     def close(self) -> None:
         """Close all of them; what one of them raises is raised when all are closed."""
@@ -306,50 +239,42 @@ class Failover(Provider):
             for provider in self._providers:
                 stack.callback(provider.close)
 
-    def _serve(
-        self,
-        ask: Callable[[Provider, dict[str, Any]], _Value],
-        given: dict[str, Any],
-        raised: Collection[BaseException] = (),
-    ) -> _Value:
-        """``ask`` one provider after the other, until one is reached; errors that the caller ``raised`` are no reason.
-
-        They are an error of the caller's own function, which may be of any class, and not of a provider.
-        """
+    def _serve(self, operation: str, arguments: tuple[Any, ...], given: dict[str, Any]) -> Any:
+        """Ask one provider after the other, until one is reached."""
         seconds = given.get("deadline", UNSET)
         check_seconds("deadline", None if seconds is UNSET else seconds)
         deadline = Deadline(seconds, time.monotonic()) if isinstance(seconds, (int, float)) else None
+        raised: list[BaseException] = []
+        arguments = _repeatable(operation, arguments, given, raised)
         failures: list[tuple[Provider, ProviderError | None]] = []
-        tools = given.get("tools")
-        if isinstance(tools, Iterable) and not isinstance(tools, (str, Mapping)):
-            given["tools"] = list(tools)  # an iterator would be empty for the second provider
-        if "images" in given:  # a file that is open would be at its end
-            given["images"] = [data_url(image) for image in listed(given["images"])]
-        while turn := self._rota.next([provider for provider, _ in failures]):
-            provider = turn.member.provider
-            if deadline is not None and failures:
-                given["deadline"] = max(deadline.left(), _LEAST_S)
-            try:
-                reply = ask(provider, dict(given))
-            except BaseException as error:
-                turn.over()
-                sent = getattr(error, "sent", False) or error in raised
-                if sent or not isinstance(error, (ServerUnavailableError, RequestTimeoutError)):
-                    if sent:
-                        turn.connected()
-                    # It may be at work on it, and a second copy of a generation would only compete with it.
-                    raise
-                turn.no_connection()
-                if deadline is not None and deadline.left() <= 0:
-                    raise
-                failures.append((provider, error.with_traceback(None)))  # whose frames hold the request
-            else:
-                turn.connected()
-                if isinstance(reply, Stream):
-                    _end_with(reply, turn)
-                else:
+        try:
+            while turn := self._balancer.next([provider for provider, _ in failures]):
+                if deadline is not None and failures:
+                    given["deadline"] = max(deadline.left(), _LEAST_S)
+                try:
+                    reply = getattr(turn.provider, operation)(*arguments, **given)
+                except BaseException as error:
                     turn.over()
-                return reply
+                    # An error of the caller's own function may be of any class, and is not of a provider.
+                    sent = getattr(error, "sent", False) or error in raised
+                    if sent or not isinstance(error, (ServerUnavailableError, RequestTimeoutError)):
+                        if sent:
+                            turn.connected()
+                        # It may be at work on it, and a second copy of a generation would only compete with it.
+                        raise
+                    turn.no_connection()
+                    if deadline is not None and deadline.left() <= 0:
+                        raise
+                    failures.append((turn.provider, error.with_traceback(None)))  # whose frames hold the request
+                else:
+                    turn.connected()
+                    if isinstance(reply, Stream):
+                        _end_with(reply, turn)
+                    else:
+                        turn.over()
+                    return reply
+        finally:
+            raised.clear()  # no cycle of error, traceback, frame and list keeps the request alive
         raise self._told(none_available(failures))
 
     def _ask_all(self, ask: Callable[[Provider], _Value]) -> list[Future[_Value]]:
@@ -358,6 +283,44 @@ class Failover(Provider):
     def _told(self, error: ServerUnavailableError) -> ServerUnavailableError:
         error.provider = self.id
         return error
+
+
+def _repeatable(
+    operation: str, arguments: tuple[Any, ...], given: dict[str, Any], raised: list[BaseException]
+) -> tuple[Any, ...]:
+    """Return ``arguments``, as another provider can be given them once more, and so what is ``given`` by name.
+
+    What ``on_chunk`` raises is noted in ``raised``. A provider of one's own need not know what a text stands for, nor
+    options of ``embed`` that say what holds without them.
+    """
+    first, *others = arguments or (UNSET,)
+    if operation in ("chat", "complete_with_tools"):
+        first = chat_request(first)
+    elif operation == "embed":
+        first = first if isinstance(first, str) or not isinstance(first, Iterable) else list(first)
+        for name, default in (("num_ctx", None), ("keep_alive", None), ("on_truncation", "warn")):
+            if given.get(name, UNSET) == default:
+                del given[name]
+    tools = given.get("tools")
+    if isinstance(tools, Iterable) and not isinstance(tools, (str, Mapping)):
+        given["tools"] = list(tools)
+    if "images" in given:  # a file that is open would be at its end
+        given["images"] = [data_url(image) for image in listed(given["images"])]
+    if operation == "stream":
+        on_chunk = others.pop(0) if others else given.pop("on_chunk", None)
+        others.insert(0, None if on_chunk is None else _noting(Callback("on_chunk", on_chunk), raised))
+    return (first, *others) if arguments else ()
+
+
+def _noting(callback: Callback[Chunk], raised: list[BaseException]) -> Callable[[Chunk], None]:
+    def call(chunk: Chunk) -> None:
+        try:
+            callback(chunk)
+        except BaseException as error:
+            raised.append(error)
+            raise
+
+    return call
 
 
 def _end_with(stream: Stream, turn: _Turn) -> None:

@@ -143,7 +143,7 @@ def test_a_copy_of_a_failover_keeps_its_attributes_and_works(again, url):
         assert (other.made_of, other.display_name, other.id) == (("lm-studio", "mine"), "Two of them", "pair")
         assert other.complete("Hi").text == "Hello"
         assert repr(other) == repr(pair)
-        assert other._rota is not pair._rota
+        assert other._balancer is not pair._balancer
         other.close()
 
 

@@ -25,7 +25,7 @@ from lmstudio_provider import (
     StreamInterruptedError,
     Tool,
 )
-from lmstudio_provider._failover import Rota
+from lmstudio_provider._failover import Balancer
 from lmstudio_provider.simulator import SimulatedLMStudio
 
 
@@ -45,11 +45,11 @@ def clock():
 
 
 @pytest.fixture
-def rota_of(clock):
-    """Makes a rota of providers with the given ids, of which ``next`` names the one whose turn it is."""
+def balancer_of(clock):
+    """Makes a balancer of providers with the given ids."""
 
     def make(*ids, **arguments):
-        return Rota([Plugin(each) for each in ids], clock=clock, **arguments)
+        return Balancer([Plugin(each) for each in ids], clock=clock, **arguments)
 
     return make
 
@@ -57,7 +57,7 @@ def rota_of(clock):
 def failover_of(*providers, clock=None, **arguments):
     failover = Failover(providers, **arguments)
     if clock is not None:
-        failover._rota._clock = clock
+        failover._balancer.clock = clock
     return failover
 
 
@@ -65,16 +65,21 @@ def refused(**data):
     return ServerUnavailableError("nobody there", refused=True, **data)
 
 
-def turn_of(rota):
-    return rota.peek().id
+def turn_of(balancer):
+    return balancer.choose(balancer._providers).id
 
 
-def fail(rota):
+def cooldown(balancer):
+    """How often in a row the first provider was not there, and until when it rests."""
+    return balancer.cooldowns[id(balancer._providers[0])]
+
+
+def fail(balancer):
     """A call at the member whose turn it is, which finds nobody."""
-    turn = rota.next()
+    turn = balancer.next()
     turn.over()
     turn.no_connection()
-    return turn.member.provider.id
+    return turn.provider.id
 
 
 @pytest.mark.parametrize("bad", [None, ["lm-studio"], [Plugin(), Plugin]])
@@ -100,74 +105,74 @@ def test_an_id_that_is_no_name_is_refused(bad):
         Failover([Plugin()], id=bad)
 
 
-def test_one_that_finds_nobody_rests_for_a_second_and_comes_back_by_itself(rota_of, clock):
-    rota = rota_of("a", "b")
-    assert fail(rota) == "a"
-    assert turn_of(rota) == "b"
+def test_one_that_finds_nobody_rests_for_a_second_and_comes_back_by_itself(balancer_of, clock):
+    balancer = balancer_of("a", "b")
+    assert fail(balancer) == "a"
+    assert turn_of(balancer) == "b"
     clock.now += 0.99
-    assert turn_of(rota) == "b"
+    assert turn_of(balancer) == "b"
     clock.now += 0.01
-    assert turn_of(rota) == "a"
+    assert turn_of(balancer) == "a"
 
 
-def test_each_further_failure_doubles_the_rest_up_to_a_minute(rota_of, clock):
-    rota = rota_of("a", "b")
+def test_each_further_failure_doubles_the_rest_up_to_a_minute(balancer_of, clock):
+    balancer = balancer_of("a", "b")
     rests = []
     for _ in range(1100):
-        fail(rota)
-        rests.append(rota.members[0].rest[1] - clock.now)
+        fail(balancer)
+        rests.append(cooldown(balancer)[1] - clock.now)
         clock.now += rests[-1]
     assert rests[:8] == [1, 2, 4, 8, 16, 32, 60, 60]
     assert set(rests[8:]) == {60}
 
 
-def test_calls_that_fail_together_count_once(rota_of, clock):
-    rota = rota_of("a", "b")
-    turns = [rota.next() for _ in range(10)]
+def test_calls_that_fail_together_count_once(balancer_of, clock):
+    balancer = balancer_of("a", "b")
+    turns = [balancer.next() for _ in range(10)]
     for turn in turns:
         turn.no_connection()
-    assert rota.members[0].rest == (1, clock.now + 1)
+    assert cooldown(balancer) == (1, clock.now + 1)
 
 
-def test_a_success_makes_the_next_rest_a_short_one(rota_of, clock):
-    rota = rota_of("a", "b")
+def test_a_success_makes_the_next_rest_a_short_one(balancer_of, clock):
+    balancer = balancer_of("a", "b")
     for seconds in (1, 2, 4):
-        fail(rota)
+        fail(balancer)
         clock.now += seconds
-    rota.next().connected()
-    fail(rota)
-    assert rota.members[0].rest == (1, clock.now + 1)
+    balancer.next().connected()
+    fail(balancer)
+    assert cooldown(balancer) == (1, clock.now + 1)
 
 
-def test_a_success_of_a_call_that_began_before_the_failure_ends_no_rest(rota_of):
-    rota = rota_of("a", "b")
-    early = rota.next()
-    fail(rota)
+def test_a_success_of_a_call_that_began_before_the_failure_ends_no_rest(balancer_of):
+    balancer = balancer_of("a", "b")
+    early = balancer.next()
+    fail(balancer)
     early.connected()
-    assert turn_of(rota) == "b"
+    assert turn_of(balancer) == "b"
 
 
-def test_where_all_rest_the_one_whose_rest_is_over_first_is_asked(rota_of, clock):
-    rota = rota_of("a", "b")
-    assert fail(rota) == "a"
+def test_where_all_rest_the_one_whose_rest_is_over_first_is_asked(balancer_of, clock):
+    balancer = balancer_of("a", "b")
+    assert fail(balancer) == "a"
     clock.now += 0.5
-    assert fail(rota) == "b"
-    assert turn_of(rota) == "a"
+    assert fail(balancer) == "b"
+    assert turn_of(balancer) == "a"
 
 
-def test_the_least_busy_is_chosen_and_ties_go_by_order(rota_of):
-    rota = rota_of("a", "b", "c", least_busy=True)
-    turns = [rota.next() for _ in range(4)]
-    assert [each.member.provider.id for each in turns] == ["a", "b", "c", "a"]
+def test_the_least_busy_is_chosen_and_ties_go_by_order(balancer_of):
+    balancer = balancer_of("a", "b", "c", least_busy=True)
+    turns = [balancer.next() for _ in range(4)]
+    assert [each.provider.id for each in turns] == ["a", "b", "c", "a"]
     turns[1].over()
     turns[1].over()
-    assert turn_of(rota) == "b"
+    assert turn_of(balancer) == "b"
 
 
-def test_the_least_busy_is_chosen_among_those_that_do_not_rest(rota_of):
-    rota = rota_of("a", "b", least_busy=True)
-    fail(rota)
-    assert [rota.next().member.provider.id for _ in range(3)] == ["b", "b", "b"]
+def test_the_least_busy_is_chosen_among_those_that_do_not_rest(balancer_of):
+    balancer = balancer_of("a", "b", least_busy=True)
+    fail(balancer)
+    assert [balancer.next().provider.id for _ in range(3)] == ["b", "b", "b"]
 
 
 def test_the_first_serves_while_it_is_there():
@@ -216,7 +221,7 @@ def test_every_other_error_is_raised_as_it_is(call, error):
         call(failover)
     assert caught.value is error
     assert second.calls == []
-    assert failover._rota.members[0].calls == set()
+    assert failover._balancer.calls == set()
 
 
 def test_one_that_rests_is_not_asked(clock):
@@ -305,7 +310,7 @@ def test_a_stream_that_breaks_is_not_begun_elsewhere(raw_server, simulator, prov
 
 
 def busy(failover):
-    return [len(member.calls) for member in failover._rota.members]
+    return [failover._balancer.busy(each) for each in failover._providers]
 
 
 @pytest.fixture
@@ -533,7 +538,7 @@ def test_it_survives_fork_while_another_thread_chooses(pair, in_background):
     held, over = threading.Event(), threading.Event()
 
     def hold():
-        with pair._rota._own_lock():
+        with pair._balancer._lock:
             held.set()
             over.wait(60)
 
@@ -582,7 +587,7 @@ def test_a_recorder_that_is_interrupted_leaves_nobody_busy(simulator):
     with Failover([first, second], balance="least_busy") as failover:
         with pytest.raises(KeyboardInterrupt):
             list(failover.stream("Hi"))
-        assert [len(member.calls) for member in failover._rota.members] == [0, 0]
+        assert busy(failover) == [0, 0]
 
 
 BODY = b'{"choices": [{"message": {"content": "Hello"}, "finish_reason": "stop"}]}'
