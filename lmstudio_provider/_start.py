@@ -2,28 +2,27 @@
 
 from __future__ import annotations
 
-import contextlib
+import os
 import re
 import shutil
 import subprocess
-import threading
+import tempfile
 import time
-from typing import Any
+from typing import IO, Any
 from urllib.parse import urlsplit
 
 from ._discovery import Endpoint, candidates, check_timeout, probe
 from ._exceptions import ConfigurationError, ServerUnavailableError
 from ._exchange import Deadline
-from ._lmstudio import LMStudioProvider
+from ._lmstudio_server import LMStudioServer
+from ._parallel import begin
 from ._settings import Config, Settings
 from ._wire.redaction import HIDDEN, credentials, redact
 
 #: The longest that one look for the server takes, and the pause between two, in seconds.
 _LOOK_S = 1.0
 _PAUSE_S = 0.1
-#: How long the output of a command that has ended may take to come in: what it started may hold the pipe open.
-_DRAIN_S = 0.5
-_MOST_KEPT = 64 * 1024
+_MOST_READ = 64 * 1024
 _MOST_SHOWN = 2000
 _TOKEN = re.compile(r"sk-lm-[A-Za-z0-9:]+")
 _ESCAPES = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]|[\x00-\x08\x0b-\x1f\x7f]")
@@ -45,7 +44,7 @@ def start_server(*, timeout: float = 30.0, port: int | None = None, settings: An
     if port is not None and (isinstance(port, bool) or not isinstance(port, int) or not 0 < port < 65536):
         raise ConfigurationError(f"port={port!r} is no port", hint="Ports are whole numbers from 1 to 65535")
     deadline = Deadline(timeout, started)
-    config = Settings(LMStudioProvider._names, {}, settings).config()
+    config = Settings(LMStudioServer._names, {}, settings).config()
     urls = _urls(config, port, settings)
     endpoint = _look(urls, deadline)
     if endpoint is not None:
@@ -62,12 +61,36 @@ def start_server(*, timeout: float = 30.0, port: int | None = None, settings: An
             f"{missing}, and there is no command 'lms' on PATH to start it with",
             f"{_BY_HAND}; 'lms' comes with LM Studio (https://lmstudio.ai): 'npx lmstudio install-cli' puts it on PATH",
         )
-    command = _Command([lms, "server", "start", *([] if port is None else ["--port", str(port)])])
+    command = ["server", "start", *([] if port is None else ["--port", str(port)])]
+    # A file, and no pipe: a server that the command started may hold that open, and would fail when it logs later.
+    with tempfile.TemporaryFile() as output:
+        process = _run(lms, command, output)
+        try:
+            return _wait(process, " ".join(["lms", *command]), output, urls, deadline, config)
+        except BaseException:
+            _kill(process)
+            raise
+
+
+def _run(lms: str, command: list[str], output: IO[bytes]) -> subprocess.Popen[bytes]:
     try:
-        return _wait(command, urls, deadline, config)
-    except BaseException:
-        command.kill()
-        raise
+        return subprocess.Popen(  # noqa: S603 (nothing in it comes from outside but a number)
+            [lms, *command],
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            creationflags=getattr(subprocess, "CREATE_NO_WINDOW", 0),
+        )
+    except OSError as error:
+        why = error.strerror or type(error).__name__
+        raise _failure(f"'{' '.join(['lms', *command])}' cannot be run: {why} ({lms})", _BY_HAND) from error
+
+
+def _kill(process: subprocess.Popen[bytes]) -> None:
+    """End the command, and nothing that it has started; one that has ended is left alone."""
+    if process.poll() is None:
+        process.kill()
+        process.wait()
 
 
 def _urls(config: Config, port: int | None, settings: Any) -> dict[str, str | None]:
@@ -92,18 +115,27 @@ def _look(urls: dict[str, str | None], deadline: Deadline) -> Endpoint | None:
     return next((each for each in probe(urls, look) if each.provider_id == "lm-studio"), None)
 
 
-def _wait(command: _Command, urls: dict[str, str | None], deadline: Deadline, config: Config) -> Endpoint:
+def _wait(
+    process: subprocess.Popen[bytes],
+    command: str,
+    output: IO[bytes],
+    urls: dict[str, str | None],
+    deadline: Deadline,
+    config: Config,
+) -> Endpoint:
     """Wait until the server answers, the command fails, or the deadline passes."""
     while True:
-        status = command.status()  # before the look: a server that it started answers then
+        status = process.poll()  # before the look: a server that it started answers then
         endpoint = _look(urls, deadline)
         if endpoint is not None:
+            if process.poll() is None:  # it stays, and somebody has to wait for it
+                begin(process.wait)
             return endpoint
         over = deadline.left() <= 0
         if over or status:
             how = "did not come to an end" if status is None else f"ended with exit status {status}"
-            command.kill()
-            said = _shown(command.output(), config)
+            _kill(process)
+            said = _shown(output, config)
             raise _failure(
                 f"'{command}' {how}, and no LM Studio answers at {', '.join(urls)}"
                 + (f" after {deadline.seconds:g} s" if over else "")
@@ -114,62 +146,13 @@ def _wait(command: _Command, urls: dict[str, str | None], deadline: Deadline, co
 
 
 def _failure(message: str, hint: str) -> ServerUnavailableError:
-    return ServerUnavailableError(message, hint=hint, provider=LMStudioProvider.id)
+    return ServerUnavailableError(message, hint=hint, provider=LMStudioServer.id)
 
 
-def _shown(output: bytes, config: Config) -> str:
-    """The end of ``output``, quoted, and without colours and secrets."""
-    text = _ESCAPES.sub("", output.decode("utf-8", "replace")).strip()
+def _shown(output: IO[bytes], config: Config) -> str:
+    """Return the end of ``output``, quoted, and without colours and secrets."""
+    output.seek(max(0, output.seek(0, os.SEEK_END) - _MOST_READ))
+    text = _ESCAPES.sub("", output.read(_MOST_READ).decode("utf-8", "replace")).strip()
     secrets = [config.base_url.password or "", *credentials(config.authorization)]
     text = _TOKEN.sub(HIDDEN, redact(text, secrets))
     return repr(text if len(text) <= _MOST_SHOWN else "…" + text[-_MOST_SHOWN:]) if text else ""
-
-
-class _Command:
-    """A command that runs, and the end of what it has said so far."""
-
-    def __init__(self, arguments: list[str]) -> None:
-        self._name = " ".join(["lms", *arguments[1:]])
-        self._kept = bytearray()
-        try:
-            self._process = subprocess.Popen(  # noqa: S603 (nothing in it comes from outside but a number)
-                arguments,
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
-                bufsize=0,
-                creationflags=getattr(subprocess, "CREATE_NO_WINDOW", 0),
-            )
-        except OSError as error:
-            why = error.strerror or type(error).__name__
-            raise _failure(f"'{self}' cannot be run: {why} ({arguments[0]})", _BY_HAND) from error
-        # It reads on as long as anybody writes, also after this call: a server that the command started would otherwise
-        # fail when it logs.
-        self._reader = threading.Thread(target=self._read, name="lmstudio-start", daemon=True)
-        self._reader.start()
-
-    def __str__(self) -> str:
-        return self._name
-
-    def _read(self) -> None:
-        with self._process as process:  # which closes the pipe, and waits for the end of the process
-            assert process.stdout is not None  # noqa: S101 (it is a pipe)
-            while piece := process.stdout.read(8192):
-                self._kept += piece
-                del self._kept[:-_MOST_KEPT]
-
-    def status(self) -> int | None:
-        """Its exit status; None while it runs."""
-        return self._process.poll()
-
-    def kill(self) -> None:
-        """End it, and nothing that it has started; one that has ended is left alone."""
-        if self._process.poll() is None:
-            self._process.kill()
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                self._process.wait(_DRAIN_S)
-
-    def output(self) -> bytes:
-        """The end of what it has said."""
-        self._reader.join(_DRAIN_S)
-        return bytes(self._kept)

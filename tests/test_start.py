@@ -3,7 +3,6 @@ import signal
 import socket
 import sys
 import textwrap
-import threading
 import time
 from urllib.parse import urlsplit
 
@@ -251,12 +250,3 @@ def test_a_server_that_logs_to_the_pipe_goes_on_answering(lms, starting):
     start_server(port=port, timeout=60)
     for _ in range(20):
         assert start_server(port=port, timeout=10).base_url == f"http://localhost:{port}"
-
-
-def test_nothing_is_left_behind_where_it_failed(lms, closed_port):
-    lms("print('no'); sys.exit(1)")
-    with pytest.raises(ServerUnavailableError):
-        start_server(settings=settings(closed_port), timeout=60)
-    for thread in [thread for thread in threading.enumerate() if thread.name == "lmstudio-start"]:
-        thread.join(10)
-        assert not thread.is_alive()
