@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import shutil
 import tempfile
@@ -12,10 +13,14 @@ from pathlib import Path
 def write_whole(path: str | os.PathLike[str], text: str) -> None:
     """Write ``text`` to ``path`` as UTF-8: whoever reads it sees the old content or the new; raises OSError.
 
-    A file that was not there before is readable by its owner alone.
+    A file that was not there before is readable by its owner alone. What is there and is not a regular file, such as a
+    pipe or a device, is not replaced.
     """
+    if Path(path).exists() and not Path(path).is_file():
+        raise OSError(errno.EINVAL, "it is not a regular file")
     target = Path(os.path.realpath(path))  # a link stays one
-    number, name = tempfile.mkstemp(prefix=f".{target.name}.", suffix=".tmp", dir=target.parent)
+    # Without the name of the target, which may be as long as the file system allows.
+    number, name = tempfile.mkstemp(prefix=".", suffix=".tmp", dir=target.parent)
     try:
         with open(number, "w", encoding="utf-8", newline="\n") as file:  # noqa: PTH123 (a descriptor)
             file.write(text)

@@ -12,10 +12,22 @@ from ._types import Limits
 
 
 class Event(NamedTuple):
-    """One event of a stream: its type ("message" where the server named none) and its data, joined by newlines."""
+    """One event of a stream: its type ("message" where the server named none) and its data, joined by newlines.
+
+    ``id`` is the last one that the stream has set, with this event or before.
+    """
 
     event: str
     data: str
+    id: str = ""
+
+    def is_done(self) -> bool:
+        """Return True if the event says that the stream is over."""
+        return self.data.strip() == "[DONE]"
+
+    def is_blank(self) -> bool:
+        """Return True if the event says nothing, as some servers write one to keep the connection alive."""
+        return not self.data.strip() and self.event != "error"
 
 
 class _Lines:
@@ -176,16 +188,13 @@ class SSEReader:
             if name in ("data", "event", "id", "retry"):
                 self._field(name, text[1:] if text.startswith(" ") else text)
             elif name == "error" or (line.startswith("{") and line.rstrip().endswith("}")):
-                events.append(Event("error", (text if name == "error" else line).strip()))
+                events.append(Event("error", (text if name == "error" else line).strip(), self.last_event_id))
             elif len(self.strange) < _MOST_STRANGE:
                 self.strange.append(line[:_MOST_SHOWN])
-            if self._data == ["[DONE]"]:
+            if len(self._data) == 1 and self._data[0].strip() == "[DONE]":
                 self._dispatch(events)
-        if events:
-            self._without_data = 0
-            return
-        self._without_data += 0 if raw.startswith(b"data:") and len(raw) > len(b"data: ") else 1
-        if self._without_data > self._max_without_data:
+        self._without_data = 0 if raw.startswith(b"data:") and raw[5:].strip() else self._without_data + 1
+        if self._without_data > self._max_without_data and not events:  # which are to be handed on first
             raise _no_data(self._without_data)
 
     def _field(self, name: str, value: str) -> None:
@@ -203,7 +212,7 @@ class SSEReader:
 
     def _dispatch(self, events: list[Event]) -> None:
         if self._data:
-            events.append(Event(self._event or "message", "\n".join(self._data)))
+            events.append(Event(self._event or "message", "\n".join(self._data), self.last_event_id))
             self.strange.clear()
         self._event = ""
         self._data = []

@@ -4,6 +4,7 @@ import copy
 import json
 import os
 import pickle
+import socket
 import stat
 import sys
 import threading
@@ -130,6 +131,45 @@ def test_a_file_that_cannot_be_written_is_named_and_nothing_is_left(lm, tmp_path
     with pytest.raises(ConfigurationError):
         conversation.save(tmp_path)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such files")
+@pytest.mark.parametrize("kind", ["pipe", "device", "socket", "folder", "link to a pipe"])
+def test_what_is_not_a_regular_file_is_not_replaced(tmp_path, kind):
+    path = tmp_path / "there"
+    if kind == "device":
+        path = Path(os.devnull)
+    elif kind == "folder":
+        path.mkdir()
+    elif kind == "socket":
+        path = Path(os.path.relpath(path))  # the name of a socket may have 100 bytes
+        with socket.socket(socket.AF_UNIX) as listener:
+            listener.bind(str(path))
+    else:
+        os.mkfifo(path)
+    if kind.startswith("link"):
+        path = tmp_path / "link"
+        path.symlink_to(tmp_path / "there")
+    before, files = os.lstat(path), list(tmp_path.iterdir())
+    with pytest.raises(ConfigurationError, match="is not a regular file"):
+        Conversation(Nobody()).save(path)
+    assert os.lstat(path).st_ino == before.st_ino
+    assert list(tmp_path.iterdir()) == files
+
+
+@pytest.mark.parametrize("name", ["n" * 255, "ü" * 127, ".hidden", "-", " ", "a\nb", "%s", "\udcff"])
+def test_every_name_that_the_file_system_takes_is_taken(tmp_path, name):
+    path = tmp_path / name
+    try:
+        path.write_text("")
+        path.unlink()
+    except (OSError, ValueError) as error:
+        pytest.skip(f"this file system does not take it: {error}")
+    conversation = Conversation(Nobody(), "Be brief.")
+    conversation.save(path)
+    conversation.save(path)
+    assert Conversation(Nobody()).load(path).system_prompt == "Be brief."
+    assert list(tmp_path.iterdir()) == [path]
 
 
 def test_a_write_that_fails_keeps_the_old_file(tmp_path):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import array
 import base64
 import json
+import math
 import struct
 
 import pytest
@@ -63,6 +64,19 @@ def entry(vector, **more):
         {"data": [entry([1.0], index=0), entry([1.0], index=0)]},
         {"data": [entry([1.0]), entry([1.0])]},
         {"data": [entry("")]},
+        *(
+            {"data": [entry(vector)]}
+            for vector in (
+                [True],
+                [0.5, False],
+                [math.nan, 1.0],
+                [1.0, math.inf],
+                [-math.inf],
+                [1e999],
+                base64.b64encode(struct.pack("<2f", 0.5, math.nan)).decode(),
+                base64.b64encode(struct.pack("<2f", -math.inf, 0.5)).decode(),
+            )
+        ),
     ],
     ids=str,
 )

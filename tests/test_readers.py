@@ -24,11 +24,11 @@ TRICKY = (
 EVENTS = [
     Event("greeting", "Grüße"),
     Event("message", "no blank\n two blanks"),
-    Event("message", ""),
-    Event("message", "U+2028 \u2028 U+0085 \x85 VT \x0b FF \x0c end"),
-    Event("message", '{"text": "data: [DONE]\\n\\n"}'),
-    Event("message", "bad \ufffd byte"),
-    Event("message", "[DONE]"),
+    Event("message", "", "7"),
+    Event("message", "U+2028 \u2028 U+0085 \x85 VT \x0b FF \x0c end", "7"),
+    Event("message", '{"text": "data: [DONE]\\n\\n"}', "7"),
+    Event("message", "bad \ufffd byte", "7"),
+    Event("message", "[DONE]", "7"),
 ]
 
 
@@ -50,7 +50,18 @@ def test_an_event_of_endless_data_lines_is_refused():
         read(*[b"data: 12345\n"] * 10, limits=Limits(max_line_bytes=20))
 
 
-@pytest.mark.parametrize("line", [b"\n", b": still here\n", b"event: x\n", b"id: 1\n"])
+def test_an_event_has_the_id_that_came_last():
+    stream = b"data: a\n\nid: 1\ndata: b\n\ndata: c\n\nid: 2\n\ndata: d\n\nid: x\0y\ndata: e\n\nid\ndata: f\n\n"
+    assert [(event.data, event.id) for event in read(stream)] == list(zip("abcdef", ["", "1", "1", "2", "2", ""]))
+
+
+@pytest.mark.parametrize("line", [b"data: [DONE]\n", b"data:[DONE]\r", b"data:  [DONE]\n", b"data: [DONE] \t\r\n"])
+def test_the_last_event_needs_no_blank_line_whatever_blanks_are_in_it(line):
+    (event,) = SSEReader(LIMITS).feed(line)
+    assert event.is_done()
+
+
+@pytest.mark.parametrize("line", [b"\n", b": still here\n", b"event: x\n", b"id: 1\n", b"data:\n\n", b"data:   \n\n"])
 def test_endless_lines_without_data_are_refused(line):
     with pytest.raises(ProtocolError, match="no data"):
         read(*[line] * 101, limits=Limits(max_events_without_data=100))

@@ -191,3 +191,23 @@ def test_a_page_in_the_middle_of_a_stream_of_lines_is_shown(raw_server):
         with pytest.raises(StreamInterruptedError, match="504 Time-out") as caught:
             list(ollama.stream("Hi", model="m"))
     assert caught.value.partial.text == "Hi"
+
+
+SAID = b'data: {"choices": [{"index": 0, "delta": {"content": "Hi"}, "finish_reason": "stop"}]}\n\n'
+
+
+@pytest.mark.parametrize("blank", [b"data:\n\n", b"data: \n\n", b"data:   \r\n\r\n", b"data\n\n", b"data:\ndata:\n\n"])
+@pytest.mark.parametrize(
+    "done", [b"data: [DONE]\n\n", b"data:  [DONE]\n\n", b"data:[DONE]  \n\n", b"data:\ndata: [DONE]\n\n"]
+)
+def test_blank_data_and_blanks_around_done_do_not_break_a_stream(raw_server, provider_of, blank, done):
+    stream = provider_of(raw_server(stream_of(blank, SAID, blank, done)), model="m").stream("Hi")
+    assert "".join(stream.text()) == "Hi"
+    assert stream.completion.finish_reason == "stop"
+
+
+def test_an_error_without_words_is_an_error(raw_server, provider_of):
+    stream = provider_of(raw_server(stream_of(SAID, b"event: error\ndata:\n\n")), model="m").stream("Hi")
+    with pytest.raises(ProviderError) as caught:
+        list(stream)
+    assert caught.value.partial.text == "Hi"

@@ -84,6 +84,14 @@ def test_a_reply_of_the_wrong_shape_is_a_protocol_error(value):
         OllamaStream(asked(), Asked("asked"), 0.0).feed(value)
 
 
+@pytest.mark.parametrize("value", [{"done": True}, {"message": None, "done": True}, {"model": "m", "done": True}])
+def test_a_whole_reply_without_a_message_is_a_protocol_error_and_so_is_a_stream(value):
+    with pytest.raises(ProtocolError, match="message"):
+        reply(value, asked(), 1.0)
+    with pytest.raises(ProtocolError, match="message"):
+        streamed(json.dumps(value).encode() + b"\n")
+
+
 @pytest.mark.parametrize("value", [None, [], {}, {"models": 7}, {"models": [None]}, {"models": [{"name": 7}]}])
 def test_a_list_of_models_of_the_wrong_shape_is_a_protocol_error(value):
     with pytest.raises(ProtocolError):
@@ -655,6 +663,12 @@ def test_calls_that_are_none_are_no_calls():
         json.dumps({"message": {"content": "Hi", "tool_calls": [None]}, "done": True}).encode() + b"\n"
     )
     assert (completion.tool_calls, completion.finish_reason) == ((), "stop")
+
+
+@pytest.mark.parametrize("number", [True, float("nan"), float("inf"), None, "1"])
+def test_a_vector_of_what_is_not_a_finite_number_is_a_protocol_error(number):
+    with pytest.raises(ProtocolError, match="finite"):
+        embed_reply({"embeddings": [[1.0, number]]}, asked(), 1)
 
 
 def test_vectors_of_several_lengths_are_none():

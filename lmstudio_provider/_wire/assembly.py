@@ -7,7 +7,8 @@ import re
 import uuid
 from typing import Any, Mapping, Sequence
 
-from .._types import ToolCall
+from .._exceptions import ProtocolError
+from .._types import Completion, ToolCall
 
 _STRUCTURE = re.compile(r'\\.?|["{}\[\]]', re.S)
 
@@ -62,25 +63,31 @@ class ToolCallAssembly:
         self._by_id: dict[str, _Slot] = {}
         self._by_index: dict[str, _Slot] = {}
         self._by_key: dict[str, _Slot] = {}
+        #: What was no call, nor a piece of one.
+        self._wrong: str | None = None
 
     def add(self, pieces: object, whole: bool = False) -> None:
-        """Take the value of ``tool_calls``: pieces, or the ``whole`` calls of a reply that is no stream."""
-        pieces = pieces if isinstance(pieces, list) else []
-        for position, piece in enumerate(pieces):
-            if isinstance(piece, dict):
+        """Take the value of ``tool_calls``: pieces, or the ``whole`` calls of a reply that is no stream.
+
+        What is malformed is left out, for ``check`` to raise when all has come.
+        """
+        pieces = self._of_type(pieces or None, list, "tool_calls") or []
+        for position, piece in enumerate(self._of_type(each, dict, "a tool call") for each in pieces):
+            # Of a stream, one with nothing in it may come before the call.
+            if piece is not None and (
+                whole or any(piece[name] or name == "function" for name in piece if name not in _PLACE)
+            ):
                 index = piece.get("index")
                 if index is None and len(pieces) > 1:
                     index = f"position {position}"  # entries that stand beside each other are different calls
-                id_, name, arguments = _read(piece)
-                name = self.name_of(name)
+                id_, name, arguments = self._read(piece)
                 slot = None if whole else self._find(id_, index, name, arguments)
                 self._grow(slot or self._new(index), id_, name, arguments)
 
     def add_to(self, key: str, piece: Mapping[str, Any]) -> None:
         """Take a piece of the call that ``key`` stands for, whatever else it says."""
         slot = self._by_key[key] = self._by_key.get(key) or self._new(None)
-        id_, name, arguments = _read(piece)
-        self._grow(slot, id_, self.name_of(name), arguments)
+        self._grow(slot, *self._read(piece))
 
     def _find(self, id_: str, index: object, name: str, arguments: str) -> _Slot | None:
         """Return the call that a piece goes on with, or None if it begins another."""
@@ -110,6 +117,34 @@ class ToolCallAssembly:
             self._by_id[id_] = slot
         if arguments:
             slot.arguments.append(arguments)
+
+    def _read(self, piece: Mapping[str, Any]) -> tuple[str, str, str]:
+        """Return the id, the name and the arguments of a piece, each empty if it is left out."""
+        function = self._of_type(piece.get("function"), dict, "the function of a tool call") or {}
+        name = self._of_type(function.get("name"), str, "the name of a tool call") or ""
+        arguments = self._of_type(function.get("arguments"), (str, dict), f"the arguments of the tool call {name!r}")
+        if isinstance(arguments, dict):
+            arguments = json.dumps(arguments, ensure_ascii=False)
+        return str(piece.get("id") or ""), self.name_of(name), arguments or ""
+
+    def _of_type(self, value: Any, kind: type | tuple[type, ...], what: str) -> Any:
+        """Return ``value`` if it is of that type, else None; note what is another, unless it was left out."""
+        if isinstance(value, kind):
+            return value
+        if value is not None and self._wrong is None:
+            self._wrong = f"{what} is {type(value).__name__}"
+        return None
+
+    def check(self, completion: Completion | None = None) -> None:
+        """Raise ProtocolError if anything was no call; its ``partial`` is ``completion``."""
+        wrong = self._wrong
+        if wrong is None and not all(slot.name for slot in self._slots):
+            wrong = "a tool call has no name"
+        if wrong is not None:
+            hint = "Ask again; if it happens each time, the server misreads what the model writes: try another model"
+            error = ProtocolError(f"the reply is malformed: {wrong}", hint=hint, sent=True)
+            error.partial = completion
+            raise error
 
     def calls(self) -> tuple[ToolCall, ...]:
         """Return the calls so far, each with an id of its own.
@@ -145,15 +180,8 @@ class ToolCallAssembly:
         return bare if bare and _MARKUP.search(name) else name
 
 
-def _read(piece: Mapping[str, Any]) -> tuple[str, str, str]:
-    """Return the id, the name and the arguments of a piece, each empty if it is left out."""
-    function = piece.get("function")
-    function = function if isinstance(function, dict) else {}
-    id_, name, arguments = piece.get("id"), function.get("name"), function.get("arguments")
-    if not isinstance(arguments, (str, type(None))):
-        arguments = json.dumps(arguments, ensure_ascii=False)
-    return str(id_ or ""), name if isinstance(name, str) else "", arguments or ""
-
+# What a piece says of where it belongs, and not of the call.
+_PLACE = ("index", "type")
 
 # The name after its namespace, as the recipient of a message, or before the markup that is left of one.
 _ADDRESSES = [

@@ -5,6 +5,7 @@ from __future__ import annotations
 import array
 import base64
 import dataclasses
+import math
 import struct
 from typing import Any, Sequence
 
@@ -65,9 +66,13 @@ def vector(value: object) -> list[float]:
     try:
         if isinstance(value, str):
             data = base64.b64decode(value, validate=True) or b"?"
-            return list(struct.unpack(f"<{len(data) // 4}f", data))
-        if isinstance(value, list) and value:
-            return array.array("d", value).tolist()
+            found = list(struct.unpack(f"<{len(data) // 4}f", data))
+        elif isinstance(value, list) and value and bool not in set(map(type, value)):
+            found = array.array("d", value).tolist()
+        else:
+            found = [math.nan]
     except (ValueError, TypeError, OverflowError, struct.error):
-        pass
-    raise ProtocolError(f"a vector of the reply is no list of numbers: {str(value)[:100]}", sent=True)
+        found = [math.nan]
+    if not all(map(math.isfinite, found)):
+        raise ProtocolError(f"a vector of the reply is not a list of finite numbers: {str(value)[:100]}", sent=True)
+    return found

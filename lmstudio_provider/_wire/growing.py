@@ -97,6 +97,7 @@ class GrowingReply(ABC):
                 hint=".partial holds what came; ask again for the whole reply",
                 sent=True,
             )
+        self._tools.check()
         if not self._finish_reason and self._first is None and not calls:
             raise ProtocolError(
                 "the stream ended with nothing in it",

@@ -115,7 +115,9 @@ def reply(value: Any, call: Call, duration_s: float) -> Completion:
         [call_piece(block, block.get("input")) for block in blocks if block.get("type") == "tool_use"], whole=True
     )
     usage, finish = read_usage(value.get("usage")), finish_reason(value.get("stop_reason"))
-    return completion_of(value, call, duration_s, text, reasoning + thought, tools, usage, finish)
+    completion = completion_of(value, call, duration_s, text, reasoning + thought, tools, usage, finish)
+    tools.check(completion)
+    return completion
 
 
 def block_texts(block: Mapping[str, Any]) -> tuple[str, str]:

@@ -51,7 +51,7 @@ class NativeAssembly:
 
     def feed(self, event: Event) -> events.Event | None:
         """The typed event of ``event``; raises ProtocolError for one that is broken."""
-        if event.data == "[DONE]":  # reported once
+        if event.is_done() or event.is_blank():
             return None
         self._any = True
         try:

@@ -205,7 +205,7 @@ def reply(value: Any, call: Call, duration_s: float) -> Completion:
     tools.add(calls, whole=True)
     text, thought = (content, "") if "response" in value else split_thoughts(content)
     usage = read_usage(value)
-    return Completion(
+    completion = Completion(
         text=text,
         model=text_or_none(value.get("model")) or call.model,
         requested_model=call.model,
@@ -217,12 +217,12 @@ def reply(value: Any, call: Call, duration_s: float) -> Completion:
         raw=value,
         provider_id=call.provider_id,
     )
+    tools.check(completion)
+    return completion
 
 
 def said(value: Any) -> tuple[str, str, Any]:
     """Text, reasoning and tool calls of a reply, or of a line of one; raises ProtocolError."""
-    if isinstance(value, dict) and value.get("done") and value.get("message", value.get("response")) is None:
-        return "", "", None  # the end of a stream has nothing more to say
     where = value if isinstance(value, dict) and "response" in value else member(value, "message", dict, "the reply")
     texts = [where.get("response", where.get("content")), where.get("thinking")]
     for text in texts:

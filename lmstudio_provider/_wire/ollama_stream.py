@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any, Mapping
 
+from .._exceptions import ProtocolError
 from .._types import Call, Chunk, Stats
 from .errors import Asked, find_fault
 from .growing import GrowingReply
@@ -19,6 +20,7 @@ class OllamaStream(GrowingReply):
     def __init__(self, call: Call, asked: Asked, started: float) -> None:
         super().__init__(call, asked, started)
         self._last: Mapping[str, Any] = {}
+        self._has_message = False
 
     def feed(self, event: Any) -> Chunk | None:
         """The chunk that a line makes, if any; raises ProtocolError, or the error that the line reports."""
@@ -27,7 +29,9 @@ class OllamaStream(GrowingReply):
             raise fault_error(fault, 200, {}, json.dumps(event), self._asked)
         if not isinstance(event, dict):
             raise no_object("a line", event)
-        content, reasoning, calls = said(event)
+        is_end = event.get("done") and event.get("message", event.get("response")) is None  # and says nothing more
+        content, reasoning, calls = ("", "", None) if is_end else said(event)
+        self._has_message = self._has_message or not is_end
         self._tools.add(calls, whole=True)  # one or several a line; older servers give them neither id nor index
         self._model = self._model or text_or_none(event.get("model"))
         if event.get("done"):
@@ -35,6 +39,12 @@ class OllamaStream(GrowingReply):
             self._finish_reason = finish_reason(event, bool(self._tools.calls()))
         self._raw = "response" in event
         return self._chunk(content, reasoning) if self._raw else self._content(content, reasoning)
+
+    def finish(self) -> list[Chunk]:
+        """Return the last chunks; see the base class for what it raises, and ProtocolError without any message."""
+        if self.done and not self._has_message:
+            raise ProtocolError("no line of the reply has a 'message'", sent=True)
+        return super().finish()
 
     def _read_stats(self, first_s: float | None, duration_s: float) -> Stats:
         return read_stats(self._last, self._usage, first_s, duration_s)

@@ -135,9 +135,11 @@ def reply(value: Any, call: Call, duration_s: float) -> Completion:
         text, thought = split_thoughts(content_text(message.get("content")))
         tools.add(message.get("tool_calls"), whole=True)
     usage = read_usage(value.get("usage"))
-    return completion_of(
+    completion = completion_of(
         value, call, duration_s, text, reasoning + thought, tools, usage, text_or_none(choice.get("finish_reason"))
     )
+    tools.check(completion)
+    return completion
 
 
 def completion_of(

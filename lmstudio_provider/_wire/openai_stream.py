@@ -26,8 +26,8 @@ class ChatStream(GrowingReply):
 
     def feed(self, event: Event) -> Chunk | None:
         """The chunk that ``event`` makes, if any; raises ProtocolError, or the error that the event reports."""
-        if event.data == "[DONE]":
-            self.done = True
+        if event.is_done() or event.is_blank():
+            self.done = self.done or event.is_done()
             return None
         value = parse(event.data, "an event of the stream")
         fault = find_fault(value)
@@ -64,8 +64,7 @@ class ChatStream(GrowingReply):
         return self._delta(member(choice, "delta", dict, "a choice in the stream"))
 
     def _delta(self, delta: Mapping[str, Any]) -> Chunk | None:
-        if delta.get("tool_calls"):
-            self._tools.add(delta["tool_calls"])
+        self._tools.add(delta.get("tool_calls"))
         return self._content(content_text(delta.get("content")), reasoning_text(delta))
 
     def _only_others(self) -> list[Chunk]:

@@ -107,6 +107,7 @@ def reply(value: Any, call: Call, duration_s: float) -> Completion:
         # Without the raw reply, which has the text of the error again, and in that there may be a secret.
         error.partial = dataclasses.replace(completion, raw=None)
         raise error
+    tools.check(completion)
     if call.continues and began_anew(value):
         warn_of_lost_conversation()
     return completion

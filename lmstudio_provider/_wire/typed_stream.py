@@ -19,7 +19,7 @@ class TypedStream(GrowingReply):
 
     def feed(self, event: Event) -> Chunk | None:
         """The chunk that ``event`` makes, if any; raises ProtocolError, or the error that the event reports."""
-        if event.data == "[DONE]":
+        if event.is_done() or event.is_blank():
             return None  # an event with a type ends the reply
         value = parse(event.data, "an event of the stream")
         fault = find_fault(value)
