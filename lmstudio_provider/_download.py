@@ -73,7 +73,7 @@ class Download:
         before = self.progress.status
         self._read(value)
         if self.progress.status == "completed" != before:
-            session.cache.forget()  # there is a model more
+            self._caller.forget_models()  # there is a model more
         return self.progress
 
     def _read(self, told: Mapping[str, Any]) -> None:

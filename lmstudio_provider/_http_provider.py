@@ -324,6 +324,8 @@ class Caller:
         self.waiting = provider._waiting
         #: Return the model to name, what looks at the one that answered, and what time is left.
         self.model_of = provider._model_of
+        #: Have the models listed anew, because they were changed.
+        self.forget_models = provider._forget_models
         #: Record the usage of a call that came to its end, or of the block that failed.
         self.record = provider._record
         self.recording_failure = provider._recording_failure

@@ -35,8 +35,9 @@ _LATER = f"when it is, it will be unloaded: a program that ends before waits for
 
 def list_models(session: Session, plan: Plan) -> list[ModelInfo]:
     """Return the models on disk, with the instances of each."""
+    changes = session.cache.changes
     found: list[ModelInfo] = session.ask(Call("GET", models.NATIVE_PATH), plan, models.native_models)
-    session.cache.fill(found)
+    session.cache.fill(found, changes)
     return found
 
 
@@ -124,6 +125,7 @@ class Block:
         self._session = session
         self._plan = plan
         self._waiting = caller.waiting(plan)
+        self._forget_models = caller.forget_models
         self._own_session = caller.new_session(plan.config)
         limits = [plan.timeouts.first_byte, None if plan.deadline is None else plan.deadline.seconds]
         unload_s = min([_UNLOAD_S, *filter(None, limits)])
@@ -200,7 +202,7 @@ class Block:
             raise
         finally:
             self._loads.coming = None
-            self._session.cache.forget()
+            self._forget_models()
 
     def _share(self, instance_id: str) -> None:
         """Let other blocks use the instance that this one has loaded."""
@@ -229,7 +231,7 @@ class Block:
         else:
             self._loads.forget(self._session.base_url, shared.instance_id)
         finally:
-            self._session.cache.forget()
+            self._forget_models()
 
     def _recover(self, before: set[str]) -> None:
         """Have the instance unloaded that was loaded without a reply: it was not there ``before``."""

@@ -158,11 +158,14 @@ class LocalServer(Provider):
         session = self._current
         return () if session is None else session.cache.models
 
-    def _forget_models(self) -> None:
-        """Have them listed anew before the next choice."""
+    def _forget_models(self, gone: str | None = None) -> None:
+        """Have them listed anew before the next choice; the one that is ``gone`` is not shown until then.
+
+        The session is that of now: since a call began, another may have been made, and have been told the old models.
+        """
         session = self._current
         if session is not None:
-            session.cache.forget()
+            session.cache.forget(gone)
 
     def list_models(self, timeout: Timeout | Unset = UNSET) -> list[ModelInfo]:
         return self._list_models(timeout)

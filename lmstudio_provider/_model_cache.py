@@ -33,6 +33,8 @@ class ModelCache:
         self._filled_at: float | None = None
         self._tried_at = float("-inf")
         self._models: tuple[ModelInfo, ...] = ()
+        #: How often something was done that changes the models.
+        self.changes = 0
         #: What the server said about single models, under what tells one version of a model from another.
         self.details: dict[str, ModelInfo] = {}
         #: Whether what the list does not say has been asked for since it came.
@@ -53,17 +55,19 @@ class ModelCache:
         """Whether a discovery is under way."""
         return not self._done.is_set()
 
-    def fill(self, models: list[ModelInfo]) -> None:
-        """Note what the server has just told."""
+    def fill(self, models: list[ModelInfo], changes: int) -> None:
+        """Note what the server was asked for after so many ``changes``, unless there were more since."""
         with self._lock:
-            self._models, self.is_completed = tuple(models), False
-            self._filled_at = time.monotonic()
+            if changes == self.changes:
+                self._models, self.is_completed = tuple(models), False
+                self._filled_at = time.monotonic()
 
-    def complete(self, models: Iterable[ModelInfo]) -> None:
-        """Note what has been asked about the models that the server has told of."""
-        found = {model.id: model for model in models}
+    def complete(self, models: Iterable[ModelInfo], found: Iterable[ModelInfo]) -> None:
+        """Note what was ``found`` out about ``models``, unless the server has told of others since."""
+        known = dict(zip(map(id, models), found))
         with self._lock:
-            self._models, self.is_completed = tuple(found.get(each.id, each) for each in self._models), True
+            self.is_completed = self.is_completed or any(id(each) in known for each in self._models)
+            self._models = tuple(known.get(id(each), each) for each in self._models)
 
     def forget(self, gone: str | None = None) -> None:
         """Count what is known as old, because it has been changed; until it is asked for again it is shown.
@@ -73,10 +77,12 @@ class ModelCache:
         with self._lock:
             left = (each for each in self._models if gone is None or each.id not in (gone, f"{gone}:latest"))
             self._models, self._filled_at = tuple(left), None
+            self.changes += 1
 
     def ensure(self, fetch: Callable[[], object], eager: bool) -> None:
         """Have a thread call ``fetch``, which fills the cache, unless it is filled and fresh; never waits.
 
+        If the models are changed meanwhile, it is called again, because what it was told may be old.
         Where the last one found nothing, ``eager`` begins another at once, not at most once a second.
         """
         with self._lock:
@@ -100,7 +106,10 @@ class ModelCache:
         try:
             # A server that is not running is no error here; the call itself has been logged.
             with contextlib.suppress(ProviderError):
-                fetch()
+                changes = None
+                while changes != self.changes and not self._closed:
+                    changes = self.changes
+                    fetch()
         finally:
             self._done.set()
 

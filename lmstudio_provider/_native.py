@@ -148,7 +148,7 @@ class Native:
     def _load(self, call: Call, session: Session, plan: Plan) -> LoadedModel:
         loaded: LoadedModel = session.ask(call, plan, native.load_reply)
         self._loads.forget(session.base_url, loaded.instance_id)
-        session.cache.forget()
+        self._caller.forget_models()
         return loaded
 
     def unload(
@@ -170,7 +170,7 @@ class Native:
             error.hint = "native.models() tells the instances that are loaded; a time to live may have unloaded it"
             raise
         finally:
-            session.cache.forget()
+            self._caller.forget_models()
 
     def ensure_loaded(
         self,

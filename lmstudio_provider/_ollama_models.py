@@ -83,7 +83,7 @@ class OllamaModels(HTTPProvider):
                 raise
         if not chats:
             session.ask(wire.load_by_embedding_call(model, **options), plan)
-        session.cache.forget()
+        self._forget_models()
 
     def unload(self, model: str) -> None:
         """Unload ``model``, if it is in memory. Raises ModelNotFoundError if it is not on disk either."""
@@ -100,7 +100,7 @@ class OllamaModels(HTTPProvider):
     def _change(self, call: Call, gone: str | None = None) -> None:
         session, plan = self._where(UNSET, UNSET)
         session.ask(call, plan)
-        session.cache.forget(gone)
+        self._forget_models(gone)
 
     def pull(
         self,
@@ -193,7 +193,7 @@ class OllamaModels(HTTPProvider):
 
     def _first(self, models: Sequence[ModelInfo], plan: Plan, *wanted: Fits) -> tuple[ModelInfo | None, Plan]:
         # What runs elsewhere is not chosen, whatever it can do.
-        local = [model for model in models if not model.remote]
+        local = asked = [model for model in models if not model.remote]
         session, started = self._session(plan.config), time.monotonic()
         limited = plan._replace(deadline=Deadline(patience(plan), started))
         inquiry = wire.Inquiry(lambda call, read: session.ask(call, limited, read), session.cache.details)
@@ -204,7 +204,7 @@ class OllamaModels(HTTPProvider):
         except ProviderError as error:
             error.sent = False  # of what the call was for
             raise
-        session.cache.complete(inquiry.known(local))
+        session.cache.complete(asked, inquiry.known(local))
         if inquiry.is_silent:
             plan = plan._replace(waited_s=plan.waited_s + time.monotonic() - started)
         return found, plan

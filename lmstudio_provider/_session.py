@@ -215,10 +215,11 @@ class Session:
 
     def list_models(self, plan: Plan, brief: bool = False) -> list[ModelInfo]:
         """Ask for the models, and keep them in the cache; ``brief`` asks for the list alone."""
+        changes = self.cache.changes
         models = self._facts.dialect.list_models(
             lambda call, read=None: self.ask(call, plan, read), self.cache.details, brief
         )
-        self.cache.fill(models)
+        self.cache.fill(models, changes)
         return models
 
     def retire(self) -> None:
