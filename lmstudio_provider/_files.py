@@ -6,6 +6,7 @@ import contextlib
 import errno
 import os
 import shutil
+import stat
 import tempfile
 from pathlib import Path
 
@@ -16,9 +17,10 @@ def write_whole(path: str | os.PathLike[str], text: str) -> None:
     A file that was not there before is readable by its owner alone. What is there and is not a regular file, such as a
     pipe or a device, is not replaced.
     """
-    if Path(path).exists() and not Path(path).is_file():
-        raise OSError(errno.EINVAL, "it is not a regular file")
     target = Path(os.path.realpath(path))  # a link stays one
+    with contextlib.suppress(FileNotFoundError):
+        if not stat.S_ISREG(target.stat().st_mode):
+            raise OSError(errno.EINVAL, "it is not a regular file")
     # Without the name of the target, which may be as long as the file system allows.
     number, name = tempfile.mkstemp(prefix=".", suffix=".tmp", dir=target.parent)
     try:

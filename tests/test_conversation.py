@@ -134,12 +134,12 @@ def test_a_file_that_cannot_be_written_is_named_and_nothing_is_left(lm, tmp_path
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such files")
-@pytest.mark.parametrize("kind", ["pipe", "device", "socket", "folder", "link to a pipe"])
+@pytest.mark.parametrize("kind", ["pipe", "device", "socket", "folder", "link to a pipe", "link to a folder"])
 def test_what_is_not_a_regular_file_is_not_replaced(tmp_path, kind):
     path = tmp_path / "there"
     if kind == "device":
         path = Path(os.devnull)
-    elif kind == "folder":
+    elif kind.endswith("folder"):
         path.mkdir()
     elif kind == "socket":
         path = Path(os.path.relpath(path))  # the name of a socket may have 100 bytes
@@ -155,6 +155,19 @@ def test_what_is_not_a_regular_file_is_not_replaced(tmp_path, kind):
         Conversation(Nobody()).save(path)
     assert os.lstat(path).st_ino == before.st_ino
     assert list(tmp_path.iterdir()) == files
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="making a link takes a privilege on Windows")
+def test_a_link_to_itself_is_not_replaced_and_one_to_nothing_is_followed(tmp_path):
+    loop, link = tmp_path / "loop", tmp_path / "link"
+    loop.symlink_to(loop)
+    link.symlink_to(tmp_path / "target")
+    with pytest.raises(ConfigurationError):
+        Conversation(Nobody()).save(loop)
+    assert loop.is_symlink()
+    Conversation(Nobody()).save(link)
+    assert link.is_symlink()
+    assert (tmp_path / "target").is_file()
 
 
 @pytest.mark.parametrize("name", ["n" * 255, "ü" * 127, ".hidden", "-", " ", "a\nb", "%s", "\udcff"])

@@ -359,3 +359,11 @@ def test_a_callback_at_the_end_that_fails_is_logged(simulator, caplog):
         stream.add_done_callback(lambda completion, error: 1 / 0)
         assert "".join(stream.text())
     assert "ZeroDivisionError" in caplog.text
+
+
+def test_the_usage_of_a_reply_with_a_wrong_vector_is_kept(httpserver, provider):
+    reply = {"data": [entry([True])], "usage": {"prompt_tokens": 7, "total_tokens": 7}}
+    httpserver.expect_request("/v1/embeddings").respond_with_json(reply)
+    with pytest.raises(ProtocolError) as caught:
+        provider.embed("a", model="m")
+    assert caught.value.partial.usage.prompt_tokens == 7

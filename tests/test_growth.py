@@ -40,10 +40,13 @@ from lmstudio_provider._types import Call
 from lmstudio_provider._wire import embeddings, lmstudio_errors, models, ollama, ollama_errors, ollama_models
 from lmstudio_provider._wire.assembly import ToolCallAssembly
 from lmstudio_provider._wire.errors import Asked
+from lmstudio_provider._wire.messages_stream import MessagesStream
+from lmstudio_provider._wire.native_stream import NativeAssembly
 from lmstudio_provider._wire.ollama_stream import OllamaStream
 from lmstudio_provider._wire.openai_stream import ChatStream
 from lmstudio_provider._wire.pages import read_answer
 from lmstudio_provider._wire.redaction import hide, redact, url_secrets
+from lmstudio_provider._wire.responses_stream import ResponsesStream
 from lmstudio_provider._wire.thoughts import ThoughtSplitter, split_thoughts
 
 FACTOR, MOST, TRIES = 4, 6.0, 4
@@ -119,6 +122,21 @@ def stream(kind, events):
     reply.completion()
 
 
+def typed(kind, **members):
+    return Event("message", json.dumps({"type": kind, **members}))
+
+
+def said(step, text, index=0):
+    name = "delta" if step == "delta" else "text"
+    return typed(f"response.output_text.{step}", output_index=index, **{name: text})
+
+
+def ended(texts):
+    output = [{"type": "message", "content": [{"type": "output_text", "text": text}]} for text in texts]
+    return typed("response.completed", response={"status": "completed", "output": output})
+
+
+CALLED_ITEM = {"type": "function_call", "call_id": "1", "name": "f", "arguments": "{}"}
 BEGIN = piece(name="f", arguments='{"a":"')
 CALL_PIECE = piece(name="f", arguments="{}")[0]
 
@@ -309,6 +327,40 @@ STREAMS = {
     ),
     "choices in one piece": lambda n: partial(stream, ChatStream, [chat(*[{"index": 1, "delta": {}}] * 10 * n)]),
     "Ollama's calls": lambda n: partial(stream, OllamaStream, [{"message": {"tool_calls": [CALL_PIECE]}}] * n),
+    "malformed calls": lambda n: partial(stream, OllamaStream, [{"message": {"tool_calls": ["x" * 50] * 10 * n}}]),
+    "a text and many ends of it": lambda n: partial(
+        stream, ResponsesStream, [said("delta", "x" * 500 * n), *[said("done", "x")] * n]
+    ),
+    "pieces, each with an end": lambda n: partial(
+        stream, ResponsesStream, [said("delta", "x" * 50), said("done", "x")] * n
+    ),
+    "an end that goes on with each text": lambda n: partial(
+        stream,
+        ResponsesStream,
+        [*(said("delta", f"a{i} ", i) for i in range(n)), ended([f"b{i} " for i in range(n)])],
+    ),
+    "many calls of responses": lambda n: partial(
+        stream,
+        ResponsesStream,
+        [typed("response.output_item.done", output_index=i, item=CALLED_ITEM) for i in range(n)],
+    ),
+    "pieces of arguments of responses": lambda n: partial(
+        stream, ResponsesStream, [typed("response.function_call_arguments.delta", delta="{", output_index=0)] * n
+    ),
+    "blocks of messages": lambda n: partial(
+        stream,
+        MessagesStream,
+        [typed("content_block_start", index=i, content_block={"type": "tool_use", "name": "f"}) for i in range(n)],
+    ),
+    "pieces of messages": lambda n: partial(
+        stream, MessagesStream, [typed("content_block_delta", delta={"type": "text_delta", "text": "x"})] * n
+    ),
+    "native pieces of two kinds": lambda n: partial(
+        stream, NativeAssembly, [typed("message.delta", content="x"), typed("reasoning.delta", content="y")] * n
+    ),
+    "native calls": lambda n: partial(
+        stream, NativeAssembly, [typed("tool_call.success", tool="f", arguments={"a": 1}, output="x")] * n
+    ),
 }
 CASES = {
     f"{kind}: {name}": case

@@ -92,6 +92,11 @@ def test_a_whole_reply_without_a_message_is_a_protocol_error_and_so_is_a_stream(
         streamed(json.dumps(value).encode() + b"\n")
 
 
+def test_a_text_in_the_last_line_is_not_lost_for_a_message_that_is_null():
+    chunk = OllamaStream(asked(), Asked("asked"), 0.0).feed({"message": None, "response": "Hi", "done": True})
+    assert chunk.delta == "Hi"
+
+
 @pytest.mark.parametrize("value", [None, [], {}, {"models": 7}, {"models": [None]}, {"models": [{"name": 7}]}])
 def test_a_list_of_models_of_the_wrong_shape_is_a_protocol_error(value):
     with pytest.raises(ProtocolError):
@@ -663,6 +668,12 @@ def test_calls_that_are_none_are_no_calls():
         json.dumps({"message": {"content": "Hi", "tool_calls": [None]}, "done": True}).encode() + b"\n"
     )
     assert (completion.tool_calls, completion.finish_reason) == ((), "stop")
+
+
+def test_the_usage_of_a_reply_with_a_wrong_vector_is_kept():
+    with pytest.raises(ProtocolError) as caught:
+        embed_reply({"embeddings": [[True]], "prompt_eval_count": 7}, asked(), 1)
+    assert caught.value.partial.usage.prompt_tokens == 7
 
 
 @pytest.mark.parametrize("number", [True, float("nan"), float("inf"), None, "1"])

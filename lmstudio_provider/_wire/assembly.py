@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import re
 import uuid
@@ -9,6 +10,7 @@ from typing import Any, Mapping, Sequence
 
 from .._exceptions import ProtocolError
 from .._types import Completion, ToolCall
+from .json_text import shown
 
 _STRUCTURE = re.compile(r'\\.?|["{}\[\]]', re.S)
 
@@ -63,26 +65,34 @@ class ToolCallAssembly:
         self._by_id: dict[str, _Slot] = {}
         self._by_index: dict[str, _Slot] = {}
         self._by_key: dict[str, _Slot] = {}
-        #: What was no call, nor a piece of one.
+        # What was neither a call nor a piece of one, and whether a piece had nothing in it.
         self._wrong: str | None = None
+        self._has_empty = False
 
-    def add(self, pieces: object, whole: bool = False) -> None:
+    def add(self, pieces: Any, whole: bool = False) -> None:
         """Take the value of ``tool_calls``: pieces, or the ``whole`` calls of a reply that is no stream.
 
         What is malformed is left out, for ``check`` to raise when all has come.
         """
-        pieces = self._of_type(pieces or None, list, "tool_calls") or []
-        for position, piece in enumerate(self._of_type(each, dict, "a tool call") for each in pieces):
-            # Of a stream, one with nothing in it may come before the call.
-            if piece is not None and (
-                whole or any(piece[name] or name == "function" for name in piece if name not in _PLACE)
-            ):
-                index = piece.get("index")
-                if index is None and len(pieces) > 1:
-                    index = f"position {position}"  # entries that stand beside each other are different calls
-                id_, name, arguments = self._read(piece)
-                slot = None if whole else self._find(id_, index, name, arguments)
-                self._grow(slot or self._new(index), id_, name, arguments)
+        pieces = pieces if self._is(pieces or None, list, "tool_calls") else []
+        pieces = self.objects([piece for piece in pieces if piece is not None], "a tool call")
+        for position, piece in enumerate(pieces):
+            if not whole and not any(piece[name] or name == "function" for name in piece if name not in _PLACE):
+                self._has_empty = True  # it may come before the call, or after it
+                continue
+            index = piece.get("index")
+            if index is None and len(pieces) > 1:
+                index = f"position {position}"  # entries that stand beside each other are different calls
+            id_, name, arguments = self._read(piece)
+            slot = None if whole else self._find(id_, index, name, arguments)
+            self._grow(slot or self._new(index), id_, name, arguments)
+
+    def objects(self, values: Sequence[Any], what: str) -> list[dict[str, Any]]:
+        """Return the objects among ``values``; anything else is for ``check`` to raise."""
+        found = [value for value in values if isinstance(value, dict)]
+        if len(found) < len(values):
+            self._note(next(value for value in values if not isinstance(value, dict)), what)
+        return found
 
     def add_to(self, key: str, piece: Mapping[str, Any]) -> None:
         """Take a piece of the call that ``key`` stands for, whatever else it says."""
@@ -120,30 +130,39 @@ class ToolCallAssembly:
 
     def _read(self, piece: Mapping[str, Any]) -> tuple[str, str, str]:
         """Return the id, the name and the arguments of a piece, each empty if it is left out."""
-        function = self._of_type(piece.get("function"), dict, "the function of a tool call") or {}
-        name = self._of_type(function.get("name"), str, "the name of a tool call") or ""
-        arguments = self._of_type(function.get("arguments"), (str, dict), f"the arguments of the tool call {name!r}")
-        if isinstance(arguments, dict):
+        id_: Any = piece.get("id")
+        function: Any = piece.get("function")
+        function = function if self._is(function, dict, "the function of a tool call") else {}
+        name, arguments = function.get("name"), function.get("arguments")
+        name = self.name_of(name) if self._is(name, str, "the name of a tool call") else ""
+        if arguments is not None and not isinstance(arguments, str):
+            self._is(arguments, dict, f"the arguments of the tool call {name[:100]!r}")
             arguments = json.dumps(arguments, ensure_ascii=False)
-        return str(piece.get("id") or ""), self.name_of(name), arguments or ""
+        self._is(id_, (str, int), "the id of a tool call")
+        return str(id_ or ""), name, arguments or ""
 
-    def _of_type(self, value: Any, kind: type | tuple[type, ...], what: str) -> Any:
-        """Return ``value`` if it is of that type, else None; note what is another, unless it was left out."""
+    def _is(self, value: object, kind: type | tuple[type, ...], what: str) -> bool:
+        """Return True if ``value`` is of that type; note what is of another, unless it was left out."""
         if isinstance(value, kind):
-            return value
-        if value is not None and self._wrong is None:
-            self._wrong = f"{what} is {type(value).__name__}"
-        return None
+            return True
+        if value is not None:
+            self._note(value, what)
+        return False
+
+    def _note(self, wrong: object, what: str) -> None:
+        self._wrong = self._wrong or f"{what} is {type(wrong).__name__}: {shown(json.dumps(wrong))}"
 
     def check(self, completion: Completion | None = None) -> None:
         """Raise ProtocolError if anything was no call; its ``partial`` is ``completion``."""
         wrong = self._wrong
-        if wrong is None and not all(slot.name for slot in self._slots):
+        names = [slot.name.strip() for slot in self._slots] or [""] * self._has_empty
+        if wrong is None and "" in names:
             wrong = "a tool call has no name"
         if wrong is not None:
             hint = "Ask again; if it happens each time, the server misreads what the model writes: try another model"
             error = ProtocolError(f"the reply is malformed: {wrong}", hint=hint, sent=True)
-            error.partial = completion
+            # Without the raw reply, which may repeat a secret.
+            error.partial = completion and dataclasses.replace(completion, raw=None)
             raise error
 
     def calls(self) -> tuple[ToolCall, ...]:

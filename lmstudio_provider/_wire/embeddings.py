@@ -12,7 +12,7 @@ from typing import Any, Sequence
 from .._exceptions import ProtocolError
 from .._messages import to_json
 from .._ollama_options import refuse_for_lm_studio
-from .._types import Call, Embeddings, Usage
+from .._types import Call, Completion, Embeddings, Usage
 from .json_text import member, text_or_none
 from .openai import read_usage
 
@@ -37,9 +37,13 @@ def embed_call(
 def embed_reply(value: Any, call: Call, count: int) -> Embeddings:
     """The vectors of ``count`` texts, in the order of the texts; raises ProtocolError."""
     entries = member(value, "data", list, "the reply")
+    usage = read_usage(value.get("usage"))
+    if usage is not None:  # LM Studio always reports 0, which is not a count (wire samples: usage of embeddings)
+        usage = dataclasses.replace(usage, total_tokens=usage.total_tokens or None)
+    usage = None if usage == Usage() else usage
     vectors: dict[str, list[float]] = {}
     for position, entry in enumerate(entries):
-        found = vector(entry.get("embedding") if isinstance(entry, dict) else None)
+        found = vector(entry.get("embedding") if isinstance(entry, dict) else None, call, usage)
         index = entry.get("index")
         vectors[str(position if index is None else index)] = found
     if len(entries) != count or set(vectors) != set(map(str, range(count))):
@@ -49,10 +53,6 @@ def embed_reply(value: Any, call: Call, count: int) -> Embeddings:
         )
     if len({len(found) for found in vectors.values()}) > 1:
         raise ProtocolError("the vectors of the reply differ in length", sent=True)
-    usage = read_usage(value.get("usage"))
-    if usage is not None:  # LM Studio always reports 0, which is not a count (wire samples: usage of embeddings)
-        usage = dataclasses.replace(usage, total_tokens=usage.total_tokens or None)
-    usage = None if usage == Usage() else usage
     return Embeddings(
         [vectors[str(index)] for index in range(count)],
         text_or_none(value.get("model")) or call.model,
@@ -61,8 +61,11 @@ def embed_reply(value: Any, call: Call, count: int) -> Embeddings:
     )
 
 
-def vector(value: object) -> list[float]:
-    """A vector as a list of numbers, or as base64 of little-endian 32-bit floats."""
+def vector(value: object, call: Call, usage: Usage | None) -> list[float]:
+    """Return a vector of a list of numbers, or of base64 of little-endian 32-bit floats.
+
+    Raises ProtocolError, which has the ``usage`` of the reply.
+    """
     try:
         if isinstance(value, str):
             data = base64.b64decode(value, validate=True) or b"?"
@@ -74,5 +77,7 @@ def vector(value: object) -> list[float]:
     except (ValueError, TypeError, OverflowError, struct.error):
         found = [math.nan]
     if not all(map(math.isfinite, found)):
-        raise ProtocolError(f"a vector of the reply is not a list of finite numbers: {str(value)[:100]}", sent=True)
+        partial = Completion("", call.model, call.model, usage=usage)
+        message = f"a vector of the reply is not a list of finite numbers: {str(value)[:100]}"
+        raise ProtocolError(message, sent=True, partial=partial)
     return found

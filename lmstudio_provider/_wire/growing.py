@@ -19,12 +19,15 @@ class GrowingText:
     """
 
     def __init__(self) -> None:
+        #: How many characters there are.
+        self.length = 0
         self._blocks: list[str] = []
         self._pieces: list[str] = []
 
     def add(self, piece: str) -> None:
         """Append ``piece``."""
         if piece:
+            self.length += len(piece)
             self._pieces.append(piece)
             if len(self._pieces) == _BLOCK:
                 self._blocks.append("".join(self._pieces))

@@ -104,13 +104,11 @@ def _choice(choice: str, wanted: str | None) -> dict[str, Any]:
 
 def reply(value: Any, call: Call, duration_s: float) -> Completion:
     """The completion of a whole reply; raises ProtocolError."""
-    blocks = [
-        member({"a block": each}, "a block", dict, "the reply") for each in member(value, "content", list, "the reply")
-    ]
+    tools = ToolCallAssembly(call.tools)
+    blocks = tools.objects(member(value, "content", list, "the reply"), "a block of the reply")
     said = [block_texts(block) for block in blocks]
     reasoning = "".join(thought for _, thought in said)
     text, thought = split_thoughts("".join(text for text, _ in said))
-    tools = ToolCallAssembly(call.tools)
     tools.add(
         [call_piece(block, block.get("input")) for block in blocks if block.get("type") == "tool_use"], whole=True
     )

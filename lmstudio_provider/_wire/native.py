@@ -24,7 +24,7 @@ from .._native_types import (
     without_secrets,
 )
 from .._types import Call, Stats, Usage
-from .json_text import count, member, number, prompt_count, text_or_none, total
+from .json_text import count, member, number, parse, prompt_count, text_or_none, total
 from .redaction import header_secrets, url_secrets
 from .thoughts import split_thoughts
 
@@ -65,7 +65,17 @@ def _secrets(integrations: Any) -> Iterator[str]:
 
 def chat_reply(value: Any, call: Call, duration_s: float) -> NativeCompletion:
     """The completion of a whole reply; raises ProtocolError. ``duration_s`` is how long it took, in seconds."""
-    return completion(items_of(value), call, told=value, duration_s=duration_s)
+    items, errors = [], []
+    for each in member(value, "output", list, "the reply"):
+        try:
+            items.append(_item(each))
+        except ProtocolError as error:
+            errors.append(error)
+    whole = completion(tuple(items), call, told=value, duration_s=duration_s)
+    if errors:
+        errors[0].partial = dataclasses.replace(whole, raw=None)  # which may repeat a secret
+        raise errors[0]
+    return whole
 
 
 def items_of(value: Any) -> tuple[OutputItem, ...]:
@@ -137,10 +147,21 @@ def tool_call(value: Mapping[str, Any]) -> ToolCallItem:
     output = value.get("output")
     return ToolCallItem(
         member(value, "tool", str, "a tool call"),
-        mapping(value.get("arguments")),
+        arguments_of(value),
         output if isinstance(output, str) else json.dumps(output, ensure_ascii=False),
         mapping(value.get("provider_info")),
     )
+
+
+def arguments_of(value: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The arguments of a call, which may be left out, or be a text; raises ProtocolError."""
+    arguments = value.get("arguments")
+    if isinstance(arguments, str) and arguments:
+        arguments = parse(arguments, "the text of a tool call's arguments")
+    found: Mapping[str, Any] = {}
+    if arguments not in (None, ""):
+        found = member({"arguments": arguments}, "arguments", dict, "a tool call")
+    return found
 
 
 def invalid_tool_call(value: Mapping[str, Any]) -> InvalidToolCallItem:

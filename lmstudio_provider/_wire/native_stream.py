@@ -21,7 +21,7 @@ from .errors import Asked, Fault, find_fault
 from .growing import GrowingText
 from .json_text import member, no_object, number, parse, text_or_none
 from .lmstudio_errors import fault_error
-from .native import completion, invalid_tool_call, items_of, mapping, tool_call
+from .native import arguments_of, completion, invalid_tool_call, items_of, mapping, tool_call
 
 
 class NativeAssembly:
@@ -196,7 +196,7 @@ _EVENTS: dict[str, Callable[[Mapping[str, Any]], events.Event]] = {
     "reasoning.end": lambda value: events.ReasoningEnd(),
     "tool_call.start": lambda value: events.ToolCallStart(_text(value, "tool"), mapping(value.get("provider_info"))),
     "tool_call.arguments": lambda value: events.ToolCallArguments(
-        _text(value, "tool"), mapping(value.get("arguments")), mapping(value.get("provider_info"))
+        _text(value, "tool"), arguments_of(value), mapping(value.get("provider_info"))
     ),
     "tool_call.success": lambda value: events.ToolCallSuccess(**vars(tool_call(value))),
     "tool_call.failure": lambda value: events.ToolCallFailure(**vars(invalid_tool_call(value))),

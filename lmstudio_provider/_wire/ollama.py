@@ -296,9 +296,10 @@ def embed_call(
 
 def embed_reply(value: Any, call: Call, texts: int) -> Embeddings:
     """The vectors of so many ``texts``; raises ProtocolError."""
-    vectors = [vector(each) for each in member(value, "embeddings", list, "the reply")]
-    if len(vectors) != texts or len({len(each) for each in vectors}) > 1:
-        raise ProtocolError(f"the reply has {len(vectors)} vectors for {texts} texts, or of several lengths", sent=True)
+    found = member(value, "embeddings", list, "the reply")
     tokens = prompt_count(value.get("prompt_eval_count"))
     usage = None if tokens is None else Usage(tokens, total_tokens=tokens)
+    vectors = [vector(each, call, usage) for each in found]
+    if len(vectors) != texts or len({len(each) for each in vectors}) > 1:
+        raise ProtocolError(f"the reply has {len(vectors)} vectors for {texts} texts, or of several lengths", sent=True)
     return Embeddings(vectors, text_or_none(value.get("model")) or call.model, call.model, usage)

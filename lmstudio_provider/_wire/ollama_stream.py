@@ -29,7 +29,7 @@ class OllamaStream(GrowingReply):
             raise fault_error(fault, 200, {}, json.dumps(event), self._asked)
         if not isinstance(event, dict):
             raise no_object("a line", event)
-        is_end = event.get("done") and event.get("message", event.get("response")) is None  # and says nothing more
+        is_end = event.get("done") and event.get("message") is event.get("response") is None  # and says nothing more
         content, reasoning, calls = ("", "", None) if is_end else said(event)
         self._has_message = self._has_message or not is_end
         self._tools.add(calls, whole=True)  # one or several a line; older servers give them neither id nor index

@@ -92,10 +92,10 @@ def find_error(
 
 def reply(value: Any, call: Call, duration_s: float) -> Completion:
     """The completion of a whole reply; raises ProtocolError, or the error that it failed with."""
-    items = items_of(member(value, "output", list, "the reply"))
+    tools = ToolCallAssembly(call.tools)
+    items = tools.objects(member(value, "output", list, "the reply"), "an item of the output")
     reasoning = "".join(texts_of(items, REASONING))
     text, thought = split_thoughts("".join(texts_of(items, ANSWER)))
-    tools = ToolCallAssembly(call.tools)
     tools.add(call_pieces(items), whole=True)
     status = value.get("status")
     failed = status == "failed"
@@ -134,8 +134,8 @@ def failure(response: Mapping[str, Any], body: str, asked: Asked) -> ProviderErr
 
 
 def items_of(output: object) -> list[dict[str, Any]]:
-    """The items of an ``output``; raises ProtocolError for one that is no object."""
-    items = output if isinstance(output, list) else []
+    """The items of the ``output`` of a stream; raises ProtocolError."""
+    items = member({"output": output or []}, "output", list, "the response")
     return [member({"item": item}, "item", dict, "the output") for item in items]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any, Mapping, Sequence
 
 from .._types import Call, Chunk
@@ -80,14 +81,18 @@ class ResponsesStream(TypedStream):
 
     def _call(self, place: str, told: Mapping[str, Any], arguments: object, whole: bool) -> None:
         """Keep what was ``told`` of a call (its id, its name) and what is new of its arguments."""
-        self._tools.add_to(place, call_piece({**told, "arguments": self._new((_CALL, place, ""), arguments, whole)}))
+        if isinstance(arguments, dict):
+            arguments = json.dumps(arguments, ensure_ascii=False)
+        if isinstance(arguments, (str, type(None))):  # else it is malformed, which is told when all has come
+            arguments = self._new((_CALL, place, ""), arguments, whole)
+        self._tools.add_to(place, call_piece({**told, "arguments": arguments}))
 
     def _new(self, where: tuple[str, str, str], text: object, whole: bool) -> str:
         """What of ``text`` had not come; raises ProtocolError where it is none."""
         came, new = self._came.setdefault(where, GrowingText()), content_text(text)
         if whole:
-            before = came.whole()
-            new = new[len(before) :] if new.startswith(before) else ""
+            goes_on = len(new) > came.length and new.startswith(came.whole())  # not joined for each of many ends
+            new = new[came.length :] if goes_on else ""
         came.add(new)
         return new
 
@@ -120,7 +125,7 @@ class ResponsesStream(TypedStream):
         self._began_anew = began_anew(response)
         items = items_of(response.get("output"))
         calls = call_pieces(items)
-        if len(calls) >= len(self._tools.calls()):  # whole, whatever came of them before
+        if calls and len(calls) >= len(self._tools.calls()):  # whole, whatever came of them before
             self._tools = ToolCallAssembly(self._offered)
             self._tools.add(calls, whole=True)
         text, reasoning = (_rest(texts_of(items, kind), self._all_that_came(kind)) for kind in (ANSWER, REASONING))
@@ -146,5 +151,14 @@ def _rest(texts: Sequence[str], came: Sequence[str]) -> str:
     if whole.startswith(before):
         return whole[len(before) :]
     # They differ, be it in blanks alone: new is a text that has nothing to do with what came.
-    known = [each.strip() for each in came if each.strip()]
-    return "".join(text for text in texts if not any(each in text or text.strip() in each for each in known))
+    known = {each.strip() for each in came if each.strip()}
+    few = known if len(known) * len(texts) <= _MOST_COMPARED else ()
+    return "".join(
+        text
+        for text in texts
+        if text.strip() not in known and not any(each in text or text.strip() in each for each in few)
+    )
+
+
+# More pairs of texts than any reply has are not searched for each other: that takes time for each pair.
+_MOST_COMPARED = 1000
