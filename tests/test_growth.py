@@ -165,6 +165,14 @@ READERS = {
     "an event of many lines": lambda n: partial(feed, SSEReader, b"data: x\n" * n, 64),
     "carriage returns": lambda n: partial(feed, SSEReader, b"\r" * 5 * n, 3),
     "comments and empty data": lambda n: partial(feed, SSEReader, b": x\ndata:\n\n" * n, 64),
+    "lines that are none of a stream": lambda n: partial(feed, SSEReader, b"x: y\n" * n, 64),
+    "lines of errors": lambda n: partial(feed, SSEReader, b'error: {"a": 1}\n' * n, 64),
+    "a long id and many events": lambda n: partial(
+        feed, SSEReader, b"id: " + b"x" * 50 * n + b"\n" + b"data: x\n\n" * n, 64
+    ),
+    "blanks around the end": lambda n: partial(
+        feed, SSEReader, b"data:" + b" " * 50 * n + b"[DONE]" + b" " * 50 * n, 64
+    ),
     "lines of JSON": lambda n: partial(feed, NDJSONReader, b'{"a": [1, "x"]}\n' * n, 50),
     "one long line of JSON": lambda n: partial(feed, NDJSONReader, b'"' + b"x" * 50 * n + b'"', 64),
     "zeros inflated": lambda n: partial(inflate, gzip.compress(b"\0" * 5000 * n, 1)),

@@ -206,6 +206,32 @@ def test_blank_data_and_blanks_around_done_do_not_break_a_stream(raw_server, pro
     assert stream.completion.finish_reason == "stop"
 
 
+ENDS = {
+    "responses": [
+        b'{"type": "response.output_text.delta", "output_index": 0, "delta": "Hi"}',
+        b'{"type": "response.completed", "response": {"status": "completed", "output": []}}',
+    ],
+    "messages": [
+        b'{"type": "content_block_delta", "index": 0, "delta": {"type": "text_delta", "text": "Hi"}}',
+        b'{"type": "message_stop"}',
+    ],
+    "native": [
+        b'{"type": "message.delta", "content": "Hi"}',
+        b'{"type": "chat.end", "result": {"output": [{"type": "message", "content": "Hi"}]}}',
+    ],
+}
+
+
+@pytest.mark.parametrize("blank", [b"data:\n\n", b"data: \n\n", b"event: ping\ndata:  \n\n", b"data: [DONE] \n\n"])
+@pytest.mark.parametrize("dialect", ENDS)
+def test_blank_data_does_not_break_a_stream_of_events_with_types(raw_server, provider_of, dialect, blank):
+    said, end = (b"data: %s\n\n" % each for each in ENDS[dialect])
+    lm = provider_of(raw_server(stream_of(blank, said, blank, end, blank)), model="m")
+    stream = lm.native.stream("Hi") if dialect == "native" else getattr(lm, dialect)("Hi", stream=True)
+    list(stream)
+    assert stream.completion.text == "Hi"
+
+
 def test_an_error_without_words_is_an_error(raw_server, provider_of):
     stream = provider_of(raw_server(stream_of(SAID, b"event: error\ndata:\n\n")), model="m").stream("Hi")
     with pytest.raises(ProviderError) as caught:
