@@ -215,7 +215,7 @@ DIALECTS = {"responses": responses, "messages": messages, "native": native}
 def ask_in(lm, dialect, streamed):
     if not streamed:
         return lm.native.chat("Hi") if dialect == "native" else getattr(lm, dialect)("Hi")
-    stream = lm.native.stream("Hi") if dialect == "native" else getattr(lm, dialect)("Hi", stream=True)
+    stream = lm.native.stream("Hi") if dialect == "native" else getattr(lm, f"{dialect}_stream")("Hi")
     list(stream)
     return stream.completion
 

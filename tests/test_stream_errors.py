@@ -75,8 +75,8 @@ def test_an_error_has_its_meaning_at_the_beginning_of_a_stream_and_after_text(ki
 
 STREAMS = {
     "chat": lambda lm: list(lm.stream("Hi", model="m")),
-    "responses": lambda lm: lm.responses("Hi", lambda chunk: None, model="m"),
-    "messages": lambda lm: lm.messages("Hi", lambda chunk: None, model="m"),
+    "responses": lambda lm: lm.responses_stream("Hi", lambda chunk: None, model="m"),
+    "messages": lambda lm: lm.messages_stream("Hi", lambda chunk: None, model="m"),
     "native": lambda lm: list(lm.native.stream("Hi", model="m")),
 }
 HEADS = {
@@ -227,7 +227,7 @@ ENDS = {
 def test_blank_data_does_not_break_a_stream_of_events_with_types(raw_server, provider_of, dialect, blank):
     said, end = (b"data: %s\n\n" % each for each in ENDS[dialect])
     lm = provider_of(raw_server(stream_of(blank, said, blank, end, blank)), model="m")
-    stream = lm.native.stream("Hi") if dialect == "native" else getattr(lm, dialect)("Hi", stream=True)
+    stream = lm.native.stream("Hi") if dialect == "native" else getattr(lm, f"{dialect}_stream")("Hi")
     list(stream)
     assert stream.completion.text == "Hi"
 
