@@ -11,16 +11,17 @@ import os
 import re
 import threading
 import time
-from typing import Any, Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Iterator, Mapping
 
 from ._callbacks import warn
 from ._exceptions import ModelNotFoundError, ProviderClosedError, ProviderError, RequestTimeoutError, StatusError
 from ._http_provider import Caller
 from ._local_models import Waiting
 from ._model_names import find, is_same
-from ._native_types import LoadedModel, fits
+from ._native_types import LoadedModel, check_load_options, fits
 from ._session import Plan, Session
-from ._types import Call, ModelInfo
+from ._types import Call, ModelInfo, Timeouts
 from ._wire import models, native
 
 logger = logging.getLogger("lmstudio_provider")
@@ -35,9 +36,8 @@ _LATER = f"when it is, it will be unloaded: a program that ends before waits for
 
 def list_models(session: Session, plan: Plan) -> list[ModelInfo]:
     """Return the models on disk, with the instances of each."""
-    changes = session.cache.changes
     found: list[ModelInfo] = session.ask(Call("GET", models.NATIVE_PATH), plan, models.native_models)
-    session.cache.fill(found, changes)
+    session.cache.fill(found)
     return found
 
 
@@ -102,34 +102,27 @@ class Shared:
         self.gone = threading.Event()
 
 
+@dataclass(eq=False)
 class Block:
     """One ``with`` block of ``loaded()``. It unloads by connections of its own: the provider may be closed meanwhile.
 
     Whatever interrupts a method, ``leave`` can be called again, and does what is left to do.
     """
 
-    def __init__(
-        self,
-        loads: Loads,
-        caller: Caller,
-        model: str,
-        config: Mapping[str, Any],
-        call: Call,
-        session: Session,
-        plan: Plan,
-    ) -> None:
-        self.model = model
-        self._loads = loads
-        self._config = config
-        self._call = call
-        self._session = session
-        self._plan = plan
-        self._waiting = caller.waiting(plan)
-        self._forget_models = caller.forget_models
-        self._own_session = caller.new_session(plan.config)
-        limits = [plan.timeouts.first_byte, None if plan.deadline is None else plan.deadline.seconds]
+    loads: Loads
+    caller: Caller
+    model: str
+    config: Mapping[str, Any]
+    session: Session
+    plan: Plan
+
+    def __post_init__(self) -> None:
+        self._call = native.load_call(self.model, check_load_options(self.model, self.config))
+        self._waiting = self.caller.waiting(self.plan)
+        self._own_session = self.caller.new_session(self.plan.config)
+        limits = [self.plan.timeouts.first_byte, self.plan.deadline and self.plan.deadline.seconds]
         unload_s = min([_UNLOAD_S, *filter(None, limits)])
-        self._own_plan = Plan(plan.config, dataclasses.replace(plan.timeouts, first_byte=unload_s), None)
+        self._own_plan = Plan(self.plan.config, dataclasses.replace(self.plan.timeouts, first_byte=unload_s), None)
         self._pid = os.getpid()
         #: The instances that were there before this block loaded one; None if it has not, or if nothing came of it.
         self._before: set[str] | None = None
@@ -141,7 +134,7 @@ class Block:
         atexit.register(self.leave, quiet=True)  # a program may end inside of a block that nobody leaves
         instance = self._look()[0]
         if instance is None:  # else this one need not wait for what another thread loads
-            with self._loads.looking(self._waiting):
+            with self.loads.looking(self._waiting):
                 instance, listed = self._look()
                 if instance is None:
                     instance = self._load({each.id for info in listed for each in info.instances})
@@ -159,13 +152,13 @@ class Block:
     def _look(self) -> tuple[LoadedModel | None, list[ModelInfo]]:
         """Return an instance that fits, if there is one, and all that is there; use what another block has loaded."""
         while True:
-            known = dict(self._loads.shared)  # one that is gone by now may be in the list
-            listed = list_models(self._session, self._plan)
-            coming = self._loads.coming
-            instance = choose(listed, self.model, self._config)
+            known = dict(self.loads.shared)  # one that is gone by now may be in the list
+            listed = list_models(self.session, self.plan)
+            coming = self.loads.coming
+            instance = choose(listed, self.model, self.config)
             if instance is None or (coming is not None and is_same(coming.model, self.model)):
                 return None, listed
-            shared = {**known, **self._loads.shared}.get(self._key(instance.instance_id))
+            shared = {**known, **self.loads.shared}.get(self._key(instance.instance_id))
             if shared is None or self._join(shared):
                 return instance, listed
 
@@ -180,9 +173,9 @@ class Block:
         return False
 
     def _load(self, before: set[str]) -> LoadedModel:
-        self._loads.coming, self._before = self, before
+        self.loads.coming, self._before = self, before
         try:
-            instance: LoadedModel = self._session.ask(self._call, self._plan, native.load_reply)
+            instance: LoadedModel = self.session.ask(self._call, self.plan, native.load_reply)
             self._share(instance.instance_id)
             return instance
         except ProviderError as error:
@@ -201,15 +194,15 @@ class Block:
                     warn(message, RuntimeWarning)
             raise
         finally:
-            self._loads.coming = None
-            self._forget_models()
+            self.loads.coming = None
+            self.caller.forget_models()
 
     def _share(self, instance_id: str) -> None:
         """Let other blocks use the instance that this one has loaded."""
-        self._loads.forget(self._session.base_url, instance_id)  # one of that name before is gone
+        self.loads.forget(self.session.base_url, instance_id)  # one of that name before is gone
         self._shared = Shared(instance_id)
         self._shared.users.add(self)
-        self._loads.shared[self._key(instance_id)] = self._shared
+        self.loads.shared[self._key(instance_id)] = self._shared
 
     def _release(self, quiet: bool) -> None:
         shared = self._shared
@@ -221,24 +214,27 @@ class Block:
             shared.unloader = self
         try:
             with contextlib.suppress(ModelNotFoundError):  # gone already, by auto-evict or by somebody's hand
-                self._ask(native.unload_call(shared.instance_id), native.unload_reply)
+                call = native.unload_call(shared.instance_id)
+                self._own_session.ask(call, self._own_plan, native.unload_reply)
         except ProviderError as error:
-            self._loads.forget(self._session.base_url, shared.instance_id)
+            self.loads.forget(self.session.base_url, shared.instance_id)
             error.hint = f"It may still be in memory: native.unload({shared.instance_id!r}) tries again"
             logger.warning("the model %r could not be unloaded: %s", shared.instance_id, error)
             if not quiet:
                 raise
         else:
-            self._loads.forget(self._session.base_url, shared.instance_id)
+            self.loads.forget(self.session.base_url, shared.instance_id)
         finally:
-            self._forget_models()
+            self._own_session.retire()
+            self.caller.forget_models()
 
     def _recover(self, before: set[str]) -> None:
         """Have the instance unloaded that was loaded without a reply: it was not there ``before``."""
         if not self._is_coming:
             self._unload_what_comes(before, 0.0)
         else:
-            seconds = max(self._plan.timeouts.first_byte or 0.0, _PATIENCE_S)
+            seconds = max(self.plan.timeouts.first_byte or 0.0, _PATIENCE_S)
+            self._own_plan = self._own_plan._replace(timeouts=Timeouts(_UNLOAD_S, _UNLOAD_S, _UNLOAD_S))
             # A program that ends waits for this thread, also if the one that starts it is a daemon.
             wait = functools.partial(self._unload_what_comes, before, seconds)
             try:
@@ -253,6 +249,7 @@ class Block:
         try:
             while self._shared is None and not self._find(before):
                 if time.monotonic() >= end:
+                    logger.info("the model %r is not in memory; if it comes there later, it stays", self.model)
                     return
                 time.sleep(_PAUSE_S)  # the server tells nothing by itself
             self._release(quiet=True)
@@ -261,25 +258,17 @@ class Block:
 
     def _find(self, before: set[str]) -> bool:
         """Find the instance that this block has loaded; return False if it is not there, or it is not clear which."""
-        info = find(self._ask(Call("GET", models.NATIVE_PATH), models.native_models), self.model)
-        if info is None or self._loads.coming is not None:
+        info = find(list_models(self._own_session, self._own_plan), self.model)
+        if info is None or self.loads.coming is not None:
             return False
         new = [
             each.id
             for each in info.instances
-            if each.id not in before
-            and self._key(each.id) not in self._loads.shared
-            and fits(each.config, self._config)
+            if each.id not in before and self._key(each.id) not in self.loads.shared and fits(each.config, self.config)
         ]
         if len(new) == 1:
             self._share(new[0])
         return len(new) == 1
 
     def _key(self, instance_id: str) -> tuple[int, str, str]:
-        return os.getpid(), self._session.base_url, instance_id
-
-    def _ask(self, call: Call, read: Callable[[Any], Any]) -> Any:
-        try:
-            return self._own_session.ask(call, self._own_plan, read)
-        finally:
-            self._own_session.retire()
+        return os.getpid(), self.session.base_url, instance_id

@@ -209,8 +209,7 @@ class Native:
         600 s at most. What was unloaded meanwhile is no error. Where blocks of one provider share a model, in whatever
         threads, the last one unloads it.
         """
-        call = native.load_call(model, check_load_options(model, config))
-        block = Block(self._loads, self._caller, model, config, call, *self._caller.where(timeout, deadline))
+        block = Block(self._loads, self._caller, model, config, *self._caller.where(timeout, deadline))
         failed = True
         try:
             try:
