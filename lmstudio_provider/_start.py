@@ -61,36 +61,56 @@ def start_server(*, timeout: float = 30.0, port: int | None = None, settings: An
             f"{missing}, and there is no command 'lms' on PATH to start it with",
             f"{_BY_HAND}; 'lms' comes with LM Studio (https://lmstudio.ai): 'npx lmstudio install-cli' puts it on PATH",
         )
-    command = ["server", "start", *([] if port is None else ["--port", str(port)])]
+    arguments = ["server", "start", *([] if port is None else ["--port", str(port)])]
     # A file, and no pipe: a server that the command started may hold that open, and would fail when it logs later.
     with tempfile.TemporaryFile() as output:
-        process = _run(lms, command, output)
-        try:
-            return _wait(process, " ".join(["lms", *command]), output, urls, deadline, config)
-        except BaseException:
-            _kill(process)
-            raise
+        return _start(lms, arguments, output, urls, deadline, config)
 
 
-def _run(lms: str, command: list[str], output: IO[bytes]) -> subprocess.Popen[bytes]:
+def _start(
+    lms: str, arguments: list[str], output: IO[bytes], urls: dict[str, str | None], deadline: Deadline, config: Config
+) -> Endpoint:
+    name = " ".join(["lms", *arguments])
     try:
-        return subprocess.Popen(  # noqa: S603 (nothing in it comes from outside but a number)
-            [lms, *command],
+        process = subprocess.Popen(  # noqa: S603 (nothing in it comes from outside but a number)
+            [lms, *arguments],
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
             creationflags=getattr(subprocess, "CREATE_NO_WINDOW", 0),
         )
     except OSError as error:
-        why = error.strerror or type(error).__name__
-        raise _failure(f"'{' '.join(['lms', *command])}' cannot be run: {why} ({lms})", _BY_HAND) from error
+        raise _failure(f"'{name}' cannot be run: {error.strerror or type(error).__name__} ({lms})", _BY_HAND) from error
+    endpoint = None
+    try:
+        endpoint = _wait(process, urls, deadline)
+    finally:
+        status, over = process.poll(), deadline.left() <= 0
+        if endpoint is None and status is None:
+            process.kill()  # and nothing that it has started
+            process.wait()
+    if endpoint is not None:
+        if status is None:  # it stays, and somebody has to wait for it
+            begin(process.wait)
+        return endpoint
+    how = "did not come to an end" if status is None else f"ended with exit status {status}"
+    said = _shown(output, config)
+    raise _failure(
+        f"'{name}' {how}, and no LM Studio answers at {', '.join(urls)}"
+        + (f" after {deadline.seconds:g} s" if over else "")
+        + (f"; it said: {said}" if said else "; it said nothing"),
+        f"{_BY_HAND}, where its log is, too" + ("; or raise timeout= (seconds)" if over else ""),
+    )
 
 
-def _kill(process: subprocess.Popen[bytes]) -> None:
-    """End the command, and nothing that it has started; one that has ended is left alone."""
-    if process.poll() is None:
-        process.kill()
-        process.wait()
+def _wait(process: subprocess.Popen[bytes], urls: dict[str, str | None], deadline: Deadline) -> Endpoint | None:
+    """Return the server as soon as it answers, None if the command fails or the deadline passes before."""
+    while True:
+        status = process.poll()  # before the look: a server that it started answers then
+        endpoint = _look(urls, deadline)
+        if endpoint is not None or status or deadline.left() <= 0:
+            return endpoint
+        time.sleep(min(_PAUSE_S, max(0.0, deadline.left())))
 
 
 def _urls(config: Config, port: int | None, settings: Any) -> dict[str, str | None]:
@@ -113,36 +133,6 @@ def _look(urls: dict[str, str | None], deadline: Deadline) -> Endpoint | None:
     """The LM Studio that answers at one of ``urls``."""
     look = Deadline(min(_LOOK_S, deadline.left()), time.monotonic())
     return next((each for each in probe(urls, look) if each.provider_id == "lm-studio"), None)
-
-
-def _wait(
-    process: subprocess.Popen[bytes],
-    command: str,
-    output: IO[bytes],
-    urls: dict[str, str | None],
-    deadline: Deadline,
-    config: Config,
-) -> Endpoint:
-    """Wait until the server answers, the command fails, or the deadline passes."""
-    while True:
-        status = process.poll()  # before the look: a server that it started answers then
-        endpoint = _look(urls, deadline)
-        if endpoint is not None:
-            if process.poll() is None:  # it stays, and somebody has to wait for it
-                begin(process.wait)
-            return endpoint
-        over = deadline.left() <= 0
-        if over or status:
-            how = "did not come to an end" if status is None else f"ended with exit status {status}"
-            _kill(process)
-            said = _shown(output, config)
-            raise _failure(
-                f"'{command}' {how}, and no LM Studio answers at {', '.join(urls)}"
-                + (f" after {deadline.seconds:g} s" if over else "")
-                + (f"; it said: {said}" if said else "; it said nothing"),
-                f"{_BY_HAND}, where its log is, too" + ("; or raise timeout= (seconds)" if over else ""),
-            )
-        time.sleep(min(_PAUSE_S, max(0.0, deadline.left())))
 
 
 def _failure(message: str, hint: str) -> ServerUnavailableError:
