@@ -9,7 +9,7 @@ import threading
 import time
 from concurrent.futures import Future, as_completed
 from concurrent.futures import TimeoutError as FutureTimeoutError
-from typing import Any, Callable, Collection, Iterable, Literal, Mapping, Sequence, TypeVar, cast
+from typing import Any, Callable, Collection, Iterable, Iterator, Literal, Mapping, Sequence, TypeVar, cast
 
 from ._callbacks import Callback
 from ._exceptions import ConfigurationError, ProviderError, RequestTimeoutError, ServerUnavailableError
@@ -29,8 +29,8 @@ from ._types import (
     check_seconds,
 )
 
-_FIRST_REST_S = 1.0
-_LONGEST_REST_S = 60.0
+_FIRST_COOLDOWN_S = 1.0
+_LONGEST_COOLDOWN_S = 60.0
 # What a deadline that passes just now is given as: 0 is none.
 _LEAST_S = 0.001
 
@@ -40,7 +40,7 @@ _Value = TypeVar("_Value")
 _Method = TypeVar("_Method", bound=Callable[..., Any])
 
 
-class _Turn:
+class _Lease:
     """One call at one provider; it is told how the call went."""
 
     def __init__(self, balancer: Balancer, provider: Provider) -> None:
@@ -53,8 +53,8 @@ class _Turn:
         count = self._cooldown[0]
         # Else another call has told of it since this one began.
         if self._balancer.cooldowns.get(id(self.provider), _READY) is self._cooldown:
-            rest_s = min(_FIRST_REST_S * 2.0 ** min(count, 10), _LONGEST_REST_S)
-            self._balancer.cooldowns[id(self.provider)] = (count + 1, self._balancer.clock() + rest_s)
+            cooldown_s = min(_FIRST_COOLDOWN_S * 2.0 ** min(count, 10), _LONGEST_COOLDOWN_S)
+            self._balancer.cooldowns[id(self.provider)] = (count + 1, self._balancer.clock() + cooldown_s)
 
     def connected(self) -> None:
         """Note that it is there, whatever it answered."""
@@ -76,14 +76,14 @@ class Balancer:
         #: whole, and never changed, so that threads need no lock.
         self.cooldowns: dict[int, tuple[int, float]] = {}
         #: The calls under way: a set, because a stream that is collected ends its call at any time, in any thread.
-        self.calls: set[_Turn] = set()
+        self.calls: set[_Lease] = set()
         self.clock = clock
         self._providers = providers
         self._least_busy = least_busy
         self._pid = os.getpid()
         self._lock = threading.RLock()  # a signal handler may make a call in between
 
-    def next(self, tried: Collection[Provider] = ()) -> _Turn | None:
+    def next(self, tried: Collection[Provider] = ()) -> _Lease | None:
         """Begin a call at the provider whose turn it is; return None if all are among those that were ``tried``."""
         if self._pid != os.getpid():
             # Forked: a thread that is not here may hold the lock, and the calls are the parent's.
@@ -92,9 +92,9 @@ class Balancer:
             left = [each for each in self._providers if not any(each is other for other in tried)]
             if not left:
                 return None
-            turn = _Turn(self, self.choose(left))
-            self.calls.add(turn)
-            return turn
+            lease = _Lease(self, self.choose(left))
+            self.calls.add(lease)
+            return lease
 
     def choose(self, providers: Sequence[Provider]) -> Provider:
         """Return the provider whose turn it is; where all rest, the one whose rest is over first."""
@@ -248,30 +248,30 @@ class Failover(Provider):
         arguments = _repeatable(operation, arguments, given, raised)
         failures: list[tuple[Provider, ProviderError | None]] = []
         try:
-            while turn := self._balancer.next([provider for provider, _ in failures]):
+            while lease := self._balancer.next([provider for provider, _ in failures]):
                 if deadline is not None and failures:
                     given["deadline"] = max(deadline.left(), _LEAST_S)
                 try:
-                    reply = getattr(turn.provider, operation)(*arguments, **given)
+                    reply = getattr(lease.provider, operation)(*arguments, **given)
                 except BaseException as error:
-                    turn.over()
+                    lease.over()
                     # An error of the caller's own function may be of any class, and is not of a provider.
                     sent = getattr(error, "sent", False) or error in raised
                     if sent or not isinstance(error, (ServerUnavailableError, RequestTimeoutError)):
                         if sent:
-                            turn.connected()
+                            lease.connected()
                         # It may be at work on it, and a second copy of a generation would only compete with it.
                         raise
-                    turn.no_connection()
+                    lease.no_connection()
                     if deadline is not None and deadline.left() <= 0:
                         raise
-                    failures.append((turn.provider, error.with_traceback(None)))  # whose frames hold the request
+                    failures.append((lease.provider, error.with_traceback(None)))  # whose frames hold the request
                 else:
-                    turn.connected()
+                    lease.connected()
                     if isinstance(reply, Stream):
-                        _end_with(reply, turn)
+                        _end_with(reply, lease)
                     else:
-                        turn.over()
+                        lease.over()
                     return reply
         finally:
             raised.clear()  # no cycle of error, traceback, frame and list keeps the request alive
@@ -296,8 +296,9 @@ def _repeatable(
     first, *others = arguments or (UNSET,)
     if operation in ("chat", "complete_with_tools"):
         first = chat_request(first)
-    elif operation == "embed":
-        first = first if isinstance(first, str) or not isinstance(first, Iterable) else list(first)
+    elif isinstance(first, Iterator):
+        first = list(first)
+    if operation == "embed":
         for name, default in (("num_ctx", None), ("keep_alive", None), ("on_truncation", "warn")):
             if given.get(name, UNSET) == default:
                 del given[name]
@@ -323,9 +324,9 @@ def _noting(callback: Callback[Chunk], raised: list[BaseException]) -> Callable[
     return call
 
 
-def _end_with(stream: Stream, turn: _Turn) -> None:
-    """The turn is over when the stream is."""
+def _end_with(stream: Stream, lease: _Lease) -> None:
+    """The lease is over when the stream is."""
     try:
-        stream.add_done_callback(lambda completion, error: turn.over())
+        stream.add_done_callback(lambda completion, error: lease.over())
     except ProviderError:  # it was over before the callback was there
-        turn.over()
+        lease.over()

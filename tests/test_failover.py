@@ -76,10 +76,10 @@ def cooldown(balancer):
 
 def fail(balancer):
     """A call at the member whose turn it is, which finds nobody."""
-    turn = balancer.next()
-    turn.over()
-    turn.no_connection()
-    return turn.provider.id
+    lease = balancer.next()
+    lease.over()
+    lease.no_connection()
+    return lease.provider.id
 
 
 @pytest.mark.parametrize("bad", [None, ["lm-studio"], [Plugin(), Plugin]])
@@ -128,9 +128,9 @@ def test_each_further_failure_doubles_the_rest_up_to_a_minute(balancer_of, clock
 
 def test_calls_that_fail_together_count_once(balancer_of, clock):
     balancer = balancer_of("a", "b")
-    turns = [balancer.next() for _ in range(10)]
-    for turn in turns:
-        turn.no_connection()
+    leases = [balancer.next() for _ in range(10)]
+    for lease in leases:
+        lease.no_connection()
     assert cooldown(balancer) == (1, clock.now + 1)
 
 
@@ -162,10 +162,10 @@ def test_where_all_rest_the_one_whose_rest_is_over_first_is_asked(balancer_of, c
 
 def test_the_least_busy_is_chosen_and_ties_go_by_order(balancer_of):
     balancer = balancer_of("a", "b", "c", least_busy=True)
-    turns = [balancer.next() for _ in range(4)]
-    assert [each.provider.id for each in turns] == ["a", "b", "c", "a"]
-    turns[1].over()
-    turns[1].over()
+    leases = [balancer.next() for _ in range(4)]
+    assert [each.provider.id for each in leases] == ["a", "b", "c", "a"]
+    leases[1].over()
+    leases[1].over()
     assert turn_of(balancer) == "b"
 
 
@@ -292,6 +292,11 @@ def test_overrides_and_requests_reach_the_provider_as_they_are():
 def test_texts_of_a_generator_are_there_for_the_second_provider_too():
     failover = failover_of(Plugin("a", error=refused()), Plugin("b"))
     assert len(failover.embed(text for text in ("one", "two")).vectors) == 2
+
+
+def test_messages_of_a_generator_are_streamed_by_the_second_provider_too(closed_port, simulator):
+    with failover_of(down(closed_port, "a"), LMStudioProvider(simulator.url, id="b")) as failover:
+        assert "".join(failover.stream(Message.user(text) for text in ["Hi"]).text()).endswith("You said: Hi")
 
 
 def test_a_stream_that_breaks_is_not_begun_elsewhere(raw_server, simulator, provider_of):
