@@ -254,21 +254,19 @@ class Block:
                 time.sleep(_PAUSE_S)  # the server tells nothing by itself
             self._release(quiet=True)
         except ProviderError as error:
-            logger.warning("the model %r may be in memory, and could not be looked for: %s", self.model, error)
+            logger.warning("the model %r may be in memory, and cannot be unloaded: %s", self.model, error)
 
     def _find(self, before: set[str]) -> bool:
-        """Find the instance that this block has loaded; return False if it is not there, or it is not clear which."""
+        """Find the instance that this block has loaded; return False if it is not there yet."""
         info = find(list_models(self._own_session, self._own_plan), self.model)
-        if info is None or self.loads.coming is not None:
-            return False
-        new = [
-            each.id
-            for each in info.instances
-            if each.id not in before and self._key(each.id) not in self.loads.shared and fits(each.config, self.config)
-        ]
-        if len(new) == 1:
+        instances = () if info is None or self.loads.coming is not None else info.instances
+        known = {*before, *(id_ for _, _, id_ in self.loads.shared)}
+        new = [each.id for each in instances if each.id not in known and fits(each.config, self.config)]
+        if len(new) > 1:
+            raise ProviderError(f"{' and '.join(new)} were loaded meanwhile, of which one is another program's")
+        if new:
             self._share(new[0])
-        return len(new) == 1
+        return bool(new)
 
     def _key(self, instance_id: str) -> tuple[int, str, str]:
         return os.getpid(), self.session.base_url, instance_id

@@ -477,6 +477,21 @@ def test_a_time_limit_while_it_is_loaded_unloads_it_later(server, lm, slow, limi
     assert ids(server) == ["n"]
 
 
+def test_what_may_be_another_programs_is_not_unloaded(server, lm, slow, caplog):
+    _, go_on = slow
+    state = type(server._state)
+    with pytest.raises(RequestTimeoutError):
+        with lm.native.loaded("m", deadline=0.3):
+            pass
+    with server._state._lock:  # so that both are there at the next look
+        state.load(server._state, "m")
+        state.load(server._state, "m")
+    settled()
+    go_on.set()
+    assert "m and m:2 were loaded meanwhile" in caplog.text
+    assert ids(server)[:3] == ["n", "m", "m:2"]
+
+
 def test_what_cannot_be_loaded_raises_and_unloads_nothing(server, lm):
     with pytest.raises(ModelLoadError):
         with lm.native.loaded("too-large"):
