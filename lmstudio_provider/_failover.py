@@ -34,6 +34,7 @@ _LONGEST_COOLDOWN_S = 60.0
 # What a deadline that passes just now is given as: 0 is none.
 _LEAST_S = 0.001
 
+# The cooldown of a provider that never failed, or has answered since.
 _READY = (0, float("-inf"))
 
 _Value = TypeVar("_Value")
@@ -41,7 +42,7 @@ _Method = TypeVar("_Method", bound=Callable[..., Any])
 
 
 class _Lease:
-    """One call at one provider; it is told how the call went."""
+    """One call at one provider, which learns from it how the provider is."""
 
     def __init__(self, balancer: Balancer, provider: Provider) -> None:
         self.provider = provider
@@ -111,7 +112,7 @@ class Balancer:
 
 def _forwarded(method: _Method) -> _Method:
     """Make a method of Failover: what ``method`` does, done by the first provider that is reached."""
-    # By name or without one, it goes on without one; what reads it raises if it is missing.
+    # It is passed on by position, also if the caller gives it by name: so it can be made repeatable in one place.
     first = method.__code__.co_varnames[1]
 
     @functools.wraps(method)
