@@ -293,3 +293,12 @@ def test_a_timeout_of_the_stream_is_not_that_of_the_function(raw_server, provide
     server = raw_server(stream_of(HI), lambda connection: connection.recv(1) and None)
     with pytest.raises(LookupError):
         provider_of(server).stream([Message.user("Hi")], Raising(LookupError()), timeout=Timeouts(idle=0.2))
+
+
+@pytest.mark.parametrize("module", ["lmstudio_provider_demo", "contextlib_demo", "__main__"])
+def test_a_warning_names_the_line_of_a_program_whatever_its_module_is_called(simulator, module):
+    program = compile("ask('Hi', model='another')", "the program", "exec")
+    with LMStudioProvider(simulator.url) as lm, warnings.catch_warnings(record=True) as warned:
+        warnings.simplefilter("always")
+        exec(program, {"__name__": module, "ask": lm.chat})
+    assert [each.filename for each in warned] == ["the program"]

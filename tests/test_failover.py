@@ -398,7 +398,7 @@ def test_no_call_is_lost_or_made_twice_when_a_server_dies(balance):
                 mortal.__exit__(None, None, None)
 
             killed = pool.submit(kill)
-            outcomes = list(pool.map(ask, range(600)))
+            outcomes = list(pool.map(ask, range(200)))
             killed.result(60)
         # It may have died in the middle of one.
         dead, *living = (

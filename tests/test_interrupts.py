@@ -181,6 +181,10 @@ def test_an_error_of_the_stream_keeps_nothing(raw_server, provider_of):
 # Any line
 
 
+#: The functions of a stream that have the next piece in hand.
+READING = ("_next", "_advance", "_read", "_take", "_finish")
+
+
 def first(times):
     """Interrupt a line when it runs for the first time."""
     return 1
@@ -248,6 +252,20 @@ def test_a_stream_is_kept_at_any_line(lm, usage, read, which):
     conversation = Conversation(lm)
     read(conversation, [])
     assert texts(conversation) == ["Hi", "one two three"]
+
+
+def test_a_stream_that_was_ended_gives_nothing_more(lm):
+    def read(stream):
+        while next(stream, None):
+            continue
+
+    lines = [line for line in lines_of(lambda: read(lm.stream("Hi"))).items() if line[0][0].co_name in READING]
+    assert len(lines) > 20
+    for line, times in lines:
+        stream = lm.stream("Hi")
+        interrupted(lambda stream=stream: read(stream), line, times // 2 or 1)
+        given = list(stream)
+        assert not given or stream.completion.finish_reason != "cancelled", line
 
 
 def test_a_native_conversation_goes_on_from_what_came_whole(lm):

@@ -546,6 +546,15 @@ def test_a_home_that_is_no_folder_has_no_ini_file(monkeypatch, tmp_path):
     assert settings().model(None) is None
 
 
+@pytest.mark.parametrize("deadline", [None, 0.1])
+def test_a_hint_names_the_setting_of_a_timeout_but_not_where_the_deadline_ended_the_call(silent_server, deadline):
+    timeout = "100ms" if deadline is None else "30s"
+    with LMStudioProvider(silent_server.url, settings={"lmstudio_timeout": timeout}, refresh=False, model="m") as lm:
+        with pytest.raises(RequestTimeoutError) as caught:
+            lm.chat("Hi", deadline=deadline)
+    assert ("it came from the setting lmstudio_timeout" in caught.value.hint) == (deadline is None)
+
+
 def test_an_api_token_of_false_is_none_whatever_is_set(monkeypatch):
     monkeypatch.setenv("LM_API_TOKEN", "secret")
     config = settings({"lmstudio_api_token": "other"}, api_token=False).config()

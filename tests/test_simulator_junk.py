@@ -11,7 +11,7 @@ from plain_http import ask
 
 from lmstudio_provider.simulator import SimulatedLMStudio, SimulatedOllama
 
-JUNK = [None, True, 7, -7, 1.5, "", "junk", [], {}, [None], [7], ["junk"], [[]], [{}], {"junk": 7}, [{"type": "junk"}]]
+JUNK = [None, True, 7, -7, 1.5, "", "junk", [], {}, [None], ["junk"], [[]], [{}], {"junk": 7}, [{"type": "junk"}]]
 TOOL = {"type": "function", "function": {"name": "f", "parameters": {"type": "object", "properties": {}}}}
 FLAT_TOOL = {"type": "function", "name": "f", "parameters": {}}
 CALL = {"id": "1", "type": "function", "function": {"name": "f", "arguments": "{}"}}

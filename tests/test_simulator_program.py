@@ -67,12 +67,11 @@ def test_a_port_that_is_taken_is_one_line(arguments):
     assert line.endswith("name another with --port")
 
 
-@pytest.mark.parametrize("name", SIGNALS)
 @pytest.mark.parametrize(
-    ("arguments", "kind", "path", "data"),
+    ("arguments", "kind", "path", "data", "name"),
     [
-        ([], "SimulatedLMStudio", "/lmstudio-greeting", b'{"lmstudio":true}'),
-        (["--ollama"], "SimulatedOllama", "/", b"Ollama is running"),
+        ([], "SimulatedLMStudio", "/lmstudio-greeting", b'{"lmstudio":true}', SIGNALS[0]),
+        (["--ollama"], "SimulatedOllama", "/", b"Ollama is running", SIGNALS[-1]),
     ],
 )
 def test_it_runs_until_it_is_stopped_and_ends_well(arguments, kind, path, data, name):
