@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Callable, Iterator
 
 import pytest
+from hypothesis import settings
 from raw import RawServer
 
 from lmstudio_provider import LMStudioProvider
@@ -15,6 +16,10 @@ from lmstudio_provider.simulator import SimulatedLMStudio
 
 SAMPLES = Path(__file__).parent / "samples"
 
+
+# A busy machine is not a fault of an example's, which a deadline would make it.
+settings.register_profile("tests", max_examples=40, deadline=None, database=None)
+settings.load_profile("tests")
 
 HOMES = ("XDG_CONFIG_HOME", "APPDATA", "HOME", "USERPROFILE")
 

@@ -1,5 +1,7 @@
 """The programs of the README and of examples/ run as they stand."""
 
+import contextlib
+import json
 import os
 import re
 import runpy
@@ -19,18 +21,58 @@ PROGRAMS = [textwrap.dedent(text) for text in re.findall(r"\.\. code-block:: pyt
 EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
 
 
-def run(*arguments, url):
+#: Runs each program that it is given as if it were alone in an interpreter, which takes much longer to start than most.
+RUNNER = """
+import contextlib, gc, io, json, os, runpy, sys, traceback
+
+printed = []
+for path, environment in json.load(sys.stdin):
+    os.environ.update(environment)
+    sys.argv = [path]
+    with io.StringIO() as out, contextlib.redirect_stdout(out):
+        try:
+            runpy.run_path(path, run_name="__main__")
+        except BaseException:
+            traceback.print_exc(file=out)
+            out.write("FAILED")
+        gc.collect()
+        printed.append(out.getvalue())
+json.dump(printed, sys.stdout)
+"""
+
+
+def run(*arguments, url, given=None):
     """What a program prints; a carriage return is a new line here."""
     environment = {**os.environ, "LM_STUDIO_URL": url, "PYTHONPATH": str(ROOT), "PYTHONIOENCODING": "utf-8"}
     command = [sys.executable, "-X", "dev", "-W", "error", *map(str, arguments)]
-    result = subprocess.run(command, capture_output=True, text=True, timeout=60, env=environment, check=False)
+    result = subprocess.run(
+        command, input=given, capture_output=True, text=True, timeout=60, env=environment, check=False
+    )
     assert (result.returncode, result.stderr) == (0, "")
     return result.stdout
 
 
+@pytest.fixture(scope="module")
+def printed(tmp_path_factory):
+    """What each program of the README, and each example, prints with servers of its own."""
+    folder = tmp_path_factory.mktemp("programs")
+    paths = [folder / f"{number}.py" for number, _ in enumerate(PROGRAMS)]
+    for path, program in zip(paths, PROGRAMS):
+        path.write_text(program, encoding="utf-8")
+    with contextlib.ExitStack() as stack:
+        jobs = []
+        for path in [*paths, *EXAMPLES]:
+            lm_studio, ollama = (stack.enter_context(kind()) for kind in (SimulatedLMStudio, SimulatedOllama))
+            others = {"OLLAMA_HOST": ollama.url} if path in EXAMPLES else {}
+            jobs.append((str(path), {"LM_STUDIO_URL": lm_studio.url, **others}))
+        texts = json.loads(run("-c", RUNNER, url="", given=json.dumps(jobs)))
+    return dict(zip([*PROGRAMS, *EXAMPLES], texts))
+
+
 @pytest.mark.parametrize("program", PROGRAMS, ids=lambda program: program.splitlines()[-1].strip()[:40])
-def test_a_program_of_the_readme_runs_as_it_stands(simulator, program):
-    assert run("-c", program, url=simulator.url).strip()
+def test_a_program_of_the_readme_runs_as_it_stands(printed, program):
+    assert printed[program].strip()
+    assert not printed[program].endswith("FAILED"), printed[program]
 
 
 def test_the_readme_has_its_programs():
@@ -39,10 +81,9 @@ def test_the_readme_has_its_programs():
 
 
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.name)
-def test_an_example_runs_as_it_stands(monkeypatch, simulator, path):
-    with SimulatedOllama() as ollama:
-        monkeypatch.setenv("OLLAMA_HOST", ollama.url)
-        assert run(path, url=simulator.url).strip()
+def test_an_example_runs_as_it_stands(printed, path):
+    assert printed[path].strip()
+    assert not printed[path].endswith("FAILED"), printed[path]
 
 
 def test_the_example_for_whichever_is_running_talks_to_ollama_where_that_is_it(monkeypatch, closed_port):

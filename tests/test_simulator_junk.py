@@ -124,12 +124,12 @@ OLLAMA = {
 }
 
 
-def variants(value):
-    """The value with junk in the place of each part of it."""
-    yield from JUNK
+def variants(value, values):
+    """The value with each of ``values`` in the place of each part of it."""
+    yield from values
     places = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
     for place, part in places:
-        for junk in variants(part):
+        for junk in variants(part, values):
             changed = dict(value) if isinstance(value, dict) else list(value)
             changed[place] = junk
             yield changed
@@ -137,7 +137,8 @@ def variants(value):
         yield from ({key: part for key, part in value.items() if key != left_out} for left_out in value)
 
 
-@pytest.mark.parametrize("replies", [None, "Hello"], ids=["echo", "scripted"])
+# What is refused does not depend on the replies: for a reply of the test's own, some of the junk is enough.
+@pytest.mark.parametrize(("replies", "values"), [(None, JUNK), ("Hello", JUNK[::4])], ids=["echo", "scripted"])
 @pytest.mark.parametrize(
     ("kind", "path", "body"),
     [
@@ -146,12 +147,12 @@ def variants(value):
         for path, body in bodies.items()
     ],
 )
-def test_junk_is_never_answered_with_a_traceback(kind, path, body, replies):
+def test_junk_is_never_answered_with_a_traceback(kind, path, body, replies, values):
     failed = []
     with kind(["m", "text-embedding-m"], replies) as server:
         connection = http.client.HTTPConnection(urlsplit(server.url).netloc, timeout=10)
         with contextlib.closing(connection):
-            for changed in variants(body):
+            for changed in variants(body, values):
                 connection.request("POST", path, json.dumps(changed))
                 reply = connection.getresponse()
                 data = reply.read()
