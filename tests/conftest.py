@@ -24,8 +24,9 @@ settings.load_profile("tests")
 HOMES = ("XDG_CONFIG_HOME", "APPDATA", "HOME", "USERPROFILE")
 
 
-def pytest_collection_finish():
-    """Leave what the collection made out of each collection of garbage: many tests ask for one."""
+@pytest.fixture(autouse=True, scope="module")
+def quick_collections():
+    """Leaves what pytest keeps out of each collection of garbage: many tests ask for one, and some for hundreds."""
     gc.collect()
     gc.freeze()
 

@@ -48,15 +48,15 @@ def unhelpful_url(request):
 
 
 def test_the_constructor_never_waits(unhelpful_url):
-    """Of twenty tries the fastest counts, so that a busy machine does not fail the test."""
+    """Of the tries the fastest counts, so that a busy machine does not fail the test; who waits, waits for seconds."""
     times = []
-    for _ in range(20):
+    for _ in range(10):
         started = time.perf_counter()
         lm = LMStudioProvider(unhelpful_url)
         times.append(time.perf_counter() - started)
         assert lm.is_configured() is False
         lm.close()
-    assert min(times) < 0.005
+    assert min(times) < 0.1
 
 
 def test_many_providers_leave_no_thread_and_no_descriptor(unhelpful_url):
