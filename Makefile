@@ -1,4 +1,4 @@
-# Each target makes its own virtual environment in .venv; nothing is installed anywhere else.
+# Each target that needs a virtual environment creates it in .venv; nothing is installed outside it.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -6,12 +6,12 @@ BIN := $(VENV)/bin
 .PHONY: help demo test check load matrix matrix-ends benchmark integration format clean
 
 help:
-	@echo "make demo         what the package does, with your LM Studio or a stand-in"
-	@echo "make test         the tests, on loopback alone"
-	@echo "make check        ruff and mypy --strict"
-	@echo "make load         many streams at once, and a very long one"
-	@echo "make matrix       the tests on each Python that there is, with the oldest and the newest urllib3"
-	@echo "make benchmark    how late a piece of a stream is"
+	@echo "make demo         a tour of the package, with your LM Studio or a stand-in"
+	@echo "make test         the tests, which use only loopback"
+	@echo "make check        run ruff and mypy --strict"
+	@echo "make load         the load tests: many streams at once, and a very long one"
+	@echo "make matrix       the tests on each installed Python, with the oldest and the newest urllib3"
+	@echo "make benchmark    measure how late the pieces of a stream are"
 	@echo "make integration  the tests against llama.cpp (Python 3.10 or newer)"
 
 demo: $(VENV)/.installed
@@ -51,12 +51,12 @@ $(VENV)/.installed: setup.cfg setup.py
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e .
 	@touch $@
 
-# Each extra has a stamp, so that it is installed once, and again when setup.cfg changes.
+# Each extra has a stamp file, so that it is installed once, and again if setup.cfg changes.
 $(VENV)/.test $(VENV)/.dev: $(VENV)/.%: $(VENV)/.installed
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e ".[$*]"
 	@touch $@
 
-# Nothing is compiled: without a wheel for this Python and system, it fails at once.
+# Only wheels, because compiling the engine takes long: if there is none for this Python and system, pip fails at once.
 $(VENV)/.integration: $(VENV)/.test
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --only-binary :all: -e ".[integration]"
 	@touch $@

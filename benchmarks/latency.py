@@ -1,7 +1,7 @@
-"""How late a piece of a stream is: from when the server wrote it to when the caller has it, in microseconds.
+"""Measure how late the pieces of a stream are: microseconds from the server's write until the caller has the piece.
 
-For each framing 2,000 pieces, one a millisecond, are read through LMStudioProvider and through a bare http.client loop.
-The server is a process of its own; both read the same clock.
+For each framing, LMStudioProvider and a bare http.client loop each read 2,000 pieces, one a millisecond. The server
+runs in a separate process, and each piece carries the time of its write; both processes read the same clock.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def frames() -> Iterator[bytes]:
 
 
 def serve() -> None:
-    """Print the port; answer each connection with the framing that its path names, one after the other."""
+    """Print the port, then answer one connection after the other, with the framing that the request's path names."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         print(listener.getsockname()[1], flush=True)
         while True:
@@ -60,7 +60,7 @@ def stream(connection: socket.socket, framing: str) -> None:
     packer = zlib.compressobj(wbits=zlib.MAX_WBITS | 16)
     due = time.monotonic()
     for frame in frames():
-        data = frame
+        data = frame  # its time was taken when it was made, just before this write
         if framing == "chunked":
             data = b"%x\r\n%b\r\n" % (len(frame), frame)
         elif framing == "gzip":

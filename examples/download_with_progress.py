@@ -1,4 +1,4 @@
-"""Downloads a model into LM Studio, which goes on with it where this program is stopped, and shows how far it is."""
+"""Download a model into LM Studio and show the progress. LM Studio goes on with it if this program is stopped."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from lmstudio_provider import Download, LMStudioProvider, Progress, ProviderErro
 
 
 def show(progress: Progress) -> None:
-    """Write how far it is, over and over on one line."""
+    """Write the progress, over and over on one line."""
     line = f"{progress.status}: {progress.completed_bytes / 1e6:.1f}"
     if progress.total_bytes is not None:
         line += f" of {progress.total_bytes / 1e6:.1f}"
@@ -21,9 +21,9 @@ def show(progress: Progress) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("model", nargs="?", help="such as qwen/qwen3-4b, or the URL of a repository at Hugging Face")
-    parser.add_argument("quantization", nargs="?", help="goes with a URL, such as Q4_K_M")
-    parser.add_argument("--resume", metavar="JOB", help="watch a download that was begun before")
+    parser.add_argument("model", nargs="?", help="such as qwen/qwen3-4b, or the URL of a Hugging Face repository")
+    parser.add_argument("quantization", nargs="?", help="for a URL only, such as Q4_K_M")
+    parser.add_argument("--resume", metavar="JOB", help="watch a download that was started before")
     given = parser.parse_args()
     if given.model is None and given.resume is None:
         parser.print_help()
@@ -36,7 +36,7 @@ def main() -> None:
         print(f"The job is {job.job_id}.")
         try:
             job.wait(show, poll=0.5)
-        except ProviderError as error:  # which says how to go on, where that can be
+        except ProviderError as error:  # its message says how to go on, if that is possible
             print()
             sys.exit(str(error))
         except KeyboardInterrupt:

@@ -1,4 +1,4 @@
-"""Which text is the nearest to a question, by the angle between their vectors."""
+"""Sort texts by their nearness to a question: the smaller the angle between the vectors, the nearer."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ TEXTS = [
 
 
 def nearness(one: list[float], other: list[float]) -> float:
-    """The cosine of the angle: 1 is the same direction."""
+    """Return the cosine of the angle between two vectors: 1 if they have the same direction."""
     return sum(a * b for a, b in zip(one, other)) / (math.hypot(*one) * math.hypot(*other))
 
 

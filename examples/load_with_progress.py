@@ -1,6 +1,6 @@
-"""Asks a model, and shows how far it is with being loaded and with reading the prompt.
+"""Ask a model, and show the progress of loading it and of reading the prompt.
 
-It stays in memory as long as LM Studio keeps it.
+The model stays in memory as long as LM Studio keeps it.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ def show(stage: str, fraction: float) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("model", nargs="?", help="by default the one that any call would take")
+    parser.add_argument("model", nargs="?", help="by default, the model that any call without one would use")
     model = parser.parse_args().model
     with LMStudioProvider() as lm:
         stream = lm.native.stream("Say hello in five words.", model=model, on_progress=show)
@@ -39,7 +39,7 @@ def main() -> None:
             for instance in info.instances:
                 print(f"  {instance.id}, with a context of {instance.context_length} tokens")
 
-        # To have a model for a while, in the size that is needed, and to give its memory back whatever happens:
+        # To load a model for a while, with the context that you need, and to free its memory even after an error:
         #     with lm.native.loaded(model, context_length=16384) as instance:
         #         lm.complete("...", model=instance.instance_id)
 
@@ -50,4 +50,4 @@ if __name__ == "__main__":
     except ProviderError as error:
         sys.exit(f"\n{error}")
     except KeyboardInterrupt:
-        sys.exit("\nStopped: LM Studio has been told, by the connection that was closed.")
+        sys.exit("\nStopped. The connection is closed, so LM Studio stops, too.")

@@ -1,4 +1,4 @@
-"""Shows what models an Ollama has, and makes one of a GGUF file, or of the first one that chats."""
+"""List the models of an Ollama, and make one from a GGUF file, or from the first model that can chat."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from lmstudio_provider import OllamaProvider, Progress, ProviderError
 
 
 def show(progress: Progress) -> None:
-    """Write how far it is, over and over on one line."""
+    """Write the progress, over and over on one line."""
     line = f"{progress.status}: {progress.completed_bytes / 1e6:.1f} MB"
     if progress.seconds_left is not None:
         line += f", {progress.seconds_left:.0f} s left"

@@ -1,4 +1,4 @@
-"""What lmstudio_provider does, in one go: with your LM Studio where it answers, else with a stand-in."""
+"""A tour of lmstudio_provider, with your LM Studio if it answers, else with a stand-in."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from lmstudio_provider.simulator import SimulatedLMStudio
 
 WEATHER = Tool(
     "get_weather",
-    "Tells how the weather is in a city, now.",
+    "Return the current weather in a city.",
     {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]},
 )
 
@@ -20,9 +20,9 @@ def main() -> None:
         lm = stack.enter_context(LMStudioProvider())
         error = lm.health_check().error
         if error is not None and error.sent:
-            sys.exit(f"What answers at {lm.base_url} cannot be used: {error}")
+            sys.exit(f"The server at {lm.base_url} cannot be used: {error}")
         if error is not None:
-            print(f"No LM Studio answers at {lm.base_url}: a stand-in takes its place, and no model is at work.\n")
+            print(f"No LM Studio answers at {lm.base_url}. A stand-in takes its place, without a model.\n")
             stand_in = stack.enter_context(SimulatedLMStudio(delay_s=0.03))
             lm = stack.enter_context(LMStudioProvider(stand_in.url))
         show(lm)
@@ -55,7 +55,7 @@ def show(lm: LMStudioProvider) -> None:
         messages += [Message.tool(call, {"sky": "clear", "celsius": 21}) for call in asked.tool_calls]
         print(" ", lm.chat(messages, tools=[WEATHER]).text)
     else:
-        print("  the model called no tool:", asked.text)
+        print("  the model did not call a tool:", asked.text)
 
     usage, stats = stream.completion.usage, stream.completion.stats
     if usage is not None and stats.tokens_per_second is not None:

@@ -1,4 +1,4 @@
-"""What a model thinks, beside what it answers, as both come."""
+"""Stream the thoughts of a model and its answer, each under a heading."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from lmstudio_provider import LMStudioProvider, ProviderError
 
 def main() -> None:
     with LMStudioProvider() as lm:
-        # Reasoning is paid for in max_tokens: leave room for the answer. What reasons little takes less.
+        # Thoughts count towards max_tokens: leave room for the answer. With a low effort, they take less.
         stream = lm.stream("What is 17 times 23?", max_tokens=8192, extra={"reasoning_effort": "low"})
         part = ""
         for chunk in stream:

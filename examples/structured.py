@@ -1,4 +1,4 @@
-"""The answer is an instance of a dataclass."""
+"""Get the answer as an instance of a dataclass."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from lmstudio_provider import LMStudioProvider, Message, ProviderError, Structur
 
 
 class Kind(enum.Enum):
-    """What a work is."""
+    """The kinds of works."""
 
     NOVEL = "novel"
     POEM = "poem"
@@ -28,7 +28,7 @@ class Work:
 
 @dataclass
 class Author:
-    """Somebody who wrote."""
+    """An author and some of the works."""
 
     name: str
     works: list[Work]

@@ -1,4 +1,4 @@
-"""The model calls Python functions, and answers with what they return."""
+"""Let the model call a Python function, and answer with its result."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from lmstudio_provider import LMStudioProvider, Message, ProviderError, ToolEven
 
 
 def get_weather(city: str, unit: Literal["celsius", "fahrenheit"] = "celsius") -> dict[str, object]:
-    """Tell how the weather is in a city, now.
+    """Return the current weather in a city.
 
     Args:
         city: The city's name, in English.
-        unit: Of the temperature.
+        unit: The unit of the temperature.
     """
     return {"city": city, "sky": "clear", "degrees": 21 if unit == "celsius" else 70}
 

@@ -1,4 +1,4 @@
-"""Talks to whichever local server is running: LM Studio, or Ollama."""
+"""Use the local server that is running: LM Studio or Ollama."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from lmstudio_provider import ProviderError, Registry
 
 
 def main() -> None:
-    # Half a second is what it takes by itself; a machine that is loading a model may be slow to answer.
+    # By default, it waits half a second. A machine that is loading a model may need longer to answer.
     with Registry.local(timeout=2) as registry:
         provider = registry.first_available()
         print(f"{provider.display_name} at {provider.base_url} answers:")
