@@ -161,8 +161,8 @@ def test_it_imports_nothing_else_of_ours_and_nothing_that_is_not_in_python(path)
     ("replies", "says"),
     [
         (lambda body: 1 / 0, "ZeroDivisionError: division by zero"),
-        (lambda body: None, "TypeError: what the function given as replies returned is None; a reply is a text, or a"),
-        (lambda body: {"text": "x"}, "TypeError: what the function given as replies returned has the key 'text'; a"),
+        (lambda body: None, "TypeError: the result of the function given as replies is None; a reply is a text, or a"),
+        (lambda body: {"text": "x"}, "TypeError: the result of the function given as replies has the key 'text'; a"),
     ],
 )
 @pytest.mark.parametrize("stream", [False, True])

@@ -42,7 +42,7 @@ def test_what_is_no_text_is_not_embedded(server, texts):
     assert post(server, EMBED, {"model": "text-embedding-x", "input": texts}) == (400, refused)
 
 
-@pytest.mark.parametrize(("model", "said"), [("chat-model", "no embedding model"), ("none", "model_not_found")])
+@pytest.mark.parametrize(("model", "said"), [("chat-model", "not an embedding model"), ("none", "model_not_found")])
 def test_another_model_does_not_embed(server, model, said):
     status, value = post(server, EMBED, {"model": model, "input": "a"})
     assert status == 400

@@ -64,7 +64,7 @@ def test_a_port_that_is_taken_is_one_line(arguments):
     assert (ended.returncode, ended.stdout) == (1, "")
     (line,) = ended.stderr.splitlines()
     assert line.startswith(f"cannot listen on 127.0.0.1:{port} (")
-    assert line.endswith("name another with --port")
+    assert line.endswith("use another --port")
 
 
 @pytest.mark.parametrize(

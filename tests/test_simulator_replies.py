@@ -48,8 +48,8 @@ def streamed(server, **fields):
             f"replies[0][\"tool_calls\"] is {{'name': 'f'}}; use a list of calls: [{CALL}]",
         ),
         ([{"tool_calls": ["f"]}], f"replies[0][\"tool_calls\"][0] is 'f'; write {CALL}"),
-        ([{"tool_calls": [{}]}], f'replies[0]["tool_calls"][0] has no name that is a text; write {CALL}'),
-        ([{"tool_calls": [{"name": 5}]}], f'replies[0]["tool_calls"][0] has no name that is a text; write {CALL}'),
+        ([{"tool_calls": [{}]}], f'replies[0]["tool_calls"][0] needs a name that is a text; write {CALL}'),
+        ([{"tool_calls": [{"name": 5}]}], f'replies[0]["tool_calls"][0] needs a name that is a text; write {CALL}'),
         (
             {"tool_calls": [{"name": "f"}, {"type": "function", "function": {"name": "f", "arguments": "{}"}}]},
             f"replies[\"tool_calls\"][1] has the key 'type'; write {CALL}",

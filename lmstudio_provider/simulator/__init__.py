@@ -1,7 +1,7 @@
-"""Stand-ins for local servers, for tests and demos: real HTTP on loopback, no model.
+"""Stand-ins for local servers, for tests and demos: real HTTP on loopback, without a model.
 
-They import nothing else of this package and spell their JSON out by hand, so that client and stand-in cannot be wrong
-together. Their replies say that they are simulated. ``python -m lmstudio_provider.simulator`` runs one.
+They import nothing else from this package and write their JSON by hand, so that client and stand-in cannot share a
+mistake. Their replies say that they are simulated. ``python -m lmstudio_provider.simulator`` runs one.
 """
 
 from ._lmstudio import SimulatedLMStudio

@@ -13,18 +13,18 @@ from . import SimulatedLMStudio, SimulatedOllama
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a stand-in until it is stopped, and return the status to exit with."""
+    """Run a stand-in until it is stopped. Return the exit status."""
     stopped = threading.Event()
-    for name in ("SIGINT", "SIGTERM", "SIGBREAK"):  # the last is Ctrl-Break, on Windows alone
+    for name in ("SIGINT", "SIGTERM", "SIGBREAK"):  # only Windows has the last, which is Ctrl-Break
         if hasattr(signal, name):
             signal.signal(getattr(signal, name), lambda number, frame: stopped.set())
     parser = argparse.ArgumentParser(
         prog="python -m lmstudio_provider.simulator",
-        description="Run a stand-in for LM Studio, or for Ollama, without a model. Its replies say what it was asked.",
+        description="Run a stand-in for LM Studio or Ollama, without a model. Its replies repeat the request.",
     )
     parser.add_argument("--ollama", action="store_true", help="a stand-in for Ollama")
     parser.add_argument(
-        "--port", type=_port, metavar="N", help="where to listen: 1234 or 11434 by default, and 0 for any that is free"
+        "--port", type=_port, metavar="N", help="where to listen: 1234 or 11434 by default, and 0 for any free port"
     )
     given = parser.parse_args(arguments)
     kind = SimulatedOllama if given.ollama else SimulatedLMStudio
@@ -34,11 +34,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         try:
             stack.enter_context(server)
         except OSError as error:
-            sys.stderr.write(f"cannot listen on 127.0.0.1:{server.port} ({error.strerror}); name another with --port\n")
+            sys.stderr.write(f"cannot listen on 127.0.0.1:{server.port} ({error.strerror}); use another --port\n")
             return 1
         sys.stdout.write(f"{kind.__name__} at {server.url}; press Ctrl-C to stop it\n")
         sys.stdout.flush()
-        # With a limit, because Windows does not wake a thread that waits without one for Ctrl-C.
+        # With a timeout, because on Windows Ctrl-C does not wake a thread that waits without one.
         while not stopped.wait(0.5):
             continue
     return 0

@@ -1,4 +1,4 @@
-"""What LM Studio refuses in the body of a request, in its own words."""
+"""Refuse the request bodies that LM Studio refuses, with its wording if that is known."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ._server import RefusedError, error
 _PNG, _JPEG = b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff"
 _NUMBER = (int, float)
 _CHOICES = ("none", "auto", "required")
-#: The types of what a chat may have besides; null is as if it was left out.
+# The types of the other fields of a chat; null counts as left out.
 _FIELDS: Mapping[str, tuple[type, ...]] = {
     "model": (str,),
     "stream": (bool,),
@@ -46,6 +46,7 @@ def check_chat(body: Any) -> None:
         kind = _js_type(body["tool_choice"])
         raise refused(f"Invalid tool_choice type: '{kind}'. Supported string values: {', '.join(_CHOICES)}")
     form = body.get("response_format")
+    # LM Studio does not have OpenAI's "json_object".
     if form is not None and not (isinstance(form, dict) and form.get("type") in ("json_schema", "text")):
         raise refused("'response_format.type' must be 'json_schema' or 'text'")
     wrong = wrong_field(body)
@@ -56,10 +57,10 @@ def check_chat(body: Any) -> None:
 def wrong_field(body: Mapping[str, Any]) -> tuple[str, str] | None:
     """Return the first field of a chat or text in OpenAI's form that LM Studio refuses, and the text of the error.
 
-    The wordings are our own: LM Studio's are not known.
+    We made up most of these texts, because LM Studio's are unknown.
     """
     for name, types in _FIELDS.items():
-        if body.get(name) is not None and type(body[name]) not in types:  # JSON's true is not a number
+        if body.get(name) is not None and type(body[name]) not in types:  # not isinstance: JSON's true is not a number
             return name, f"'{name}' has the wrong type"
     stop = body.get("stop")
     if not isinstance(stop, (str, type(None))) and not (_is_list(stop, str)):
@@ -77,9 +78,10 @@ def wrong_field(body: Mapping[str, Any]) -> tuple[str, str] | None:
 
 
 def check_keys(body: Any, known: Mapping[str, tuple[type, ...]], required: Iterable[str]) -> dict[str, Any]:
-    """Return what ``body`` says, as a dict that may be changed; raise RefusedError for what ``/api/v1`` does not take.
+    """Return a copy of ``body``; raise RefusedError if ``/api/v1`` would refuse it.
 
-    ``known`` are the types of each key. The wordings are our own, but for keys that are not known.
+    ``known`` maps each key to its types. LM Studio checks these bodies strictly, and refuses an unknown key with the
+    text below (LM Studio docs: developer/rest). We made up the other texts.
     """
     if not isinstance(body, dict):
         body = {}
@@ -91,7 +93,7 @@ def check_keys(body: Any, known: Mapping[str, tuple[type, ...]], required: Itera
         if key not in body:
             raise invalid(f"'{key}' is required", "missing_required_parameter", key)
     for key, value in body.items():
-        if type(value) not in known[key]:  # JSON's true is no number
+        if type(value) not in known[key]:  # not isinstance: JSON's true is not a number
             raise invalid(f"'{key}' has the wrong type", "invalid_type", key)
         if key == "context_length" and value < 1:
             raise invalid("'context_length' must be at least 1", "invalid_value", key)
@@ -133,12 +135,12 @@ def _js_type(value: Any) -> str:
 
 
 def is_image(url: object) -> bool:
-    """Return True for a data URL of a picture in a format that LM Studio takes."""
+    """Return True if ``url`` is a data URL of an image in a format that LM Studio takes."""
     match = re.match(r"data:[^,]*;base64,", url) if isinstance(url, str) else None
     if not match:
         return False
     try:
-        # By its first bytes, whatever the URL calls it: LM Studio takes no WebP.
+        # The first bytes decide, not the type in the URL: LM Studio takes PNG and JPEG, but not WebP.
         return base64.b64decode(match.string[match.end() :], validate=True).startswith((_PNG, _JPEG))
     except ValueError:
         return False
@@ -149,5 +151,5 @@ def _bad_messages() -> RefusedError:
 
 
 def refused(text: str) -> RefusedError:
-    """Return what is raised to answer status 400 with ``text``, which LM Studio sends as a string."""
+    """Return the error that answers status 400 with ``text``, which LM Studio sends as a string."""
     return RefusedError(error(400, text))

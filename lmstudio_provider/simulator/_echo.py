@@ -1,4 +1,4 @@
-"""What a stand-in says if a test gives it no replies: that it is simulated, and what it was asked."""
+"""Make the default replies of a stand-in, which say that they are simulated and repeat the request."""
 
 from __future__ import annotations
 
@@ -14,9 +14,10 @@ from ._replies import Reply
 
 
 def echo(body: Mapping[str, Any]) -> Reply:
-    """Return a reply to a chat: it calls the first tool, fits the JSON schema, or says what it was asked."""
+    """Return a reply to a chat: a call of the first tool, a value that fits the JSON schema, or the last message."""
     messages = body["messages"]
     tools = body.get("tools")
+    # A conversation that ends with results has had its call: another one would go on forever.
     results = list(itertools.takewhile(lambda message: message.get("role") == "tool", reversed(messages)))[::-1]
     if tools and not results and body.get("tool_choice") != "none":
         function = tools[0]["function"]
@@ -37,7 +38,7 @@ def echo(body: Mapping[str, Any]) -> Reply:
 
 
 def echo_text(body: Mapping[str, Any]) -> Reply:
-    """Return a text that goes on after any prompt."""
+    """Return a text that continues any prompt."""
     return " and so on. This is a simulated text, no model wrote it."
 
 
@@ -49,7 +50,7 @@ def _said(message: Mapping[str, Any]) -> str:
 
 
 def vector(text: str, size: int = 32) -> list[float]:
-    """Return a vector of length 1, made of the words of ``text``: texts that share words are near each other."""
+    """Return a vector of length 1, made from the words of ``text``: texts that share words are near each other."""
     total = [0.0] * size
     for word in re.findall(r"\w+", text.lower()) or [""]:
         digest = hashlib.sha256(word.encode("utf-8", "replace")).digest()

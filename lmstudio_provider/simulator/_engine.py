@@ -1,4 +1,4 @@
-"""What answers a prompt in the stand-in for LM Studio, whichever endpoint it came to."""
+"""Generate the replies of the stand-in for LM Studio, for all its endpoints."""
 
 from __future__ import annotations
 
@@ -14,22 +14,22 @@ from ._tokens import count
 
 
 class Engine:
-    """Makes the replies that the test gave, or that say what was asked."""
+    """Gives the replies of the test, or the default ones that repeat the request."""
 
     def __init__(self, replies: Replies | None) -> None:
         self._script = Script(replies)
 
     def chat(self, body: Mapping[str, Any], instance: Instance) -> tuple[Generated, dict[str, Any]]:
-        """Return what comes out for the chat of ``body``, in OpenAI's form, and its usage.
+        """Return the generated reply to a chat, whose ``body`` is in OpenAI's form, and its usage.
 
-        Raises FailedError for a prompt that ``instance`` has no room for.
+        Raise FailedError if the prompt is longer than the context of ``instance``.
         """
         texts = [json.dumps(message.get("content")) for message in body["messages"]]
         _check_schemas(body)
         return self._run(body, instance, texts, echo, lambda reply: reply)
 
     def complete(self, body: Mapping[str, Any], instance: Instance) -> tuple[Generated, dict[str, Any]]:
-        """Return the same for a text to go on with; without a chat template there are neither thoughts nor calls."""
+        """Return the same for a text to continue; without a chat template, a reply has neither thoughts nor calls."""
         return self._run(body, instance, [body["prompt"]], echo_text, text_only)
 
     def _run(
@@ -49,7 +49,7 @@ class Engine:
 
 
 def _check_schemas(body: Mapping[str, Any]) -> None:
-    """Raise FailedError if a schema of the tools, or of the answer, is malformed."""
+    """Raise FailedError if a schema of the tools or of the answer is malformed: llama.cpp makes grammars of them."""
     form = body.get("response_format") or {}
     schemas = [tool["function"].get("parameters") or {} for tool in body.get("tools") or ()]
     try:
@@ -61,17 +61,18 @@ def _check_schemas(body: Mapping[str, Any]) -> None:
 
 
 def as_content(parts: Iterable[Mapping[str, Any]]) -> Any:
-    """Return the parts of a message as OpenAI's ``content``: a text, if they are nothing else."""
+    """Return the parts of a message as OpenAI's ``content``: one text if all parts are texts, else a list."""
     parts = list(parts)
     return "".join(part["text"] for part in parts) if all(part["type"] == "text" for part in parts) else parts
 
 
 def json_overflow(read: int, room: int) -> str:
-    """Return what llama.cpp's engine says of a prompt of ``read`` tokens for a context of ``room``."""
+    """Return the error of llama.cpp's engine for a prompt of ``read`` tokens that exceeds a context of ``room``."""
     said = f"request ({read} tokens) exceeds the available context size ({room} tokens), try increasing it"
     what = {"code": 400, "message": said, "type": "exceed_context_size_error", "n_prompt_tokens": read, "n_ctx": room}
     return json.dumps({"error": what}, separators=(",", ":"))
 
 
 def _engine_error(text: str) -> str:
+    # LM Studio has wrapped the engine's errors so since 0.4.20 (seen).
     return f"Engine protocol predict request returned 400: {text}"

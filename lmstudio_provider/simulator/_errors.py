@@ -1,4 +1,4 @@
-"""How LM Studio tells that it cannot serve a request, in the form of each of its APIs."""
+"""LM Studio's error replies, in the form of each of its APIs."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import json
 from ._server import Answer, RefusedError, Whole, error, event, events
 from ._state import FailedError
 
-# The type of the error and its status, by the kind of failure.
+# Each kind of failure with the type and the status of its error. The documentation does not give all the statuses.
 _NATIVE = {
     "model_not_found": ("model_not_found", 404),
     "model_load_failed": ("model_load_failed", 500),
@@ -30,8 +30,8 @@ _UNAUTHORIZED = (
 )
 
 
-def told(endpoint: str, failed: FailedError, stream: bool) -> Answer:
-    """``failed`` in the form of the API that ``endpoint`` is of, where ``stream`` tells what was asked for."""
+def failure_answer(endpoint: str, failed: FailedError, stream: bool) -> Answer:
+    """Return the error reply for ``failed`` in the form of the endpoint's API; ``stream`` is the request's."""
     path = endpoint.partition(" ")[2]
     if path.startswith("/api/v1/"):
         type_, status = _NATIVE[failed.kind]
@@ -43,35 +43,37 @@ def told(endpoint: str, failed: FailedError, stream: bool) -> Answer:
         return openai_error(failed.text, "model", failed.kind)
     if path == "/v1/responses":
         return openai_error(failed.text, "input" if failed.kind in _OF_THE_ENGINE else "model")
+    # A failure of the engine comes as status 200 and one frame if the request wanted a stream; all other errors keep
+    # their status (zed issue 34513).
     if failed.kind in _OF_THE_ENGINE and stream:
         return events([event({"error": {"message": failed.text}, "message": failed.text}, "error")], [])
     return error(400, failed.text)
 
 
 def openai_error(message: str, param: str, code: str | None = None) -> Whole:
-    """The form of OpenAI's API."""
+    """Return an error in the form of OpenAI's API."""
     return error(400, {"message": message, "type": "invalid_request_error", "param": param, "code": code})
 
 
 def native_error(status: int, type: str, message: str, **more: object) -> Whole:
-    """The form of ``/api/v1``; ``more`` are "code" and "param"."""
+    """Return an error in the form of ``/api/v1``; ``more`` may have "code" and "param"."""
     return error(status, {"type": type, "message": message, **more})
 
 
 def anthropic_error(status: int, type: str, message: str) -> Whole:
-    """The form of Anthropic's API."""
+    """Return an error in the form of Anthropic's API."""
     content = json.dumps({"type": "error", "error": {"type": type, "message": message}}, separators=(",", ":"))
     return Whole(content.encode(), status)
 
 
 def invalid(message: str, code: str, param: str) -> RefusedError:
-    """What is raised for a body that ``/api/v1`` refuses."""
+    """Return the error to raise for a body that ``/api/v1`` refuses."""
     return RefusedError(native_error(400, "invalid_request", message, code=code, param=param))
 
 
 def unauthorized(token: str | None) -> RefusedError:
-    """What is raised for a request with another ``token`` than the server's, or without any."""
+    """Return the error to raise for a request with the wrong ``token``, or without any."""
     text = _UNAUTHORIZED
-    if token:
+    if token:  # LM Studio repeats the first ten characters of it (opencode-lmstudio issue 41, seen with 0.4.18)
         text = f"Malformed LM Studio API token provided: {token[:10]}{'*' * 14}. Ensure you are using a valid token."
     return RefusedError(error(401, {"type": "invalid_request", "code": "invalid_api_key", "message": text}))

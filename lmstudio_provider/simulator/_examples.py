@@ -1,4 +1,4 @@
-"""Make a value that fits a JSON schema, for replies and arguments that nobody gave."""
+"""Make a value that fits a JSON schema, for the default replies and their arguments."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ _PLAIN: dict[Any, Any] = {"integer": 1, "number": 1.0, "boolean": True, "null": 
 
 
 class SchemaError(ValueError):
-    """A schema is malformed; servers fail to make a grammar of it."""
+    """A schema is malformed: a server could not make a grammar from it."""
 
 
 class _EndlessError(ValueError):
-    """A schema contains itself on a way that never ends."""
+    """A schema contains itself without an end, so that no value can fit it."""
 
 
 def example(schema: Any) -> Any:
     """Return a value that fits ``schema``.
 
-    Patterns, and limits of numbers and lengths, are not looked at, but for how many items an array has.
-    Raises SchemaError for a schema that is malformed, another ValueError for one to which no value can be made.
+    Patterns and limits are ignored, except for the number of items of an array. Raise SchemaError if the schema is
+    malformed, and another ValueError if no value fits it.
     """
     try:
         return _example(schema, schema, ())
@@ -36,26 +36,26 @@ def example(schema: Any) -> Any:
 
 
 def check_schema(schema: Any) -> None:
-    """Raise SchemaError for a schema that is malformed."""
+    """Raise SchemaError if ``schema`` is malformed."""
     try:
         example(schema)
     except SchemaError:
         raise
     except ValueError:
-        return  # it never ends, so that there is no example, which a test with replies of its own does not need
+        return  # the schema never ends: it has no example, and a test that gives its own replies does not need one
 
 
 def _example(schema: Any, root: Any, inside: tuple[str, ...]) -> Any:
-    """Return a value for ``schema``, a part of ``root``; ``inside`` are the $refs that are followed already."""
+    """Return a value for ``schema``, a part of ``root``; ``inside`` are the $refs that led here."""
     if not isinstance(schema, Mapping):
-        return "simulated"  # true, under which everything fits
+        return "simulated"  # the schema is true: any value fits
     for key in ("enum", "required", "anyOf", "oneOf", "prefixItems"):
         if not isinstance(schema.get(key, []), list):
             raise SchemaError(f"{key} is not an array")
     if "$ref" in schema:
         ref = schema["$ref"]
         if ref in inside:
-            raise _EndlessError(f"a schema that never ends: {ref}")
+            raise _EndlessError(f"the schema never ends: {ref} contains itself")
         return _example(_find(ref, root), root, (*inside, ref))
     if "const" in schema:
         return schema["const"]
@@ -82,7 +82,7 @@ def _find(ref: str, root: Any) -> Any:
         for name in names:
             root = root[name.replace("~1", "/").replace("~0", "~")]  # RFC 6901, section 4
     except (LookupError, TypeError) as error:
-        raise SchemaError(f"a $ref that leads nowhere in the schema: {ref}") from error
+        raise SchemaError(f"the schema has a $ref to a place that it does not have: {ref}") from error
     return root
 
 
@@ -105,7 +105,7 @@ def _object(schema: Mapping[str, Any], root: Any, inside: tuple[str, ...]) -> di
         try:
             value[name] = _example(each, root, inside)
         except _EndlessError:
-            continue  # it may be missing
+            continue  # it is not required
     return value
 
 
@@ -114,7 +114,7 @@ def _array(schema: Mapping[str, Any], root: Any, inside: tuple[str, ...]) -> lis
     items, least = schema.get("items"), schema.get("minItems", 0)
     if not value and isinstance(items, Mapping) and least == 0 and schema.get("maxItems") != 0:
         try:
-            return [_example(items, root, inside)]  # one is not needed, and shows more than none
+            return [_example(items, root, inside)]  # not required, but it shows the form of an item
         except _EndlessError:
             return []
     while len(value) < least:

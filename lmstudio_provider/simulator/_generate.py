@@ -1,4 +1,4 @@
-"""What comes out of a reply: cut as the request wants it, and counted."""
+"""Generate a reply: cut it as the request wants, and count its tokens."""
 
 from __future__ import annotations
 
@@ -12,32 +12,32 @@ from ._tokens import call_tokens, cut
 
 @dataclass(frozen=True)
 class Generated:
-    """Text in pieces, whole tool calls as OpenAI spells them, and why it ended."""
+    """Text in pieces, whole tool calls in OpenAI's form, and the reason for the end."""
 
     reasoning: list[str]
     content: list[str]
     tool_calls: list[dict[str, Any]]
     finish_reason: str
-    #: The stop text that ended it.
     stopped_by: str | None = None
-    #: How many tokens are reported; calls count, too.
+    """The stop text that ended it."""
     tokens: int = 0
-    #: The counts of the prompt that the reply sets: "prompt_tokens" and "cached_tokens".
+    """The number of tokens to report, with those of the calls."""
     counts: Mapping[str, int] = field(default_factory=dict)
+    """The counts that the reply sets, such as "prompt_tokens" and "cached_tokens"."""
 
 
 def generate(
     reply: Scripted, new_id: Callable[[int], str], max_tokens: int | None = None, stop: str | list[str] | None = None
 ) -> Generated:
-    """Generate ``reply``, cut as the request wants; ``new_id`` makes the ids of calls that have none.
+    """Return ``reply``, cut as the request wants; ``new_id`` makes the ids of calls without one.
 
-    Reasoning and calls use tokens up, too, and a call for which there is no room is left out.
+    Reasoning and calls count towards ``max_tokens``, too. A call that exceeds it is left out.
     """
     stops = [stop] if isinstance(stop, str) else stop or []
     text = "".join(reply.content)
     end, stopped_by = min(((text.index(each), each) for each in stops if each and each in text), default=(None, None))
     content = reply.content if end is None else cut(reply.content, end)
-    # A model thinks first, then answers, then calls: what comes late is what is cut.
+    # A model thinks first, then answers, then calls: a limit cuts the later parts first.
     calls = [] if stopped_by is not None else reply.tool_calls
     reason = reply.finish_reason or ("tool_calls" if calls else "stop")
     whole = Generated(reply.reasoning, content, _with_ids(calls, new_id), reason, stopped_by)
@@ -70,12 +70,12 @@ def _with_ids(calls: list[dict[str, Any]], new_id: Callable[[int], str]) -> list
 
 
 def whole_calls(generated: Generated) -> list[dict[str, Any]]:
-    """Return the calls as a reply in one piece has them: an index that is left out is not there."""
+    """Return the calls for a reply in one piece, without an index that is None."""
     return [{key: each for key, each in call.items() if each is not None} for call in generated.tool_calls]
 
 
 def usage(read: int, generated: Generated) -> dict[str, Any]:
-    """Return the tokens of the prompt, which are ``read``, and of what was generated."""
+    """Return OpenAI's usage: ``read`` tokens for the prompt, and those of the reply."""
     read, written = generated.counts.get("prompt_tokens", read), generated.tokens
     used: dict[str, Any] = {"prompt_tokens": read, "completion_tokens": written, "total_tokens": read + written}
     if generated.reasoning:
@@ -86,5 +86,5 @@ def usage(read: int, generated: Generated) -> dict[str, Any]:
 
 
 def text_only(reply: Scripted) -> Scripted:
-    """Return the text of ``reply`` alone, which is what comes without a chat template."""
+    """Return only the text of ``reply``: without a chat template, a model neither thinks nor calls."""
     return dataclasses.replace(reply, reasoning=[], tool_calls=[])

@@ -1,4 +1,4 @@
-"""LM Studio's endpoints, as far as the stand-in has them."""
+"""A stand-in for LM Studio, with the endpoints that it imitates."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any, Callable, ClassVar, Iterable, Iterator, Mapping
 from ._checks import check_chat, refused, wrong_field
 from ._echo import vector
 from ._engine import Engine
-from ._errors import told, unauthorized
+from ._errors import failure_answer, unauthorized
 from ._generate import Generated, whole_calls
 from ._messages import Messages
 from ._models import Models
@@ -23,42 +23,42 @@ from ._tokens import pieces
 
 _FINGERPRINT = "simulated"
 _DOWNLOAD_STATUS = "GET /api/v1/models/download/status/"
-#: Since which version there is what.
+# The first version that has each API (LM Studio docs: developer/api-changelog; the last two from reports).
 _SINCE = {"/api/v0/": (0, 3, 6), "/v1/responses": (0, 3, 29), "/api/v1/": (0, 4, 0), "/v1/messages": (0, 4, 1)}
 
 
 class SimulatedLMStudio(StandIn):
     """A context manager that serves LM Studio's APIs at ``url``, as LM Studio does.
 
-    ``models`` are the ids on disk: those that begin with ``text-embedding-`` embed, and do not chat, those with ``-vl``
-    see images, and those with ``too-large`` cannot be loaded. ``loaded`` are those in memory from the start, by default
-    all that can be; others are loaded when a request names them, unless ``jit`` is false. A model in memory takes
-    prompts of ``context_length`` tokens, and embeds the first ones of a text, without a word of the rest. A token is a
-    word, with the blanks before it.
+    ``models`` are the ids on disk. A model whose id begins with ``text-embedding-`` embeds and does not chat. One with
+    ``-vl`` in its id reads images. One with ``too-large`` cannot be loaded. ``loaded`` are the models in memory at the
+    start, by default all that can be loaded; any other is loaded when a request names it, unless ``jit`` is false. A
+    model in memory takes prompts of up to ``context_length`` tokens. Of a longer text to embed, it silently reads only
+    the first ``context_length`` tokens. A token is a word with the blanks before it.
 
-    ``replies`` are what the model says: one reply, or several, which are given in turn, over and over, or a function
-    that takes the request's body, in OpenAI's form, and returns one. Without them, a reply says what it was asked, if
-    tools are offered the first one is called, and a JSON schema is kept. A reply is a text, or a dict of any of:
+    ``replies`` is one reply, a list of replies to give in turn, over and over, or a function that takes the request's
+    body, in OpenAI's form, and returns a reply. Without it, a reply repeats the last message, calls the first tool that
+    the request offers, or fits the request's JSON schema. A reply is a text, or a dict of any of:
 
-    - ``"content"``, a text, which is streamed word by word, or a list of texts, which are streamed as they are. Markup
-      of tool calls and of thoughts in it is sent as it is
-    - ``"reasoning_content"``, what the model thinks before, in the same two forms
-    - ``"tool_calls"``, a list of calls, such as ``[{"name": "get_weather", "arguments": {"city": "Oslo"}}]``.
-      ``"arguments"`` is a dict, or a text that is sent as it is; without it there are none. A call gets an ``"id"`` and
-      an ``"index"``, unless it has them: None leaves one out
-    - ``"finish_reason"``, such as "length"; by default it is "stop", or "tool_calls" if there are calls
-    - ``"completion_tokens"``, ``"prompt_tokens"`` and ``"cached_tokens"``, to report other counts than those of the
-      words of the request and of the reply; nothing is said of cached tokens otherwise
+    - ``"content"``: a text, which is streamed word by word, or a list of texts, which are streamed as they are. Markup
+      of tool calls and thoughts is sent unchanged
+    - ``"reasoning_content"``: the thoughts before the content, in the same two forms
+    - ``"tool_calls"``: a list of calls, such as ``[{"name": "get_weather", "arguments": {"city": "Oslo"}}]``.
+      ``"arguments"`` is a dict, or a text that is sent unchanged; the default is no arguments. Each call gets an
+      ``"id"`` and an ``"index"``; set one to use another value, or to None to leave it out
+    - ``"finish_reason"``, such as "length"; the default is "stop", or "tool_calls" if the reply has calls
+    - ``"completion_tokens"``, ``"prompt_tokens"`` and ``"cached_tokens"``: counts to report, instead of the numbers of
+      words in the reply and in the request. By default, cached tokens are not reported
 
-    Another reply is a TypeError, which says at which position what is wrong.
+    Any other reply raises TypeError, with the position and the mistake.
 
-    ``delay_s`` is the pause before each piece of a stream, and ``port`` 0 takes any that is free. With ``api_token``,
-    requests need that token. Endpoints that came after ``version`` are not there, and ``clock`` tells in seconds when
-    a model that was loaded for a request has been idle for too long.
+    ``delay_s`` is the pause before each piece of a stream. ``port`` 0 takes any free port. If ``api_token`` is set,
+    requests need that token. Endpoints that are newer than ``version`` are unknown. ``clock`` returns seconds; a model
+    that a request loaded is unloaded after it was idle for its time to live.
 
-    ``requests`` holds the method, path, headers and body of each request so far, ``instances`` what is in memory,
-    ``jobs`` the downloads, and ``responses`` the stored conversations. What a function of ``replies`` raises is
-    answered as HTTP 500, with its traceback.
+    ``requests`` holds the method, path, headers and body of each request so far, ``instances`` the models in memory,
+    ``jobs`` the downloads, and ``responses`` the stored conversations. If a function given as ``replies`` raises an
+    exception, the reply is HTTP 500 with the traceback.
     """
 
     headers: ClassVar[Mapping[str, str]] = {"X-Powered-By": "Express", "Connection": "keep-alive"}
@@ -104,11 +104,11 @@ class SimulatedLMStudio(StandIn):
 
     @property
     def instances(self) -> list[Instance]:
-        """What is in memory, in the order in which it was loaded."""
+        """The models in memory, in the order in which they were loaded."""
         return self._state.instances
 
     def answer(self, endpoint: str, body: Any, headers: Message) -> Answer:
-        """Answer what LM Studio would; an unknown endpoint is an error under status 200 there."""
+        """Return LM Studio's answer. An unknown endpoint is an error under status 200 (its bug-tracker, 618)."""
         self._check_token(endpoint, headers)
         path = endpoint.partition(" ")[2]
         known = all(self._version >= since for prefix, since in _SINCE.items() if path.startswith(prefix))
@@ -119,11 +119,12 @@ class SimulatedLMStudio(StandIn):
         try:
             return self._endpoints[endpoint](body)
         except FailedError as failed:
-            return told(endpoint, failed, bool(body.get("stream")))
+            return failure_answer(endpoint, failed, bool(body.get("stream")))
 
     def _check_token(self, endpoint: str, headers: Message) -> None:
         if self._api_token is None or endpoint == "GET /lmstudio-greeting":
             return
+        # Only /v1/messages takes Anthropic's header, too (LM Studio docs: developer/core/authentication).
         bearer = re.fullmatch(r"Bearer (.*)", headers.get("Authorization", ""))
         token = bearer[1] if bearer else headers.get("x-api-key") if endpoint == "POST /v1/messages" else None
         if token != self._api_token:
@@ -131,6 +132,7 @@ class SimulatedLMStudio(StandIn):
 
     def _list_models(self, body: Any) -> Answer:
         instances = [each.id for each in self.instances]
+        # With just-in-time loading, LM Studio lists all models on disk, because each can be named; else those loaded.
         ids = dict.fromkeys([*self.models, *instances] if self._state.jit else instances)
         data = [{"id": id_, "object": "model", "owned_by": "organization_owner"} for id_ in ids]
         return indented({"data": data, "object": "list"})
@@ -142,6 +144,7 @@ class SimulatedLMStudio(StandIn):
         head = {"id": f"chatcmpl-{self._next()}", "created": int(time.time()), "model": instance.id}
         if body.get("stream"):
             head = {**head, "object": "chat.completion.chunk", "system_fingerprint": _FINGERPRINT}
+            # LM Studio repeats the role in every delta (seen).
             choices = [_choice(delta={"role": "assistant", **delta}) for delta in _deltas(generated)]
             return _stream(body, head, [*choices, _choice(generated.finish_reason, delta={})], used)
         message: dict[str, Any] = {"role": "assistant", "content": "".join(generated.content)}
@@ -154,7 +157,7 @@ class SimulatedLMStudio(StandIn):
 
     def _complete(self, body: Any) -> Answer:
         if not isinstance(body, dict) or not isinstance(body.get("prompt"), str):
-            raise refused("'prompt' field is required")  # a wording of our own: LM Studio's is not known
+            raise refused("'prompt' field is required")  # we made up this text, because LM Studio's is unknown
         wrong = wrong_field(body)
         if wrong:
             raise refused(wrong[1])
@@ -175,19 +178,19 @@ class SimulatedLMStudio(StandIn):
             raise refused("'input' field must be a string or an array of strings")
         named = self._state.model_of(body.get("model"))
         if named is not None and not embeds(named):
-            raise refused(f"{named} is no embedding model")  # a wording of our own: LM Studio's is not known
+            raise refused(f"{named} is not an embedding model")  # we made up this text, because LM Studio's is unknown
         instance = self._take(body, embedding=True)
-        # What the instance has no room for is left out without a word.
+        # LM Studio embeds the first context_length tokens of each text, and silently drops the rest (seen: 0.4.25).
         read = ["".join(pieces(text)[: instance.context_length]) for text in texts]
         data = [{"object": "embedding", "embedding": vector(text), "index": at} for at, text in enumerate(read)]
-        used = {"prompt_tokens": 0, "total_tokens": 0}  # as LM Studio has it, whatever it read
+        used = {"prompt_tokens": 0, "total_tokens": 0}  # LM Studio reports 0 for every text (seen)
         return indented({"object": "list", "data": data, "model": instance.id, "usage": used})
 
     def _take(self, body: Mapping[str, Any], embedding: bool = False) -> Instance:
-        """The instance that answers; raises FailedError where there is none, and RefusedError."""
+        """Return the instance that answers. Raise FailedError if none can, and RefusedError for a wrong ``ttl``."""
         ttl_s = body.get("ttl")
         if ttl_s is not None and (type(ttl_s) is not int or ttl_s < 1):
-            raise refused("'ttl' must be a number of seconds")  # a wording of our own: LM Studio's is not known
+            raise refused("'ttl' must be a number of seconds")  # we made up this text, because LM Studio's is unknown
         return self._state.take(body.get("model"), embedding, ttl_s)[0]
 
     def _next(self) -> str:
@@ -201,7 +204,7 @@ def _choice(finish_reason: str | None = None, **content: object) -> dict[str, An
 def _stream(
     body: Mapping[str, Any], head: Mapping[str, Any], choices: Iterable[Mapping[str, Any]], used: Mapping[str, Any]
 ) -> Answer:
-    # All frames are made before the first is sent: what cannot be JSON is an error of its own then.
+    # Make all frames before sending the first: if a value cannot be JSON, the reply is an error and not half a stream.
     *frames, last = [event({**head, "choices": [choice]}) for choice in choices]
     end = [last]
     if (body.get("stream_options") or {}).get("include_usage"):
@@ -214,7 +217,7 @@ def _deltas(generated: Generated) -> Iterator[dict[str, Any]]:
         yield {"reasoning_content": piece}
     for piece in generated.content:
         yield {"content": piece}
-    # Each call as LM Studio streams it: first who is called, then the arguments in two pieces.
+    # LM Studio streams each call so: first the name, then the arguments in pieces (seen).
     for number, call in enumerate(generated.tool_calls):
         index = call.get("index", number)
         place = {} if index is None else {"index": index}

@@ -1,4 +1,4 @@
-"""``POST /v1/messages``, after Anthropic's API of that name: a whole reply, or a stream of typed events."""
+"""``POST /v1/messages``, after Anthropic's Messages API: a whole reply, or a stream of typed events."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _TOOL_CHOICES = {"auto": "auto", "none": "none", "any": "required", "tool": "req
 
 
 class Messages:
-    """The endpoint, and what it needs."""
+    """The endpoint, with the state and the engine that it uses."""
 
     def __init__(self, state: State, engine: Engine) -> None:
         self._state = state
@@ -38,8 +38,8 @@ class Messages:
         except FailedError as failed:
             if not form.get("stream"):
                 raise
-            told = {"type": "error", "error": {"type": "api_error", "message": failed.text}}
-            return typed_events([_start(head, failed.tokens), told])
+            failure = {"type": "error", "error": {"type": "api_error", "message": failed.text}}
+            return typed_events([_start(head, failed.tokens), failure])
         content = list(self._content(generated))
         ended = {"stop_reason": _stop_reason(generated), "stop_sequence": generated.stopped_by}
         read, written = used["prompt_tokens"], used["completion_tokens"]
@@ -61,18 +61,18 @@ class Messages:
             function = call["function"]
             input_ = json.loads(function["arguments"] or "{}")
             if not isinstance(input_, dict):
-                raise TypeError(f"replies: this API has no call whose arguments are {function['arguments']}")
+                raise TypeError(f"replies: this API sends arguments as an object, not as {function['arguments']}")
             id_ = f"toolu_{self._state.number():09}"
             yield {"type": "tool_use", "id": id_, "name": function["name"], "input": input_}
 
 
 def openai_form(body: Any) -> dict[str, Any]:
-    """Return the request as chat completions spell it, which is what replies are made of.
+    """Return the request in the form of chat completions, from which replies are made.
 
-    Raises RefusedError, or KeyError, TypeError or AttributeError, for what is not such a request.
+    Raise RefusedError, KeyError, TypeError or AttributeError if ``body`` is not a valid request.
     """
     form = {key: body[key] for key in ("model", "stream", "temperature", "top_p", "top_k") if key in body}
-    form["max_tokens"] = body["max_tokens"]
+    form["max_tokens"] = body["max_tokens"]  # required, unlike in OpenAI's API
     if "stop_sequences" in body:
         form["stop"] = body["stop_sequences"]
     tools = body.get("tools") or []
@@ -133,7 +133,7 @@ def _part(block: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _text(content: Any) -> str:
-    """The text of blocks, which have to be texts, or a text itself."""
+    """Return a text as it is, or the joined text of blocks, which have to be text blocks."""
     return content if isinstance(content, str) else "".join([each["text"] for each in content])
 
 

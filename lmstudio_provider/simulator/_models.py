@@ -1,4 +1,4 @@
-"""LM Studio's own endpoints about models: lists, load, unload, download."""
+"""LM Studio's own endpoints for models: list, load, unload, download."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ._state import SIZE_BYTES, Instance, Job, State, embeds, not_found
 
 _MAX_CONTEXT = 131072
 _QUANTIZATION = "Q4_K_M"
-#: What the stand-in takes as ``reasoning``.
+# The values of ``reasoning`` that the models of the stand-in allow (LM Studio docs: developer/rest/chat).
 REASONING = ("off", "low", "medium", "high", "on")
 _LOAD: Mapping[str, tuple[type, ...]] = {
     "model": (str,),
@@ -81,7 +81,7 @@ class Models:
         return indented({name: job[name] for name in ("job_id", "status", "total_size_bytes", "started_at")})
 
     def download_status(self, job_id: str) -> Answer:
-        """``GET /api/v1/models/download/status/{job_id}``; each request lets a quarter come."""
+        """``GET /api/v1/models/download/status/{job_id}``; each request advances the download by a quarter."""
         job = self._state.jobs.get(job_id)
         if job is None:
             raise RefusedError(native_error(404, "job_not_found", f'There is no download job "{job_id}".'))
@@ -121,7 +121,7 @@ def _item_v1(model: str, instances: list[Instance]) -> dict[str, Any]:
         "max_context_length": _MAX_CONTEXT,
         "format": "gguf",
     }
-    if embeds(model):
+    if embeds(model):  # LM Studio leaves these fields out for embedding models
         del item["architecture"]
         return item
     reasoning = {"allowed_options": list(REASONING), "default": "off"}
@@ -144,7 +144,7 @@ def _sees(model: str) -> bool:
 def _shown(job: Job) -> Mapping[str, Any]:
     shown: dict[str, Any] = {"job_id": job.id, "status": job.status}
     if job.status == "downloading":
-        per_second = -(-job.total_size_bytes // 4)  # as if it was asked about once a second
+        per_second = -(-job.total_size_bytes // 4)  # as if a client asked about once a second
         left_s = (job.total_size_bytes - job.downloaded_bytes) / per_second
         end = datetime.now(timezone.utc) + timedelta(seconds=left_s)
         shown.update(bytes_per_second=per_second, estimated_completion=_date(end))

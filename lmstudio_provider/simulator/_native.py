@@ -1,4 +1,4 @@
-"""LM Studio's own chat, ``POST /api/v1/chat``: a whole reply, or a stream of named events."""
+"""LM Studio's own chat, ``POST /api/v1/chat``: a whole reply, or a stream of typed events."""
 
 from __future__ import annotations
 
@@ -36,14 +36,14 @@ _KEYS: Mapping[str, tuple[type, ...]] = {
     "store": (bool,),
     "previous_response_id": (str,),
 }
-#: What comes of a prompt that is too long.
+# Nothing is generated for a prompt that is too long.
 _NOTHING = Generated([], [], [], "stop")
-#: What each tool says that the server has run.
+# The output of each tool that the server ran.
 _OUTPUT = '[{"type":"text","text":"simulated"}]'
 
 
 class Native:
-    """The endpoint, and what it needs."""
+    """The endpoint, with the state and the engine that it uses."""
 
     def __init__(self, state: State, engine: Engine) -> None:
         self._state = state
@@ -64,10 +64,11 @@ class Native:
         except FailedError as failed:
             if not body.get("stream"):
                 raise
-            told = {"type": "error", "error": {"type": "unknown", "message": failed.text}}
+            failure = {"type": "error", "error": {"type": "unknown", "message": failed.text}}
             stats = _stats(usage(failed.tokens, _NOTHING), began, load_s)
             end = {"type": "chat.end", "result": {"model_instance_id": instance.id, "output": [], "stats": stats}}
-            return typed_events([*start, {"type": "prompt_processing.start"}, told, end])
+            # After an error, too, a stream ends with chat.end (LM Studio docs: developer/rest).
+            return typed_events([*start, {"type": "prompt_processing.start"}, failure, end])
         output = list(_output(generated, provider_info))
         result: dict[str, Any] = {"model_instance_id": instance.id, "output": output}
         result["stats"] = _stats(used, began, load_s)
@@ -80,7 +81,7 @@ class Native:
         return typed_events([*start, *_events(generated, output), {"type": "chat.end", "result": result}])
 
     def _openai_form(self, body: Mapping[str, Any]) -> dict[str, Any]:
-        """The request as OpenAI spells it, which is what replies are made of. Raises RefusedError."""
+        """Return the request in OpenAI's form, from which replies are made. Raise RefusedError if it is not valid."""
         form = {key: body[key] for key in ("model", "stream", *_SAMPLING) if key in body}
         if "max_output_tokens" in body:
             form["max_tokens"] = body["max_output_tokens"]
@@ -92,10 +93,10 @@ class Native:
         previous = body.get("previous_response_id")
         stored = self._state.stored(previous)
         if stored is None:
-            # Status and wording are our own: LM Studio's are not known.
+            # We made up the status and the text.
             text, more = f'There is no stored response "{previous}".', {"code": "previous_response_not_found"}
             raise RefusedError(native_error(404, "invalid_request", text, **more, param="previous_response_id"))
-        # LM Studio, too, has a second system message then.
+        # In a conversation that goes on, this is a second system message, as in LM Studio (its bug-tracker, 2219).
         system = [{"role": "system", "content": body["system_prompt"]}] if "system_prompt" in body else []
         return {**form, "messages": [*stored, *system, {"role": "user", "content": _content(body["input"])}]}
 
@@ -114,7 +115,7 @@ def _part(item: Any) -> dict[str, Any]:
 
 
 def _provider_info(integrations: list[Any] | None) -> dict[str, Any] | None:
-    """Who has run the calls: the first of the integrations, None where there are none."""
+    """Return the ``provider_info`` of all calls, that of the first integration, or None without integrations."""
     infos = [_info(each) for each in integrations or ()]
     return infos[0] if infos else None
 
@@ -140,7 +141,7 @@ def _output(generated: Generated, provider_info: Mapping[str, Any] | None) -> It
 
 
 def _call(name: str, text: str, provider_info: Mapping[str, Any] | None) -> dict[str, Any]:
-    """The item for a call, which the server has run itself."""
+    """Return the output item for a call, which this API runs on the server."""
     try:
         arguments = json.loads(text)
     except ValueError:
@@ -179,7 +180,7 @@ def _load_events(id_: str, load_s: float | None) -> Iterator[dict[str, Any]]:
 
 
 def _events(generated: Generated, output: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
-    """All between the model's being there and the end."""
+    """Yield the events between the load of the model and ``chat.end``."""
     yield {"type": "prompt_processing.start"}
     for progress in (0, 0.5, 1):
         yield {"type": "prompt_processing.progress", "progress": progress}

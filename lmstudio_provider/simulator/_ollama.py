@@ -1,4 +1,4 @@
-"""Ollama's endpoints, as far as the stand-in has them."""
+"""A stand-in for Ollama, with the endpoints that it imitates."""
 
 from __future__ import annotations
 
@@ -25,28 +25,29 @@ _BLOBS, _MODEL = "/api/blobs/", "GET /v1/models/"
 class SimulatedOllama(StandIn):
     """A context manager that serves Ollama's APIs at ``url``, as Ollama does: its own, and ``/v1``.
 
-    ``models`` are those on disk, newest first: names, or an OllamaModel for one whose name does not say enough. A model
-    with "embed" in its name embeds, and does not chat; the others chat, call tools, think, and see images. One whose
-    name ends in "-cloud" or ":cloud" runs elsewhere. ``models=None`` is a list that is ``null``. Any model can be
-    pulled but one whose name begins with "no-such".
+    ``models`` are the models on disk, newest first: names, or an OllamaModel if the name does not say enough. A model
+    with "embed" in its name embeds and does not chat; the others chat, call tools, think and read images. A model whose
+    name ends in "-cloud" or ":cloud" runs elsewhere. ``models=None`` makes the list of models ``null``. Any model can
+    be pulled, unless its name begins with "no-such".
 
-    ``replies`` are what the model says: one reply or several, which are given in turn, over and over, or a function
-    that takes the request's body, in OpenAI's form, and returns one. A reply is a text, or a dict, such as
-    ``{"tool_calls": [{"name": "get_weather", "arguments": {"city": "Oslo"}}]}``; help(SimulatedLMStudio) lists all that
-    a reply can have. Without replies, a reply says what it was asked, if tools are offered the first one is called, and
-    a ``format`` is kept; it thinks if ``think`` asks for it. A call to a tool that was not offered is dropped, and if
-    none was offered, its markup is the text. With a ``format``, no tool is ever called.
+    ``replies`` is one reply, a list of replies to give in turn, over and over, or a function that takes the request's
+    body, in OpenAI's form, and returns a reply. A reply is a text, or a dict such as
+    ``{"tool_calls": [{"name": "get_weather", "arguments": {"city": "Oslo"}}]}``; ``help(SimulatedLMStudio)`` lists its
+    keys. Without ``replies``, a reply repeats the last message, calls the first tool that the request offers, or fits
+    the ``format``; it has thoughts if ``think`` asks for them. A call of a tool that the request does not offer is
+    dropped; if it offers none, the text has the markup of the call. With a ``format``, tools are never called.
 
-    A token is a word, with the blanks before it. A prompt has those of the texts of its messages; a reply has those of
-    its thoughts, its text, and the names and arguments of its calls, also of those that were dropped. A prompt that has
-    more than ``num_ctx`` tokens, by default ``context_length``, is cut without a word: old messages are dropped, and if
-    the last one is still too long, half as many tokens, and two, are left. With ``truncate: false`` it is refused.
+    A token is a word with the blanks before it. A prompt has the tokens of the texts of its messages; a reply has those
+    of its thoughts, its text, and the names and arguments of its calls, even of dropped ones. A prompt of more than
+    ``num_ctx`` tokens, by default ``context_length``, is cut silently: old messages are dropped, and if the last one is
+    still too long, half of ``num_ctx`` and two tokens are left. With ``truncate: false``, it is refused.
 
-    ``delay_s`` is the pause before each piece of a stream, and ``port`` 0 takes any that is free. ``clock`` tells in
-    seconds when a model has been in memory for as long as ``keep_alive`` says.
+    ``delay_s`` is the pause before each piece of a stream. ``port`` 0 takes any free port. ``clock`` returns seconds; a
+    model is unloaded after the time that ``keep_alive`` sets.
 
     ``requests`` holds the method, path, headers and body of each request so far, ``models`` the names on disk, and
-    ``loaded`` those in memory. What a function of ``replies`` raises is answered as HTTP 500, with its traceback.
+    ``loaded`` the names in memory. If a function given as ``replies`` raises an exception, the reply is HTTP 500 with
+    the traceback.
     """
 
     headers: ClassVar[Mapping[str, str]] = {}
@@ -101,7 +102,7 @@ class SimulatedOllama(StandIn):
         return list(self._shelf.loaded)
 
     def answer(self, endpoint: str, body: Any, headers: Message) -> Answer:
-        """Answer what Ollama would."""
+        """Return Ollama's answer."""
         path = endpoint.partition(" ")[2]
         try:
             return self._answer(endpoint, path, body, headers)

@@ -1,4 +1,4 @@
-"""What Ollama refuses in the body of a request, in the words of its decoder, which is Go's."""
+"""Refuse the request bodies that Ollama refuses, in the words of its JSON decoder, which is Go's."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from ._examples import SchemaError, check_schema
 from ._ollama_json import refused
 
 _NUMBER = (int, float)
-#: The types that Go's decoder wants, and what it calls them; null is as if a field was left out.
+# The Python types of a field, and Go's name for its type; null counts as left out.
 TEXT = ((str,), "string")
 BOOL = ((bool,), "bool")
 WHOLE = ((int,), "int")
@@ -19,7 +19,7 @@ LIST = ((list,), "[]interface {}")
 OBJECT = ((dict,), "map[string]interface {}")
 Fields = Mapping[str, "tuple[tuple[type, ...], str]"]
 
-#: What a chat and a text have in common.
+# The fields that /api/chat and /api/generate share.
 RUN: Fields = {
     "model": TEXT,
     "stream": BOOL,
@@ -54,7 +54,7 @@ _STEP = re.compile(r"(\d+\.?\d*|\.\d+)([^\d.]*)")
 
 
 def check_fields(value: Any, fields: Fields, name: str) -> Mapping[str, Any]:
-    """Return ``value``, an object of Go's type ``name`` whose fields have the right types. Raises RefusedError."""
+    """Return ``value``; raise RefusedError if it is not an object of Go's type ``name`` with the right ``fields``."""
     if not isinstance(value, dict):
         raise refused(400, f"json: cannot unmarshal {_kind(value)} into Go value of type api.{name}")
     for field, (types, called) in fields.items():
@@ -64,12 +64,12 @@ def check_fields(value: Any, fields: Fields, name: str) -> Mapping[str, Any]:
 
 
 def wrong(value: Any, field: str, called: str) -> Exception:
-    """Return what is raised for a field with a value of another type than the one that is ``called`` so."""
+    """Return the error to raise for a field whose value does not have the Go type that is ``called`` so."""
     return refused(400, f"json: cannot unmarshal {_kind(value)} into Go struct field {field} of type {called}")
 
 
 def check_messages(messages: Any) -> list[dict[str, Any]]:
-    """Return the messages of a chat in Ollama's own form; OpenAI's parts, arguments and images are refused."""
+    """Return the messages of a chat; raise RefusedError for OpenAI's parts, arguments and images."""
     if not isinstance(messages, list):
         raise wrong(messages, "ChatRequest.messages", "[]api.Message")
     for message in messages:
@@ -88,7 +88,7 @@ def check_messages(messages: Any) -> list[dict[str, Any]]:
 
 
 def check_images(images: Iterable[Any] | None) -> None:
-    """Refuse what is not base64, such as a data URL."""
+    """Raise RefusedError for an image that is not base64, such as a data URL."""
     for image in images or ():
         if not isinstance(image, str):
             raise wrong(image, "ChatRequest.messages.images", "api.ImageData")
@@ -100,7 +100,7 @@ def check_images(images: Iterable[Any] | None) -> None:
 
 
 def check_tools(tools: Any) -> list[dict[str, Any]]:
-    """Return the tools of a chat. Raises RefusedError."""
+    """Return the tools of a chat. Raise RefusedError if one is malformed."""
     if tools is not None and not isinstance(tools, list):
         raise wrong(tools, "ChatRequest.tools", "api.Tools")
     for tool in tools or ():
@@ -121,7 +121,7 @@ def check_tools(tools: Any) -> list[dict[str, Any]]:
 
 
 def check_options(options: Mapping[str, Any]) -> None:
-    """Refuse options of a wrong type, under a 500 as Ollama does; those that are not known are ignored."""
+    """Raise RefusedError for an option of a wrong type, with Ollama's status 500. Ollama ignores unknown options."""
     for name, (types, called) in _OPTIONS.items():
         value = options.get(name)
         if value is not None and type(value) not in types:
@@ -131,7 +131,7 @@ def check_options(options: Mapping[str, Any]) -> None:
 
 
 def check_format(form: Any) -> dict[str, Any] | None:
-    """Return ``format`` as OpenAI spells it, None if there is none. Raises RefusedError."""
+    """Return ``format`` in OpenAI's form, None if it is not set. Raise RefusedError if it is not valid."""
     if form is None or form == "":
         return None
     if form == "json":
@@ -147,7 +147,7 @@ def check_format(form: Any) -> dict[str, Any] | None:
 
 
 def seconds(keep_alive: Any) -> float | None:
-    """Return how long to keep a model, None for ever; ``keep_alive`` is a number of seconds, or a text with a unit."""
+    """Return the seconds to keep a model, None to keep it forever, for a number of seconds or a text with a unit."""
     if isinstance(keep_alive, str):
         value = _duration(keep_alive)
     elif type(keep_alive) in _NUMBER:
@@ -158,7 +158,7 @@ def seconds(keep_alive: Any) -> float | None:
 
 
 def _duration(text: str) -> float:
-    """Return the seconds of a duration as Go writes it, such as "1h30m"."""
+    """Return the seconds of a duration in Go's form, such as "1h30m"."""
     rest = text[1:] if text[:1] in ("-", "+") else text
     if rest == "0":
         return 0.0

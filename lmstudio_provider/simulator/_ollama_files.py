@@ -1,4 +1,4 @@
-"""Ollama's endpoints about models: show, copy, delete, pull, create, and the files of which models are made."""
+"""Ollama's endpoints for models (show, copy, delete, pull, create) and for the files from which models are made."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Files:
     def __init__(self, shelf: Shelf) -> None:
         self._shelf = shelf
         self._lock = threading.Lock()
-        #: How each file begins, by its digest.
+        # The first four bytes of each file, by its digest.
         self._blobs: dict[str, bytes] = {}
 
     def show(self, body: Any) -> Answer:
@@ -55,7 +55,7 @@ class Files:
         return Whole(b"")
 
     def pull(self, body: Any) -> Answer:
-        """``POST /api/pull``; any model can be pulled but one whose name begins with "no-such"."""
+        """``POST /api/pull``; any model can be pulled, unless its name begins with "no-such"."""
         name = _name(body, "PullRequest")
         if not name:
             raise refused(400, "invalid model name")
@@ -97,7 +97,7 @@ class Files:
 
     def _create(self, name: str, body: Mapping[str, Any], digests: list[str]) -> Iterator[dict[str, Any]]:
         if body.get("from"):
-            if self._shelf.get(body["from"]) is None:
+            if self._shelf.get(body["from"]) is None:  # Ollama pulls it (seen)
                 *steps, last = self._pull(body["from"])
                 yield from steps
                 if "error" in last:
@@ -130,7 +130,7 @@ class Files:
         return Whole(b"", 200 if digest in self._blobs else 404, {})
 
     def take_blob(self, digest: str, body: Iterable[bytes]) -> Answer:
-        """``POST /api/blobs/sha256:…``; the file is read, and only its beginning is kept."""
+        """``POST /api/blobs/sha256:…``; it reads the whole file and keeps only the beginning."""
         _check_digest(digest)
         if digest in self._blobs:
             return Whole(b"", 200, {})
@@ -157,7 +157,7 @@ def _name(body: Any, request: str, fields: Fields = _NAME) -> str:
 
 
 def _progress(body: Mapping[str, Any], steps: list[dict[str, Any]]) -> Answer:
-    """Return the steps as lines, or what became of them in one piece."""
+    """Return the steps as lines, or only the last one if the request does not want a stream."""
     if body.get("stream") is not False:
         return lines(steps)
     if "error" in steps[-1]:

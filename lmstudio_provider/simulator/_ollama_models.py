@@ -11,11 +11,11 @@ from typing import Any, Callable, Iterable, Mapping
 
 from ._ollama_json import refused
 
-#: When every model was made.
+# The date of every model.
 STAMP = "2026-03-01T09:12:33.48291507Z"
-#: What a model takes on disk, and one that runs elsewhere.
+# The size of a model on disk, and of the entry of one that runs elsewhere.
 SIZE_BYTES, REMOTE_BYTES = 4096, 384
-#: How long a model stays without use, in seconds.
+# Seconds that a model stays in memory unused, Ollama's default.
 KEEP_ALIVE_S = 300.0
 _FOR_EVER = timedelta(days=292 * 365)  # as much as fits into 64 bits of nanoseconds
 _REMOTE_HOST = "https://ollama.com:443"
@@ -23,30 +23,32 @@ _REMOTE_HOST = "https://ollama.com:443"
 
 @dataclass(frozen=True)
 class OllamaModel:
-    """A model for SimulatedOllama, if its name does not say enough."""
+    """A model for SimulatedOllama whose name does not say enough."""
 
     name: str
-    """With or without a tag."""
+    """The name, with or without a tag; without one, it gets ``latest``."""
     capabilities: tuple[str, ...] = ("completion", "tools", "thinking")
-    """What it can do, as ``/api/show`` says: "completion", "tools", "thinking", "vision", "insert", "embedding"."""
+    """The capabilities in ``/api/show``: "completion", "tools", "thinking", "vision", "insert", "embedding"."""
     listed_capabilities: tuple[str, ...] | None = None
-    """What ``/api/tags`` says that it can do, which may be wrong; None is the same, and () leaves it out."""
+    """The capabilities in ``/api/tags``, which may be wrong; None repeats ``capabilities``, and () leaves them out."""
     context_length: int = 131072
-    """The most tokens that it can hold, whatever ``num_ctx`` says."""
+    """The most tokens that the model can hold, even if ``num_ctx`` is larger."""
     think_values: tuple[bool | str, ...] = (False, True, "low", "medium", "high")
-    """What may be asked for with ``think``, as ``/api/show`` says; () leaves it out, as older servers do."""
+    """The values of ``think`` that ``/api/show`` lists; () leaves them out, as older servers do."""
     think_default: bool | str = False
-    """What ``think`` is if a request does not say."""
+    """The value of ``think`` if a request does not set it."""
     remote_model: str | None = None
-    """The name of the model on ``remote_host``, for one that runs elsewhere."""
+    """The name of the model on ``remote_host``, if it runs elsewhere."""
     remote_host: str | None = None
     """The origin of the server that runs it, such as "https://ollama.com:443"."""
     system: str = ""
+    """The model's system prompt."""
     template: str = "{{ .Prompt }}"
+    """The model's prompt template, in Go's form."""
     parameters: Mapping[str, Any] = field(default_factory=dict)
     """The model's own options, such as ``{"num_ctx": 8192}``."""
     digest: str = ""
-    """64 hexadecimal digits; by default they are made of the name."""
+    """64 hexadecimal digits; the default is a hash of the name."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "name", tagged(self.name))
@@ -54,7 +56,7 @@ class OllamaModel:
 
 
 def named(name: str) -> OllamaModel:
-    """Return the model of a name that nothing else is said of."""
+    """Return a model with the capabilities that its name suggests."""
     name = tagged(name)
     if "embed" in name:
         return OllamaModel(name, capabilities=("embedding",), context_length=2048)
@@ -72,19 +74,19 @@ def tagged(name: str) -> str:
 @dataclass(frozen=True)
 class _Loaded:
     context_length: int
-    #: When it is unloaded, by the shelf's clock; None is never.
     until_s: float | None
+    """The time by the shelf's clock at which the model is unloaded; None is never."""
 
 
 class Shelf:
-    """What there is, and what requests change about it, in whatever thread they come."""
+    """The models on disk and in memory. It is safe to use from several threads."""
 
     def __init__(
         self, models: Iterable[str | OllamaModel] | None, context_length: int, clock: Callable[[], float]
     ) -> None:
         models = [models] if isinstance(models, (str, OllamaModel)) else models
         known = [named(each) if isinstance(each, str) else each for each in models or ()]
-        #: The names, newest first; a test may change them.
+        # The names, newest first; a test may change this list, as ``SimulatedOllama.models``.
         self.names = [each.name for each in known]
         self.is_null = models is None
         self._known = {each.name: each for each in known}
@@ -95,12 +97,12 @@ class Shelf:
 
     @property
     def models(self) -> list[OllamaModel]:
-        """What is on disk, newest first."""
+        """The models on disk, newest first."""
         return [self._known.get(name) or named(name) for name in list(self.names)]
 
     @property
     def loaded(self) -> dict[str, _Loaded]:
-        """What is in memory now, in the order in which it was loaded."""
+        """The models in memory now, by name, in the order in which they were loaded."""
         with self._lock:
             now = self._clock()
             self._loaded = {
@@ -109,7 +111,7 @@ class Shelf:
             return dict(self._loaded)
 
     def find(self, name: Any, text: str = "model '{}' not found") -> OllamaModel:
-        """Return the model of that name; raise RefusedError with ``text`` if there is none."""
+        """Return the model with that name; raise RefusedError with ``text`` if it does not exist."""
         if not isinstance(name, str) or not name:
             raise refused(400, "model is required")
         model = self.get(name)
@@ -118,12 +120,12 @@ class Shelf:
         return model
 
     def get(self, name: str) -> OllamaModel | None:
-        """Return the model of that name, whatever the case, None if there is none."""
+        """Return the model with that name, in any letter case, or None."""
         wanted = tagged(name.strip()).lower()
         return next((model for model in self.models if model.name.lower() == wanted), None)
 
     def add(self, model: OllamaModel) -> None:
-        """Put a model on disk, in the place of one of the same name."""
+        """Put a model on disk; it replaces one with the same name."""
         with self._lock:
             self._known[model.name] = model
             if model.name not in self.names:
@@ -141,27 +143,27 @@ class Shelf:
             self._loaded.pop(model.name, None)
 
     def room(self, model: OllamaModel, num_ctx: float | None) -> int:
-        """Return how many tokens a request has room for."""
+        """Return the number of tokens that the context has for a request."""
         wanted = int(num_ctx or model.parameters.get("num_ctx") or self._context_length)
         return min(wanted, model.context_length)
 
     def load(self, model: OllamaModel, room: int, keep_s: float | None) -> None:
-        """Load a model, or keep it in memory for longer, for ever if ``keep_s`` is None."""
+        """Load a model, or keep it in memory for longer; forever if ``keep_s`` is None."""
         with self._lock:
             until_s = None if keep_s is None else self._clock() + keep_s
             self._loaded = {**self.loaded, model.name: _Loaded(room, until_s)}
 
     def unload(self, model: OllamaModel) -> None:
-        """Unload a model, if it is in memory."""
+        """Unload a model if it is in memory."""
         with self._lock:
             self._loaded.pop(model.name, None)
 
     def tags(self) -> dict[str, Any]:
-        """Return what ``/api/tags`` says."""
+        """Return the reply of ``/api/tags``."""
         return {"models": None if self.is_null and not self.names else [_entry(model) for model in self.models]}
 
     def running(self) -> dict[str, Any]:
-        """Return what ``/api/ps`` says."""
+        """Return the reply of ``/api/ps``."""
         now_s, now = self._clock(), datetime.now(timezone.utc)
         values = []
         for name, each in self.loaded.items():
@@ -174,14 +176,14 @@ class Shelf:
 
 
 def remote(model: OllamaModel) -> dict[str, str]:
-    """Return what is said besides of a model that runs elsewhere."""
+    """Return the additional fields of a model that runs elsewhere."""
     if model.remote_host is None:
         return {}
     return {"remote_model": model.remote_model or model.name, "remote_host": model.remote_host}
 
 
 def show(model: OllamaModel) -> dict[str, Any]:
-    """Return what ``/api/show`` says."""
+    """Return the reply of ``/api/show``."""
     width = max([8, *map(len, model.parameters)]) + 1
     values: dict[str, Any] = {
         "modelfile": f"FROM {model.name}\n",

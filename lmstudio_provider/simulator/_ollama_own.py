@@ -33,7 +33,7 @@ _EMBED: Fields = {name: RUN[name] for name in ("model", "options", "truncate")}
 _TOO_LONG = "the input length exceeds the context length"
 _EMPTY = "input exceeds maximum context length and cannot be truncated further"
 _NO_EMBEDDINGS = "This server does not support embeddings. Start it with `--embeddings`"
-#: What a token takes, in nanoseconds, and what is said of one alone.
+# Nanoseconds for each token; for a reply of one token, Ollama reports 1000 in all (seen).
 _TOKEN_NS, _ONE_TOKEN_NS = 10_000_000, 1000
 
 
@@ -99,7 +99,7 @@ class Own:
         return whole({"embedding": self.vectors([body.get("prompt") or ""], body)[0][0]})
 
     def vectors(self, texts: Any, body: Mapping[str, Any]) -> tuple[list[list[float]], int]:
-        """Return a vector for each text, and how many tokens were read. Raises RefusedError."""
+        """Return a vector for each text, and the number of tokens read. Raise RefusedError for a wrong request."""
         model = self._shelf.find(body.get("model"), 'model "{}" not found, try pulling it first')
         if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
             raise refused(400, "invalid input type")
@@ -121,7 +121,7 @@ class Own:
 
 
 def _embedded(text: str, room: int, truncate: bool) -> list[str]:
-    """Return the tokens of a text that are embedded; a beginning and an end are added to those of one that is cut."""
+    """Return the tokens of a text to embed. If it is cut, two tokens of room are left for the begin and end marks."""
     tokens = pieces(text)
     if not tokens:
         raise refused(400, _EMPTY)
@@ -156,7 +156,7 @@ def _ask(body: Mapping[str, Any], verb: str, form: Mapping[str, Any]) -> Ask:
 
 
 def own_calls(generated: Generated) -> list[dict[str, Any]]:
-    """Return the calls in Ollama's form. Raises TypeError for arguments that it cannot write."""
+    """Return the calls in Ollama's form. Raise TypeError if arguments are not a JSON object."""
     calls = []
     for number, call in enumerate(generated.tool_calls):
         index = call.get("index", number)
@@ -181,12 +181,12 @@ def _is_whole(body: Mapping[str, Any], outcome: Outcome) -> bool:
 
 
 def _line(outcome: Outcome, **fields: Any) -> dict[str, Any]:
-    # The name is as the request has it, and does not say which model answered.
+    # Ollama repeats the name of the request, so it does not say which model answered.
     return {"model": outcome.ask.name, **remote(outcome.model), "created_at": STAMP, **fields}
 
 
 def _end(outcome: Outcome) -> dict[str, Any]:
-    """Return what the last line has besides; what is 0 is left out."""
+    """Return the additional fields of the last line, without those that are 0, as Go leaves them out."""
     if outcome.reason in ("load", "unload"):
         return {"done": True, "done_reason": outcome.reason}
     written, counts = outcome.generated.tokens, outcome.generated.counts

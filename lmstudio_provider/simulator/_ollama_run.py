@@ -1,4 +1,4 @@
-"""What answers a prompt in the stand-in for Ollama, whichever endpoint it came to."""
+"""Generate the replies of the stand-in for Ollama, for all its endpoints."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ _LEVELS = ("low", "medium", "high", "max")
 
 @dataclass(frozen=True)
 class Ask:
-    """A request to generate, from whichever endpoint."""
+    """A request to generate, from any endpoint."""
 
     name: Any
     form: Mapping[str, Any]
-    """The request in OpenAI's form, which is what replies are made of; without messages it only loads the model."""
+    """The request in OpenAI's form, from which replies are made; without messages, it only loads the model."""
     verb: str = "chat"
-    """What it is called if the model cannot do it: "chat" or "generate"."""
+    """The word in the error if the model cannot do it: "chat" or "generate"."""
     options: Mapping[str, Any] = field(default_factory=dict)
     keep_alive: Any = None
     think: Any = None
@@ -37,26 +37,26 @@ class Ask:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What came of it."""
+    """The result of a request to generate."""
 
     ask: Ask
     model: OllamaModel
     reason: str
-    """"stop", "length" or what the reply says, and "load" or "unload" if nothing was generated."""
+    """The reason of the end: "stop", "length" or the reply's own; "load" or "unload" if nothing was generated."""
     generated: Generated = field(default_factory=lambda: Generated([], [], [], "load"))
     read: int = 0
-    """The tokens of the prompt, after it was cut."""
+    """The number of tokens of the prompt, after it was cut."""
 
 
 class Runner:
-    """Generates on the models of a shelf."""
+    """Generates with the models of a shelf."""
 
     def __init__(self, shelf: Shelf, replies: Replies | None) -> None:
         self._shelf = shelf
         self._script = Script(replies)
 
     def run(self, ask: Ask) -> Outcome:
-        """Do what a request asks for. Raises RefusedError."""
+        """Load or unload the model, and generate a reply. Raise RefusedError for a wrong request."""
         model = self._shelf.find(ask.name)
         keep_s = KEEP_ALIVE_S if ask.keep_alive is None else seconds(ask.keep_alive)
         messages = ask.form["messages"]
@@ -83,18 +83,18 @@ class Runner:
     def _generate(self, ask: Ask, form: Mapping[str, Any]) -> Generated:
         default = echo if ask.verb == "chat" else echo_text
         if form.get("response_format"):
-            form = {**form, "tool_choice": "none"}  # a grammar lets the model write nothing else than what fits
+            form = {**form, "tool_choice": "none"}  # the grammar of the format does not let the model write a call
         reply = self._script.reply(form, default)
         if form.get("response_format") and reply.tool_calls:
             content = reply.content or Script(None).reply(form, default).content
             reply = dataclasses.replace(reply, content=content, tool_calls=[])
-        limit = int(ask.options.get("num_predict") or -1)  # 0 is no limit, as -1 is
+        limit = int(ask.options.get("num_predict") or -1)  # Ollama does not limit the reply with 0, nor with -1 (seen)
         generated = generate(reply, lambda number: f"call_{number:08}", limit, ask.options.get("stop"))
         return _offered(generated, form.get("tools"))
 
 
 def _form(ask: Ask, model: OllamaModel) -> dict[str, Any]:
-    """Return the request in OpenAI's form, with what the model makes of ``think``. Raises RefusedError."""
+    """Return the request in OpenAI's form, with an effort for ``think``. Raise RefusedError if the model cannot."""
     if ask.form.get("tools") and "tools" not in model.capabilities:
         raise refused(400, f"{ask.name} does not support tools")
     think = _think(ask, model)
@@ -139,10 +139,10 @@ def _tokens(messages: list[dict[str, Any]]) -> int:
 
 
 def _cut(messages: list[dict[str, Any]], room: int) -> tuple[list[dict[str, Any]], int]:
-    """Return what is left of messages that are too long, and how many tokens that is.
+    """Cut messages that are too long; return the rest, and the number of its tokens.
 
-    The oldest are dropped, but neither the system's nor the last one. If these are too long still, half of the context
-    and two tokens are kept, the first ones and the end.
+    Ollama drops the oldest messages, but keeps those of the system and the last one. If these are still too long, it
+    keeps half of the context and two tokens: the first ones and the end (seen).
     """
     *old, last = messages
     read, left = _tokens(messages), []
@@ -166,9 +166,9 @@ def _cut(messages: list[dict[str, Any]], room: int) -> tuple[list[dict[str, Any]
 
 
 def _offered(generated: Generated, tools: list[dict[str, Any]] | None) -> Generated:
-    """Return what the server makes of calls: one to a tool that was not offered is dropped.
+    """Drop calls of tools that the request does not offer, as Ollama does.
 
-    If no tools were offered nobody looks for calls, and the markup in which the model writes them is its text.
+    If the request offers no tools, Ollama does not look for calls, and their markup stays in the text (seen).
     """
     if not generated.tool_calls:
         return generated

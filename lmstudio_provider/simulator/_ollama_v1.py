@@ -20,7 +20,7 @@ from ._ollama_run import Ask, Outcome, Runner
 from ._server import Answer, RefusedError, Stream
 
 _FINGERPRINT = "fp_ollama"
-#: None but those that are checked anyway.
+# No fields besides those that check_form always checks.
 NO_FIELDS: Fields = {}
 _CREATED = 1772356353
 _ERRORS = {400: "invalid_request_error", 404: "not_found_error"}
@@ -29,7 +29,7 @@ _IMAGE = re.compile(r"data:(image/(jpeg|jpg|png|webp))?;base64,")
 
 
 def v1_error(error: RefusedError, path: str, number: int) -> RefusedError:
-    """Return an error in the form of ``/v1``, which for messages is Anthropic's."""
+    """Return an error in OpenAI's form, or for ``/v1/messages`` in Anthropic's."""
     status, text = error.answer.status, said(error)
     if path == "/v1/messages":
         what = {"type": _ANTHROPIC_ERRORS.get(status, "api_error"), "message": text}
@@ -48,7 +48,7 @@ class V1:
         self._numbers = itertools.count(1)
 
     def list_models(self, body: Any) -> Answer:
-        """``GET /v1/models``; without models the list is null."""
+        """``GET /v1/models``; without models, ``data`` is null (seen)."""
         return v1_whole({"object": "list", "data": [_model(model.name) for model in self._shelf.models] or None})
 
     def retrieve(self, name: str) -> Answer:
@@ -122,9 +122,9 @@ class V1:
 
 
 def check_form(body: Any, name: str, fields: Fields = NO_FIELDS) -> None:
-    """Refuse a body whose fields have wrong types. Raises RefusedError."""
+    """Raise RefusedError if a field of the body has a wrong type."""
     check_fields(body, fields, name)
-    wrong = wrong_field({**body, "tool_choice": None})  # which Ollama does not read, but for "none"
+    wrong = wrong_field({**body, "tool_choice": None})  # Ollama reads only "none" of it
     if wrong:
         raise refused(400, wrong[1])
     check_tools(body.get("tools"))
@@ -135,7 +135,7 @@ def check_form(body: Any, name: str, fields: Fields = NO_FIELDS) -> None:
 
 
 def v1_ask(form: Mapping[str, Any], verb: str = "chat", think: Any = None) -> Ask:
-    """Return what a request in OpenAI's form asks for. Raises RefusedError."""
+    """Return the Ask for a request in OpenAI's form. Raise RefusedError for a wrong format."""
     effort = (form.get("reasoning") or {}).get("effort") or form.get("reasoning_effort")
     stop = form.get("stop")
     options = {"num_predict": form.get("max_tokens"), "stop": [stop] if isinstance(stop, str) else stop}
@@ -149,7 +149,7 @@ def v1_ask(form: Mapping[str, Any], verb: str = "chat", think: Any = None) -> As
 
 
 def v1_calls(generated: Generated) -> list[dict[str, Any]]:
-    """Return the calls as OpenAI's API has them, with the arguments as text."""
+    """Return the calls in OpenAI's form, with the arguments as text."""
     calls = []
     for call in own_calls(generated):
         function = {"name": call["function"]["name"], "arguments": go_json(call["function"]["arguments"])}
@@ -159,7 +159,7 @@ def v1_calls(generated: Generated) -> list[dict[str, Any]]:
 
 
 def check_messages(messages: Any) -> None:
-    """Refuse messages that Ollama cannot read."""
+    """Raise RefusedError for messages that Ollama cannot read."""
     if not isinstance(messages, list) or not all(isinstance(message, dict) for message in messages):
         raise refused(400, "json: cannot unmarshal value into Go struct field ChatCompletionRequest.messages")
     for message in messages:

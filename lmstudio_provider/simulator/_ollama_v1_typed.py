@@ -28,7 +28,7 @@ class Typed:
         self._numbers = itertools.count(1)
 
     def respond(self, body: Any) -> Answer:
-        """``POST /v1/responses``, which keeps no state and always says that it completed."""
+        """``POST /v1/responses``, which keeps no state, and says "completed" even if a limit cut the reply (seen)."""
         body = checked_body(body)
         if isinstance(body.get("text"), dict) and not body["text"].get("format"):
             body = {**body, "text": None}
@@ -83,7 +83,7 @@ class Typed:
             counts["cache_read_input_tokens"] = outcome.generated.counts["cached_tokens"]
         if not body.get("stream"):
             return v1_whole({**head, "content": content, **ended, "usage": counts})
-        # The prompt was not read yet: an estimate stands in for its tokens.
+        # Ollama sends this before it reads the prompt, with an estimate of the tokens.
         guess = {"input_tokens": max(1, len(str(form["messages"])) // 4), "output_tokens": 0}
         values = [
             {"type": "message_start", "message": {**head, "content": [], "usage": guess}},
@@ -100,7 +100,7 @@ def _typed(values: Iterable[Mapping[str, Any]], sort_keys: bool = True) -> Strea
 
 
 def _response(body: Mapping[str, Any], outcome: Outcome, id_: str) -> dict[str, Any]:
-    """Return a response that has begun, with what it repeats of the request."""
+    """Return a response that has begun, with the settings of the request that it repeats."""
     reasoning = body.get("reasoning") or {}
     return {
         "id": id_,
@@ -148,7 +148,7 @@ def _usage(outcome: Outcome) -> dict[str, Any]:
         "output_tokens": written,
         "total_tokens": outcome.read + written,
         "input_tokens_details": {"cached_tokens": outcome.generated.counts.get("cached_tokens", 0)},
-        "output_tokens_details": {"reasoning_tokens": 0},  # whatever it thought
+        "output_tokens_details": {"reasoning_tokens": 0},  # even if the model thought (seen)
     }
 
 
@@ -160,14 +160,14 @@ def _items(generated: Generated, calls: list[dict[str, Any]], number: int) -> It
     for call in calls:
         item = {"id": f"fc_{number}_{call['index']}", "type": "function_call", "status": "completed"}
         yield {**item, "call_id": call["id"], **call["function"]}
-    if not calls:  # of a reply that calls tools, the text is lost
+    if not calls:  # if a reply calls tools, its text is lost
         text = {"type": "output_text", "text": "".join(generated.content), "annotations": [], "logprobs": []}
         item = {"id": f"msg_{number}", "type": "message", "status": "completed", "role": "assistant"}
         yield {**item, "content": [text]}
 
 
 def _events(generated: Generated, output: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
-    """Yield all between the beginning and the end; an answer without a text has no item for it in a stream."""
+    """Yield the events of the output items; in a stream, a reply without text does not have a message item."""
     if not generated.content:
         output[:] = [item for item in output if item["type"] != "message"]
     for index, item in enumerate(output):

@@ -1,4 +1,4 @@
-"""What a stand-in is told to say: replies are checked when it is made, and given in turn."""
+"""The replies that a test gives to a stand-in: they are checked when it is created, and given in turn."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from typing import Any, Callable, Iterable, Mapping, Union
 
 from ._tokens import pieces
 
-#: A text, or a dict; the docstring of SimulatedLMStudio says what is in it.
+# A text, or a dict; the docstring of SimulatedLMStudio lists its keys.
 Reply = Union[str, Mapping[str, Any]]
-#: Makes a reply out of the body of a request.
+# Makes a reply from the body of a request.
 MakeReply = Callable[[Mapping[str, Any]], Reply]
-#: One reply, several to give in turn, or a function that makes them.
+# One reply, several to give in turn, or a function that makes them.
 Replies = Union[Reply, Iterable[Reply], MakeReply]
 
-#: The counts that a reply may set; what a server reports without them is counted.
+# The counts that a reply may set; a server counts words for the others.
 _COUNTS = ("prompt_tokens", "completion_tokens", "cached_tokens")
 _KEYS = ("content", "reasoning_content", "tool_calls", "finish_reason", *_COUNTS)
 _CALL_KEYS = ("name", "arguments", "id", "index")
@@ -31,17 +31,14 @@ class Scripted:
 
     content: list[str] = field(default_factory=list)
     reasoning: list[str] = field(default_factory=list)
-    #: "id" and "index" are there only if the reply has them; None is not sent.
     tool_calls: list[dict[str, Any]] = field(default_factory=list)
+    """The calls. "id" and "index" are only there if the reply sets them; None means not to send one."""
     finish_reason: str | None = None
     counts: Mapping[str, int] = field(default_factory=dict)
 
 
 class Script:
-    """Gives the replies of a test, or those that a default makes.
-
-    Raises TypeError for replies that cannot be given.
-    """
+    """Gives the replies of a test, or default ones. Raises TypeError for replies that are not valid."""
 
     def __init__(self, replies: Replies | None) -> None:
         self._make: Callable[[Mapping[str, Any]], Scripted] | None = None
@@ -49,7 +46,7 @@ class Script:
             self._make = _in_turn([checked(replies, "replies")])
         elif callable(replies):
             make = replies
-            self._make = lambda body: checked(make(body), "what the function given as replies returned")
+            self._make = lambda body: checked(make(body), "the result of the function given as replies")
         elif isinstance(replies, (bytes, bytearray)) or not isinstance(replies, (Iterable, type(None))):
             raise TypeError(f"replies is {reprlib.repr(replies)}; use a reply, a list of replies, or a function")
         elif replies is not None:
@@ -59,7 +56,7 @@ class Script:
             self._make = _in_turn(several)
 
     def reply(self, body: Mapping[str, Any], default: MakeReply) -> Scripted:
-        """Return what is said to ``body``, which ``default`` makes if the test has no replies."""
+        """Return the next reply of the test for ``body``, or the one that ``default`` makes if the test gave none."""
         return checked(default(body), "the default") if self._make is None else self._make(body)
 
 
@@ -75,7 +72,7 @@ def _in_turn(replies: list[Scripted]) -> Callable[[Mapping[str, Any]], Scripted]
 
 
 def checked(reply: Any, where: str) -> Scripted:
-    """Return ``reply`` as it is used; raise TypeError, which says what is wrong ``where``, if it cannot be given."""
+    """Return ``reply`` in its checked form; raise TypeError, which names ``where`` and the mistake, if it is wrong."""
     if isinstance(reply, str):
         return Scripted(pieces(reply))
     if not isinstance(reply, Mapping):
@@ -122,7 +119,7 @@ def _call(call: Any, where: str) -> dict[str, Any]:
         raise TypeError(f"{where} is {reprlib.repr(call)}; write {_CALL}")
     _check_keys(call, _CALL_KEYS, where, f"write {_CALL}")
     if not isinstance(call.get("name"), str):
-        raise TypeError(f"{where} has no name that is a text; write {_CALL}")
+        raise TypeError(f"{where} needs a name that is a text; write {_CALL}")
     if not isinstance(call.get("id"), (str, type(None))):
         raise TypeError(f'{where}["id"] is {call["id"]!r}; use a text, or None to leave it out')
     if type(call.get("index")) not in (int, type(None)):

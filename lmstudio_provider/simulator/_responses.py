@@ -1,4 +1,4 @@
-"""``POST /v1/responses``, after OpenAI's API of that name: a whole reply, or a stream of typed events."""
+"""``POST /v1/responses``, after OpenAI's Responses API: a whole reply, or a stream of typed events."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _TYPES: Mapping[str, tuple[type, ...]] = {
     "reasoning": (dict,),
     "tools": (list,),
 }
-#: The settings that a reply repeats, with what they are where the request has none.
+# The settings that a reply repeats, with the defaults for a request that does not set them.
 _ECHOED: Mapping[str, Any] = {
     "instructions": None,
     "max_output_tokens": None,
@@ -40,7 +40,7 @@ _ECHOED: Mapping[str, Any] = {
 
 
 class Responses:
-    """The endpoint, and what it needs."""
+    """The endpoint, with the state and the engine that it uses."""
 
     def __init__(self, state: State, engine: Engine) -> None:
         self._state = state
@@ -76,8 +76,8 @@ class Responses:
         except FailedError as failed:
             if not body.get("stream"):
                 raise
-            told = {"status": "failed", "error": {"code": "server_error", "message": failed.text}}
-            return _stream(begun, [], {**begun, **told})
+            failure = {"status": "failed", "error": {"code": "server_error", "message": failed.text}}
+            return _stream(begun, [], {**begun, **failure})
         calls = [{**call, "id": f"call_{self._state.number():06x}"} for call in generated.tool_calls]
         output = list(self._output(generated, calls))
         if generated.finish_reason == "length":
@@ -91,7 +91,7 @@ class Responses:
             answer: dict[str, Any] = {"role": "assistant", "content": "".join(generated.content)}
             if calls:
                 answer["tool_calls"] = calls
-            # Without the instructions, which are for one reply alone.
+            # Instructions apply to one reply only, so the conversation is stored without them.
             self._state.responses[whole["id"]] = [*stored, *said, answer]
         if not body.get("stream"):
             return indented(whole)
@@ -112,7 +112,7 @@ class Responses:
 
 
 def checked_body(body: Any) -> dict[str, Any]:
-    """Return the body, whose fields have the right types. Raises RefusedError; the wording is our own."""
+    """Return the body; raise RefusedError, whose text we made up, if a field has a wrong type."""
     if not isinstance(body, dict):
         return {}
     for name, types in _TYPES.items():
@@ -124,7 +124,7 @@ def checked_body(body: Any) -> dict[str, Any]:
 
 
 def openai_form(body: Mapping[str, Any], messages: list[dict[str, Any]]) -> dict[str, Any]:
-    """Return the request as chat completions spell it, which is what replies are made of. Raises RefusedError."""
+    """Return the request in the form of chat completions, from which replies are made. Raise RefusedError."""
     form = {key: body[key] for key in ("model", "stream", "temperature", "top_p", "tool_choice") if key in body}
     if body.get("max_output_tokens") is not None:
         form["max_tokens"] = body["max_output_tokens"]
@@ -150,6 +150,7 @@ def openai_form(body: Mapping[str, Any], messages: list[dict[str, Any]]) -> dict
 
 
 def messages_of(given: Any) -> list[dict[str, Any]]:
+    """Return the messages of an ``input``. Raise RefusedError if it is not valid."""
     if isinstance(given, str):
         return [{"role": "user", "content": given}]
     if not isinstance(given, list) or not given:
@@ -161,11 +162,11 @@ def messages_of(given: Any) -> list[dict[str, Any]]:
 
 
 def _add(item: Any, messages: list[dict[str, Any]]) -> None:
-    """Add what an item of the input says to the messages. Raises RefusedError."""
+    """Add an item of the input to the messages. Raise RefusedError if it is not valid."""
     kind = item.get("type", "message") if isinstance(item, dict) else None
     try:
         if kind == "message":
-            role = "system" if item["role"] == "developer" else item["role"]
+            role = "system" if item["role"] == "developer" else item["role"]  # as LM Studio does (seen)
             content = item["content"]
             parts = content if isinstance(content, str) else as_content(map(_part, content))
             messages.append({"role": role, "content": parts})
@@ -177,7 +178,7 @@ def _add(item: Any, messages: list[dict[str, Any]]) -> None:
             messages[-1].setdefault("tool_calls", []).append(call)
         elif kind == "function_call_output":
             messages.append({"role": "tool", "tool_call_id": item["call_id"], "content": item["output"]})
-        elif kind != "reasoning":  # which no model is shown again
+        elif kind != "reasoning":  # reasoning items are not shown to the model again
             raise KeyError("type")
     except (KeyError, TypeError) as error:
         raise RefusedError(openai_error(f"An item of 'input' does not fit: {error}", "input")) from error

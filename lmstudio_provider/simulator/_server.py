@@ -1,4 +1,4 @@
-"""What a stand-in for any server is made of: a port on loopback, the requests so far, replies whole or in pieces."""
+"""The base of all stand-ins: a port on loopback, the requests so far, and replies whole or in pieces."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Whole:
 
 @dataclass(frozen=True)
 class Stream:
-    """A reply in chunks: ``pieces`` with the stand-in's pause before each, then those of ``end`` without."""
+    """A reply in chunks: each of ``pieces`` after the stand-in's pause, then those of ``end`` without a pause."""
 
     headers: Mapping[str, str]
     pieces: Iterable[bytes]
@@ -41,7 +41,7 @@ Answer = Union[Whole, Stream]
 
 
 class RefusedError(Exception):
-    """The request gets ``answer``, which is an error."""
+    """The request is refused; ``answer`` is the error reply."""
 
     def __init__(self, answer: Whole) -> None:
         super().__init__(answer)
@@ -49,40 +49,40 @@ class RefusedError(Exception):
 
 
 def indented(value: object) -> Whole:
-    """``value`` as JSON for people to read."""
+    """Return a reply with ``value`` as indented JSON, as LM Studio writes replies; it writes errors compact (seen)."""
     return Whole(json.dumps(value, indent=2, ensure_ascii=False).encode(errors="replace"))
 
 
 def error(status: int, what: object) -> Whole:
-    """An error body: ``what`` is a text, or an object."""
+    """Return an error reply; ``what`` is a text or an object."""
     return Whole(json.dumps({"error": what}, separators=(",", ":")).encode(), status)
 
 
 def events(pieces: Iterable[bytes], end: Iterable[bytes]) -> Stream:
-    """An event stream of frames that ``event`` made."""
+    """Return an event stream of frames that ``event`` made."""
     return Stream({"Content-Type": "text/event-stream", "Cache-Control": "no-cache"}, pieces, end)
 
 
 def event(value: object, name: str = "") -> bytes:
-    """One frame of an event stream, with a name or without: a text as it is, anything else as JSON."""
+    """Return one frame of an event stream, with an optional name: a text unchanged, any other value as JSON."""
     text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
     return (f"event: {name}\n" if name else "").encode() + f"data: {text}\n\n".encode(errors="replace")
 
 
 def typed_events(values: Iterable[Mapping[str, Any]]) -> Stream:
-    """An event stream whose frames are named by the "type" of what they hold."""
-    # All frames are made before the first is sent: what cannot be JSON is an error of its own then.
+    """Return an event stream in which the "type" of each value names its frame."""
+    # Make all frames before sending the first: if a value cannot be JSON, the reply is an error and not half a stream.
     *frames, last = [event(value, value["type"]) for value in values]
     return events(frames, [last])
 
 
 class StandIn(abc.ABC):
-    """A context manager that serves at ``url``; what it answers is for each kind of server to say."""
+    """A context manager that serves at ``url``. Each kind of server implements ``answer``."""
 
-    #: What is sent with every reply.
     headers: ClassVar[Mapping[str, str]] = {}
-    #: How the paths begin to which files are sent: their bodies are not read as JSON, nor held in memory.
+    """The headers of every reply."""
     uploads: ClassVar[tuple[str, ...]] = ()
+    """The prefixes of the paths that take files. Their bodies are not read as JSON, nor held in memory."""
 
     def __init__(self, delay_s: float, port: int) -> None:
         self.delay_s = delay_s
@@ -92,17 +92,16 @@ class StandIn(abc.ABC):
 
     @abc.abstractmethod
     def answer(self, endpoint: str, body: Any, headers: Message) -> Answer:
-        """Return what to answer at ``endpoint`` ("POST /path").
+        """Return the answer of ``endpoint`` ("POST /path"), or raise RefusedError.
 
-        ``body`` is the JSON that was sent, None if there is none, or an iterator of the bytes of an upload. Raises
-        RefusedError.
+        ``body`` is the request's JSON value, None without valid JSON, or for an upload an iterator of its bytes.
         """
 
     @property
     def url(self) -> str:
-        """Where the server listens; only while the context is entered."""
+        """The URL of the server, which listens only inside of the with statement."""
         if self._server is None:
-            raise RuntimeError("the simulator is not running: use it in a with statement")
+            raise RuntimeError("the simulator is not running; use it in a with statement")
         return "http://{}:{}".format(*self._server.server_address[:2])
 
     def __enter__(self: _Self) -> _Self:
@@ -120,9 +119,9 @@ class StandIn(abc.ABC):
 
 class _Server(socketserver.ThreadingTCPServer):
     daemon_threads = True
-    # On Windows this option would let a second server listen on a port that is taken.
+    # On Windows, this option would let a second server listen on the same port.
     allow_reuse_address = sys.platform != "win32"
-    request_queue_size = 128
+    request_queue_size = 128  # with the default of 5, some of many clients at once would wait for seconds
 
     def __init__(self, stand_in: StandIn) -> None:
         self.stand_in = stand_in
@@ -144,13 +143,13 @@ class _Server(socketserver.ThreadingTCPServer):
             self._changed.notify_all()
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """Print nothing where a client went away, which is nobody's fault."""
+        """Print nothing if a client went away, because clients may do that."""
         if not isinstance(sys.exc_info()[1], (ConnectionError, TimeoutError)):
             super().handle_error(request, client_address)
 
     def stop(self) -> None:
         """Close the port and all connections, and wait for their threads."""
-        if self.pid != os.getpid():  # a fork has none of the threads
+        if self.pid != os.getpid():  # a fork does not have the threads, and waiting for them would hang
             self.server_close()
             return
         self.stopping.set()
@@ -161,16 +160,16 @@ class _Server(socketserver.ThreadingTCPServer):
                 try:
                     connection.shutdown(socket.SHUT_RDWR)
                 except OSError:
-                    continue  # the client was faster
+                    continue  # the client closed it first
             self._changed.wait_for(lambda: not self._open, timeout=5)
 
 
 class _Handler(BaseHTTPRequestHandler):
     server: _Server
     protocol_version = "HTTP/1.1"
-    timeout = 5  # LM Studio, too, closes a connection that was idle for 5 s
+    timeout = 5  # as LM Studio, which closes a connection after 5 s of silence (its Keep-Alive header, seen)
     disable_nagle_algorithm = True
-    wbufsize = -1
+    wbufsize = -1  # buffered, so that the head and the body of a reply leave together
 
     def log_message(self, format: str, *args: Any) -> None:
         """Print nothing."""
@@ -193,11 +192,11 @@ class _Handler(BaseHTTPRequestHandler):
         except RefusedError as refused:
             answer = refused.answer
         except Exception as failure:
-            # A test that is wrong has to be told so, and there is nobody else to tell it.
+            # Most likely a function given as replies failed. The test sees only replies, so one has to report it.
             what = f"{type(failure).__name__}: {failure}"
             answer = error(500, f"the simulator could not reply: {what}\n\n{traceback.format_exc()}")
         for _ in pieces:
-            continue  # what nobody read of an upload would be taken for the next request
+            continue  # the rest of an upload must be read, or it would be taken for the next request
         self._send(answer)
 
     do_GET = do_HEAD = do_POST = do_PUT = do_PATCH = do_DELETE = do_OPTIONS = _answer
@@ -210,7 +209,7 @@ class _Handler(BaseHTTPRequestHandler):
             return None
 
     def _pieces(self) -> Iterator[bytes]:
-        """Yield the body as it comes, whether its length was said or it is chunked (RFC 9112, section 7.1)."""
+        """Yield the body as it comes, with a Content-Length or chunked (RFC 9112, section 7.1)."""
         if self.headers.get("Transfer-Encoding", "").lower() != "chunked":
             yield from self._read(int(self.headers.get("Content-Length") or 0))
             return

@@ -1,4 +1,4 @@
-"""What the stand-in for LM Studio has: models on disk and in memory, downloads, stored replies."""
+"""The state of the stand-in for LM Studio: models on disk and in memory, downloads, stored conversations."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from typing import Any, Callable, Iterable, Mapping
 
-#: How long a model that a request loaded stays without use, in seconds.
+# Seconds that a model that a request loaded stays in memory unused, LM Studio's default.
 DEFAULT_TTL_S = 3600
-#: What a model takes on disk.
+# The size of a model on disk.
 SIZE_BYTES = 4 * 1024 * 1024
 _NOT_LOADED = "No models loaded. Please load a model in the developer page or use the 'lms load' command."
 _TOO_LARGE = (
@@ -20,10 +20,10 @@ _CONFIG = {"eval_batch_size": 512, "parallel": 4, "flash_attention": True, "offl
 
 
 class FailedError(Exception):
-    """A request that is well formed cannot be served; each endpoint tells it in its own form.
+    """A valid request cannot be served; each endpoint reports this in the form of its API.
 
-    ``kind`` is "no_model_loaded", "model_not_found", "model_load_failed", "context_length" or "grammar"; with the
-    last two, which are failures of the engine, ``tokens`` is how long the prompt is.
+    ``kind`` is "no_model_loaded", "model_not_found", "model_load_failed", "context_length" or "grammar". The last two
+    are failures of the engine; for them, ``tokens`` is the length of the prompt.
     """
 
     def __init__(self, kind: str, text: str, tokens: int = 0) -> None:
@@ -38,17 +38,21 @@ class Instance:
     """A model in memory."""
 
     id: str
+    """The name by which requests and replies mean this instance: the model's key, or that with ``:2``, ``:3``…"""
     model: str
-    #: As ``/api/v1/models`` lists it; ``context_length`` is in tokens.
+    """The key of the model."""
     config: dict[str, Any]
-    #: Seconds without use until it is unloaded; None keeps it.
+    """The ``config`` in ``/api/v1/models``; ``context_length`` is in tokens."""
     ttl_s: float | None
+    """Seconds without use until it is unloaded; None keeps it."""
     by_jit: bool
+    """True if a request that named the model loaded it."""
     used_at: float
+    """The time of the last request for it, by the stand-in's clock."""
 
     @property
     def context_length(self) -> int:
-        """How many tokens the prompt may have."""
+        """The number of tokens that a prompt may have."""
         return int(self.config["context_length"])
 
 
@@ -57,8 +61,11 @@ class Job:
     """A download; a test may set its ``status`` to "paused" or "failed"."""
 
     id: str
+    """The ``job_id``."""
     model: str
+    """The key that the model gets."""
     status: str = "downloading"
+    """"downloading", "paused", "completed" or "failed"."""
     total_size_bytes: int = SIZE_BYTES
     downloaded_bytes: int = 0
     started_at: datetime = field(default_factory=lambda: datetime.now(timezone.utc))
@@ -66,12 +73,12 @@ class Job:
 
 
 def embeds(model: str) -> bool:
-    """Whether it is an embedding model, by LM Studio's own way to name them."""
+    """Return True for an embedding model; LM Studio gives these ids that begin so."""
     return model.startswith("text-embedding-")
 
 
 class State:
-    """What there is, and what requests change about it, in whatever thread they come."""
+    """The models, downloads and conversations. It is safe to use from several threads."""
 
     def __init__(
         self,
@@ -84,7 +91,7 @@ class State:
         self.models = [models] if isinstance(models, str) else list(models)
         self.jit = jit
         self.jobs: dict[str, Job] = {}
-        #: The messages so far, in OpenAI's form, by the id of the reply that they ended with.
+        # The messages of each conversation, in OpenAI's form, by the id of its last reply.
         self.responses: dict[str, list[dict[str, Any]]] = {}
         self._context_length = context_length
         self._clock = clock
@@ -94,7 +101,7 @@ class State:
         if loaded is None:
             loaded = [model for model in self.models if _fits(model)]
         if context_length < 0:
-            raise ValueError(f"context_length={context_length} is no number of tokens")
+            raise ValueError(f"context_length={context_length} is not valid; use a number of tokens, 0 or more")
         for model in [loaded] if isinstance(loaded, str) else loaded:
             try:
                 self.load(model)
@@ -103,7 +110,7 @@ class State:
 
     @property
     def instances(self) -> list[Instance]:
-        """What is in memory now, in the order in which it was loaded."""
+        """The instances in memory now, in the order in which they were loaded."""
         with self._lock:
             now = self._clock()
             self._instances = [
@@ -112,19 +119,19 @@ class State:
             return list(self._instances)
 
     def number(self) -> int:
-        """A number that was not given before, for ids."""
+        """Return a new number for an id."""
         return next(self._numbers)
 
     def response_id(self) -> str:
-        """An id for a reply that can be continued."""
+        """Return a new id for a reply that can be continued."""
         return f"resp_{self.number():048x}"
 
     def stored(self, id: str | None) -> list[dict[str, Any]] | None:
-        """The conversation that goes on: empty without an ``id``, and None where there is none of that id."""
+        """Return the stored conversation with that id: empty if ``id`` is None, None if the id is unknown."""
         return [] if id is None else self.responses.get(id)
 
     def model_of(self, name: object) -> str | None:
-        """The model that ``name`` means, a key, a key with a variant, or the id of an instance; None for no model."""
+        """Return the model that ``name`` means, a key, a key with ``@variant`` or an instance's id, or None."""
         if not isinstance(name, str):
             return None
         by_id = {each.id: each.model for each in self.instances}
@@ -132,11 +139,11 @@ class State:
         return name if name in self.models else by_id.get(name, key if key in self.models else None)
 
     def load(self, name: str, context_length: int | None = None, **config: Any) -> Instance:
-        """Load a model as people do: it stays. Raises FailedError."""
+        """Load a model that stays in memory, as one loaded by hand does. Raise FailedError if that fails."""
         return self._load(name, context_length, config, None)
 
     def unload(self, id: str) -> None:
-        """Unload an instance; raises FailedError where there is none of that id."""
+        """Unload an instance. Raise FailedError if the id is unknown."""
         with self._lock:
             left = [each for each in self.instances if each.id != id]
             if len(left) == len(self._instances):
@@ -146,28 +153,28 @@ class State:
     def take(
         self, name: object, embedding: bool = False, ttl_s: float | None = None, context_length: int | None = None
     ) -> tuple[Instance, bool]:
-        """The instance that answers a request for ``name``, and whether it was loaded for this. Raises FailedError.
+        """Return the instance that answers a request for ``name``, and whether this request loaded it.
 
-        ``ttl_s`` and ``context_length`` count only where it is loaded.
+        ``ttl_s`` and ``context_length`` count only if this request loads it. Raise FailedError if none can answer.
         """
         with self._lock:
             instance = self._loaded(name, embedding)
             if instance is not None:
                 instance.used_at = self._clock()
                 return instance, False
-            # One that was loaded by a request makes room for the next.
+            # Auto-evict, which is on by default: a request that loads a model unloads the one that a request loaded.
             self._instances = [each for each in self._instances if not each.by_jit]
             return self._load(str(name), context_length, {}, DEFAULT_TTL_S if ttl_s is None else ttl_s), True
 
     def start_download(self, model: str) -> Job:
-        """Begin to download ``model``."""
+        """Start a download of ``model``."""
         with self._lock:
             job = Job(f"job_{self.number():010x}", model)
             self.jobs[job.id] = job
             return job
 
     def advance(self, job: Job) -> None:
-        """Let a download that runs come on by a quarter; at its end the model is there."""
+        """Advance a running download by a quarter; at the end, add the model to those on disk."""
         with self._lock:
             if job.status != "downloading":
                 return
@@ -178,7 +185,7 @@ class State:
                     self.models.append(job.model)
 
     def _loaded(self, name: object, embedding: bool) -> Instance | None:
-        """The instance for ``name``, None where it is to be loaded; raises FailedError where it cannot be had."""
+        """Return the instance for ``name``, None if it has to be loaded; raise FailedError if neither is possible."""
         instances = [each for each in self.instances if embeds(each.model) is embedding]
         models = [model for model in self.models if embeds(model) is embedding]
         model = self.model_of(name)
@@ -188,7 +195,7 @@ class State:
         if self.jit and model in models:
             return None
         if len(instances) == 1 and not embedding:
-            return instances[0]  # with one model loaded, the name is ignored
+            return instances[0]  # with one model loaded, LM Studio ignores the name (its bug-tracker, 619)
         if not instances and (not self.jit or not models or name is None):
             raise FailedError("no_model_loaded", _NOT_LOADED)
         raise not_found(name, models if self.jit else [each.id for each in instances])
@@ -215,6 +222,6 @@ def _fits(model: str) -> bool:
 
 
 def not_found(name: object, known: Iterable[str]) -> FailedError:
-    """What is raised for a model that is not there."""
+    """Return the error to raise for an unknown model; ``known`` are the names to suggest."""
     text = f'Invalid model identifier "{name}". Please specify a valid downloaded model (e.g., {", ".join(known)}).'
     return FailedError("model_not_found", text)

@@ -1,4 +1,4 @@
-"""How a stand-in counts tokens: a word, with the blanks before it, is one."""
+"""Tokens of a stand-in: a word with the blanks before it is one."""
 
 from __future__ import annotations
 
@@ -7,17 +7,17 @@ from typing import Iterable, Mapping
 
 
 def pieces(text: str) -> list[str]:
-    """Return the text in pieces of one word, which stand in for tokens."""
+    """Split the text into tokens, which are words."""
     return re.findall(r"\s*\S+|\s+", text)
 
 
 def count(texts: Iterable[str]) -> int:
-    """Return how many tokens the texts have."""
+    """Return the number of tokens in the texts."""
     return sum(len(pieces(text)) for text in texts)
 
 
 def cut(tokens: list[str], length: int) -> list[str]:
-    """Return the tokens as far as the first ``length`` characters; the last may be a part of one."""
+    """Return the tokens of the first ``length`` characters; the last one may be cut."""
     kept = []
     for token in tokens:
         if length <= 0:
@@ -28,5 +28,5 @@ def cut(tokens: list[str], length: int) -> list[str]:
 
 
 def call_tokens(call: Mapping[str, Mapping[str, str]]) -> int:
-    """Return how many tokens a tool call in OpenAI's form has: those of its name and of its arguments."""
+    """Return the number of tokens of a tool call in OpenAI's form, those of its name and of its arguments."""
     return count((call["function"]["name"], call["function"]["arguments"]))
