@@ -1,4 +1,4 @@
-"""The stand-in, asked over plain http.client: what it says has to be what LM Studio says."""
+"""The stand-in, over plain http.client: its replies have to match LM Studio's."""
 
 import ast
 import json
@@ -29,7 +29,7 @@ def test_a_chat_without_messages_is_refused(data):
     assert (status, body) == (400, b'{"error":"\'messages\' field is required"}')
 
 
-def test_an_unknown_model_is_refused_where_there_are_several():
+def test_an_unknown_model_is_refused_if_several_are_loaded():
     with SimulatedLMStudio(models=["a", "b"]) as server:
         status, _, body = ask(server, "POST", CHAT, {"model": "c", "messages": HI})
     error = json.loads(body)["error"]
@@ -109,7 +109,7 @@ def test_the_first_tool_that_is_offered_is_called_and_its_result_answered():
     assert answer["choices"][0]["message"]["content"].endswith("The tool answered: sunny")
 
 
-def test_no_reply_pretends_to_be_a_models():
+def test_every_reply_says_that_it_is_simulated():
     with SimulatedLMStudio() as server:
         data = ask(server, "POST", CHAT, {"messages": HI})[2]
     assert json.loads(data)["choices"][0]["message"]["content"].startswith(
@@ -140,7 +140,7 @@ def test_requests_are_kept_for_tests_to_look_at():
     assert request["headers"]["Host"]
 
 
-def test_the_url_is_there_only_while_the_simulator_runs():
+def test_the_url_exists_only_while_the_simulator_runs():
     with SimulatedLMStudio() as server:
         assert server.url.startswith("http://127.0.0.1:")
     with pytest.raises(RuntimeError, match="not running"):
@@ -166,7 +166,7 @@ def test_it_imports_nothing_else_of_ours_and_nothing_that_is_not_in_python(path)
     ],
 )
 @pytest.mark.parametrize("stream", [False, True])
-def test_what_is_wrong_with_a_function_is_told_first_in_an_error_of_the_server(replies, says, stream):
+def test_an_exception_in_a_function_is_the_first_line_of_a_server_error(replies, says, stream):
     with SimulatedLMStudio(replies=replies) as server:
         status, _, data = ask(server, "POST", CHAT, {"messages": HI, "stream": stream})
     assert status == 500
@@ -180,7 +180,7 @@ def test_one_reply_and_one_model_need_not_be_in_a_list():
     assert (value["model"], value["choices"][0]["message"]["content"]) == ("m", "Hello")
 
 
-def test_arguments_as_text_are_sent_as_they_are():
+def test_arguments_as_text_are_sent_unchanged():
     with SimulatedLMStudio(replies={"tool_calls": [{"name": "f", "arguments": "{oops"}]}) as server:
         message = json.loads(ask(server, "POST", CHAT, {"messages": HI})[2])["choices"][0]["message"]
     assert message["tool_calls"][0]["function"] == {"name": "f", "arguments": "{oops"}
@@ -196,7 +196,7 @@ def test_the_port_can_be_chosen():
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
-def test_a_child_that_leaves_it_leaves_the_parents_alone():
+def test_a_forked_child_that_stops_does_not_stop_the_parents_server():
     child = None
     try:
         with SimulatedLMStudio() as server:
@@ -214,6 +214,6 @@ def test_a_child_that_leaves_it_leaves_the_parents_alone():
 @pytest.mark.parametrize(
     "arguments", [{"loaded": ["nobody"]}, {"models": ["too-large"], "loaded": ["too-large"]}, {"context_length": -1}]
 )
-def test_what_cannot_be_simulated_is_a_value_error(arguments):
+def test_impossible_settings_are_a_value_error(arguments):
     with pytest.raises(ValueError, match=r"nobody|too-large|-1"):
         SimulatedLMStudio(**arguments)

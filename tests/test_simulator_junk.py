@@ -1,4 +1,4 @@
-"""Requests with values that no field takes: they are refused as real servers refuse them, never with a traceback."""
+"""Requests with impossible values: they are refused as real servers refuse them, never with a traceback."""
 
 import contextlib
 import http.client
@@ -125,7 +125,7 @@ OLLAMA = {
 
 
 def variants(value, values):
-    """The value with each of ``values`` in the place of each part of it."""
+    """Yield the value with each of ``values`` in the place of each of its parts."""
     yield from values
     places = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
     for place, part in places:
@@ -162,7 +162,7 @@ def test_junk_is_never_answered_with_a_traceback(kind, path, body, replies, valu
     assert not failed, json.dumps(failed[:2], default=str)
 
 
-def test_what_is_not_json_is_refused_by_ollama():
+def test_ollama_refuses_a_body_that_is_not_json():
     with SimulatedOllama("m") as server:
         for path, data in itertools.product(OLLAMA, (b"", b"{oops", b"[]", b"7", b'"x"', b"null")):
             status, _, said = ask(server, "POST", path, data=data)

@@ -1,4 +1,4 @@
-"""What the stand-in makes of requests for more than a chat, over plain HTTP."""
+"""The stand-in's vectors, texts and special chats, over plain HTTP."""
 
 import json
 import math
@@ -37,7 +37,7 @@ def server():
 
 
 @pytest.mark.parametrize("texts", [None, 7, [7], ["a", None], [[1, 2]]])
-def test_what_is_no_text_is_not_embedded(server, texts):
+def test_an_input_that_is_not_text_is_not_embedded(server, texts):
     refused = {"error": "'input' field must be a string or an array of strings"}
     assert post(server, EMBED, {"model": "text-embedding-x", "input": texts}) == (400, refused)
 
@@ -68,7 +68,7 @@ def test_texts_that_share_words_are_near_each_other(server):
     assert sum(map(float.__mul__, first, near)) > sum(map(float.__mul__, first, far))
 
 
-def test_of_a_text_that_is_too_long_the_beginning_is_embedded_without_a_word():
+def test_the_beginning_of_a_text_that_is_too_long_is_embedded_silently():
     with SimulatedLMStudio(["text-embedding-x"], context_length=3) as server:
         texts = ["a b c", "a b c d e", "a b d"]
         status, value = post(server, EMBED, {"model": "text-embedding-x", "input": texts})
@@ -77,7 +77,7 @@ def test_of_a_text_that_is_too_long_the_beginning_is_embedded_without_a_word():
     assert first == cut != other
 
 
-# Texts that go on
+# Text completion
 
 
 @pytest.mark.parametrize("prompt", [None, 7, ["a"]])
@@ -108,10 +108,10 @@ def test_a_text_is_streamed_word_by_word():
     assert (last["choices"], last["usage"]["completion_tokens"]) == ([], 2)
 
 
-# Chats that ask for more
+# Chats with schemas, reasoning, stop texts and results
 
 
-def test_a_json_schema_is_kept(server):
+def test_an_answer_fits_the_json_schema(server):
     form = {"type": "json_schema", "json_schema": {"name": "x", "strict": True, "schema": SCHEMA}}
     reply = chat_reply(server, response_format=form)
     assert json.loads(reply["choices"][0]["message"]["content"]) == {
@@ -126,7 +126,7 @@ def test_a_json_schema_is_kept(server):
     }
 
 
-def test_reasoning_comes_where_it_is_asked_for_and_is_counted(server):
+def test_reasoning_comes_if_a_request_asks_for_it_and_is_counted(server):
     message = chat_reply(server, reasoning_effort="low")
     assert message["choices"][0]["message"]["reasoning_content"].startswith("This is simulated reasoning")
     assert message["usage"]["completion_tokens_details"]["reasoning_tokens"] == 8
@@ -146,7 +146,7 @@ def test_a_chat_stops_at_a_stop_text():
         assert chat_reply(server, stop=" two")["choices"][0]["message"]["content"] == "one"
 
 
-def test_all_results_of_tools_are_spoken_of(server):
+def test_a_reply_repeats_all_results_of_tools(server):
     calls = [{"id": each, "type": "function", "function": {"name": "f", "arguments": "{}"}} for each in "12"]
     results = [{"role": "tool", "tool_call_id": each, "content": f"result {each}"} for each in "12"]
     reply = chat_reply(server, [*HI, {"role": "assistant", "content": "", "tool_calls": calls}, *results])

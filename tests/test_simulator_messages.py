@@ -29,7 +29,7 @@ def stream(server, **fields):
 
 
 def asked_of(messages, **fields):
-    """What a function of replies is asked."""
+    """Return the request that a function of replies gets."""
     asked = []
     with SimulatedLMStudio(["m"], lambda body: asked.append(body) or "Fine.") as server:
         status, value = send(server, messages, **fields)
@@ -68,7 +68,7 @@ def test_messages_and_max_tokens_are_required(body):
         assert post(server, PATH, body)[0] == 400
 
 
-def test_an_image_that_is_no_png_or_jpeg_is_refused():
+def test_an_image_that_is_neither_png_nor_jpeg_is_refused():
     source = {"type": "base64", "media_type": "image/webp", "data": base64.b64encode(b"RIFF").decode()}
     with SimulatedLMStudio(["m"]) as server:
         status, value = send(server, [{"role": "user", "content": [{"type": "image", "source": source}]}])
@@ -84,7 +84,7 @@ def test_an_image_that_is_no_png_or_jpeg_is_refused():
         ("m", {"context_length": 0}, 500, "api_error"),
     ],
 )
-def test_what_cannot_be_done_is_told_in_anthropics_form(model, arguments, status, type_):
+def test_failures_have_anthropics_form(model, arguments, status, type_):
     with SimulatedLMStudio(["m", "too-large"], **arguments) as server:
         got, value = send(server, model=model)
     assert (got, value["type"], value["error"]["type"]) == (status, "error", type_)
@@ -98,7 +98,7 @@ def test_a_prompt_that_is_too_long_is_an_error_in_the_stream(sample):
 
 
 @pytest.mark.parametrize("arguments", ["{oops", "[5]"])
-def test_a_call_that_has_no_object_is_an_error_of_the_test(arguments):
+def test_a_call_whose_arguments_are_not_an_object_is_an_error_of_the_test(arguments):
     with SimulatedLMStudio(["m"], {"tool_calls": [{"name": "f", "arguments": arguments}]}) as server:
         status, value = send(server)
     assert (status, "the simulator could not reply" in value["error"]) == (500, True)
@@ -120,7 +120,7 @@ def test_the_token_may_be_sent_in_anthropics_header(sample):
     assert (status, data) == (401, sample("errors/api_key_malformed.json").rstrip())
 
 
-def test_it_is_there_since_0_4_1():
+def test_it_exists_since_0_4_1():
     with SimulatedLMStudio(["m"], version="0.4.0") as server:
         assert send(server) == (200, {"error": "Unexpected endpoint or method. (POST /v1/messages)"})
 
@@ -137,7 +137,7 @@ def test_a_reply_has_the_fields_of_lm_studios(sample):
     assert value["usage"] == {"input_tokens": 1, "output_tokens": 6}
 
 
-def test_what_a_model_thought_is_a_block_of_its_own():
+def test_thoughts_are_a_separate_block():
     with SimulatedLMStudio(["m"], ALL) as server:
         first = send(server)[1]["content"][0]
     assert first == {"type": "thinking", "thinking": "The weather", "signature": ""}
@@ -153,7 +153,7 @@ def test_what_a_model_thought_is_a_block_of_its_own():
         ({"stop_sequences": ["four"]}, "one two three", "end_turn", None),
     ],
 )
-def test_a_reply_tells_why_it_ended(fields, text, reason, stop):
+def test_a_reply_says_why_it_ended(fields, text, reason, stop):
     with SimulatedLMStudio(["m"], "one two three") as server:
         value = send(server, **fields)[1]
     assert value["content"] == [{"type": "text", "text": text}]
@@ -225,7 +225,7 @@ def test_a_function_gets_the_request_in_openais_form():
     }
 
 
-def test_a_choice_of_one_tool_offers_that_alone():
+def test_a_choice_of_one_tool_offers_only_that_tool():
     body = asked_of(HI, tools=[{**TOOL, "name": "other"}, TOOL], tool_choice={"type": "tool", "name": "get_weather"})
     assert [each["function"]["name"] for each in body["tools"]] == ["get_weather"]
     assert body["tool_choice"] == "required"

@@ -1,4 +1,4 @@
-"""What the stand-in has on disk and in memory, asked over plain HTTP."""
+"""The models of the stand-in, on disk and in memory, over plain HTTP."""
 
 import json
 from concurrent.futures import ThreadPoolExecutor
@@ -53,13 +53,13 @@ def server():
     ],
 )
 @pytest.mark.parametrize("path", ["/v1/models", "/api/v1/models", "/nowhere"])
-def test_without_the_token_nothing_is_told(sample, headers, name, path):
+def test_without_the_token_every_request_is_refused(sample, headers, name, path):
     with SimulatedLMStudio(api_token=TOKEN) as server:
         status, _, data = ask(server, "GET", path, headers=headers)
     assert (status, data) == (401, sample(f"errors/api_key_{name}.json").rstrip())
 
 
-def test_the_token_opens_and_the_greeting_needs_none(sample):
+def test_the_token_is_accepted_and_the_greeting_does_not_need_it(sample):
     with SimulatedLMStudio(api_token=TOKEN) as server:
         assert ask(server, "GET", "/v1/models", headers={"authorization": f"Bearer {TOKEN}"})[0] == 200
         assert ask(server, "GET", "/lmstudio-greeting")[2] == sample("greeting.json").rstrip()
@@ -80,7 +80,7 @@ def test_the_token_opens_and_the_greeting_needs_none(sample):
         ("0.3.5", "/v1/models", True),
     ],
 )
-def test_an_endpoint_is_there_since_its_version(version, path, there):
+def test_an_endpoint_exists_since_its_version(version, path, there):
     with SimulatedLMStudio(version=version) as server:
         data = ask(server, "GET", path)[2]
     assert (data == f'{{"error":"Unexpected endpoint or method. (GET {path})"}}'.encode()) is not there
@@ -125,7 +125,7 @@ def test_v1_lists_all_models_or_without_jit_those_in_memory(jit, ids):
         assert [each["id"] for each in get(server, "/v1/models")[1]["data"]] == ids
 
 
-def test_all_that_can_be_is_in_memory_from_the_start():
+def test_all_models_that_can_be_loaded_are_loaded_at_the_start():
     assert loaded(SimulatedLMStudio(MODELS)) == ["acme/a", "b", "c-vl", "text-embedding-x"]
 
 
@@ -160,7 +160,7 @@ def test_an_unknown_name_is_answered_by_the_only_model_that_chats(name):
 
 
 @pytest.mark.parametrize("ttl", ["60", 0, -1, True, [], 1.5])
-def test_a_ttl_that_is_no_number_of_seconds_is_refused_and_breaks_nothing(server, ttl):
+def test_a_ttl_that_is_not_a_number_of_seconds_is_refused_and_breaks_nothing(server, ttl):
     assert chat(server, "b", ttl=ttl)[0] == 400
     assert loaded(server) == []
     assert chat(server, "b")[0] == 200
@@ -177,7 +177,7 @@ def test_a_request_loads_its_model_for_an_hour(server, name):
     assert (instance.model, instance.by_jit, instance.ttl_s) == ("acme/a", True, 3600)
 
 
-def test_what_a_request_loaded_makes_room_for_the_next_and_what_people_loaded_stays():
+def test_a_model_loaded_by_a_request_makes_room_for_the_next_and_one_loaded_by_hand_stays():
     with SimulatedLMStudio(MODELS, loaded=["c-vl"]) as server:
         chat(server, "acme/a")
         chat(server, "b")
@@ -245,18 +245,18 @@ def test_a_body_that_does_not_fit_is_refused(server, body):
         (DOWNLOAD, {"model": "acme/d", "quantization": "Q4_K_M"}, 400, "invalid_request"),
     ],
 )
-def test_what_cannot_be_done_is_told_with_its_type(server, path, body, status, type_):
+def test_failures_have_a_type(server, path, body, status, type_):
     got, value = post(server, path, body)
     assert (got, value["error"]["type"]) == (status, type_)
 
 
-def test_a_model_that_is_too_large_is_told_as_lm_studio_tells_it(server, sample):
+def test_a_model_that_is_too_large_fails_with_lm_studios_words(server, sample):
     assert keys(post(server, LOAD, {"model": "too-large"})[1]) == keys(
         json.loads(sample("errors/v1_model_load_failed.json"))
     )
 
 
-def test_a_model_is_loaded_to_stay_with_what_was_asked_for(server, sample):
+def test_a_model_is_loaded_with_the_requested_settings_and_stays(server, sample):
     body = {"model": "b", "context_length": 16, "num_experts": 4, "flash_attention": False, "echo_load_config": True}
     status, value = post(server, LOAD, body)
     assert (status, keys(value)) == (200, keys(json.loads(sample("v1_model_load.json"))))
@@ -282,17 +282,17 @@ def test_an_instance_is_unloaded(server, sample):
 # Download
 
 
-def test_an_unknown_download_is_told(server):
+def test_an_unknown_download_job_is_not_found(server):
     status, value = get(server, f"{DOWNLOAD}/status/job_0")
     assert (status, value["error"]["type"]) == (404, "job_not_found")
 
 
-def test_what_is_there_is_not_downloaded(server, sample):
+def test_a_model_on_disk_is_not_downloaded_again(server, sample):
     assert post(server, DOWNLOAD, {"model": "acme/a"}) == (200, json.loads(sample("v1_download_already.json")))
 
 
 @pytest.mark.parametrize("model", ["acme/d", "https://huggingface.co/acme/d"])
-def test_a_download_comes_on_by_a_quarter_each_time_it_is_asked_about(server, sample, model):
+def test_each_status_request_advances_a_download_by_a_quarter(server, sample, model):
     status, value = post(server, DOWNLOAD, {"model": model})
     assert (status, keys(value)) == (200, keys(json.loads(sample("v1_download.json"))))
     path = f"{DOWNLOAD}/status/{value['job_id']}"
@@ -307,7 +307,7 @@ def test_a_download_comes_on_by_a_quarter_each_time_it_is_asked_about(server, sa
 
 
 @pytest.mark.parametrize("status", ["paused", "failed"])
-def test_a_download_that_a_test_stops_does_not_come_on(server, status):
+def test_a_download_that_a_test_stops_does_not_advance(server, status):
     job_id = post(server, DOWNLOAD, {"model": "acme/d"})[1]["job_id"]
     server.jobs[job_id].status = status
     for _ in range(5):

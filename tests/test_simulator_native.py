@@ -1,4 +1,4 @@
-"""LM Studio's own chat as the stand-in has it, over plain HTTP."""
+"""The stand-in's version of LM Studio's own chat, over plain HTTP."""
 
 import base64
 import json
@@ -26,7 +26,7 @@ def stream(server, input="Hi", **fields):
 
 
 def bodies(replies):
-    """A function that gives ``replies`` and the list of what it is asked."""
+    """Return a function that gives ``replies``, and the list of the requests that it gets."""
     asked = []
     return asked, lambda body: asked.append(body) or replies
 
@@ -61,7 +61,7 @@ def test_a_key_of_another_api_is_refused(server, sample):
     ],
 )
 @pytest.mark.parametrize("streaming", [False, True])
-def test_what_does_not_fit_is_refused_before_a_stream_begins(server, fields, streaming):
+def test_a_wrong_request_is_refused_before_a_stream_begins(server, fields, streaming):
     status, value = chat(server, **{"stream": streaming, **fields})
     assert (status, value["error"]["type"]) == (400, "invalid_request")
     assert value["error"]["param"] in fields
@@ -77,13 +77,13 @@ def test_model_and_input_are_required(server, body):
     ("model", "status", "type_"),
     [("no", 404, "model_not_found"), ("too-large", 500, "model_load_failed")],
 )
-def test_a_model_that_cannot_be_had_is_told_with_its_type(model, status, type_):
+def test_an_error_about_a_model_has_a_type(model, status, type_):
     with SimulatedLMStudio(["m", "too-large"], loaded=[]) as server:
         got, value = chat(server, model=model)
     assert (got, value["error"]["type"]) == (status, type_)
 
 
-def test_nothing_loaded_and_no_loading_is_told():
+def test_an_error_says_that_nothing_is_loaded_without_jit():
     with SimulatedLMStudio(["m"], loaded=[], jit=False) as server:
         status, value = chat(server)
     assert (status, value["error"]["message"][:17]) == (400, "No models loaded.")
@@ -198,7 +198,7 @@ def test_a_function_gets_the_request_in_openais_form():
     assert asked[1] == {"model": "m", "messages": [{"role": "user", "content": "Hi"}]}
 
 
-def test_a_stored_reply_is_continued_with_all_that_was_said():
+def test_a_continued_reply_has_the_whole_conversation():
     asked, replies = bodies("Fine.")
     with SimulatedLMStudio(["m"], replies) as server:
         first = chat(server, "one", system_prompt="Be brief.")[1]["response_id"]
@@ -220,7 +220,7 @@ def test_the_stored_conversation_counts_as_prompt():
         assert chat(server, "three", previous_response_id=first)[0] == 500
 
 
-def test_what_a_test_forgets_cannot_be_continued(server):
+def test_a_reply_that_a_test_deletes_cannot_be_continued(server):
     first = chat(server)[1]["response_id"]
     server.responses.clear()
     assert chat(server, previous_response_id=first)[0] == 404
@@ -271,7 +271,7 @@ def test_a_stream_has_the_events_of_lm_studios(sample):
     assert [each["progress"] for each in got if "progress" in each] == [0.25, 0.5, 0.75, 1, 0, 0.5, 1]
 
 
-def test_a_stream_of_a_model_in_memory_tells_of_no_loading_and_ends_with_the_result(server):
+def test_a_stream_of_a_model_in_memory_has_no_load_events_and_ends_with_the_result(server):
     got = stream(server)
     assert not any(each["type"].startswith("model_load") for each in got)
     text = "".join(each["content"] for each in got if each["type"] == "message.delta")
@@ -280,6 +280,6 @@ def test_a_stream_of_a_model_in_memory_tells_of_no_loading_and_ends_with_the_res
     assert got[-1]["result"]["response_id"] in server.responses
 
 
-def test_reasoning_comes_where_it_is_asked_for(server):
+def test_reasoning_comes_if_a_request_asks_for_it(server):
     assert "reasoning.delta" in [each["type"] for each in stream(server, reasoning="on")]
     assert "reasoning.delta" not in [each["type"] for each in stream(server, reasoning="off")]

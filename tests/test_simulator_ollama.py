@@ -1,4 +1,4 @@
-"""The stand-in for Ollama, asked over plain HTTP: what it says has to look as what Ollama says."""
+"""The stand-in for Ollama, over plain HTTP: its replies have to match Ollama's."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ def post(server, path, body, method="POST"):
     return status, headers["Content-Type"], data
 
 
-# What it refuses
+# Refusals
 
 
 @pytest.mark.parametrize(
     ("method", "path", "status"),
     [("GET", "/lmstudio-greeting", 404), ("POST", "/v1/x", 404), ("GET", "/api/chat", 405)],
 )
-def test_an_unknown_path_is_text_and_no_json(server, method, path, status):
+def test_an_unknown_path_is_answered_with_text_and_not_json(server, method, path, status):
     got, headers, data = ask(server, method, path)
     assert (got, headers["Content-Type"]) == (status, "text/plain; charset=utf-8")
     assert data.startswith(str(status).encode())
@@ -54,7 +54,7 @@ def test_an_unknown_path_is_text_and_no_json(server, method, path, status):
         ("/api/embed", {"model": "no", "input": "a"}, 404, 'model "no" not found, try pulling it first'),
     ],
 )
-def test_what_ollama_refuses_is_refused_in_its_words(server, path, body, status, said):
+def test_refusals_have_ollamas_words(server, path, body, status, said):
     got, kind, data = post(server, path, body)
     assert (got, kind, json.loads(data)) == (status, "application/json; charset=utf-8", {"error": said})
 
@@ -65,7 +65,7 @@ def test_a_model_that_cannot_be_pulled_is_an_error_line_under_200(server, sample
     assert lines(data) == lines(sample("ollama_pull_stream_error.ndjson"))
 
 
-# What it says
+# Replies
 
 
 def test_it_says_that_it_runs_and_in_which_version(server, sample):
@@ -83,7 +83,7 @@ def test_models_look_as_those_of_ollama(server, sample):
     assert [each["name"] for each in value["models"]] == ["chat-model:latest", "embed-model:latest"]
 
 
-def test_what_has_answered_is_loaded(server, sample):
+def test_a_model_that_answered_is_loaded(server, sample):
     assert json.loads(ask(server, "GET", "/api/ps")[2]) == {"models": []}
     post(server, "/api/chat", {"model": "chat-model", "messages": HI, "stream": False})
     (running,) = json.loads(ask(server, "GET", "/api/ps")[2])["models"]
@@ -95,7 +95,7 @@ def test_a_chat_looks_as_one_of_ollama(server, sample):
     assert (status, keys(json.loads(data))) == (200, keys(json.loads(sample("ollama_chat.json"))))
 
 
-def test_a_chat_is_streamed_unless_it_is_told_not_to(server, sample):
+def test_a_chat_is_streamed_by_default(server, sample):
     status, kind, data = post(server, "/api/chat", {"model": "chat-model", "messages": HI})
     assert (status, kind) == (200, "application/x-ndjson")
     *pieces, last = lines(data)
@@ -114,12 +114,12 @@ def test_tool_calls_come_whole_one_a_line(sample):
     assert last["done_reason"] == "stop"
 
 
-def test_thoughts_come_where_they_are_asked_for(server):
+def test_thoughts_come_if_a_request_asks_for_them(server):
     body = {"model": "chat-model", "messages": HI, "stream": False, "think": True}
     assert json.loads(post(server, "/api/chat", body)[2])["message"]["thinking"].startswith("This is simulated")
 
 
-def test_a_format_is_kept(server):
+def test_an_answer_fits_the_format(server):
     schema = {"type": "object", "properties": {"a": {"type": "integer"}}, "required": ["a"]}
     body = {"model": "chat-model", "messages": HI, "stream": False, "format": schema}
     assert json.loads(json.loads(post(server, "/api/chat", body)[2])["message"]["content"]) == {"a": 1}
@@ -130,7 +130,7 @@ def test_a_chat_without_messages_loads_the_model(server):
     assert (value["done_reason"], server.loaded) == ("load", ["chat-model:latest"])
 
 
-def test_a_text_goes_on_as_with_ollama(server, sample):
+def test_a_text_is_completed_as_by_ollama(server, sample):
     *pieces, last = lines(post(server, "/api/generate", {"model": "chat-model", "prompt": "Once"})[2])
     *expected, end = lines(sample("ollama_generate_stream.ndjson"))
     del end["context"]
@@ -165,6 +165,6 @@ def test_a_model_is_pulled_and_deleted(server, sample):
         {"role": "user", "content": "", "images": ["data:image/png;base64,aGk="]},
     ],
 )
-def test_what_only_openai_writes_so_is_refused(server, message):
+def test_openais_forms_are_refused(server, message):
     status, _, _ = post(server, "/api/chat", {"model": "chat-model", "messages": [message]})
     assert status == 400

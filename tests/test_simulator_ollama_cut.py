@@ -1,4 +1,4 @@
-"""The stand-in for Ollama and prompts that are too long: cut without a word, unless a request forbids it."""
+"""The stand-in for Ollama cuts prompts that are too long silently, unless a request forbids it."""
 
 import json
 
@@ -21,7 +21,7 @@ def chat(server, messages, **fields):
 
 
 def read_of(messages, context_length, **fields):
-    """The messages that the model gets, and how many tokens are reported."""
+    """Return the messages that the model gets, and the reported number of tokens."""
     got = []
     with SimulatedOllama(
         "m", lambda body: got.append(body["messages"]) or "Fine.", context_length=context_length
@@ -89,7 +89,7 @@ def test_the_cut_prompt_keeps_its_pictures():
 
 
 @pytest.mark.parametrize("num_ctx", [-5, -1, 1, 2])
-def test_a_context_that_cannot_be_still_reads_three_tokens(num_ctx):
+def test_an_impossible_context_still_reads_three_tokens(num_ctx):
     messages, count = read_of([user(words(50))], 4096, options={"num_ctx": num_ctx})
     assert (len(messages[0]["content"].split()), count) == (3, 3)
 
@@ -100,7 +100,7 @@ def test_a_prompt_that_just_fits_is_read_whole(truncate):
     assert (len(messages), count) == (2, 8)
 
 
-def test_a_request_says_how_much_it_has_room_for_and_the_model_how_much_it_has_at_most():
+def test_a_request_sets_its_context_length_up_to_the_models():
     models = [OllamaModel("m", context_length=16), OllamaModel("own", parameters={"num_ctx": 4})]
     with SimulatedOllama(models, "Fine.", context_length=8) as server:
         counts = [
@@ -117,7 +117,7 @@ def test_a_request_says_how_much_it_has_room_for_and_the_model_how_much_it_has_a
     assert counts == [6, 6, 8, 10, 4, 5]
 
 
-def test_through_v1_every_prompt_is_cut_whatever_the_request_says():
+def test_through_v1_every_prompt_is_cut_even_if_the_request_forbids_it():
     bodies = {
         "/v1/chat/completions": {"messages": [user(words(99))], "truncate": False},
         "/v1/completions": {"prompt": words(99), "truncate": False},
@@ -151,7 +151,7 @@ def test_a_text_that_must_not_be_cut_is_refused_without_its_position(sample):
         assert post(server, "/api/embed", {**body, "options": {"num_ctx": 9}})[0] == 200
 
 
-def test_what_was_cut_does_not_change_the_vector():
+def test_the_cut_part_does_not_change_the_vector():
     with SimulatedOllama("embed") as server:
         body = {"model": "embed", "input": ["a b c d " + words(9), "a b c d other words that were never read"]}
         first, second = post(server, "/api/embed", {**body, "options": {"num_ctx": 6}})[1]["embeddings"]
@@ -160,7 +160,7 @@ def test_what_was_cut_does_not_change_the_vector():
 
 @pytest.mark.parametrize("truncate", [True, False])
 @pytest.mark.parametrize("texts", ["", [""], ["a", ""]])
-def test_an_empty_text_is_refused_with_words_about_its_length(sample, texts, truncate):
+def test_an_empty_text_is_refused_with_an_error_about_its_length(sample, texts, truncate):
     with SimulatedOllama("embed") as server:
         status, _, data = ask(server, "POST", "/api/embed", {"model": "embed", "input": texts, "truncate": truncate})
         assert (status, data) == (400, sample("errors/ollama_seen_embed_empty.json").rstrip())
@@ -193,11 +193,11 @@ def test_the_older_endpoint_embeds_one_text():
         assert [old] == post(server, "/api/embed", {"model": "embed", "input": "a b"})[1]["embeddings"]
 
 
-# How replies are limited, and their times
+# Limits and times of replies
 
 
 @pytest.mark.parametrize("limit", [0, -1, -2, None, 99])
-def test_num_predict_of_0_is_no_limit(limit):
+def test_num_predict_of_0_does_not_limit_a_reply(limit):
     with SimulatedOllama("m", "one two three") as server:
         value = chat(server, [user("Hi")], options={"num_predict": limit})[1]
         assert (value["message"]["content"], value["done_reason"]) == ("one two three", "stop")

@@ -1,4 +1,4 @@
-"""The files of which the stand-in for Ollama makes models: copies, deletions, downloads, uploads."""
+"""The files from which the stand-in for Ollama makes models: copies, deletions, downloads, uploads."""
 
 import hashlib
 import json
@@ -51,12 +51,12 @@ def test_a_copy_is_the_same_model_under_another_name():
         ({"destination": "n"}, 400, 'source "" is invalid'),
     ],
 )
-def test_a_copy_that_cannot_be_is_refused(body, status, said):
+def test_an_impossible_copy_is_refused(body, status, said):
     with SimulatedOllama("m") as server:
         assert post(server, "/api/copy", body) == (status, {"error": said})
 
 
-def test_what_is_deleted_is_neither_listed_nor_loaded():
+def test_a_deleted_model_is_neither_listed_nor_loaded():
     with SimulatedOllama(["m", "n"]) as server:
         chat(server)
         assert ask(server, "DELETE", "/api/delete", {"name": "m"})[::2] == (200, b"")
@@ -75,7 +75,7 @@ def test_a_model_that_is_pulled_comes_first_and_its_layers_come_at_once_the_next
     assert (first[0]["status"], first[-1]) == ("pulling manifest", {"status": "success"})
 
 
-def test_pulling_a_model_that_is_there_leaves_it_as_it_is():
+def test_pulling_a_model_on_disk_does_not_change_it():
     with SimulatedOllama(BAD) as server:
         statuses(server, "/api/pull", {"model": "vec"})
         assert post(server, "/api/show", {"model": "vec"})[1]["capabilities"] == ["embedding"]
@@ -89,7 +89,7 @@ def test_a_pull_in_one_piece_says_only_how_it_ended():
         assert post(server, "/api/pull", {}) == (400, {"error": "invalid model name"})
 
 
-# Files, and the models that are made of them
+# Files, and the models made from them
 
 
 def test_a_file_is_taken_once_and_only_if_it_is_whole():
@@ -146,14 +146,14 @@ def test_a_model_is_made_of_a_file():
         assert tags(server)["mine:latest"]["digest"] != first
 
 
-def test_a_model_is_made_of_another_one_with_all_that_it_can():
+def test_a_model_made_of_another_one_has_its_capabilities():
     with SimulatedOllama([BAD, "m"]) as server:
         made = statuses(server, "/api/create", {"model": "mine", "from": "vec", "parameters": {"num_ctx": 9}})
         assert [each.split(" sha256")[0] for each in made] == ["using existing layer", "writing manifest", "success"]
         assert post(server, "/api/show", {"model": "mine"})[1]["capabilities"] == ["embedding"]
 
 
-def test_a_model_that_is_not_there_is_pulled_first():
+def test_an_unknown_model_to_start_from_is_pulled_first():
     with SimulatedOllama("m") as server:
         assert statuses(server, "/api/create", {"model": "mine", "from": "new"})[0] == "pulling manifest"
         assert server.models == ["mine:latest", "new:latest", "m:latest"]
@@ -161,7 +161,7 @@ def test_a_model_that_is_not_there_is_pulled_first():
         assert got == ["pulling manifest", "pull model manifest: file does not exist"]
 
 
-def test_what_no_model_can_be_made_of_is_an_error_line():
+def test_a_file_that_is_not_a_model_is_an_error_line():
     text = b"# A model card"
     with SimulatedOllama("m") as server:
         ask(server, "POST", f"/api/blobs/{digest_of(text)}", data=text)
@@ -185,7 +185,7 @@ def test_a_request_that_makes_no_model_is_refused(body, said):
         assert post(server, "/api/create", body) == (400, {"error": said})
 
 
-def test_some_paths_are_there_for_a_look_alone():
+def test_some_paths_answer_head_requests():
     with SimulatedOllama("m") as server:
         for path in ("/", "/api/version", "/api/tags"):
             status, headers, data = ask(server, "HEAD", path)

@@ -1,4 +1,4 @@
-"""The models of the stand-in for Ollama: what is said of them, and how they come, stay and go."""
+"""The models of the stand-in for Ollama: their descriptions, and how they are loaded and unloaded."""
 
 import json
 import math
@@ -32,10 +32,10 @@ class Clock:
         return self.now_s
 
 
-# What is said of them
+# Descriptions
 
 
-def test_the_list_can_contradict_what_is_shown_which_is_right():
+def test_the_list_can_contradict_api_show_which_is_right():
     with SimulatedOllama(BAD) as server:
         assert tags(server)["vec:latest"]["capabilities"] == ["completion"]
         assert post(server, "/api/show", {"model": "vec"})[1]["capabilities"] == ["embedding"]
@@ -82,7 +82,7 @@ def test_a_reply_of_a_cloud_model_says_where_it_ran():
     assert (first["remote_model"], first["remote_host"]) == ("big", "https://example.com:443")
 
 
-def test_what_is_shown_has_the_fields_of_ollamas(sample):
+def test_api_show_has_the_fields_of_ollamas(sample):
     model = OllamaModel("m", parameters={"temperature": 0.6, "num_ctx": 99}, system="Be brief.", context_length=512)
     wanted = json.loads(sample("ollama_show.json"))
     with SimulatedOllama(model) as server:
@@ -96,12 +96,12 @@ def test_what_is_shown_has_the_fields_of_ollamas(sample):
 
 
 @pytest.mark.parametrize("model", [OllamaModel("m", think_values=()), OllamaModel("m", capabilities=("completion",))])
-def test_what_a_model_thinks_is_not_shown_by_older_servers_nor_of_one_that_cannot(model):
+def test_the_levels_of_thinking_are_missing_on_older_servers_and_for_models_that_do_not_think(model):
     with SimulatedOllama(model) as server:
         assert "thinking" not in post(server, "/api/show", {"model": "m"})[1]
 
 
-def test_each_model_has_a_digest_of_its_own():
+def test_each_model_has_a_different_digest():
     with SimulatedOllama(["a", "b", OllamaModel("c", digest="0" * 64)]) as server:
         digests = [each["digest"] for each in tags(server).values()]
     assert len(set(digests)) == 3
@@ -109,7 +109,7 @@ def test_each_model_has_a_digest_of_its_own():
     assert all(re.fullmatch("[0-9a-f]{64}", each) for each in digests)
 
 
-def test_a_name_finds_its_model_whatever_the_case_and_is_repeated_as_it_was():
+def test_a_name_finds_its_model_in_any_case_and_is_repeated_unchanged():
     with SimulatedOllama(["Qwen3:8B", "acme/m"]) as server:
         for name in ("qwen3:8b", "QWEN3:8b", " Qwen3:8B "):
             status, value = chat(server, name)
@@ -151,7 +151,7 @@ def test_a_model_that_only_embeds_can_be_unloaded_and_not_loaded_by_a_chat():
     assert server.loaded == []
 
 
-def test_what_is_loaded_says_which_context_it_has():
+def test_a_loaded_model_says_its_context_length():
     with SimulatedOllama(["m", OllamaModel("small", context_length=1024)]) as server:
         chat(server, messages=[], options={"num_ctx": 9000})
         chat(server, "small", [])
@@ -184,7 +184,7 @@ def test_what_is_loaded_says_which_context_it_has():
     ],
 )
 @pytest.mark.parametrize("path", ["/api/chat", "/api/generate", "/api/embed"])
-def test_a_model_stays_for_as_long_as_the_request_says(path, keep_alive, stays_s):
+def test_a_model_stays_as_long_as_keep_alive_says(path, keep_alive, stays_s):
     clock, name = Clock(), "embed" if path == "/api/embed" else "m"
     with SimulatedOllama(name, clock=clock) as server:
         body = {"model": name, "messages": HI, "prompt": "x", "input": "x", "keep_alive": keep_alive}
@@ -211,14 +211,14 @@ def test_a_model_stays_for_as_long_as_the_request_says(path, keep_alive, stays_s
         (["5m"], "Unsupported type: '[]interface {}'"),
     ],
 )
-def test_another_keep_alive_is_refused(keep_alive, said):
+def test_an_invalid_keep_alive_is_refused(keep_alive, said):
     with SimulatedOllama(["m", "embed"]) as server:
         assert chat(server, keep_alive=keep_alive) == (400, {"error": said})
         body = {"model": "embed", "input": "a", "keep_alive": keep_alive}
         assert post(server, "/api/embed", body) == (400, {"error": said})
 
 
-def test_when_a_model_goes_is_said_of_those_that_stay_for_ever_too():
+def test_models_that_stay_forever_have_an_expiry_date_too():
     with SimulatedOllama("m") as server:
         chat(server, keep_alive=60)
         (soon,) = get(server, "/api/ps")["models"]

@@ -1,4 +1,4 @@
-"""The stand-in for Ollama and what it makes of tools, formats, thoughts and pictures."""
+"""The stand-in for Ollama and its tools, formats, thoughts and pictures."""
 
 import base64
 import json
@@ -42,7 +42,7 @@ def test_a_call_to_a_tool_that_was_not_offered_is_dropped_though_its_tokens_coun
     assert (value["done_reason"], value["eval_count"]) == ("stop", 3)
 
 
-def test_of_several_calls_those_that_were_offered_stay():
+def test_only_calls_of_offered_tools_stay():
     with SimulatedOllama("m", {"content": "Hm.", "tool_calls": [CALL, {"name": "f"}]}) as server:
         message = chat(server, tools=[TOOL])[1]["message"]
     assert [call["function"]["name"] for call in message["tool_calls"]] == ["get_weather"]
@@ -90,7 +90,7 @@ def test_with_a_format_no_tool_is_ever_called(replies):
     assert set(json.loads(message["content"])) == {"city"}
 
 
-def test_the_format_json_is_some_object():
+def test_the_format_json_gives_an_object():
     with SimulatedOllama("m") as server:
         assert isinstance(json.loads(chat(server, format="json")[1]["message"]["content"]), dict)
         body = {"model": "m", "messages": HI, "response_format": {"type": "json_object"}}
@@ -99,7 +99,7 @@ def test_the_format_json_is_some_object():
 
 
 @pytest.mark.parametrize("form", ["xml", 5, ["json"], True])
-def test_another_format_is_refused_under_a_500(form):
+def test_an_invalid_format_is_refused_with_a_500(form):
     with SimulatedOllama("m") as server:
         status, value = chat(server, format=form)
     assert (status, value["error"].startswith("invalid format: ")) == (500, True)
@@ -127,7 +127,7 @@ def test_a_stream_of_thoughts_is_the_one_that_was_seen(sample):
 
 
 @pytest.mark.parametrize("think", [False, None])
-def test_a_model_that_thinks_all_the_same_fills_in_what_it_thought(think):
+def test_a_model_that_thinks_although_it_should_not_sends_its_thoughts(think):
     with SimulatedOllama("m", {"reasoning_content": "Hm.", "content": "Yes."}) as server:
         message = chat(server, think=think)[1]["message"]
         value = post(server, "/api/generate", {"model": "m", "prompt": "x", "stream": False, "think": think})[1]
@@ -151,7 +151,7 @@ def test_a_model_that_thinks_all_the_same_fills_in_what_it_thought(think):
         (OllamaModel("m", capabilities=("completion",)), False, False),
     ],
 )
-def test_a_model_thinks_as_it_is_asked_to_and_else_by_its_default(model, think, thinks):
+def test_a_model_thinks_as_the_request_says_or_by_its_default(model, think, thinks):
     with SimulatedOllama(model) as server:
         status, value = chat(server, think=think)
     assert (status, "thinking" in value["message"]) == (200, thinks)
@@ -172,13 +172,13 @@ def test_a_model_thinks_as_it_is_asked_to_and_else_by_its_default(model, think, 
         (OllamaModel("m", capabilities=("completion",)), "low", '"m" does not support thinking'),
     ],
 )
-def test_what_a_model_does_not_list_cannot_be_asked_for(model, think, said):
+def test_a_think_value_that_the_model_does_not_list_is_refused(model, think, said):
     with SimulatedOllama(model) as server:
         status, value = chat(server, think=think)
     assert (status, value["error"][: len(said)]) == (400, said)
 
 
-def test_a_function_is_told_how_much_to_think():
+def test_a_function_gets_the_reasoning_effort():
     got = []
     with SimulatedOllama("m", lambda body: got.append(body["reasoning_effort"]) or "Fine.") as server:
         for think in (None, False, True, "low"):

@@ -19,7 +19,7 @@ MESSAGES = {"max_tokens": 99, "messages": HI}
 
 
 def timeless(data):
-    """The bytes without what differs from one time to the next: ids and times."""
+    """Return the bytes without ids and times, which differ each time."""
     data = re.sub(rb'"(id|item_id)":"([a-z]+)[_-]\w+"', rb'"\1":"\2"', data)
     return re.sub(rb'"((?:created|completed)(?:_at)?)":\d+', rb'"\1":0', data)
 
@@ -53,7 +53,7 @@ def test_an_unknown_model_is_not_found_in_anthropics_form(sample):
     assert (status, re.sub(rb"req_[0-9a-f]{24}", b"req_4a21ef8cdd676a794c25484d", data)) == (404, wanted)
 
 
-def test_each_error_in_anthropics_form_has_an_id_of_its_own():
+def test_each_error_in_anthropics_form_has_a_different_id():
     with SimulatedOllama("m") as server:
         ids = {post(server, "/v1/messages", {"model": "no", **MESSAGES})[1]["request_id"] for _ in range(3)}
     assert len(ids) == 3
@@ -85,7 +85,7 @@ def test_each_error_in_anthropics_form_has_an_id_of_its_own():
         ({"model": "vec", "messages": HI}, '"vec" does not support chat'),
     ],
 )
-def test_what_is_refused_is_told_in_openais_form(body, said):
+def test_refusals_have_openais_form(body, said):
     with SimulatedOllama(["m", OllamaModel("vec", capabilities=("embedding",))]) as server:
         status, value = post(server, CHAT, {"model": "m", **body})
     error = value["error"]
@@ -102,7 +102,7 @@ def test_what_is_refused_is_told_in_openais_form(body, said):
         ({"model": ""}, "model is required"),
     ],
 )
-def test_what_messages_refuse_is_told_in_anthropics_form(body, said):
+def test_refusals_of_messages_have_anthropics_form(body, said):
     with SimulatedOllama("m") as server:
         status, value = post(server, "/v1/messages", {"model": "m", **MESSAGES, **body})
     assert (status, value["type"], value["error"]) == (
@@ -113,7 +113,7 @@ def test_what_messages_refuse_is_told_in_anthropics_form(body, said):
 
 
 @pytest.mark.parametrize("path", ["/v1/systemone", "/v1/decisions", "/v1/nothing"])
-def test_what_is_newer_is_not_found_as_text(path):
+def test_a_newer_endpoint_is_not_found_with_a_text(path):
     with SimulatedOllama("m") as server:
         status, headers, data = ask(server, "POST", path, {"model": "m"})
     assert (status, headers["Content-Type"], data) == (404, "text/plain; charset=utf-8", b"404 page not found")
@@ -182,7 +182,7 @@ def test_a_dropped_call_leaves_an_empty_answer():
     assert (value["choices"][0]["finish_reason"], value["usage"]["completion_tokens"]) == ("stop", 2)
 
 
-def test_an_answer_without_a_word_is_still_a_stream():
+def test_an_empty_answer_is_still_a_stream():
     with SimulatedOllama("m", "") as server:
         (only,) = events(ask(server, "POST", CHAT, {"model": "m", "messages": HI, "stream": True})[2])
     assert only["choices"] == [{"index": 0, "delta": {}, "finish_reason": "stop"}]
@@ -220,14 +220,14 @@ def test_a_history_with_parts_pictures_and_calls_is_read():
     assert value["choices"][0]["message"]["content"].endswith("The tool answered: sunny")
 
 
-def test_a_schema_is_kept():
+def test_an_answer_fits_the_schema():
     form = {"type": "json_schema", "json_schema": {"name": "x", "schema": CITY}}
     with SimulatedOllama("m") as server:
         body = {"model": "m", "messages": HI, "response_format": form}
         assert json.loads(post(server, CHAT, body)[1]["choices"][0]["message"]["content"]) == {"city": "simulated"}
 
 
-def test_a_text_goes_on_whole_and_streamed():
+def test_a_text_is_completed_whole_and_streamed():
     body = {"model": "m", "prompt": "Once", "stop": "three"}
     with SimulatedOllama("m", "one two three") as server:
         whole = post(server, "/v1/completions", body)[1]
@@ -263,7 +263,7 @@ def test_vectors_come_as_numbers_or_as_base64():
 
 
 @pytest.mark.parametrize("fields", [{"input": None}, {"input": []}, {"input": 5}, {"encoding_format": "hex"}])
-def test_what_cannot_be_embedded_is_refused(fields):
+def test_an_input_that_cannot_be_embedded_is_refused(fields):
     with SimulatedOllama("embed") as server:
         status, value = post(server, "/v1/embeddings", {"model": "embed", "input": "a", **fields})
     assert (status, value["error"]["type"]) == (400, "invalid_request_error")
@@ -334,7 +334,7 @@ def test_a_stream_of_a_message_is_the_one_that_was_seen(sample):
     with SimulatedOllama("tool", reply) as server:
         body = {"model": "tool", **MESSAGES, "tools": [tool], "stream": True}
         data = ask(server, "POST", "/v1/messages", body)[2]
-    # The estimate at the beginning is another one there.
+    # The real server's estimate at the beginning is different.
     data = re.sub(rb'"input_tokens":\d+,"output_tokens":0}', rb'"input_tokens":25,"output_tokens":0}', data)
     assert timeless(data) == timeless(sample("ollama_seen_messages_tools_stream.sse"))
 
@@ -356,7 +356,7 @@ def test_a_message_says_why_it_ended():
 @pytest.mark.parametrize(
     ("thinking", "thinks"), [(None, False), ({"type": "enabled"}, True), ({"type": "disabled"}, False)]
 )
-def test_thoughts_are_a_block_if_they_are_asked_for(thinking, thinks):
+def test_thoughts_are_a_block_if_a_request_asks_for_them(thinking, thinks):
     with SimulatedOllama(OllamaModel("m")) as server:
         body = {"model": "m", **MESSAGES, "thinking": thinking}
         content = post(server, "/v1/messages", body)[1]["content"]

@@ -13,13 +13,13 @@ from plain_http import CHAT, HI, ask, post
 
 PROGRAM = [sys.executable, "-m", "lmstudio_provider.simulator"]
 WINDOWS = os.name == "nt"
-# On Windows a program alone can be told to stop with Ctrl-Break, if it is in a group of its own.
+# On Windows, Ctrl-Break can stop only this program if it is in a separate process group.
 FLAGS = getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0)
 SIGNALS = ["CTRL_BREAK_EVENT"] if WINDOWS else ["SIGINT", "SIGTERM"]
 
 
 class Running:
-    """The program, once it says where it listens."""
+    """A running program that has printed where it listens."""
 
     def __init__(self, process):
         self.process = process
@@ -49,7 +49,7 @@ def run(*arguments):
 
 
 @pytest.mark.parametrize("arguments", [["--port", "x"], ["--port", "65536"]])
-def test_arguments_that_cannot_be_are_refused_with_the_usage(arguments):
+def test_invalid_arguments_are_refused_with_the_usage(arguments):
     ended = run(*arguments)
     assert (ended.returncode, ended.stdout) == (2, "")
     assert ended.stderr.startswith("usage: python -m lmstudio_provider.simulator [-h] [--ollama] [--port N]")
@@ -57,7 +57,7 @@ def test_arguments_that_cannot_be_are_refused_with_the_usage(arguments):
 
 
 @pytest.mark.parametrize("arguments", [[], ["--ollama"]])
-def test_a_port_that_is_taken_is_one_line(arguments):
+def test_a_port_in_use_is_an_error_of_one_line(arguments):
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         ended = run("--port", str(port), *arguments)
@@ -74,14 +74,14 @@ def test_a_port_that_is_taken_is_one_line(arguments):
         (["--ollama"], "SimulatedOllama", "/", b"Ollama is running", SIGNALS[-1]),
     ],
 )
-def test_it_runs_until_it_is_stopped_and_ends_well(arguments, kind, path, data, name):
+def test_it_runs_until_it_is_stopped_and_exits_with_0(arguments, kind, path, data, name):
     with running("--port", "0", *arguments) as program:
         assert program.said == f"{kind} at {program.url}; press Ctrl-C to stop it\n"
         assert ask(program, "GET", path)[2] == data
         assert program.stop(name) == (0, "", "")
 
 
-def test_it_stops_though_clients_are_connected():
+def test_it_stops_even_if_clients_are_connected():
     with running("--port", "0") as program:
         host, port = program.url[len("http://") :].split(":")
         with socket.create_connection((host, int(port)), timeout=10) as idle:
@@ -90,14 +90,14 @@ def test_it_stops_though_clients_are_connected():
             assert idle.recv(1) == b""
 
 
-def test_the_port_can_be_named():
+def test_the_port_can_be_chosen_on_the_command_line():
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     with running("--port", str(port)) as program:
         assert program.url == f"http://127.0.0.1:{port}"
 
 
-def test_help_says_what_there_is():
+def test_help_lists_the_options():
     ended = run("--help")
     assert (ended.returncode, ended.stderr) == (0, "")
     assert all(each in ended.stdout for each in ("--ollama", "--port", "1234", "11434"))
@@ -110,7 +110,7 @@ def test_help_says_what_there_is():
         ("lmstudio_provider.simulator", ["lmstudio_provider.simulator.__main__", "argparse"]),
     ],
 )
-def test_importing_it_brings_nothing_that_it_does_not_need(module, absent):
+def test_importing_it_imports_only_what_it_needs(module, absent):
     program = f"import sys, {module}; print([each for each in {absent!r} if each in sys.modules])"
     ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=True)
     assert ended.stdout.strip() == "[]"

@@ -1,4 +1,4 @@
-"""What a stand-in can be told to say, and what it says of replies that it cannot give."""
+"""The replies that a test can give to a stand-in, and the errors for invalid ones."""
 
 import inspect
 import itertools
@@ -15,13 +15,13 @@ BOTH = pytest.mark.parametrize("kind", [SimulatedLMStudio, SimulatedOllama])
 
 
 def streamed(server, **fields):
-    """The deltas of a streamed chat, and how it ended."""
+    """Return the deltas of a streamed chat, and the reason of its end."""
     data = ask(server, "POST", CHAT, {"messages": HI, "stream": True, **fields})[2]
     *choices, last = [each["choices"][0] for each in events(data)]
     return [each["delta"] for each in choices], last["finish_reason"]
 
 
-# Refused when the stand-in is made
+# Refused when the stand-in is created
 
 
 @BOTH
@@ -71,14 +71,14 @@ def streamed(server, **fields):
         ({"tool_calls": [{"name": "f", "index": "0"}]}, 'replies["tool_calls"][0]["index"] is \'0\'; use a whole'),
     ],
 )
-def test_replies_that_cannot_be_given_are_refused_with_their_position(kind, replies, says):
+def test_invalid_replies_are_refused_with_their_position(kind, replies, says):
     with pytest.raises(TypeError) as caught:
         kind(replies=replies)
     assert str(caught.value).startswith(says)
 
 
 @BOTH
-def test_what_is_shown_of_a_long_reply_is_short(kind):
+def test_an_error_shortens_a_long_reply(kind):
     with pytest.raises(TypeError) as caught:
         kind(replies=["x", ["y" * 9999] * 999])
     assert len(str(caught.value)) < 400
@@ -97,7 +97,7 @@ def test_replies_may_be_made_by_an_iterator_and_are_read_once():
 # Tool calls
 
 
-def test_a_call_that_came_as_text_is_sent_as_it_is():
+def test_a_call_written_as_text_is_sent_unchanged():
     text = '<tool_call>\n{"name": "f", "arguments": {"x": 1}}\n</tool_call>'
     with SimulatedLMStudio(replies=[text]) as server:
         message = chat_reply(server, tools=TOOLS)["choices"][0]["message"]
@@ -146,7 +146,7 @@ def test_a_call_can_be_cut_off():
     assert choice["message"]["tool_calls"][0]["function"] == {"name": "purge", "arguments": ""}
 
 
-def test_a_call_for_which_max_tokens_leaves_no_room_is_left_out():
+def test_a_call_that_exceeds_max_tokens_is_left_out():
     calls = [{"name": "f", "arguments": "{}"}, {"name": "g", "arguments": '{"x": 1, "y": 2}'}, {"name": "h"}]
     with SimulatedLMStudio(replies={"content": "Let me look.", "tool_calls": calls}) as server:
         reply = chat_reply(server, max_tokens=6)
@@ -176,7 +176,7 @@ def test_a_call_can_be_lost_though_the_reply_says_that_there_is_one():
     ],
 )
 @BOTH
-def test_thoughts_in_whatever_marks_are_sent_as_they_are(kind, text):
+def test_thoughts_in_any_marks_are_sent_unchanged(kind, text):
     with kind("m", text) as server:
         assert chat_reply(server, model="m")["choices"][0]["message"]["content"] == text
         deltas, _ = streamed(server, model="m")
@@ -218,7 +218,7 @@ def test_an_empty_answer_can_have_tokens_counted(kind):
 
 
 @BOTH
-def test_the_counts_of_a_reply_are_reported_wherever_they_have_a_place(kind):
+def test_the_counts_of_a_reply_are_reported_on_every_endpoint_that_has_them(kind):
     counts = {"prompt_tokens": 0, "completion_tokens": 4, "cached_tokens": 7}
     with kind("m", {"content": "x", **counts}) as server:
         assert chat_reply(server, model="m")["usage"] == {
@@ -234,7 +234,7 @@ def test_the_counts_of_a_reply_are_reported_wherever_they_have_a_place(kind):
         assert used == {"input_tokens": 0, "output_tokens": 4, "cache_read_input_tokens": 7}
 
 
-def test_without_cached_tokens_nothing_is_said_of_them():
+def test_cached_tokens_are_not_reported_by_default():
     with SimulatedLMStudio(replies="x") as server:
         assert "prompt_tokens_details" not in chat_reply(server)["usage"]
         assert post(server, "/v1/responses", {"input": "Hi"})[1]["usage"]["input_tokens_details"] == {

@@ -1,4 +1,4 @@
-"""What the stand-in does with a request: refuses it as LM Studio does, or follows it."""
+"""The stand-in refuses a request as LM Studio does, or follows it."""
 
 import base64
 import json
@@ -50,7 +50,7 @@ def test_a_tool_choice_that_names_a_function_is_refused(sample):
         {"role": "assistant", "tool_calls": [{"id": "1", "type": "function", "function": {"name": "f"}}]},
     ],
 )
-def test_a_message_without_content_is_refused_wherever_it_stands(sample, message):
+def test_a_message_without_content_is_refused_at_any_position(sample, message):
     assert refusal({"messages": [message, *HI]}) == sample("errors/message_content.json").rstrip()
 
 
@@ -67,12 +67,12 @@ def test_a_message_without_content_is_refused_wherever_it_stands(sample, message
         None,
     ],
 )
-def test_an_image_that_is_no_png_or_jpeg_in_base64_is_refused(sample, url):
+def test_an_image_that_is_not_png_or_jpeg_in_base64_is_refused(sample, url):
     assert refusal({"messages": [image_message(url)]}) == sample("errors/image_url.json").rstrip()
 
 
 @pytest.mark.parametrize("url", [data_url(PNG), data_url(JPEG, "image/jpeg")])
-def test_png_and_jpeg_are_seen(url):
+def test_png_and_jpeg_are_accepted(url):
     with SimulatedLMStudio() as server:
         reply = chat_reply(server, [image_message(url)])
     assert reply["choices"][0]["message"]["content"].endswith("You said: What is this? [image]")
@@ -86,18 +86,18 @@ def test_a_tool_call_without_an_id_is_refused(call):
 
 
 @pytest.mark.parametrize("messages", ["Hi", {"role": "user"}, ["Hi"], [None]])
-def test_messages_that_are_no_list_of_objects_are_refused(messages):
+def test_messages_that_are_not_a_list_of_objects_are_refused(messages):
     assert json.loads(refusal({"messages": messages})) == BAD_MESSAGES
 
 
-def test_what_comes_after_a_stop_text_is_not_called():
+def test_a_stop_text_ends_a_reply_before_its_calls():
     with SimulatedLMStudio(replies={"content": "one two", "tool_calls": [{"name": "f"}]}) as server:
         choice = chat_reply(server, stop="two")["choices"][0]
     assert (choice["message"]["content"], choice["finish_reason"]) == ("one ", "stop")
     assert choice["message"]["tool_calls"] == []
 
 
-def test_an_effort_of_null_asks_for_no_reasoning():
+def test_an_effort_of_null_does_not_ask_for_reasoning():
     with SimulatedLMStudio() as server:
         reply = chat_reply(server, reasoning_effort=None)
     assert "reasoning_content" not in reply["choices"][0]["message"]

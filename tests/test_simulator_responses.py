@@ -27,7 +27,7 @@ def stream(server, input="Hi", **fields):
 
 
 def asked_of(*inputs, **fields):
-    """What a function of replies is asked where these inputs are sent in turn, each going on after the one before."""
+    """Return the requests that a function of replies gets for these inputs, each of which continues the one before."""
     asked = []
     with SimulatedLMStudio(["m"], lambda body: asked.append(body) or "Fine.") as server:
         previous = None
@@ -87,12 +87,12 @@ def test_an_unknown_reply_cannot_be_continued(streaming):
     assert (status, value["error"]["code"]) == (400, "previous_response_not_found")
 
 
-def test_nothing_loaded_is_told_in_openais_form(sample):
+def test_the_error_of_no_loaded_model_has_openais_form(sample):
     with SimulatedLMStudio(["m"], loaded=[], jit=False) as server:
         assert respond(server) == (400, json.loads(sample("errors/no_models_loaded_responses.json")))
 
 
-def test_an_unknown_model_is_told():
+def test_an_unknown_model_is_an_error():
     with SimulatedLMStudio(["m", "n"]) as server:
         status, value = respond(server, model="no")
     assert (status, value["error"]["code"]) == (400, "model_not_found")
@@ -136,7 +136,7 @@ def test_a_reply_that_was_cut_is_incomplete():
     assert last["type"] == "response.incomplete"
 
 
-def test_a_schema_is_kept():
+def test_an_answer_fits_the_schema():
     form = {"type": "json_schema", "name": "city", "schema": CITY, "strict": True}
     with SimulatedLMStudio(["m"]) as server:
         value = respond(server, text={"format": form})[1]
@@ -186,7 +186,7 @@ def test_a_function_gets_the_request_in_openais_form():
 
 
 @pytest.mark.parametrize("before", [[], [{"role": "user", "content": "Hi"}]])
-def test_a_call_without_a_text_is_a_message_of_its_own(before):
+def test_a_call_without_a_text_is_a_separate_message(before):
     items = [
         *before,
         {"type": "function_call", "call_id": "call_1", "name": "f", "arguments": "{}"},
@@ -200,7 +200,7 @@ def test_a_call_without_a_text_is_a_message_of_its_own(before):
     ]
 
 
-def test_a_stored_reply_is_continued_with_the_instructions_of_now_alone():
+def test_a_continued_reply_has_only_the_new_instructions():
     messages = asked_of("one", "two", instructions="Be brief.")["messages"]
     assert [each["role"] for each in messages] == ["system", "user", "assistant", "user"]
 

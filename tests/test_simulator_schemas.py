@@ -1,4 +1,4 @@
-"""The JSON that the stand-in makes up for a schema, where nobody gave it a reply."""
+"""The JSON that the stand-in makes up for a schema if the test gave no replies."""
 
 import json
 
@@ -24,7 +24,7 @@ def made_up(schema):
         ({"anyOf": [{"$ref": "#"}]}, "never ends"),
     ],
 )
-def test_a_schema_for_which_nothing_can_be_made_up_is_an_error_of_the_server(schema, says):
+def test_a_schema_without_an_example_is_a_server_error(schema, says):
     with SimulatedLMStudio() as server:
         status, _, data = ask(server, "POST", CHAT, {"messages": HI, "response_format": form(schema)})
     assert status == 500
@@ -131,7 +131,7 @@ def test_an_alternative_that_would_never_end_gives_way_to_the_next():
     assert made_up({"anyOf": [{"type": "array", "items": {"$ref": "#"}, "minItems": 1}, {"type": "null"}]}) == [None]
 
 
-def test_replies_of_the_tests_own_are_sent_whatever_the_schema():
+def test_replies_of_the_test_are_sent_even_if_they_do_not_fit_the_schema():
     with SimulatedLMStudio(replies="no JSON") as server:
         reply = chat_reply(server, response_format=form({"type": "object"}))
     assert reply["choices"][0]["message"]["content"] == "no JSON"

@@ -1,4 +1,4 @@
-"""What both stand-ins make of HTTP, whatever is asked."""
+"""HTTP, which both stand-ins share."""
 
 import json
 import socket
@@ -27,7 +27,7 @@ def test_a_body_in_chunks_is_read():
     assert (status, json.loads(data)["message"]["content"]) == (200, "Hello")
 
 
-def test_a_look_at_a_reply_has_its_length_and_not_its_body():
+def test_a_head_request_gets_the_length_and_not_the_body():
     with SimulatedLMStudio() as server:
         status, headers, data = ask(server, "HEAD", "/v1/models")
     assert (status, data, int(headers["Content-Length"]) > 0) == (200, b"", True)

@@ -29,7 +29,7 @@ def pytest_collection_modifyitems(items):
 
 @contextmanager
 def serving(model: Path, *flags: str) -> Iterator[str]:
-    """The URL of a server of its own for the model; what it prints is shown if it does not come up."""
+    """Yield the URL of a separate server for the model; if it does not start, show its output."""
     command = [sys.executable, str(Path(__file__).with_name("serve_model.py")), str(model), *flags]
     log = model.with_name(f"server{''.join(flags)}.log")
     with (
@@ -62,7 +62,7 @@ def llama_cpp(tiny_gguf) -> Iterator[str]:
 
 @pytest.fixture(scope="session")
 def llama_cpp_embedding(tiny_gguf) -> Iterator[str]:
-    """The URL of a server that embeds texts, too, which the other refuses."""
+    """The URL of a server that also embeds texts, which the other refuses."""
     with serving(tiny_gguf, "--embeddings") as url:
         yield url
 

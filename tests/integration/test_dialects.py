@@ -1,4 +1,4 @@
-"""The other two dialects, which llama.cpp's server speaks, too."""
+"""The other two dialects, which llama.cpp's server also speaks."""
 
 import pytest
 import tiny_model
@@ -10,7 +10,7 @@ DIALECTS = ["responses", "messages"]
 
 
 @pytest.mark.parametrize("name", DIALECTS)
-def test_a_server_that_does_not_speak_it_is_told_with_the_version_of_lm_studio_that_does(llama_cpp, name):
+def test_a_missing_endpoint_is_an_error_with_the_version_of_lm_studio_that_has_it(llama_cpp, name):
     with LMStudioProvider(f"{llama_cpp}/wrong", model="tiny", refresh=False) as lm:
         for arguments in ({}, {"stream": True}):
             with pytest.raises(EndpointNotFoundError) as caught:
@@ -21,7 +21,7 @@ def test_a_server_that_does_not_speak_it_is_told_with_the_version_of_lm_studio_t
 
 @pytest.mark.parametrize("stream", [False, True])
 @pytest.mark.parametrize("name", DIALECTS)
-def test_a_prompt_longer_than_the_context_is_told_with_its_numbers(lm, name, stream):
+def test_a_prompt_longer_than_the_context_is_an_error_with_its_numbers(lm, name, stream):
     with pytest.raises(ContextLengthError) as caught:
         list(getattr(lm, name)("too-long-" * 200, stream=stream))
     assert caught.value.context_length == tiny_model.CONTEXT
@@ -38,14 +38,14 @@ def test_a_text_is_answered(lm, name):
 
 
 @pytest.mark.parametrize("name", DIALECTS)
-def test_an_answer_is_cut_where_it_was_to_be(lm, name):
+def test_an_answer_is_cut_at_the_limit(lm, name):
     completion = getattr(lm, name)("Hello?", max_tokens=2)
     assert completion.text == "".join(tiny_model.SENTENCE[:2])
     assert completion.usage.completion_tokens == 2
 
 
 @pytest.mark.parametrize("name", DIALECTS)
-def test_a_conversation_with_the_result_of_a_tool_is_taken(lm, name):
+def test_a_conversation_with_the_result_of_a_tool_is_accepted(lm, name):
     call = ToolCall("call_1", "get_weather", {"city": "Oslo"})
     messages = [Message.user("How is it?"), Message.assistant("", [call]), Message.tool(call, "clear")]
     assert getattr(lm, name)(messages, max_tokens=20).text == SENTENCE

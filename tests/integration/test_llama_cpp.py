@@ -1,4 +1,4 @@
-"""The engine that LM Studio runs, too. The model says one sentence, whatever it is asked."""
+"""The engine that LM Studio also runs. The model always says the same sentence."""
 
 import threading
 
@@ -18,7 +18,7 @@ SENTENCE = "".join(tiny_model.SENTENCE)
 TOKENS = len(tiny_model.SENTENCE) + 1  # the end is one, too
 
 
-def test_a_wrong_path_is_an_endpoint_that_is_not_known(llama_cpp):
+def test_a_wrong_path_is_an_unknown_endpoint(llama_cpp):
     with LMStudioProvider(f"{llama_cpp}/wrong", refresh=False) as lm:
         for call in (lm.list_models, lambda: lm.complete("Hi"), lambda: lm.stream("Hi")):
             with pytest.raises(EndpointNotFoundError) as caught:
@@ -27,7 +27,7 @@ def test_a_wrong_path_is_an_endpoint_that_is_not_known(llama_cpp):
             assert "/wrong/v1/" in caught.value.url
 
 
-def test_a_prompt_longer_than_the_context_is_told_with_its_numbers(lm):
+def test_a_prompt_longer_than_the_context_is_an_error_with_its_numbers(lm):
     with pytest.raises(ContextLengthError, match=str(tiny_model.CONTEXT)) as caught:
         lm.complete("too-long-" * 200)
     assert caught.value.context_length == tiny_model.CONTEXT

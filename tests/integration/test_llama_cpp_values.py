@@ -1,4 +1,4 @@
-"""The real engine with all that is more than text: values, vectors, base models and tools."""
+"""The real engine with more than text: values, vectors, base models and tools."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class Weather:
 
 @dataclass
 class Branch:
-    """One that never ends: each has to have more."""
+    """A type that never ends: each has to contain more."""
 
     branches: List[Branch]  # noqa: UP006
 
@@ -63,7 +63,7 @@ def get_weather(city: str) -> str:
 
 @pytest.fixture
 def provider_for():
-    """Makes providers, and closes them."""
+    """Make providers, and close them at the end."""
     made = []
 
     def make(url, **arguments):
@@ -86,23 +86,23 @@ def test_a_json_schema_that_the_engine_cannot_follow_is_refused_with_its_reason(
 
 @pytest.mark.parametrize("temperature", [0, 0.7])
 @pytest.mark.parametrize("streaming", [False, True])
-def test_the_engine_writes_what_a_dataclass_says_and_it_is_read(lm, streaming, temperature):
+def test_the_engine_writes_an_answer_that_fits_a_dataclass(lm, streaming, temperature):
     arguments = {"response_format": Weather, "temperature": temperature}
     completion = lm.stream(ASK, lambda chunk: None, **arguments) if streaming else lm.chat(ASK, **arguments)
-    # Of the members that may be left out, the engine writes the last one alone.
+    # Of the optional members, the engine writes only the last.
     wind = Wind(2.5, False)
     assert completion.parsed == Weather(SENTENCE, 2, Sky.CLEAR, wind, [2], "metric", None, [wind])
     assert completion.finish_reason == "stop"
 
 
-def test_an_answer_that_is_cut_off_is_told_with_what_came(lm):
+def test_an_answer_that_is_cut_off_is_an_error_with_its_text(lm):
     with pytest.raises(StructuredOutputError, match="max_tokens cut it off") as caught:
         lm.chat(ASK, response_format=Weather, max_tokens=5)
     assert caught.value.text.startswith('{"')
     assert caught.value.partial.finish_reason == "length"
 
 
-def test_a_type_without_an_end_fills_the_context_and_is_told(lm):
+def test_a_type_without_an_end_fills_the_context_and_is_an_error(lm):
     with pytest.raises(StructuredOutputError):
         lm.chat(ASK, response_format=Branch, max_tokens=100)
     assert lm.complete("Hi").text == SENTENCE
@@ -136,7 +136,7 @@ def test_a_model_that_was_not_loaded_to_embed_says_so(lm):
 # Base models
 
 
-def test_a_text_goes_on(lm):
+def test_a_text_is_completed(lm):
     completion = lm.complete_text("Hello from")
     assert (completion.text, completion.finish_reason) == (" a tiny local model.", "stop")
     assert completion.usage == Usage(7, 6, 13, cached_tokens=completion.usage.cached_tokens)
@@ -144,7 +144,7 @@ def test_a_text_goes_on(lm):
     assert lm.complete_text("Hello from", stop=" local").text == " a tiny"
 
 
-def test_a_text_goes_on_piece_by_piece(lm):
+def test_a_text_is_completed_piece_by_piece(lm):
     stream = lm.stream(TextRequest("Hello from"))
     assert list(stream.text()) == [" a", " tiny", " local", " model", "."]
     assert (stream.completion.text, stream.completion.finish_reason) == (" a tiny local model.", "stop")
@@ -184,7 +184,7 @@ def test_a_conversation_grows(lm):
 
 
 def test_the_loop_of_tools_ends_with_an_answer_in_words(lm):
-    """This model calls as long as it may, so that the loop has to end it; its text still begins as a call does."""
+    """The model calls tools as long as it may, so the loop has to stop it; its text still begins like a call."""
     run = run_tools(lm, ASK, [get_weather], max_rounds=2)
     assert run.completion.text == f"{tiny_model.CALL}{SENTENCE}"
     assert run.completion.tool_calls == ()

@@ -1,4 +1,4 @@
-"""The values of other libraries, as parameters and results of tools and as answers, with the real engine."""
+"""Values of other libraries as parameters and results of tools, and as answers, with the real engine."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ ASK = [Message.user("How is it?")]
 
 @pytest.fixture(params=["chat", "stream"])
 def answer(lm, request):
-    """Asks, streamed or not."""
+    """Ask, with or without a stream."""
     if request.param == "chat":
         return lambda **arguments: lm.chat(ASK, **arguments)
     return lambda **arguments: lm.stream(ASK, lambda chunk: None, **arguments)
 
 
 def models():
-    """Two models of pydantic, one in the other; made here, so that nothing is imported where the tests are skipped."""
+    """Two nested pydantic models; made here, so that nothing is imported if the tests are skipped."""
     from pydantic import BaseModel, Field, create_model
 
     class Wind(BaseModel):
@@ -32,13 +32,13 @@ def models():
     return Wind, create_model("Report", city=(str, ...), winds=(List[Wind], ...))  # noqa: UP006
 
 
-def test_a_pydantic_model_is_what_is_answered(answer):
+def test_the_answer_is_a_pydantic_model(answer):
     Wind, Report = models()
     assert answer(response_format=Report).parsed == Report(city=SENTENCE, winds=[Wind(knots=2.5)])
     assert answer(response_format=Wind).parsed == Wind(knots=2.5)
 
 
-def test_what_a_validator_of_pydantic_refuses_is_an_error_with_its_reason(answer):
+def test_a_refusal_by_a_pydantic_validator_is_an_error_with_its_reason(answer):
     from pydantic import BaseModel, field_validator
 
     class Strict(BaseModel):
@@ -68,7 +68,7 @@ def test_a_pydantic_model_is_a_parameter_and_a_result_of_a_tool(lm):
     assert got == [Wind(knots=2.5)]
 
 
-def test_what_numpy_and_pandas_have_for_values_are_results_of_tools(lm):
+def test_values_of_numpy_and_pandas_are_results_of_tools(lm):
     import numpy as np
     import pandas as pd
 
@@ -87,7 +87,7 @@ def test_what_numpy_and_pandas_have_for_values_are_results_of_tools(lm):
 
 
 def results(lm, function):
-    """The results of the function as the model was given them, when it was asked once."""
+    """Return the results of the function as the model got them, after one question."""
     run = run_tools(lm, ASK, [function], max_rounds=1)
     assert run.errors == ()
     return [json.loads(message.content) for message in run.messages if message.role == "tool"]

@@ -11,10 +11,10 @@ if TYPE_CHECKING:
 CONTEXT = 512
 SENTENCE = ["Hello", " from", " a", " tiny", " local", " model", "."]
 
-# What ends a prompt: the template writes it after the last message, so it is what the sentence follows. If tools are
-# offered, it is another one, which a call follows.
+# The template ends a prompt with ASSISTANT, which the sentence follows, or if tools are offered, with TOOLS, which a
+# call follows.
 ASSISTANT, TOOLS = "<|assistant|>", "<|tools|>"
-# What begins a call, in the form of Hermes, which llama.cpp recognizes in the template.
+# The mark that begins a call in Hermes's form, which llama.cpp recognizes in the template.
 CALL = "<tool_call>"
 ROLES = ["<|system|>", "<|user|>", "<|tool|>", ASSISTANT, TOOLS, CALL]
 TEMPLATE = (
@@ -35,30 +35,30 @@ END = "</s>"
 TOKENS = ["<unk>", "<s>", END, *ROLES, *(byte(chr(value)) for value in range(256)), *SENTENCE]
 EMBEDDING = len(TOKENS)
 
-# What comes after any token, best first: the end, and if a grammar forbids that, what closes a string and an array, so
-# that JSON ends soon, but with all members of an object; then digits and letters in their order, then the rest.
+# The tokens that may follow any token, best first: the end; or if a grammar forbids it, marks that close a string or
+# an array, so that JSON ends soon, but with all members of an object; then digits and letters in order, then the rest.
 PREFERRED = [END, *dict.fromkeys(map(byte, '"],}2{' + string.printable))]
-# What comes before all that: the sentence, after a quote, too; 2.5 if a number may have a fraction; a call if there are
-# tools, and its end, although another call could follow.
+# Pairs that are better than all of those: the sentence, also after a quote; 2.5 if a number may have a fraction; a call
+# if there are tools, and its end, although another call could follow.
 FOLLOWS = [*zip([ASSISTANT, *SENTENCE], [*SENTENCE, END]), (byte('"'), SENTENCE[0])]
 FOLLOWS += [(byte("2"), byte(".")), (byte("."), byte("5"))]
 FOLLOWS += [(TOOLS, CALL), (CALL, SENTENCE[0]), (byte("}"), byte("<"))]
-# What comes after all that: objects and arrays that may have something in them have.
+# Pairs that are worse than all of those, so that objects and arrays are not empty if they may have members.
 AVOIDED = [(byte("{"), byte("}")), (byte("["), byte("]"))]
 
 
 def write(path: Path) -> None:
-    """Write a llama with one block that does nothing, so that the last token alone decides what follows it.
+    """Write a llama with one block that does nothing, so that only the last token decides which token follows.
 
-    Each token's embedding has a dimension of its own, and the weights of attention and feed-forward are zero. So the
-    weights of the output are a table of how likely each token is after each other one, and a text is embedded as the
-    mean of its tokens, which says how often each of them is in it.
+    Each token's embedding has a separate dimension, and the weights of attention and feed-forward are zero. So the
+    weights of the output are a table: how likely is each token after each other one. The vector of a text is the mean
+    of those of its tokens, so it says how often each token is in the text.
     """
     import gguf
     import numpy as np
 
     scores = np.zeros((len(TOKENS), len(TOKENS)), dtype=np.float32)
-    # Each is so much better than the next one that no usual temperature matters, nor a penalty for repetition.
+    # Each is so much better than the next that a usual temperature or penalty for repetition does not matter.
     for rank, token in enumerate(reversed(PREFERRED)):
         scores[TOKENS.index(token)] = 100 * 1.2**rank
     for before, after in FOLLOWS:
@@ -67,7 +67,7 @@ def write(path: Path) -> None:
         scores[TOKENS.index(after), TOKENS.index(before)] = -100
 
     kinds = {"<unk>": gguf.TokenType.UNKNOWN, **dict.fromkeys(["<s>", END, *ROLES], gguf.TokenType.CONTROL)}
-    # A prompt is a token for each byte, but for what is user-defined: all of the sentence that follows its first word.
+    # Each byte of a prompt is a token, except in the user-defined tokens: the sentence after its first word.
     kinds.update({SENTENCE[0]: gguf.TokenType.NORMAL, **dict.fromkeys(SENTENCE[1:], gguf.TokenType.USER_DEFINED)})
     head = 32
     writer = gguf.GGUFWriter(str(path), "llama")
