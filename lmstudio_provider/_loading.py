@@ -36,8 +36,9 @@ _LATER = f"when it is, it will be unloaded: a program that ends before waits for
 
 def list_models(session: Session, plan: Plan) -> list[ModelInfo]:
     """Return the models on disk, with the instances of each."""
+    changes = session.cache.changes
     found: list[ModelInfo] = session.ask(Call("GET", models.NATIVE_PATH), plan, models.native_models)
-    session.cache.fill(found)
+    session.cache.fill(found, changes)
     return found
 
 
