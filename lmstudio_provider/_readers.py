@@ -229,16 +229,21 @@ def inflated(pieces: Iterable[bytes], encoding: str) -> Iterator[bytes]:
     """
     if encoding not in ("gzip", "x-gzip", "deflate"):
         raise ProtocolError(f"the reply is compressed with {encoding!r}, which was not asked for")
-    inflater = _inflater()
-    empty = True
+    inflater: Any = None
+    begin = b""
     for data in pieces:
-        empty = False
-        rest, full = data, True
+        rest, full = begin + data, True
+        if inflater is None and len(rest) < 2:
+            begin = rest
+            continue
+        begin = b""
         while rest or full:
-            if inflater.eof:
+            if inflater is None or inflater.eof:
+                # RFC 1952, 2.2: there may be several members; zeros after one fill a block.
+                rest = rest if inflater is None else rest.lstrip(b"\0")
                 if not rest:
                     break
-                inflater = _inflater()  # RFC 1952, 2.2: there may be several members
+                inflater = _inflater(encoding, rest)
             try:
                 piece = inflater.decompress(rest, _INFLATED_BYTES)
             except zlib.error as error:
@@ -248,9 +253,15 @@ def inflated(pieces: Iterable[bytes], encoding: str) -> Iterator[bytes]:
             rest = inflater.unconsumed_tail or inflater.unused_data
             if piece:
                 yield piece
-    if not inflater.eof and not empty:
+    if begin or (inflater is not None and not inflater.eof):
         raise EOFError("the compressed reply ended early")
 
 
-def _inflater() -> Any:
-    return zlib.decompressobj(zlib.MAX_WBITS | 32)  # finds out by itself whether it is gzip or zlib
+def _inflater(encoding: str, begin: bytes) -> Any:
+    # Many servers send "deflate" without zlib's header (RFC 9110, 8.4.1.2), whose two bytes are a multiple of 31.
+    raw = (
+        encoding == "deflate"
+        and not begin.startswith(b"\x1f\x8b")
+        and (begin[0] & 0x0F != 8 or int.from_bytes(begin[:2], "big") % 31 != 0)
+    )
+    return zlib.decompressobj(-zlib.MAX_WBITS if raw else zlib.MAX_WBITS | 32)  # which finds out gzip or zlib itself

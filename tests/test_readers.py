@@ -251,3 +251,42 @@ def test_a_bomb_is_never_whole_in_memory():
     finally:
         tracemalloc.stop()
     assert most < 4_000_000
+
+
+def squeezed(wbits, data=b"Hello, hello, hello"):
+    packer = zlib.compressobj(wbits=wbits)
+    return packer.compress(data) + packer.flush()
+
+
+GZIP = squeezed(zlib.MAX_WBITS | 16)
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 7, 1000])
+@pytest.mark.parametrize(
+    ("encoding", "data"),
+    [
+        ("gzip", GZIP),
+        ("x-gzip", GZIP + bytes(512)),
+        ("gzip", squeezed(zlib.MAX_WBITS | 16, b"Hello, hello") + bytes(9) + squeezed(31, b", hello") + bytes(9)),
+        ("deflate", squeezed(zlib.MAX_WBITS)),
+        ("deflate", squeezed(-zlib.MAX_WBITS)),
+        ("deflate", GZIP),
+    ],
+)
+def test_what_is_compressed_does_not_depend_on_how_the_network_cut_it(encoding, data, size):
+    pieces = [data[start : start + size] for start in range(0, len(data), size)]
+    assert b"".join(inflated(pieces, encoding)) == b"Hello, hello, hello"
+
+
+@pytest.mark.parametrize("wbits", [zlib.MAX_WBITS | 16, zlib.MAX_WBITS, -zlib.MAX_WBITS])
+@pytest.mark.parametrize("left", [1, 2, 10])
+def test_what_is_compressed_and_cut_off_is_an_error(wbits, left):
+    encoding = "gzip" if wbits > zlib.MAX_WBITS else "deflate"
+    with pytest.raises(EOFError):
+        b"".join(inflated([squeezed(wbits)[:left]], encoding))
+
+
+@pytest.mark.parametrize("encoding", ["gzip", "deflate"])
+@pytest.mark.parametrize("pieces", [[], [b""]])
+def test_nothing_is_nothing_compressed_or_not(encoding, pieces):
+    assert list(inflated(pieces, encoding)) == []

@@ -562,7 +562,7 @@ def test_resetting_lets_what_is_under_way_go_on(raw_server, provider_of):
 # What else a server may send
 
 
-@pytest.mark.parametrize("wbits", [zlib.MAX_WBITS | 16, zlib.MAX_WBITS])
+@pytest.mark.parametrize("wbits", [zlib.MAX_WBITS | 16, zlib.MAX_WBITS, -zlib.MAX_WBITS])
 def test_a_compressed_reply_is_read_although_none_was_asked_for(raw_server, provider_of, wbits):
     packer = zlib.compressobj(wbits=wbits)
     packed = packer.compress(BODY) + packer.flush()
