@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import errno
 import http.client
 import os
 import socket
@@ -12,21 +11,16 @@ import threading
 import time
 from typing import Any, Callable, NamedTuple
 
-from urllib3.util import wait_for_write
-
-from ._exceptions import RequestTimeoutError, ServerUnavailableError
+from ._exceptions import RequestTimeoutError
+from ._flag import Flag
 from ._types import Timeouts
 
-#: LM Studio closes a connection that was idle for 5 s; one that idled for nearly as long is not worth the risk.
-MAX_IDLE_S = 4.0
 # How long a connection that is being opened may go on after it was cancelled.
 _SLICE_S = 0.05
-# Small, because each piece has the whole limit for itself: a slow server that reads is not silent.
-_SENT_BYTES = 16 * 1024
+#: Small, because each piece has the whole limit for itself: a slow server that reads is not silent.
+SENT_BYTES = 16 * 1024
 # What a wait before the call leaves of each of its limits at least.
 _LEAST_SHARE = 0.1
-_UNDER_WAY = (errno.EINPROGRESS, errno.EWOULDBLOCK, getattr(errno, "WSAEWOULDBLOCK", errno.EWOULDBLOCK))
-
 _MISSED = {
     "connect": "a connection did not come",
     "first_byte": "the first byte of the reply did not come",
@@ -65,7 +59,7 @@ class Exchange:
         self.waited_s = waited_s
         self.started = time.monotonic()
         self.deadline = deadline
-        self.cancelled = threading.Event()
+        self.cancelled = Flag()
         #: Whether it was cancelled because the provider was closed.
         self.closed = False
         #: Which silence is being waited out now.
@@ -80,8 +74,8 @@ class Exchange:
         self.received = 0
         #: The first bytes of them.
         self.first = b""
-        #: Whether what goes out now is for a proxy, and no part of the request.
-        self.tunnelling = False
+        #: The URL of the proxy through which a connection is being opened; what goes out now is for it alone.
+        self.proxy = ""
         #: Whether the headers of a reply are still to come, and whether the server has closed its side.
         self.in_headers = False
         self.ended = False
@@ -132,33 +126,34 @@ class Exchange:
             message, hint=hint, limit=limit, waited_s=waited_s, sent=self.sent, received=bool(self.received)
         )
 
-    def use(self, connection: Any) -> None:
-        """Begin an attempt on ``connection``, which the pool has chosen."""
-        if connection.sock is not None and (self.fresh or time.monotonic() - connection.idle_since > MAX_IDLE_S):
-            connection.close()
-        self.reused = connection.sock is not None
+    def begin(self, reused: bool) -> None:
+        """Begin an attempt, on a connection that is ``reused`` or is still to be opened."""
+        self.reused = reused
         self.sent_at = None
         self.begin_reply()
-        connection.exchange = self
 
     def begin_reply(self) -> None:
         """A reply is to be read, from its first byte."""
-        self.received, self.limit = 0, "connect" if self.tunnelling else "first_byte"
+        self.received = 0
         self.in_headers, self.ended = True, False
+        self.expect_reply()
 
-    def send(self, sock: Any, send: Callable[[Any], None], data: bytes) -> None:
+    def expect_reply(self) -> None:
+        """The next byte is the first one of a reply, or of one that follows an interim reply."""
+        self.limit = "connect" if self.proxy else "first_byte"
+
+    def send(self, sock: Any, data: bytes | memoryview) -> None:
         """Send; a server that stops reading runs into the same limit as one that is silent."""
         self._hold(sock)
-        self.forget_timeout()
         # In pieces, so that a long upload that makes progress is no silence: sendall has one timeout for all of it.
-        for start in range(0, len(data), _SENT_BYTES):
-            seconds, limit = self.allowed("connect" if self.tunnelling else "first_byte")
+        for start in range(0, len(data), SENT_BYTES):
+            seconds, limit = self.allowed("connect" if self.proxy else "first_byte")
             self._set_timeout(seconds)
-            if not self.tunnelling:
+            if not self.proxy:
                 self.sent, self.sent_at = True, self.sent_at or time.monotonic()
             started = time.monotonic()
             try:
-                send(memoryview(data)[start : start + _SENT_BYTES])
+                sock.sendall(memoryview(data)[start : start + SENT_BYTES])
             except socket.timeout as error:
                 if error.errno is not None:
                     raise  # ETIMEDOUT of the system, which Python 3.10 and newer has as the same class
@@ -183,16 +178,12 @@ class Exchange:
                 self.first = bytes(buffer[: min(count, 8)])
             self.received += count
             self.waited_s = 0.0
-            self.limit = "connect" if self.tunnelling else "idle"
+            self.limit = "connect" if self.proxy else "idle"
             return count
         self.ended = True
         if self.in_headers:  # http.client would take the end of the bytes for the end of the headers
             raise http.client.RemoteDisconnected("no reply, or not all of its headers")
         return 0
-
-    def forget_timeout(self) -> None:
-        """Set the socket's timeout anew at the next wait."""
-        self._socket_timeout = -1.0
 
     def _set_timeout(self, seconds: float | None) -> None:
         # Each call of settimeout is a system call; without a deadline the value never changes.
@@ -228,83 +219,14 @@ class Exchange:
             if self._dialled is not None:
                 self._dialled.close()
                 self._dialled = None
-            self._socket = sock
+            if sock is not self._socket:
+                self._socket, self._socket_timeout = sock, -1.0  # whatever it is
 
-    def dial(self, host: str, port: int, options: Any, source_address: Any, tls: bool) -> socket.socket:
-        """Open a TCP connection, over which ``tls`` may come.
+    def connect_slice(self, started: float) -> float:
+        """Return for how long to wait for a connection before asking again whether it is still wanted.
 
-        Raises ServerUnavailableError, RequestTimeoutError and CancelledCall.
+        ``started`` is when (``time.monotonic()``) it began. Raises RequestTimeoutError and CancelledCall.
         """
-        started = time.monotonic()
-        first: OSError | None = None
-        try:
-            for family, kind, protocol, _, address in self._addresses(host.strip("[]"), port, started):
-                sock = None
-                try:
-                    sock = socket.socket(family, kind, protocol)
-                    for option in options or ():
-                        sock.setsockopt(*option)
-                    if source_address:
-                        sock.bind(source_address)
-                    self._connect(sock, address, started)
-                    if tls:
-                        self.expect_handshake(sock)
-                except OSError as error:
-                    first = first or error
-                    if sock is not None:
-                        sock.close()
-                except BaseException:
-                    if sock is not None:
-                        sock.close()
-                    raise
-                else:
-                    self.address = address[0]
-                    self.localhost = self.address if host == "localhost" else self.localhost
-                    return sock
-        except (OSError, UnicodeError) as error:  # of getaddrinfo; UnicodeError for a host that is no domain name
-            why = getattr(error, "strerror", None) or str(error)
-            zone = host.partition("%")[2]
-            hint = f"{zone!r} has to be a network interface of this machine, by its name or its number" if zone else ""
-            raise ServerUnavailableError(f"the host {host!r} was not found ({why})", hint=hint) from error
-        assert first is not None  # noqa: S101 (getaddrinfo never returns an empty list)
-        raise ServerUnavailableError(
-            f"{first.strerror or first} ({host} port {port})", refused=isinstance(first, ConnectionRefusedError)
-        ) from first
-
-    def _addresses(self, host: str, port: int, started: float) -> list[Any]:
-        if host != "localhost":
-            try:
-                return socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_NUMERICHOST)
-            except socket.gaierror:
-                return self._resolve(host, port, started)
-        # LM Studio listens on 127.0.0.1. Where "localhost" is ::1 first, Windows takes 2 s to find out.
-        hosts = ["127.0.0.1", "::1"]
-        if self.localhost in hosts:
-            hosts.sort(key=lambda each: each != self.localhost)
-        families = {"127.0.0.1": socket.AF_INET, "::1": socket.AF_INET6}
-        return [(families[each], socket.SOCK_STREAM, 0, "", (each, port)) for each in hosts]
-
-    def _resolve(self, host: str, port: int, started: float) -> list[Any]:
-        """The addresses of a name; asked for in a thread, because nothing interrupts a resolver that is slow."""
-        found: list[Any] = []
-        done = threading.Event()
-
-        def resolve() -> None:
-            try:
-                found.extend(socket.getaddrinfo(host, port, type=socket.SOCK_STREAM))
-            except (OSError, UnicodeError) as error:
-                found.append(error)
-            done.set()
-
-        threading.Thread(target=resolve, name="lmstudio-resolver", daemon=True).start()
-        while not done.wait(self._slice(started)):
-            continue
-        if isinstance(found[0], Exception):
-            raise found[0]
-        return found
-
-    def _slice(self, started: float) -> float:
-        """How long to wait for a connection before looking again whether it is still wanted."""
         seconds, limit = self.allowed("connect")
         waited = time.monotonic() - started
         # The deadline shrinks by itself; the time to connect is counted over all addresses.
@@ -312,18 +234,6 @@ class Exchange:
         if left is not None and left <= 0:
             raise self.timeout(limit, waited)
         return _SLICE_S if left is None else min(left, _SLICE_S)
-
-    def _connect(self, sock: socket.socket, address: Any, started: float) -> None:
-        sock.setblocking(False)
-        code = sock.connect_ex(address)
-        while code in _UNDER_WAY:
-            if wait_for_write(sock, timeout=self._slice(started)):
-                code = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
-                break
-        if code:
-            # On Windows strerror does not know the codes of sockets, and errorTab does.
-            raise OSError(code, getattr(socket, "errorTab", {}).get(code) or os.strerror(code))
-        sock.settimeout(None)
 
     def expect_handshake(self, sock: socket.socket) -> None:
         """TLS is about to come over ``sock``, and empties it: a copy is kept for cancelling meanwhile.

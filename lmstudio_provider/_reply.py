@@ -9,12 +9,15 @@ from typing import Any, Callable, Iterator, Mapping
 
 from urllib3.exceptions import HTTPError, ReadTimeoutError
 
+from ._connection import unwrapped
 from ._exceptions import ProtocolError, ProviderError, RequestTimeoutError, ServerUnavailableError
 from ._exchange import CancelledCall, Deadline, Exchange
 from ._readers import inflated
 from ._types import Limits
 
 _PIECE_BYTES = 64 * 1024
+#: As much as is read of the body of an error.
+_MAX_ERROR_BYTES = 1024 * 1024
 #: How long to wait for the end of a body whose content is complete, so that its connection can be used again.
 _DRAIN_S = 0.1
 #: What to do about a server that hangs up.
@@ -23,20 +26,14 @@ HUNG_UP = "Ask again; if it happens each time, see the server's log (of LM Studi
 
 def reason(error: BaseException) -> str:
     """What an error of the socket or of http.client says, in a few words, and without control characters."""
-    text = getattr(error, "strerror", None) or str(error)[:100].encode("unicode_escape").decode("ascii")
+    text = str(error).rpartition("Failed to establish a new connection: ")[2]  # before it urllib3 names its objects
+    text = getattr(error, "strerror", None) or text[:100].encode("unicode_escape").decode("ascii")
     return text.strip() or type(error).__name__
 
 
 def short(error: BaseException) -> BaseException:
     """``error`` as a cause: what it says, without the frames of urllib3 and http.client and what led to it."""
     error.__traceback__ = error.__context__ = error.__cause__ = None
-    return error
-
-
-def unwrapped(error: BaseException) -> BaseException:
-    """Return what lies under urllib3's wrapping of ``error``."""
-    while isinstance(error, HTTPError) and error.args and isinstance(error.args[-1], Exception):
-        error = error.args[-1]
     return error
 
 
@@ -52,10 +49,8 @@ class Reply:
         self._limits = limits
         self._on_over = on_over
         self._response = response
-        # http.client's own: its read1 returns what has arrived, under every framing; urllib3 1.26 has no such thing.
-        body = getattr(response, "_fp", None)
-        self._body = body if isinstance(body, http.client.HTTPResponse) else None
-        self._raw = self._arriving(self._body) if self._body is not None else _public(response)
+        ours = isinstance(response, http.client.HTTPResponse)
+        self._raw = self._arriving(response) if ours else self._foreign(response)
         self._pieces: Iterator[bytes] | None = None
         self._over = False
 
@@ -86,13 +81,25 @@ class Reply:
 
     def _arriving(self, body: http.client.HTTPResponse) -> Iterator[bytes]:
         while True:
-            data = body.read1(_PIECE_BYTES)
+            data = body.read1(_PIECE_BYTES)  # what has arrived, under every framing
             if not data:
                 if isinstance(body.length, int) and body.length:  # read1 does not tell a short body from a whole one
                     raise http.client.IncompleteRead(b"", body.length)
                 return
             self.exchange.limit = "idle"
             yield data
+
+    def _foreign(self, response: Any) -> Iterator[bytes]:
+        """Yield the body of a response that is not of our connections: of vcr.py, or of a manager's own urlopen."""
+        empty = True
+        if getattr(response, "_fp", response) is not None:  # urllib3 cannot stream a body that it was given as bytes
+            for data in response.stream(_PIECE_BYTES, decode_content=False):
+                self.exchange.allowed("idle")
+                if data:
+                    empty = False
+                    yield data
+        if empty and response.data:
+            yield response.data
 
     def _broken(self, error: BaseException) -> ProviderError | CancelledCall:
         if self.exchange.cancelled.is_set():
@@ -108,11 +115,18 @@ class Reply:
         return failure
 
     def read_all(self) -> bytes:
-        """The whole body; raises as ``read_piece`` does, and ProtocolError over ``max_reply_bytes``."""
+        """Return the whole body, or the first MiB of an error's.
+
+        Raises as ``read_piece`` does, and ProtocolError over ``max_reply_bytes``.
+        """
         most = self._limits.max_reply_bytes
         body = bytearray()
         while piece := self.read_piece():
             body += piece
+            if self.status >= 300 and len(body) >= _MAX_ERROR_BYTES:
+                self.drop()
+                del body[_MAX_ERROR_BYTES:]
+                break
             if len(body) > most:
                 self.drop()
                 raise ProtocolError(
@@ -142,8 +156,6 @@ class Reply:
     def discard(self) -> None:
         """Close the connection, of a call that goes on with another reply."""
         self._over = True
-        # Not given back to the pool, whose queue has a lock: this may run in the middle of that, where a stream is
-        # collected or closed by a signal handler. The pool makes another when it needs one.
         self._response.close()
 
     def _end(self, reusable: bool) -> None:
@@ -152,21 +164,7 @@ class Reply:
         if reusable:
             self._over = True
             self.exchange.release()
-            if self._body is not None:
-                self._body.close()
             self._response.release_conn()
         else:
             self.discard()
         self._on_over(self.exchange, self.status)
-
-
-def _public(response: Any) -> Iterator[bytes]:
-    """Yield the body of a response that is not of our connections: of vcr.py, or of a manager with its own urlopen."""
-    empty = True
-    if getattr(response, "_fp", response) is not None:  # urllib3 cannot stream a body that it was given as bytes
-        for data in response.stream(_PIECE_BYTES, decode_content=False):
-            empty = empty and not data
-            yield from [data] if data else []
-    whole = response.data if empty else b""
-    if whole:
-        yield whole

@@ -347,7 +347,7 @@ class Session:
             error.url = plan.config.base_url.text + call.path
             if isinstance(error, ServerUnavailableError) and (error.refused or not error.sent):
                 url = plan.config.base_url.text
-                if not error.answered:
+                if not error.answered and not error.proxy:
                     error.message = f"no server answers at {url}: {error.message}"
                 remote = error.refused and not is_loopback(urlsplit(url).hostname or "")
                 hint = error.hint or (self._facts.remote_hint if remote else self._facts.start_hint)

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import copy
 import functools
 import http.client
 import logging
 import random
-import re
 import socket
 import ssl
 import threading
@@ -15,13 +13,14 @@ import time
 from typing import Iterator, Mapping
 
 import urllib3
-from urllib3.exceptions import ClosedPoolError, HTTPError, NewConnectionError
+from urllib3.connection import CertificateError  # type: ignore[attr-defined]  # of all lines of urllib3
+from urllib3.exceptions import HTTPError, NewConnectionError
 from urllib3.exceptions import SSLError as PoolSSLError
 
-from ._connection import timed_pool_class, urlopen
+from ._connection import Connections, unwrapped
 from ._exceptions import ProtocolError, ProviderError, ServerUnavailableError
 from ._exchange import CancelledCall, Deadline, Exchange
-from ._reply import HUNG_UP, Reply, reason, short, unwrapped
+from ._reply import HUNG_UP, Reply, reason, short
 from ._types import Call, Limits, Timeouts
 from ._wire.errors import retry_after
 from ._wire.pages import USE_HTTPS
@@ -31,8 +30,6 @@ logger = logging.getLogger("lmstudio_provider")
 
 #: A longer ``Retry-After`` than this is the caller's business.
 _MAX_RETRY_AFTER_S = 10.0
-#: Connections to keep for one server; beyond them urllib3 would log a warning for each that it drops.
-_POOL_SIZE = 128
 #: A kept-alive connection that the server closed while it was idle dies at once when it is used. One that dies later
 #: may have carried the request to a server that was at work on it.
 _STALE_S = 1.0
@@ -51,14 +48,15 @@ class Transport:
         self.base_url = base_url
         self.limits = limits
         self._max_retries = max_retries
-        self._manager = _timed(http)
+        self._http = http
+        self._connections: Connections | None = None
         self._lock = threading.RLock()  # a signal handler, or a collected stream, may come in between
         self._live: set[Exchange] = set()
         self._closed = False
         self._localhost: str | None = None
-        # The zone of an IPv6 address is this machine's business (RFC 6874, 4); http.client of Python 3.10 sends it.
-        zoned = re.match(r"https?://(\[[^]]+)%[^]]+(\][:0-9]*)", base_url)
-        self._host = {"Host": zoned[1] + zoned[2]} if zoned else {}
+        if http is not None or not base_url.startswith("http:"):
+            # TLS and proxies look for this codec; one that a call has to import could hang in a fork.
+            "".encode("idna")
 
     def send(
         self,
@@ -91,16 +89,18 @@ class Transport:
             failure: ProviderError | None = None
             reply: Reply | None = None
             wait: float | None = None
+            before = exchange.sent
             try:
                 reply = self._attempt(call, headers, exchange)
             except ServerUnavailableError as error:
                 failure = error
                 if exchange.reused and not exchange.fresh and _died_idle(exchange):
                     # So the server never saw the request (RFC 9112, 9.3.1, lets a client send again where it knows).
-                    exchange.fresh, exchange.sent = True, False
+                    exchange.fresh, exchange.sent = True, before
                     continue
                 # A call that was sent may be running: a second copy of a generation would only compete with it.
-                if not error.refused and not error.answered and (not exchange.sent or call.method == "GET"):
+                final = error.refused or error.answered or error.proxy is not None
+                if not final and (not exchange.sent or call.method == "GET"):
                     wait = next(waits, None)
             else:
                 if reply.status in (429, 503):
@@ -122,23 +122,13 @@ class Transport:
 
     def _attempt(self, call: Call, headers: Mapping[str, str], exchange: Exchange) -> Reply:
         exchange.localhost = self._localhost
-        own, others = {name.lower() for name in headers}, {**self._host, **self._manager.headers}
         try:
-            # For connections that are opened in their own way; the others, and all reading, ask the exchange.
-            seconds, exchange.handshake_limit = exchange.allowed("connect")
-            response = urlopen(
-                self._manager,
-                exchange,
-                call.method,
-                self.base_url + call.path,
-                body=call.body if call.upload is None else call.upload,
-                headers={**{k: v for k, v in others.items() if k.lower() not in own}, **headers},
-                timeout=urllib3.Timeout(connect=seconds, read=None),
-                decode_content=False,
+            with self._lock:
+                if self._connections is None:
+                    self._connections = Connections(self.base_url, self._http)
+            response = self._connections.send(
+                exchange, call.method, call.path, headers, call.upload or call.body or b""
             )
-        except ClosedPoolError:
-            # A reset came just between finding the pool and using it; the manager makes another.
-            return self._attempt(call, headers, exchange)
         except (ProviderError, CancelledCall) as error:
             failure: Exception = error
         except (HTTPError, http.client.HTTPException, OSError, ValueError) as error:
@@ -149,6 +139,10 @@ class Transport:
         finally:
             self._localhost = exchange.localhost
         exchange.release()
+        if exchange.proxy and isinstance(failure, ServerUnavailableError):
+            failure.message = f"the proxy did not connect to the server ({exchange.proxy}: {failure.message})"
+            failure.hint, failure.proxy = failure.hint or _PROXY, exchange.proxy
+            failure.answered = False  # the server did not
         if failure.__cause__ is not None:
             short(failure.__cause__)
         try:
@@ -164,18 +158,20 @@ class Transport:
 
     def secrets(self) -> list[str]:
         """Return what is secret in the headers that a manager of the user's sends, and in the URL of its proxy."""
-        proxy = getattr(getattr(self._manager, "proxy", None), "auth", None) or ""
-        headers = [self._manager.headers, getattr(self._manager, "proxy_headers", None) or {}]
+        if self._http is None:
+            return []
+        proxy = getattr(getattr(self._http, "proxy", None), "auth", None) or ""
+        headers = [self._http.headers, getattr(self._http, "proxy_headers", None) or {}]
         return [proxy.partition(":")[2], *(secret for each in headers for secret in header_secrets(each))]
 
     def retire(self) -> None:
         """Close the idle connections; calls that are under way go on."""
-        self._manager.clear()
+        if self._connections is not None:
+            self._connections.close()
 
     def __del__(self) -> None:
-        manager = getattr(self, "_manager", None)
-        if manager is not None:
-            manager.clear()
+        if getattr(self, "_connections", None) is not None:
+            self.retire()
 
     def close(self) -> None:
         """Close all connections; a call that is under way ends with CancelledCall."""
@@ -188,17 +184,6 @@ class Transport:
             if settle is not None:
                 settle()
         self.retire()
-
-
-def _timed(http: urllib3.PoolManager | None) -> urllib3.PoolManager:
-    """A manager whose connections obey the limits: a new one, or a copy of ``http``, which itself stays untouched."""
-    manager = urllib3.PoolManager(maxsize=_POOL_SIZE) if http is None else copy.copy(http)
-    manager.pools = type(manager.pools)(10, dispose_func=lambda pool: pool.close())
-    # A pool that blocks would make a call wait for a connection beyond all its limits.
-    manager.connection_pool_kw = {**manager.connection_pool_kw, "block": False}
-    classes = manager.pool_classes_by_scheme
-    manager.pool_classes_by_scheme = {scheme: timed_pool_class(each) for scheme, each in classes.items()}
-    return manager
 
 
 def _died_idle(exchange: Exchange) -> bool:
@@ -230,16 +215,19 @@ def _meaning(error: Exception, cause: BaseException, exchange: Exchange, plain: 
         return CancelledCall()
     timed_out = isinstance(cause, urllib3.exceptions.TimeoutError) and not isinstance(cause, NewConnectionError)
     if timed_out or (isinstance(cause, socket.timeout) and not cause.errno):
-        limit = "first_byte" if exchange.sent_at else exchange.handshake_limit
+        limit = exchange.limit if exchange.sent_at else exchange.handshake_limit
         return exchange.timeout(limit, time.monotonic() - exchange.started)
-    if isinstance(error, PoolSSLError) or isinstance(cause, ssl.SSLError):
+    peer = "proxy" if exchange.proxy else "server"
+    if isinstance(error, PoolSSLError) or isinstance(cause, (ssl.SSLError, CertificateError)):
         if isinstance(cause, ValueError):  # ssl's and urllib3's errors of certificates are, and no others
-            message = f"the server's certificate is not trusted ({why})"
-            return ServerUnavailableError(message, hint=_CERTIFICATE, answered=True)
-        hint = "A local server speaks plain HTTP: write http://"
+            message = f"the {peer}'s certificate is not trusted ({why})"
+            return ServerUnavailableError(message, hint=_CERTIFICATE.format(peer), answered=True)
+        hint = "Write http:// in the URL of the proxy" if exchange.proxy else _PLAIN
         return ServerUnavailableError(f"TLS failed ({why})", hint=hint, answered=True)
-    if why.startswith("Tunnel connection failed"):
-        return ServerUnavailableError(f"the proxy did not connect to the server ({why})", hint=_TUNNEL, answered=True)
+    _, tunnel, answer = why.partition("Tunnel connection failed: ")
+    if tunnel:
+        hint = _WHO_ASKS_PROXY if answer.startswith("407") else _BEHIND_PROXY
+        return ServerUnavailableError(f"it answered CONNECT with {answer}", hint=hint)
     if exchange.sent_at is None:
         return ServerUnavailableError(why, refused=refused)
     if plain and exchange.first.startswith(b"\x15\x03"):  # an alert (RFC 8446, 6)
@@ -255,8 +243,14 @@ def _meaning(error: Exception, cause: BaseException, exchange: Exchange, plain: 
 
 
 _CERTIFICATE = (
-    "Give http=urllib3.PoolManager(ca_certs=...) with the certificate that signed the server's, and name the server as "
-    "its certificate does"
+    "Give http= a urllib3 manager with ca_certs=, the certificate that signed the {0}'s, and name the {0} as its "
+    "certificate does"
 )
-_TUNNEL = "See the proxy's rules; if it wants a name and a password, give proxy_headers= to urllib3.ProxyManager"
+_PLAIN = "A local server speaks plain HTTP: write http://"
+_PROXY = "Check that the proxy runs and can reach the server, and its URL in http="
+_WHO_ASKS_PROXY = (
+    "Give urllib3.ProxyManager proxy_headers=urllib3.make_headers(proxy_basic_auth='NAME:PASSWORD'), or see the "
+    "proxy's rules"
+)
+_BEHIND_PROXY = "See the proxy's rules, and check that it can reach the server"
 _MAYBE_TLS = "If that port speaks TLS, write https:// in the base URL"

@@ -107,6 +107,59 @@ def test_nothing_of_urllib3_gets_out_of_a_response_that_is_not_of_our_connection
     assert caught.value.sent
 
 
+@pytest.mark.parametrize(
+    ("error", "sent"),
+    [
+        (urllib3.exceptions.NewConnectionError(None, "refused"), False),
+        (urllib3.exceptions.ProtocolError("Connection aborted.", ConnectionResetError()), True),
+        (urllib3.exceptions.ReadTimeoutError(None, "", "Read timed out."), True),
+        (ConnectionRefusedError("refused"), False),
+    ],
+)
+def test_a_generation_that_such_a_manager_may_have_sent_is_not_sent_again(provider_of, error, sent):
+    calls = []
+
+    def fail():
+        calls.append(1)
+        raise error
+
+    with pytest.raises((ServerUnavailableError, RequestTimeoutError)) as caught:
+        provider_of("http://lmstudio.invalid", http=Answering(fail), timeout=7).complete("Hi")
+    assert caught.value.sent is sent
+    assert sent <= (len(calls) == 1)
+
+
+@pytest.mark.parametrize("kind", [urllib3.HTTPConnectionPool, urllib3.PoolManager])
+def test_a_urlopen_that_is_exchanged_for_a_while_is_used_at_once(raw_server, provider_of, monkeypatch, kind):
+    server = raw_server(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(BODY), BODY), keep_open=True)
+    lm = provider_of(server)
+    assert lm.complete("Hi").text == "Hello"
+    with monkeypatch.context() as patch:
+        patch.setattr(kind, "urlopen", lambda *arguments, **options: plain(BODY.replace(b"Hello", b"Made up")))
+        assert lm.complete("Hi").text == "Made up"
+    assert lm.complete("Hi").text == "Hello"
+    assert (server.accepted, len(server.requests)) == (1, 2)
+
+
+def test_a_connection_that_speaks_http_in_its_own_way_goes_on_doing_so(provider_of):
+    class Connection(urllib3.connection.HTTPConnection):
+        def request(self, *arguments, **options):
+            self.sock = socket.socket()
+
+        def getresponse(self):
+            response = plain(BODY)
+            response.msg, response.length = response.headers, None  # which urllib3 1.26 wants
+            return response
+
+    class Pool(urllib3.HTTPConnectionPool):
+        ConnectionCls = Connection
+
+    manager = urllib3.PoolManager()
+    manager.pool_classes_by_scheme = {"http": Pool}
+    assert provider_of("http://lmstudio.invalid", http=manager).complete("Hi").text == "Hello"
+    manager.clear()
+
+
 def test_a_connection_class_that_is_exchanged_for_a_while_is_used_at_once(raw_server, provider_of, monkeypatch):
     """As vcr.py does, whose connections only stand in for some."""
     server = raw_server(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(BODY), BODY), keep_open=True)

@@ -144,6 +144,7 @@ FAULTS = [
     Fault("a header without end", ProtocolError, [b"HTTP/1.1 200 OK\r\nX: ", endlessly(b"y" * 1000)]),
     Fault("a status line without end", ProtocolError, [b"HTTP/1.1 200 ", endlessly(b"y" * 1000)]),
     Fault("a flood of interim replies", ProtocolError, [endlessly(b"HTTP/1.1 103 Early Hints\r\n\r\n")]),
+    Fault("a flood of 100 Continue", ProtocolError, [endlessly(b"HTTP/1.1 100 Continue\r\n\r\n")]),
     Fault("a flood of trailers", ProtocolError, [CHUNKED.replace(STREAM, HEAD) + b"0\r\n", endlessly(b"X: y\r\n")]),
     Fault("no HTTP", ProtocolError, [b"SSH-2.0-OpenSSH_9.2\r\n"]),
     Fault("HTTP of no known version", ProtocolError, [b"HTTP/9.9 200 OK\r\n\r\n"]),
@@ -458,6 +459,7 @@ FINE = [
     ("a reply byte by byte", [bytes([byte]) for byte in reply()]),
     ("no content type", [b"HTTP/1.1 200 OK\r\n\r\n" + BODY]),
     ("gzip", [reply(gzip.compress(BODY), HEAD + b"Content-Encoding: gzip\r\n")]),
+    ("gzip, with zeros after it", [reply(gzip.compress(BODY) + bytes(600), HEAD + b"Content-Encoding: gzip\r\n")]),
     ("line feeds alone", [reply().replace(b"\r\n", b"\n")]),
 ]
 

@@ -141,8 +141,9 @@ def test_a_server_that_does_not_read_is_told_as_that(provider_of):
     assert caught.value.sent
 
 
-def test_after_an_interim_reply_the_model_may_be_silent_still(raw_server, provider_of):
-    server = raw_server(b"HTTP/1.1 102 Processing\r\n\r\n", lambda _: time.sleep(0.4), OK)
+@pytest.mark.parametrize("interim", [b"100 Continue", b"102 Processing", b"103 Early Hints"])
+def test_after_an_interim_reply_the_model_may_be_silent_still(raw_server, provider_of, interim):
+    server = raw_server(b"HTTP/1.1 %b\r\n\r\n" % interim, lambda _: time.sleep(0.4), OK)
     assert provider_of(server.url).complete("Hi", timeout=Timeouts(first_byte=10, idle=0.1)).text == "Hello"
 
 
