@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import threading
 import time
 from typing import Any, Callable, Generic, Iterable, Iterator, Mapping, TypeVar
 
@@ -26,19 +25,21 @@ class PieceSource(Generic[_Piece]):
         self._pid = os.getpid()
         self._on_cancel = on_cancel
         self._over = False
-        self.cancelled = threading.Event()
+        self.cancelled = False
         #: A provider of a server closes its streams; what belongs to an iterator is its author's business.
         self.closed = False
-        self.settle: Callable[[], Any] = lambda: None
 
     @property
     def exchange(self) -> PieceSource[_Piece]:
         """What can be cancelled."""
         return self
 
+    def on_close(self, settle: object) -> None:
+        """Do nothing: there is no provider that could be closed."""
+
     def cancel(self) -> None:
         """Stop before the next piece; an iterator that is working on one is woken by nothing but ``on_cancel``."""
-        self.cancelled.set()
+        self.cancelled = True
         self._on_cancel()
 
     def is_foreign(self) -> bool:

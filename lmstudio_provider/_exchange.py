@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import http.client
 import os
 import socket
@@ -12,15 +13,19 @@ import time
 from typing import Any, Callable, NamedTuple
 
 from ._exceptions import RequestTimeoutError
-from ._flag import Flag
 from ._types import Timeouts
 
-# How long a connection that is being opened may go on after it was cancelled.
+# How long what cannot be woken (a lookup, a connection being opened, a wait between attempts) may outlast a cancel.
 _SLICE_S = 0.05
-#: Small, because each piece has the whole limit for itself: a slow server that reads is not silent.
-SENT_BYTES = 16 * 1024
+# Small, because each piece has the whole limit for itself: a slow server that reads is not silent.
+_SENT_BYTES = 16 * 1024
 # What a wait before the call leaves of each of its limits at least.
 _LEAST_SHARE = 0.1
+# The clock of Windows moves in steps of 16 ms.
+_CLOCK_S = 0.02
+# A kept-alive connection that the server closed while it was idle dies at once when it is used. One that dies later
+# may have carried the request to a server that was at work on it.
+_STALE_S = 1.0
 _MISSED = {
     "connect": "a connection did not come",
     "first_byte": "the first byte of the reply did not come",
@@ -39,6 +44,11 @@ def _nothing() -> None:
     return None
 
 
+def timed_out(error: BaseException) -> bool:
+    """Return True if a socket's timeout has passed; from Python 3.10 on, ETIMEDOUT of the system has the same class."""
+    return isinstance(error, socket.timeout) and not error.errno
+
+
 class Deadline(NamedTuple):
     """For how many seconds a call may go on, and when (``time.monotonic()``) it began."""
 
@@ -51,73 +61,87 @@ class Deadline(NamedTuple):
 
 
 class Exchange:
-    """One call on the wire: its limits, how far it is, and the socket by which another thread can end it."""
+    """One call on the wire: its limits, how far it is, and the socket by which another thread can end it.
+
+    Its attributes are for reading; its methods change them.
+    """
 
     def __init__(self, timeouts: Timeouts, deadline: Deadline | None, waited_s: float = 0.0) -> None:
-        self.timeouts = timeouts
-        #: How long the server was silent before the call, which counts until its first byte.
-        self.waited_s = waited_s
+        self._timeouts = timeouts
+        self._deadline = deadline
+        # How long the server was silent before the call, which counts until its first byte.
+        self._waited_s = waited_s
         self.started = time.monotonic()
-        self.deadline = deadline
-        self.cancelled = Flag()
+        self.cancelled = False
         #: Whether it was cancelled because the provider was closed.
         self.closed = False
-        #: Which silence is being waited out now.
-        self.limit = "connect"
-        #: Whether a kept-alive connection is used, and whether none may be.
-        self.reused = False
-        self.fresh = False
+        #: Whether the attempt uses a kept-alive connection, and whether none may be used.
+        self.reused = self.fresh = False
         #: Whether a byte of the request went out, in any attempt that a server may have worked on.
-        self.sent = False
+        self.sent = self._sent_before = False
         #: When that was in this attempt, and how many bytes of the reply came in.
         self.sent_at: float | None = None
         self.received = 0
         #: The first bytes of them.
         self.first = b""
+        #: Whether the server has closed its side.
+        self.ended = False
         #: The URL of the proxy through which a connection is being opened; what goes out now is for it alone.
         self.proxy = ""
-        #: Whether the headers of a reply are still to come, and whether the server has closed its side.
-        self.in_headers = False
-        self.ended = False
-        #: What is to be done when the provider is closed while nobody reads.
-        self.settle: Callable[[], Callable[[], None] | None] = _nothing
-        #: The host that answered to "localhost" last time.
-        self.localhost: str | None = None
-        #: The IP address of the server, where this call opened the connection itself.
+        #: The IP address of the server, if this call opened the connection itself.
         self.address: str | None = None
+        # The silence that is being waited out.
+        self._limit = "connect"
+        self._in_headers = True
+        self._settle: Callable[[], Callable[[], None] | None] = _nothing
         # Guards the socket: once it is back in the pool, cancelling this call must not touch it. A signal handler that
         # cancels may interrupt a thread that holds the lock, so it can be taken twice.
         self._lock = threading.RLock()
         self._pid = os.getpid()
         self._socket: Any = None
-        self._dialled: socket.socket | None = None
-        #: Which limit the socket's timeout stands for while a TLS handshake is under way.
-        self.handshake_limit = "connect"
+        self._copy: socket.socket | None = None
         self._socket_timeout: float | None = -1.0
 
-    def allowed(self, limit: str) -> tuple[float | None, str]:
-        """How long to wait now, and the name of the limit that says so; raises where the deadline has passed."""
-        if self.cancelled.is_set():
-            raise CancelledCall
-        seconds: float | None = getattr(self.timeouts, limit)
-        if seconds is not None and self.waited_s:
-            seconds = max(seconds - self.waited_s, seconds * _LEAST_SHARE)
-        left = None if self.deadline is None else self.deadline.left()
-        if left is None or (seconds is not None and seconds <= left):
-            return seconds, limit
-        if left <= 0:
-            raise self.timeout("deadline", 0.0)
-        return left, "deadline"
+    # Limits
 
-    def timeout(self, limit: str, waited_s: float, missed: str | None = None) -> RequestTimeoutError:
-        """The error for a limit that was reached after waiting for ``waited_s``, for what was ``missed``."""
-        if limit == "deadline" and self.deadline is not None:
-            waited_s = time.monotonic() - self.deadline.started
-            message = f"the call was not over after {waited_s:.1f} s, and deadline is {self.deadline.seconds:g} s"
+    def allowed(self, limit: str | None = None) -> float | None:
+        """Return the seconds to wait for ``limit``, or for what is expected now; None is for ever.
+
+        Raises RequestTimeoutError after the deadline, and CancelledCall.
+        """
+        if self.cancelled:
+            raise CancelledCall
+        seconds = self._seconds(limit or self._limit)
+        if self._deadline is None:
+            return seconds
+        left = self._deadline.left()
+        if left <= 0:
+            raise self.timeout(0.0)
+        return left if seconds is None else min(left, seconds)
+
+    def _seconds(self, limit: str) -> float | None:
+        seconds: float | None = getattr(self._timeouts, limit)
+        return seconds and max(seconds - self._waited_s, seconds * _LEAST_SHARE)
+
+    def connect_slice(self, started: float) -> float:
+        """Return for how long to wait for a connection before asking again whether it is still wanted.
+
+        ``started`` is when (``time.monotonic()``) it began. Raises RequestTimeoutError and CancelledCall.
+        """
+        left, seconds, waited = self.allowed("connect"), self._seconds("connect"), time.monotonic() - started
+        if seconds is not None and waited >= seconds:  # it is counted over all addresses
+            raise self.timeout(waited)
+        return _SLICE_S if left is None else min(left, _SLICE_S)
+
+    def timeout(self, waited_s: float, missed: str | None = None) -> RequestTimeoutError:
+        """Return the error for the limit that was reached, after waiting for ``waited_s`` for what was ``missed``."""
+        limit, seconds = self._limit, getattr(self._timeouts, self._limit)
+        if self._deadline is not None and (seconds is None or self._deadline.left() <= _CLOCK_S):
+            limit, waited_s = "deadline", time.monotonic() - self._deadline.started
+            message = f"the call was not over after {waited_s:.1f} s, and deadline is {self._deadline.seconds:g} s"
             hint = "Raise deadline= (seconds for the whole call), or give None for no limit"
         else:
-            seconds = getattr(self.timeouts, limit)
-            waited_s += self.waited_s
+            waited_s += self._waited_s
             message = f"{missed or _MISSED[limit]} for {waited_s:.1f} s, and timeout is {seconds:g} s ({limit})"
             hint = f"Raise it with timeout=Timeouts({limit}=...) in seconds, or give None for no limit"
             if limit == "first_byte" and missed is None:
@@ -126,75 +150,145 @@ class Exchange:
             message, hint=hint, limit=limit, waited_s=waited_s, sent=self.sent, received=bool(self.received)
         )
 
-    def begin(self, reused: bool) -> None:
-        """Begin an attempt, on a connection that is ``reused`` or is still to be opened."""
-        self.reused = reused
-        self.sent_at = None
-        self.begin_reply()
+    def limit_idle(self, seconds: float) -> None:
+        """Wait for each further byte for at most ``seconds``."""
+        self._timeouts = dataclasses.replace(self._timeouts, idle=min(self._timeouts.idle or seconds, seconds))
 
-    def begin_reply(self) -> None:
-        """A reply is to be read, from its first byte."""
-        self.received = 0
-        self.in_headers, self.ended = True, False
-        self.expect_reply()
+    def limit_rest(self, seconds: float) -> None:
+        """Wait for all of the rest for at most ``seconds``."""
+        self._deadline = Deadline(seconds, time.monotonic())
+
+    def has_time_for(self, seconds: float) -> bool:
+        """Return True if the deadline comes after ``seconds``."""
+        return self._deadline is None or self._deadline.left() > seconds
+
+    def pause(self, seconds: float) -> None:
+        """Wait before another attempt; raises CancelledCall."""
+        # No Event: Ctrl-C may leave its lock locked, and a signal handler that cancels may wait for itself.
+        until = time.monotonic() + seconds
+        while (left := until - time.monotonic()) > 0:
+            self.allowed()
+            time.sleep(min(left, _SLICE_S))
+
+    # How far it is
+
+    def begin(self, reused: bool = False, proxy: str = "") -> None:
+        """Begin an attempt, on a connection that is ``reused`` or is still to be opened, by way of ``proxy``."""
+        self.reused, self.proxy, self.sent_at, self._sent_before = reused, proxy, None, self.sent
+        self.received, self.first, self.ended, self._in_headers = 0, b"", False, True
+        self._limit = "first_byte" if reused else "connect"
+
+    def died_idle(self) -> bool:
+        """Return True if the connection broke as one does that the server closed before it was used again."""
+        at = self.sent_at
+        quick = at is not None and not self.received and time.monotonic() - at < _STALE_S
+        return quick and self.reused and not self.fresh
+
+    def start_afresh(self) -> None:
+        """Forget the attempt, which the server never saw; the next one opens a connection."""
+        self.fresh, self.sent = True, self._sent_before
+
+    def mark_sent(self) -> None:
+        """Note that some of the request has gone out, or may have."""
+        self.sent, self.sent_at = True, self.sent_at or time.monotonic()
+
+    def connected(self, address: str) -> None:
+        """Note the IP address that was connected to."""
+        self.address = address
 
     def expect_reply(self) -> None:
-        """The next byte is the first one of a reply, or of one that follows an interim reply."""
-        self.limit = "connect" if self.proxy else "first_byte"
+        """Expect the first byte of a reply, or of one that follows an interim reply."""
+        self._limit = "connect" if self.proxy else "first_byte"
 
-    def send(self, sock: Any, data: bytes | memoryview) -> None:
+    def expect_body(self) -> None:
+        """Expect the first byte of the body, which may take as long as that of the headers."""
+        self._in_headers, self._limit = False, "first_byte"
+
+    def expect_more(self) -> None:
+        """Expect another byte of the body."""
+        self._limit = "idle"
+
+    # The socket
+
+    def send(self, sock: Any, data: bytes) -> None:
         """Send; a server that stops reading runs into the same limit as one that is silent."""
         self._hold(sock)
+        self.expect_reply()
         # In pieces, so that a long upload that makes progress is no silence: sendall has one timeout for all of it.
-        for start in range(0, len(data), SENT_BYTES):
-            seconds, limit = self.allowed("connect" if self.proxy else "first_byte")
-            self._set_timeout(seconds)
+        for start in range(0, len(data), _SENT_BYTES):
             if not self.proxy:
-                self.sent, self.sent_at = True, self.sent_at or time.monotonic()
-            started = time.monotonic()
-            try:
-                sock.sendall(memoryview(data)[start : start + SENT_BYTES])
-            except socket.timeout as error:
-                if error.errno is not None:
-                    raise  # ETIMEDOUT of the system, which Python 3.10 and newer has as the same class
-                missed = "the server did not take the request"
-                raise self.timeout(limit, time.monotonic() - started, missed) from error
+                self.mark_sent()
+            piece = memoryview(data)[start : start + _SENT_BYTES]
+            self._timed(sock.sendall, piece, "the server did not take the request")
 
-    def receive(self, read: Callable[[Any], int | None], buffer: Any) -> int:
+    def receive(self, sock: Any, buffer: Any) -> int:
         """Read what is there, or wait for it as long as the limits say; 0 is the end."""
-        seconds, limit = self.allowed(self.limit)
-        self._set_timeout(seconds)
-        started = time.monotonic()
-        try:
-            count = read(buffer) or 0
-        except socket.timeout as error:
-            if error.errno is not None:
-                raise
-            raise self.timeout(limit, time.monotonic() - started) from error
-        if self.cancelled.is_set():
+        count: int = self._timed(sock.recv_into, buffer)
+        if self.cancelled:
             raise CancelledCall
         if count:
-            if not self.received:
-                self.first = bytes(buffer[: min(count, 8)])
+            self.first = self.first or bytes(buffer[: min(count, 8)])
             self.received += count
-            self.waited_s = 0.0
-            self.limit = "connect" if self.proxy else "idle"
+            self._waited_s = 0.0
+            if not self.proxy:
+                self._limit = "idle"
             return count
         self.ended = True
-        if self.in_headers:  # http.client would take the end of the bytes for the end of the headers
+        if self._in_headers:  # http.client would take the end of the bytes for the end of the headers
             raise http.client.RemoteDisconnected("no reply, or not all of its headers")
         return 0
 
-    def _set_timeout(self, seconds: float | None) -> None:
+    def _timed(self, function: Callable[[Any], Any], argument: Any, missed: str | None = None) -> Any:
+        seconds = self.allowed()
         # Each call of settimeout is a system call; without a deadline the value never changes.
         if self._socket is not None and seconds != self._socket_timeout:
             self._socket_timeout = seconds
             self._socket.settimeout(seconds)
+        started = time.monotonic()
+        try:
+            return function(argument)
+        except socket.timeout as error:
+            if not timed_out(error):
+                raise
+            raise self.timeout(time.monotonic() - started, missed) from error
 
-    def cancel(self, closed: bool = False) -> None:
+    def expect_handshake(self, sock: socket.socket) -> None:
+        """TLS may come over ``sock``, and empties it: a copy is kept for cancelling meanwhile.
+
+        Over a socket that has TLS already it comes by way of a buffer, and the socket stays what it is.
+        """
+        sock.settimeout(self.allowed("connect"))
+        self._hold(sock, copy=not isinstance(sock, ssl.SSLSocket))
+
+    def release(self) -> None:
+        """Let go of the socket, which another call may use from now on."""
+        self._hold(None)
+
+    def _hold(self, sock: Any, copy: bool = False) -> None:
+        with self._lock:
+            if self._copy is not None:
+                self._copy.close()
+            self._copy = sock.dup() if copy else None
+            if copy or sock is not self._socket:
+                self._socket, self._socket_timeout = self._copy or sock, -1.0  # whatever it is
+
+    # From outside
+
+    def on_close(self, settle: Callable[[], Callable[[], None] | None]) -> None:
+        """Call what ``settle`` returns, if anything, when the provider is closed: nobody may be reading."""
+        self._settle = settle
+
+    def close(self) -> None:
+        """Cancel, because the provider is closed."""
+        self.closed = True
+        self.cancel()
+        settle = self._settle()
+        if settle is not None:
+            settle()
+
+    def cancel(self) -> None:
         """End the call from any thread: the one that waits for the server wakes up with CancelledCall."""
-        self.closed = self.closed or closed
-        self.cancelled.set()
+        self.cancelled = True
         with self._lock:
             if self._socket is None or self.is_foreign():
                 return
@@ -209,42 +303,3 @@ class Exchange:
     def is_foreign(self) -> bool:
         """Whether this is a forked child's copy of a call whose socket is the parent's."""
         return self._pid != os.getpid()
-
-    def release(self) -> None:
-        """Let go of the socket, which another call may use from now on."""
-        self._hold(None)
-
-    def _hold(self, sock: Any) -> None:
-        with self._lock:
-            if self._dialled is not None:
-                self._dialled.close()
-                self._dialled = None
-            if sock is not self._socket:
-                self._socket, self._socket_timeout = sock, -1.0  # whatever it is
-
-    def connect_slice(self, started: float) -> float:
-        """Return for how long to wait for a connection before asking again whether it is still wanted.
-
-        ``started`` is when (``time.monotonic()``) it began. Raises RequestTimeoutError and CancelledCall.
-        """
-        seconds, limit = self.allowed("connect")
-        waited = time.monotonic() - started
-        # The deadline shrinks by itself; the time to connect is counted over all addresses.
-        left = seconds if seconds is None or limit == "deadline" else seconds - waited
-        if left is not None and left <= 0:
-            raise self.timeout(limit, waited)
-        return _SLICE_S if left is None else min(left, _SLICE_S)
-
-    def expect_handshake(self, sock: socket.socket) -> None:
-        """TLS is about to come over ``sock``, and empties it: a copy is kept for cancelling meanwhile.
-
-        Over a socket that has TLS already it comes by way of a buffer, and the socket stays what it is.
-        """
-        if isinstance(sock, ssl.SSLSocket):
-            self._hold(sock)
-        else:
-            self._hold(None)
-            with self._lock:
-                self._socket = self._dialled = sock.dup()
-        seconds, self.handshake_limit = self.allowed("connect")
-        sock.settimeout(seconds)

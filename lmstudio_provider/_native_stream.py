@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from typing import Any, Callable, Iterator
 
 from . import events
@@ -39,8 +38,7 @@ class NativeStream(BaseStream[events.Event, NativeCompletion]):
             raise
         if isinstance(event, events.ErrorEvent):
             # What follows is there already; a server that forgets it must not hold up the error.
-            limits = self._reply.exchange.timeouts
-            self._reply.exchange.timeouts = dataclasses.replace(limits, idle=min(limits.idle or _END_S, _END_S))
+            self._reply.exchange.limit_idle(_END_S)
         return event
 
     def text(self) -> Iterator[str]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import http.client
-import socket
 import time
 from typing import Any, Callable, Iterator, Mapping
 
@@ -11,7 +10,7 @@ from urllib3.exceptions import HTTPError, ReadTimeoutError
 
 from ._connection import unwrapped
 from ._exceptions import ProtocolError, ProviderError, RequestTimeoutError, ServerUnavailableError
-from ._exchange import CancelledCall, Deadline, Exchange
+from ._exchange import CancelledCall, Exchange, timed_out
 from ._readers import inflated
 from ._types import Limits
 
@@ -86,7 +85,7 @@ class Reply:
                 if isinstance(body.length, int) and body.length:  # read1 does not tell a short body from a whole one
                     raise http.client.IncompleteRead(b"", body.length)
                 return
-            self.exchange.limit = "idle"
+            self.exchange.expect_more()
             yield data
 
     def _foreign(self, response: Any) -> Iterator[bytes]:
@@ -102,10 +101,10 @@ class Reply:
             yield response.data
 
     def _broken(self, error: BaseException) -> ProviderError | CancelledCall:
-        if self.exchange.cancelled.is_set():
+        if self.exchange.cancelled:
             failure: ProviderError | CancelledCall = CancelledCall()
-        elif isinstance(error, ReadTimeoutError) or (isinstance(error, socket.timeout) and not error.errno):
-            failure = self.exchange.timeout(self.exchange.limit, time.monotonic() - self.exchange.started)
+        elif isinstance(error, ReadTimeoutError) or timed_out(error):
+            failure = self.exchange.timeout(time.monotonic() - self.exchange.started)
         elif self.exchange.ended or isinstance(error, (OSError, EOFError)):
             message = f"the server hung up in the middle of its reply ({reason(error)})"
             failure = ServerUnavailableError(message, hint=HUNG_UP)
@@ -140,7 +139,7 @@ class Reply:
         """The content is complete: read on to the end of the body, if it is there, and give the connection back."""
         if self._over:
             return
-        self.exchange.deadline = Deadline(_DRAIN_S, time.monotonic())
+        self.exchange.limit_rest(_DRAIN_S)
         try:
             for _ in self._raw:
                 pass

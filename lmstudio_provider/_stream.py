@@ -94,7 +94,7 @@ class BaseStream(Iterator[Item], Generic[Item, Whole]):
         # Held while the socket is read, so that close() knows whether somebody else will clean up. No RLock: a signal
         # handler that closes the stream must leave that to the reader that it interrupted, too.
         self._reading = threading.Lock()
-        reply.exchange.settle = weakref.WeakMethod(self._settle)
+        reply.exchange.on_close(weakref.WeakMethod(self._settle))
 
     def __repr__(self) -> str:
         state = "open" if self._completion is None else f"over: {self._completion!r}"
@@ -125,7 +125,7 @@ class BaseStream(Iterator[Item], Generic[Item, Whole]):
             raise
         finally:
             # A close() that came while the lock was held left the rest to this thread.
-            if self._reply.exchange.cancelled.is_set():
+            if self._reply.exchange.cancelled:
                 self._settle()
 
     def _next(self) -> Item:
@@ -198,7 +198,7 @@ class BaseStream(Iterator[Item], Generic[Item, Whole]):
 
     def _advance(self) -> None:
         """Take one event, or read on; an error waits until the items before it are taken."""
-        if self._reply.exchange.cancelled.is_set():
+        if self._reply.exchange.cancelled:
             self._stopped()  # also if more has come already, and need not be waited for
             return
         try:

@@ -17,7 +17,6 @@ import urllib3
 import lmstudio_provider
 from lmstudio_provider import RequestTimeoutError, ServerError, ServerUnavailableError, Timeouts
 from lmstudio_provider._connection import _Idle
-from lmstudio_provider._flag import Flag
 
 BODY = b'{"choices": [{"message": {"content": "Hello"}, "finish_reason": "stop"}]}'
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(BODY), BODY)
@@ -34,7 +33,7 @@ def run(code):
 
 
 # Below the session; what a generator raises where it is closed is not raised.
-BELOW = re.compile(r"lmstudio_provider\._(transport|connection|dial|exchange|flag|reply)$|urllib3|queue|threading|http")
+BELOW = re.compile(r"lmstudio_provider\._(transport|connection|dial|exchange|reply)$|urllib3|queue|threading|http")
 
 
 def at_each_return(call, do):
@@ -104,16 +103,6 @@ def test_a_call_of_a_signal_handler_at_any_moment_of_a_call_harms_neither(raw_se
 
     assert finished(lambda: at_each_return(call, call)) > 50
     assert set(texts) == {"Hello"}
-
-
-def test_a_flag_can_be_set_by_whoever_waits_for_it():
-    flag = Flag()
-    assert not flag.wait(0.01)
-    flag.set()
-    flag.set()
-    assert flag.is_set()
-    assert flag.wait(0)
-    assert flag.wait(0)
 
 
 FORK = """
@@ -262,15 +251,13 @@ def test_urllib3_has_the_private_methods_that_are_used(kind):
     assert connection.response_class
 
 
-def test_the_idle_connections_answer_what_urllib3_and_vcr_ask_of_a_queue():
+def test_the_idle_connections_answer_what_urllib3_asks_of_a_queue():
     idle = _Idle()
-    assert (idle.qsize(), idle.empty()) == (0, True)
     with pytest.raises(queue.Empty):
         idle.get(block=False)
     connections = [urllib3.connection.HTTPConnection("localhost") for _ in range(2)]
     for connection in connections:
         idle.put(connection, block=False)
-    assert (idle.qsize(), idle.empty()) == (2, False)
     assert idle.get(block=True, timeout=None) is connections[1]
 
 

@@ -787,10 +787,13 @@ def test_many_threads_share_one_provider(simulator):
 
 def test_what_was_waited_before_a_call_is_missing_from_its_limits():
     exchange = Exchange(Timeouts(connect=1.0, first_byte=2.0, idle=4.0), Deadline(60, time.monotonic()), waited_s=1.5)
-    assert exchange.allowed("first_byte") == (0.5, "first_byte")
-    assert exchange.allowed("connect") == (0.1, "connect")  # to connect there is always some time left
-    error = exchange.timeout("first_byte", 0.5)
+    assert exchange.allowed("first_byte") == 0.5
+    assert exchange.allowed("connect") == 0.1  # to connect there is always some time left
+    exchange.begin(reused=True)
+    error = exchange.timeout(0.5)
     assert (error.waited_s, "for 2.0 s, and timeout is 2 s" in error.message) == (2.0, True)
-    exchange.begin_reply()
-    exchange.receive(lambda buffer: 1, bytearray(1))
-    assert exchange.allowed("idle") == (4.0, "idle")
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        theirs.sendall(b"x")
+        exchange.receive(ours, bytearray(1))
+    assert exchange.allowed() == exchange.allowed("idle") == 4.0
