@@ -7,11 +7,10 @@ import copy
 import errno
 import http.client
 import io
-import itertools
 import queue
 import socket
 import time
-from typing import Any, Iterable, Mapping
+from typing import Any, Mapping
 
 import urllib3
 from urllib3.connection import HTTPConnection
@@ -23,6 +22,7 @@ from urllib3.util.proxy import connection_requires_http_tunnel
 from ._dial import dial
 from ._exceptions import ServerUnavailableError
 from ._exchange import Exchange
+from ._types import Call
 
 #: Idle connections to keep.
 _MOST_IDLE = 128
@@ -147,27 +147,25 @@ class Connections:
         """Close what is idle, and the rest when it is given back."""
         self._pool.close()
 
-    def send(
-        self, exchange: Exchange, method: str, path: str, headers: Mapping[str, str], body: bytes | Iterable[bytes]
-    ) -> Any:
+    def send(self, exchange: Exchange, call: Call, headers: Mapping[str, str]) -> Any:
         """Send a request; return the response when its headers are in: http.client's, or one as urllib3's are."""
         pool, urlopen = self._pool, getattr(self._manager.urlopen, "__func__", None)
         # A manager that answers by itself, or connections that only stand in for some, as those of vcr.py.
         if not {urlopen, type(pool).urlopen, getattr(pool.ConnectionCls, "getresponse", None)} <= _URLLIB3S:
-            return self._send_by_urllib3(exchange, method, path, headers, body)
+            return self._send_by_urllib3(exchange, call, headers)
         connection = self._take(exchange)
         try:
             if connection.sock is None:
                 self._connect(connection, exchange)
-            fields: dict[str, str] = {"Host": self._host}
-            if isinstance(body, bytes) and (body or method == "POST"):
-                fields["Content-Length"] = str(len(body))
-            proxy_headers = pool.proxy_headers if self._forwards else {}
-            line = f"{method} {self._target}{path}"
-            head = _head(line, fields, self._manager.headers, headers, proxy_headers)
-            response = _Response(exchange, connection.sock, method, connection, pool)
+            own = {"Host": self._host}
+            if call.upload is None and (call.body or call.method == "POST"):
+                own["Content-Length"] = str(len(call.body or b""))
+            fields = _merged(own, self._manager.headers, headers, pool.proxy_headers if self._forwards else {})
+            head = _head(f"{call.method} {self._target}{call.path}", fields)
+            response = _Response(exchange, connection.sock, call.method, connection, pool)
             try:
-                for piece in [head + body] if isinstance(body, bytes) else itertools.chain([head], body):
+                exchange.send(connection.sock, head + (call.body or b""))  # most requests go out in one piece
+                for piece in call.upload or ():
                     exchange.send(connection.sock, piece)
             except OSError as error:
                 # The server may have answered before it had all, such as that the body is too large. macOS has a code
@@ -197,21 +195,20 @@ class Connections:
     def _connect(self, connection: Any, exchange: Exchange) -> None:
         """Open ``connection`` under the limits of ``exchange``; a way of its own (SOCKS, a Unix socket) is kept."""
         kind = type(connection)
-        opened: list[Any] = []
 
         def new_conn() -> Any:
             own_way = kind._new_conn is not HTTPConnection._new_conn
-            opened.append(kind._new_conn(connection) if own_way else dial(exchange, connection, self._last_address))
+            sock = kind._new_conn(connection) if own_way else dial(exchange, connection, self._last_address)
+            connection.sock = sock  # urllib3 1.26 lets go of it if TLS fails
             self._last_address = exchange.address
             if self._pool.proxy is None:
                 exchange.begin()  # past SOCKS
-            exchange.expect_handshake(opened[0])
-            return opened[0]
+            exchange.expect_handshake(sock)
+            return sock
 
         def tunnel() -> None:
-            exchange.send(
-                connection.sock, _head(f"CONNECT {self._tunnel}", {"Host": self._tunnel}, self._pool.proxy_headers)
-            )
+            fields = _merged({"Host": self._tunnel}, self._pool.proxy_headers)
+            exchange.send(connection.sock, _head(f"CONNECT {self._tunnel}", fields))
             reply = _Response(exchange, connection.sock, "CONNECT")
             reply.begin()
             if not 200 <= reply.status < 300:
@@ -228,27 +225,19 @@ class Connections:
             self._pool._validate_conn(connection)  # which opens those with TLS
             if connection.sock is None:
                 connection.connect()
-        except BaseException:
-            for sock in opened:  # urllib3 1.26 lets go of it if TLS fails
-                sock.close()
-            raise
         finally:
             del connection._new_conn, connection._tunnel  # they hold the call
         exchange.begin()
 
-    def _send_by_urllib3(
-        self, exchange: Exchange, method: str, path: str, headers: Mapping[str, str], body: bytes | Iterable[bytes]
-    ) -> Any:
-        own = {name.lower() for name in headers}
-        others = {name: value for name, value in self._manager.headers.items() if name.lower() not in own}
+    def _send_by_urllib3(self, exchange: Exchange, call: Call, headers: Mapping[str, str]) -> Any:
         exchange.begin()
         connect, read = exchange.allowed("connect"), exchange.allowed("first_byte")
         try:
             response = self._manager.urlopen(
-                method,
-                self._base_url + path,
-                body=body or None,
-                headers={**others, **headers},
+                call.method,
+                self._base_url + call.path,
+                body=call.upload or call.body,
+                headers=_merged(self._manager.headers, headers),
                 timeout=urllib3.Timeout(connect=connect, read=read),
                 redirect=False,
                 retries=False,
@@ -256,7 +245,7 @@ class Connections:
                 decode_content=False,
             )
         except BaseException as error:
-            if not isinstance(unwrapped(error), _UNSENT):
+            if not any(isinstance(each, _UNSENT) for each in causes(error)):
                 exchange.mark_sent()  # as far as anybody knows
                 exchange.expect_reply()
             raise
@@ -264,19 +253,28 @@ class Connections:
         return response
 
 
-def _head(line: str, *fields: Mapping[str, str]) -> bytes:
-    lines = {name.lower(): f"{name}: {value}" for each in fields for name, value in each.items()}
-    head = "\r\n".join([f"{line} HTTP/1.1", *lines.values(), "", ""])
-    if not head.count("\r") == head.count("\n") == len(lines) + 2:
+def _merged(*fields: Mapping[str, str]) -> dict[str, str]:
+    """Return all header fields; the last one of a name wins, however it is written."""
+    return dict({name.lower(): (name, value) for each in fields for name, value in each.items()}.values())
+
+
+def _head(line: str, fields: Mapping[str, str]) -> bytes:
+    head = "\r\n".join([f"{line} HTTP/1.1", *(f"{name}: {value}" for name, value in fields.items()), "", ""])
+    if not head.count("\r") == head.count("\n") == len(fields) + 2:
         raise ValueError("a header has more than one line")
     return head.encode("latin-1")
 
 
-def unwrapped(error: BaseException) -> BaseException:
-    """Return what lies under urllib3's wrapping of ``error``."""
-    while isinstance(error, HTTPError) and error.args and isinstance(error.args[-1], Exception):
-        error = error.args[-1]
-    return error
+def causes(error: BaseException) -> list[BaseException]:
+    """Return ``error``, and what lies under urllib3's wrapping of it; the last one is the cause."""
+    found = [error]
+    while isinstance(found[-1], HTTPError):
+        wrapped = found[-1].args[-1] if found[-1].args else None
+        inner = wrapped if isinstance(wrapped, Exception) else found[-1].__context__
+        if inner is None:
+            break
+        found.append(inner)
+    return found
 
 
 _WHO_ASKS_PROXY = (

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import email.utils
 import http.client
 import time
 from typing import Any, Callable, Iterator, Mapping
 
 from urllib3.exceptions import HTTPError, ReadTimeoutError
 
-from ._connection import unwrapped
+from ._connection import causes
 from ._exceptions import ProtocolError, ProviderError, RequestTimeoutError, ServerUnavailableError
 from ._exchange import CancelledCall, Exchange, timed_out
 from ._readers import inflated
@@ -25,15 +26,28 @@ HUNG_UP = "Ask again; if it happens each time, see the server's log (of LM Studi
 
 def reason(error: BaseException) -> str:
     """What an error of the socket or of http.client says, in a few words, and without control characters."""
-    text = str(error).rpartition("Failed to establish a new connection: ")[2]  # before it urllib3 names its objects
-    text = getattr(error, "strerror", None) or text[:100].encode("unicode_escape").decode("ascii")
+    text = getattr(error, "strerror", None) or str(error)[:100].encode("unicode_escape").decode("ascii")
     return text.strip() or type(error).__name__
 
 
-def short(error: BaseException) -> BaseException:
-    """``error`` as a cause: what it says, without the frames of urllib3 and http.client and what led to it."""
-    error.__traceback__ = error.__context__ = error.__cause__ = None
+def short(error: BaseException | None) -> BaseException | None:
+    """Return ``error`` as a cause: what it says, without the frames of urllib3 and http.client and what led to it."""
+    if error is not None:
+        error.__traceback__ = error.__context__ = error.__cause__ = None
     return error
+
+
+def retry_after(headers: Mapping[str, str]) -> float | None:
+    """Return the seconds of ``Retry-After``, given as a number or as a date (RFC 9110, 10.2.3)."""
+    text = (headers.get("Retry-After") or "").strip()
+    if not text:
+        return None
+    if text.isascii() and text.isdigit() and len(text) < 10:
+        return float(text)
+    try:
+        return max(0.0, email.utils.parsedate_to_datetime(text).timestamp() - time.time())
+    except (TypeError, ValueError, OverflowError):
+        return None
 
 
 class Reply:
@@ -67,7 +81,7 @@ class Reply:
             piece = next(self._pieces, b"")
         except (http.client.HTTPException, HTTPError, OSError, EOFError, ValueError) as error:
             self.drop()
-            cause = unwrapped(error)
+            cause = causes(error)[-1]
             raise self._broken(cause) from short(cause)
         except BaseException as error:
             self.drop()

@@ -17,12 +17,11 @@ from urllib3.exceptions import HTTPError, NewConnectionError
 from urllib3.exceptions import SSLError as PoolSSLError
 from urllib3.exceptions import TimeoutError as PoolTimeoutError
 
-from ._connection import Connections, unwrapped
+from ._connection import Connections, causes
 from ._exceptions import ProtocolError, ProviderError, ServerUnavailableError
 from ._exchange import CancelledCall, Deadline, Exchange, timed_out
-from ._reply import HUNG_UP, Reply, reason, short
+from ._reply import HUNG_UP, Reply, reason, retry_after, short
 from ._types import Call, Limits, Timeouts
-from ._wire.errors import retry_after
 from ._wire.pages import USE_HTTPS
 from ._wire.redaction import header_secrets
 
@@ -89,9 +88,8 @@ class Transport:
                         raise
                 else:
                     wait = retry_after(reply.headers) if reply.status in (429, 503) else None
-                    if wait is None or wait > _MAX_RETRY_AFTER_S or not exchange.has_time_for(wait):
-                        return reply
-                    if next(waits, None) is None:
+                    soon = wait is not None and wait <= _MAX_RETRY_AFTER_S and exchange.has_time_for(wait)
+                    if wait is None or not soon or next(waits, None) is None:
                         return reply
                     reply.discard()
                 exchange.pause(wait)
@@ -101,13 +99,12 @@ class Transport:
             raise
 
     def _attempt(self, call: Call, headers: Mapping[str, str], exchange: Exchange) -> Reply:
-        body = call.upload or call.body or b""
         try:
-            response = self._connections.send(exchange, call.method, call.path, headers, body)
+            response = self._connections.send(exchange, call, headers)
         except (ProviderError, CancelledCall) as error:
             failure: Exception = error
         except (HTTPError, http.client.HTTPException, OSError, ValueError) as error:
-            failure = _translated(error, exchange, self.base_url.startswith("http:"))
+            failure = _failure(error, exchange, self.base_url.startswith("http:"))
         else:
             exchange.expect_body()
             return Reply(response, exchange, self.limits, functools.partial(self._over, call))
@@ -116,10 +113,8 @@ class Transport:
             failure.message = f"the proxy did not connect to the server ({exchange.proxy}: {failure.message})"
             failure.hint, failure.proxy = failure.hint or _PROXY, exchange.proxy
             failure.answered = False  # the server did not
-        if failure.__cause__ is not None:
-            short(failure.__cause__)
         try:
-            raise failure.with_traceback(None)
+            raise failure.with_traceback(None) from short(failure.__cause__)
         finally:
             del failure  # from the frame that its traceback holds: no cycle keeps the request's body
 
@@ -153,46 +148,33 @@ class Transport:
         self.retire()
 
 
-def _translated(error: Exception, exchange: Exchange, plain: bool) -> Exception:
-    """Return what a failure before the end of the headers means; its cause is what lies under urllib3's wrapping.
-
-    ``plain`` is whether the base URL is one without TLS.
-    """
-    cause = unwrapped(error)
-    link: BaseException | None = error
-    refused = False
-    while link is not None:  # their frames hold the request's body, and hold them
-        refused = refused or isinstance(link, ConnectionRefusedError)
-        link.__traceback__ = None
-        link = link.__context__
-    failure = _meaning(error, cause, exchange, plain, refused)
+def _failure(error: Exception, exchange: Exchange, plain: bool) -> Exception:
+    """Return what ``error`` means, which came before the end of the headers; ``plain`` is False if TLS is used."""
+    cause = causes(error)[-1]
+    failure = _meaning(cause, reason(cause), exchange, plain)
     failure.__cause__ = cause
     return failure
 
 
-def _meaning(error: Exception, cause: BaseException, exchange: Exchange, plain: bool, refused: bool) -> Exception:
-    why = reason(cause)
+def _meaning(cause: BaseException, why: str, exchange: Exchange, plain: bool) -> Exception:
     if exchange.cancelled:
         return CancelledCall()
     if timed_out(cause) or (isinstance(cause, PoolTimeoutError) and not isinstance(cause, NewConnectionError)):
         return exchange.timeout(time.monotonic() - exchange.started)
     peer = "proxy" if exchange.proxy else "server"
-    if isinstance(error, PoolSSLError) or isinstance(cause, (ssl.SSLError, CertificateError)):
+    if isinstance(cause, (ssl.SSLError, PoolSSLError, CertificateError)):
         if isinstance(cause, ValueError):  # ssl's and urllib3's errors of certificates are, and no others
             message = f"the {peer}'s certificate is not trusted ({why})"
             return ServerUnavailableError(message, hint=_CERTIFICATE.format(peer), answered=True)
         hint = "Write http:// in the URL of the proxy" if exchange.proxy else _PLAIN
         return ServerUnavailableError(f"TLS failed ({why})", hint=hint, answered=True)
     if exchange.sent_at is None:
-        return ServerUnavailableError(why, refused=refused)
+        return ServerUnavailableError(why, refused=isinstance(cause, ConnectionRefusedError))
     if plain and exchange.first.startswith(b"\x15\x03"):  # an alert (RFC 8446, 6)
         return ProtocolError("plain HTTP was sent to a port that speaks TLS", hint=USE_HTTPS, sent=True)
     if exchange.received and not isinstance(cause, ConnectionError):
-        return ProtocolError(
-            f"what answered does not speak HTTP as it should ({why})",
-            hint="Check scheme, host and port of the base URL",
-            sent=True,
-        )
+        hint = "Check scheme, host and port of the base URL"
+        return ProtocolError(f"what answered does not speak HTTP as it should ({why})", hint=hint, sent=True)
     hint = HUNG_UP if exchange.received or exchange.reused or not plain else f"{HUNG_UP}. {_MAYBE_TLS}"
     return ServerUnavailableError(f"the server closed the connection before it answered ({why})", hint=hint, sent=True)
 

@@ -20,8 +20,9 @@ from lmstudio_provider import (
     ServerError,
     StatusError,
 )
+from lmstudio_provider._reply import retry_after
 from lmstudio_provider._wire import lmstudio_errors, ollama_errors
-from lmstudio_provider._wire.errors import PASSWORD, Asked, retry_after
+from lmstudio_provider._wire.errors import PASSWORD, Asked
 from lmstudio_provider._wire.lmstudio_errors import find_error
 
 TOKEN = "sk-lm-AbCd1234:0123456789abcdefghij"

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import email.utils
 import json
 import re
-import time
 from dataclasses import dataclass, field
 from typing import Any, Mapping, NamedTuple, Sequence
 
@@ -22,6 +20,7 @@ from .._exceptions import (
 )
 from .._json import loads
 from .._model_names import near
+from .._reply import retry_after
 from .json_text import count
 from .pages import HINTS, Answer, read_answer, redirect, wants_basic
 from .redaction import redact
@@ -297,19 +296,6 @@ def find_error(
         return ProtocolError(redact(said, asked.secrets), hint=redact(advice, asked.secrets), sent=True)
     answer = read_answer(status, headers, text, value)
     return fault_error(meanings, Fault(answer.text), status, headers, text, asked, answer)
-
-
-def retry_after(headers: Mapping[str, str]) -> float | None:
-    """The seconds of ``Retry-After``, given as a number or as a date (RFC 9110, 10.2.3)."""
-    text = (headers.get("Retry-After") or "").strip()
-    if not text:
-        return None
-    if text.isascii() and text.isdigit() and len(text) < 10:
-        return float(text)
-    try:
-        return max(0.0, email.utils.parsedate_to_datetime(text).timestamp() - time.time())
-    except (TypeError, ValueError, OverflowError):
-        return None
 
 
 def _excerpt(text: str) -> str:
