@@ -36,8 +36,9 @@ def dial(exchange: Exchange, connection: Any, last: str | None) -> socket.socket
     try:
         return _first_to_answer(exchange, addresses, connection, started)
     except OSError as error:
-        why, refused = f"{error.strerror or error} ({host} port {connection.port})", ConnectionRefusedError
-        raise ServerUnavailableError(why, refused=isinstance(error, refused)) from error
+        refused = isinstance(error, ConnectionRefusedError)
+        why = f"{error.strerror or error} ({host} port {connection.port})"
+        raise ServerUnavailableError(why, refused=refused) from error
 
 
 def _first_to_answer(exchange: Exchange, addresses: list[Any], connection: Any, started: float) -> socket.socket:
@@ -53,8 +54,11 @@ def _first_to_answer(exchange: Exchange, addresses: list[Any], connection: Any, 
                 wait, now = exchange.connect_slice(started), time.monotonic()
                 if addresses and (now >= next_at or not selector.get_map()):
                     next_at = now + head_start
+                    *kind, _, address = addresses.pop(0)
                     try:
-                        _begin(selector, begun, connection, *addresses.pop(0))
+                        begun.append(socket.socket(*kind))
+                        _begin(begun[-1], connection, address)
+                        selector.register(begun[-1], selectors.EVENT_WRITE, address[0])
                     except OSError as error:
                         failure = failure or error
                     continue
@@ -75,11 +79,7 @@ def _first_to_answer(exchange: Exchange, addresses: list[Any], connection: Any, 
                 each.close()
 
 
-def _begin(
-    selector: Any, begun: list[Any], connection: Any, family: int, kind: int, protocol: int, _: str, address: Any
-) -> None:
-    sock = socket.socket(family, kind, protocol)
-    begun.append(sock)
+def _begin(sock: socket.socket, connection: Any, address: Any) -> None:
     for option in connection.socket_options or ():
         sock.setsockopt(*option)
     if connection.source_address:
@@ -88,7 +88,6 @@ def _begin(
     code = sock.connect_ex(address)
     if code not in _UNDER_WAY:
         raise _error(code)
-    selector.register(sock, selectors.EVENT_WRITE, address[0])
 
 
 def _error(code: int) -> OSError:

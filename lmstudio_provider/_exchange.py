@@ -40,10 +40,6 @@ class CancelledCall(Exception):  # no ...Error: it never leaves the package
     sent = False
 
 
-def _nothing() -> None:
-    return None
-
-
 def timed_out(error: BaseException) -> bool:
     """Return True if a socket's timeout has passed; from Python 3.10 on, ETIMEDOUT of the system has the same class."""
     return isinstance(error, socket.timeout) and not error.errno
@@ -93,7 +89,7 @@ class Exchange:
         # The silence that is being waited out.
         self._limit = "connect"
         self._in_headers = True
-        self._settle: Callable[[], Callable[[], None] | None] = _nothing
+        self._settle: Callable[[], Callable[[], None] | None] = lambda: None
         # Guards the socket: once it is back in the pool, cancelling this call must not touch it. A signal handler that
         # cancels may interrupt a thread that holds the lock, so it can be taken twice.
         self._lock = threading.RLock()
@@ -282,8 +278,7 @@ class Exchange:
         """Cancel, because the provider is closed."""
         self.closed = True
         self.cancel()
-        settle = self._settle()
-        if settle is not None:
+        if settle := self._settle():
             settle()
 
     def cancel(self) -> None:

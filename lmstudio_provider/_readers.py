@@ -230,20 +230,19 @@ def inflated(pieces: Iterable[bytes], encoding: str) -> Iterator[bytes]:
     if encoding not in ("gzip", "x-gzip", "deflate"):
         raise ProtocolError(f"the reply is compressed with {encoding!r}, which was not asked for")
     inflater: Any = None
-    begin = b""
+    bits, rest = 0, b""
     for data in pieces:
-        rest, full = begin + data, True
-        if inflater is None and len(rest) < 2:
-            begin = rest
+        rest, full = rest + data, True
+        if len(rest) < 2 and not bits:
             continue
-        begin = b""
+        bits = bits or (-zlib.MAX_WBITS if encoding == "deflate" and _is_raw(rest) else zlib.MAX_WBITS | 32)
         while rest or full:
             if inflater is None or inflater.eof:
-                # RFC 1952, 2.2: there may be several members; zeros after one fill a block.
+                # RFC 1952, 2.2: there may be several members. Some servers fill a block with zeros after the last one.
                 rest = rest if inflater is None else rest.lstrip(b"\0")
                 if not rest:
                     break
-                inflater = _inflater(encoding, rest)
+                inflater = zlib.decompressobj(bits)
             try:
                 piece = inflater.decompress(rest, _INFLATED_BYTES)
             except zlib.error as error:
@@ -253,15 +252,11 @@ def inflated(pieces: Iterable[bytes], encoding: str) -> Iterator[bytes]:
             rest = inflater.unconsumed_tail or inflater.unused_data
             if piece:
                 yield piece
-    if begin or (inflater is not None and not inflater.eof):
+    if rest or (inflater is not None and not inflater.eof):
         raise EOFError("the compressed reply ended early")
 
 
-def _inflater(encoding: str, begin: bytes) -> Any:
-    # Many servers send "deflate" without zlib's header (RFC 9110, 8.4.1.2), whose two bytes are a multiple of 31.
-    raw = (
-        encoding == "deflate"
-        and not begin.startswith(b"\x1f\x8b")
-        and (begin[0] & 0x0F != 8 or int.from_bytes(begin[:2], "big") % 31 != 0)
-    )
-    return zlib.decompressobj(-zlib.MAX_WBITS if raw else zlib.MAX_WBITS | 32)  # which finds out gzip or zlib itself
+def _is_raw(begin: bytes) -> bool:
+    # Many servers send "deflate" without the two bytes of zlib's header (RFC 9110, 8.4.1.2), which are a multiple of 31
+    # (RFC 1950, 2.2). What begins as gzip is that, whatever it is called.
+    return begin[:2] != b"\x1f\x8b" and (begin[0] & 0x0F != 8 or int.from_bytes(begin[:2], "big") % 31 != 0)

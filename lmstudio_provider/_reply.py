@@ -105,7 +105,7 @@ class Reply:
     def _foreign(self, response: Any) -> Iterator[bytes]:
         """Yield the body of a response that is not of our connections: of vcr.py, or of a manager's own urlopen."""
         empty = True
-        if getattr(response, "_fp", response) is not None:  # urllib3 cannot stream a body that it was given as bytes
+        if not getattr(response, "closed", False):  # as one is that was given its body as bytes
             for data in response.stream(_PIECE_BYTES, decode_content=False):
                 self.exchange.allowed("idle")
                 if data:
