@@ -16,6 +16,7 @@ import urllib3
 from urllib3.connection import HTTPConnection
 from urllib3.connectionpool import port_by_scheme
 from urllib3.exceptions import ClosedPoolError, ConnectTimeoutError, HTTPError, NewConnectionError
+from urllib3.exceptions import TimeoutError as PoolTimeoutError
 from urllib3.util import parse_url
 from urllib3.util.proxy import connection_requires_http_tunnel
 
@@ -184,11 +185,9 @@ class Connections:
                 connection: Any = self._pool._new_conn() if exchange.fresh else self._pool._get_conn()
             except ClosedPoolError:  # a reset came just before
                 connection = self._pool._new_conn()
-            if connection.sock is None:
-                exchange.begin(proxy=self._proxy)
-                return connection
-            if time.monotonic() - connection.idle_since <= _MAX_IDLE_S:
-                exchange.begin(reused=True)
+            reused = connection.sock is not None
+            if not reused or time.monotonic() - connection.idle_since <= _MAX_IDLE_S:
+                exchange.begin(reused, "" if reused else self._proxy)
                 return connection
             connection.close()
 
@@ -275,6 +274,14 @@ def causes(error: BaseException) -> list[BaseException]:
             break
         found.append(inner)
     return found
+
+
+def timed_out(error: BaseException) -> bool:
+    """Return True if ``error`` is a timeout of a socket or of urllib3."""
+    if isinstance(error, PoolTimeoutError):
+        return not isinstance(error, NewConnectionError)  # which is one for urllib3 alone
+    # From Python 3.10 on, ETIMEDOUT of the system is of the same class.
+    return isinstance(error, socket.timeout) and not error.errno
 
 
 _WHO_ASKS_PROXY = (

@@ -40,11 +40,6 @@ class CancelledCall(Exception):  # no ...Error: it never leaves the package
     sent = False
 
 
-def timed_out(error: BaseException) -> bool:
-    """Return True if a socket's timeout has passed; from Python 3.10 on, ETIMEDOUT of the system has the same class."""
-    return isinstance(error, socket.timeout) and not error.errno
-
-
 class Deadline(NamedTuple):
     """For how many seconds a call may go on, and when (``time.monotonic()``) it began."""
 
@@ -244,7 +239,7 @@ class Exchange:
         try:
             return function(argument)
         except socket.timeout as error:
-            if not timed_out(error):
+            if error.errno:  # ETIMEDOUT of the system, which Python 3.10 and newer has as the same class
                 raise
             raise self.timeout(time.monotonic() - started, missed) from error
 

@@ -7,11 +7,11 @@ import http.client
 import time
 from typing import Any, Callable, Iterator, Mapping
 
-from urllib3.exceptions import HTTPError, ReadTimeoutError
+from urllib3.exceptions import HTTPError
 
-from ._connection import causes
+from ._connection import causes, timed_out
 from ._exceptions import ProtocolError, ProviderError, RequestTimeoutError, ServerUnavailableError
-from ._exchange import CancelledCall, Exchange, timed_out
+from ._exchange import CancelledCall, Exchange
 from ._readers import inflated
 from ._types import Limits
 
@@ -117,7 +117,7 @@ class Reply:
     def _broken(self, error: BaseException) -> ProviderError | CancelledCall:
         if self.exchange.cancelled:
             failure: ProviderError | CancelledCall = CancelledCall()
-        elif isinstance(error, ReadTimeoutError) or timed_out(error):
+        elif timed_out(error):
             failure = self.exchange.timeout(time.monotonic() - self.exchange.started)
         elif self.exchange.ended or isinstance(error, (OSError, EOFError)):
             message = f"the server hung up in the middle of its reply ({reason(error)})"
@@ -132,22 +132,17 @@ class Reply:
 
         Raises as ``read_piece`` does, and ProtocolError over ``max_reply_bytes``.
         """
-        most = self._limits.max_reply_bytes
+        ok, most = self.status < 300, self._limits.max_reply_bytes
+        most = most if ok else min(most, _MAX_ERROR_BYTES)
         body = bytearray()
-        while piece := self.read_piece():
+        while len(body) <= most and (piece := self.read_piece()):
             body += piece
-            if self.status >= 300 and len(body) >= _MAX_ERROR_BYTES:
-                self.drop()
-                del body[_MAX_ERROR_BYTES:]
-                break
-            if len(body) > most:
-                self.drop()
-                raise ProtocolError(
-                    f"the reply is larger than {most} bytes",
-                    hint="If that is expected, raise Limits.max_reply_bytes",
-                    sent=True,
-                )
-        return bytes(body)
+        if len(body) > most:
+            self.drop()
+            if ok:
+                hint = "If that is expected, raise Limits.max_reply_bytes"
+                raise ProtocolError(f"the reply is larger than {most} bytes", hint=hint, sent=True)
+        return bytes(body[:most])
 
     def finish(self) -> None:
         """The content is complete: read on to the end of the body, if it is there, and give the connection back."""

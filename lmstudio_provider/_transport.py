@@ -13,13 +13,12 @@ from typing import Iterator, Mapping
 
 import urllib3
 from urllib3.connection import CertificateError  # type: ignore[attr-defined]  # of all lines of urllib3
-from urllib3.exceptions import HTTPError, NewConnectionError
+from urllib3.exceptions import HTTPError
 from urllib3.exceptions import SSLError as PoolSSLError
-from urllib3.exceptions import TimeoutError as PoolTimeoutError
 
-from ._connection import Connections, causes
+from ._connection import Connections, causes, timed_out
 from ._exceptions import ProtocolError, ProviderError, ServerUnavailableError
-from ._exchange import CancelledCall, Deadline, Exchange, timed_out
+from ._exchange import CancelledCall, Deadline, Exchange
 from ._reply import HUNG_UP, Reply, reason, retry_after, short
 from ._types import Call, Limits, Timeouts
 from ._wire.pages import USE_HTTPS
@@ -103,8 +102,10 @@ class Transport:
             response = self._connections.send(exchange, call, headers)
         except (ProviderError, CancelledCall) as error:
             failure: Exception = error
+            cause = error.__cause__
         except (HTTPError, http.client.HTTPException, OSError, ValueError) as error:
-            failure = _failure(error, exchange, self.base_url.startswith("http:"))
+            cause = causes(error)[-1]
+            failure = _failure(cause, exchange, self.base_url.startswith("http:"))
         else:
             exchange.expect_body()
             return Reply(response, exchange, self.limits, functools.partial(self._over, call))
@@ -114,9 +115,9 @@ class Transport:
             failure.hint, failure.proxy = failure.hint or _PROXY, exchange.proxy
             failure.answered = False  # the server did not
         try:
-            raise failure.with_traceback(None) from short(failure.__cause__)
+            raise failure.with_traceback(None) from short(cause)
         finally:
-            del failure  # from the frame that its traceback holds: no cycle keeps the request's body
+            del failure, cause  # from the frame that its traceback holds: no cycle keeps the request's body
 
     def _over(self, call: Call, exchange: Exchange, outcome: object) -> None:
         with self._lock:
@@ -148,18 +149,12 @@ class Transport:
         self.retire()
 
 
-def _failure(error: Exception, exchange: Exchange, plain: bool) -> Exception:
-    """Return what ``error`` means, which came before the end of the headers; ``plain`` is False if TLS is used."""
-    cause = causes(error)[-1]
-    failure = _meaning(cause, reason(cause), exchange, plain)
-    failure.__cause__ = cause
-    return failure
-
-
-def _meaning(cause: BaseException, why: str, exchange: Exchange, plain: bool) -> Exception:
+def _failure(cause: BaseException, exchange: Exchange, plain: bool) -> Exception:
+    """Return what ``cause`` means, which came before the end of the headers; ``plain`` is False if TLS is used."""
+    why = reason(cause)
     if exchange.cancelled:
         return CancelledCall()
-    if timed_out(cause) or (isinstance(cause, PoolTimeoutError) and not isinstance(cause, NewConnectionError)):
+    if timed_out(cause):
         return exchange.timeout(time.monotonic() - exchange.started)
     peer = "proxy" if exchange.proxy else "server"
     if isinstance(cause, (ssl.SSLError, PoolSSLError, CertificateError)):

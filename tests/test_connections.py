@@ -107,8 +107,8 @@ def test_a_call_of_a_signal_handler_at_any_moment_of_a_call_harms_neither(raw_se
 
 FORK = """
 import importlib.machinery, os, sys, threading, time
-from lmstudio_provider import LMStudioProvider, ServerUnavailableError
-lm = LMStudioProvider({url!r}, refresh=False, max_retries=0, timeout=20)
+from lmstudio_provider import LMStudioProvider, ProviderError
+lm = LMStudioProvider({url!r}, refresh=False, max_retries=0, timeout=2)
 importing = threading.Event()
 class Slow:
     def find_spec(self, name, path, target=None):
@@ -121,12 +121,12 @@ class Slow:
 sys.meta_path.insert(0, Slow())
 # As a first call would, in another thread.
 threading.Thread(target=lambda: "a".encode("idna"), daemon=True).start()
-importing.wait(5)
+importing.wait(1)  # for TLS it has been imported before
 child = os.fork()
 if child == 0:
     try:
         lm.complete("Hi")
-    except ServerUnavailableError:
+    except ProviderError:
         pass
     os._exit(7)
 for _ in range(400):
@@ -140,10 +140,71 @@ os._exit(1)
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+@pytest.mark.parametrize("scheme", ["http", "https"])
 @pytest.mark.parametrize("host", ["127.0.0.1", "127.1", "no-such-host.invalid"])
-def test_a_fork_calls_although_a_thread_that_is_not_there_was_importing_a_codec(raw_server, host):
-    url = raw_server(OK).url.replace("127.0.0.1", host)
+def test_a_fork_calls_although_a_thread_that_is_not_there_was_importing_a_codec(raw_server, scheme, host):
+    url = raw_server(OK).url.replace("http://127.0.0.1", f"{scheme}://{host}")
     assert run(FORK.format(url=url)).returncode == 7
+
+
+FIRST_CALLS = """
+import os, threading, time
+from lmstudio_provider import LMStudioProvider
+def ask():
+    with LMStudioProvider({url!r}, refresh=False, timeout=20) as lm:
+        assert lm.complete("Hi").text == "Hello"
+begin, children = threading.Barrier(2), []
+def first():
+    begin.wait()
+    ask()
+thread = threading.Thread(target=first)
+thread.start()
+begin.wait()
+for number in range(20):  # in the middle of the first call, whatever it is doing
+    child = os.fork()
+    if child == 0:
+        ask()
+        os._exit(7)
+    children.append(child)
+    time.sleep(0.001)
+thread.join()
+until, left = time.monotonic() + 30, set(children)
+while left and time.monotonic() < until:
+    for child in list(left):
+        pid, status = os.waitpid(child, os.WNOHANG)
+        if pid:
+            left.discard(child)
+            assert status >> 8 == 7
+    time.sleep(0.01)
+for child in left:
+    os.kill(child, 9)
+assert not left, f"{{len(left)}} of the children hang"
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+def test_a_fork_while_another_thread_makes_its_very_first_call_can_call(raw_server):
+    result = run(FIRST_CALLS.format(url=raw_server(OK).url))
+    assert (result.returncode, result.stderr) == (0, "")
+
+
+def test_a_thread_that_cannot_start_is_nothing_that_a_user_sees():
+    """As for a process that has as many as it may have: here none has room for its stack."""
+    result = run(
+        "import threading\nthreading.stack_size(1 << 46)\n"
+        "try: threading.Thread(target=print).start()\n"
+        "except RuntimeError: print('there is none')\n"
+        "import lmstudio_provider\nfrom lmstudio_provider import LMStudioProvider, ServerUnavailableError\n"
+        "lm = LMStudioProvider('http://no-such-host.invalid:1', refresh=True, max_retries=0)\n"
+        "try: lm.complete('Hi')\n"
+        "except ServerUnavailableError as error: print(error.message)\n"
+        "print(lm.refresh_models(), lm.health_check().ok, lmstudio_provider.discover())\n"
+    )
+    if "there is none" not in result.stdout:
+        pytest.skip("this system starts the thread all the same")
+    assert (result.returncode, result.stderr) == (0, "")
+    assert "'no-such-host.invalid' was not found" in result.stdout
+    assert "False False [" in result.stdout
 
 
 def test_a_call_at_the_end_of_the_interpreter_finds_its_host_all_the_same():
