@@ -92,8 +92,8 @@ class ServerUnavailableError(ProviderError):
     refused: bool = False
     #: Whether something is there, with which no connection could be agreed on, as with a certificate not trusted.
     answered: bool = False
-    #: The URL of the proxy that could not be reached, or did not connect to the server; None if no proxy failed.
     proxy: str | None = None
+    """The URL of the proxy that could not be reached, or did not connect to the server; None if no proxy failed."""
 
 
 class RequestTimeoutError(ProviderError):

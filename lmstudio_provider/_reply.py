@@ -132,17 +132,17 @@ class Reply:
 
         Raises as ``read_piece`` does, and ProtocolError over ``max_reply_bytes``.
         """
-        ok, most = self.status < 300, self._limits.max_reply_bytes
-        most = most if ok else min(most, _MAX_ERROR_BYTES)
+        most = self._limits.max_reply_bytes
+        enough = most if self.status < 300 else min(most, _MAX_ERROR_BYTES)
         body = bytearray()
-        while len(body) <= most and (piece := self.read_piece()):
+        while len(body) <= enough and (piece := self.read_piece()):
             body += piece
-        if len(body) > most:
+        if len(body) > enough:
             self.drop()
-            if ok:
+            if enough == most:
                 hint = "If that is expected, raise Limits.max_reply_bytes"
                 raise ProtocolError(f"the reply is larger than {most} bytes", hint=hint, sent=True)
-        return bytes(body[:most])
+        return bytes(body[:enough])
 
     def finish(self) -> None:
         """The content is complete: read on to the end of the body, if it is there, and give the connection back."""

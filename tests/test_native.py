@@ -304,7 +304,7 @@ def test_progress_is_life(raw_server, provider_of):
 def test_a_stream_may_be_silent_for_as_long_as_a_reply_unless_a_timeout_is_given(raw_server, provider_of):
     lm = provider_of(raw_server(stream_of(delta("Hi")), silence))
     with lm.native.stream("Hi", model="m") as stream:
-        assert stream._reply.exchange.timeouts.idle == 600
+        assert stream._reply.exchange.allowed("idle") == 600
     with pytest.raises(RequestTimeoutError) as caught:
         list(lm.native.stream("Hi", model="m", timeout=Timeouts(idle=0.05)))
     assert (caught.value.limit, caught.value.partial.text) == ("idle", "Hi")
