@@ -15,7 +15,7 @@ from typing import Any, Mapping
 import urllib3
 from urllib3.connection import HTTPConnection
 from urllib3.connectionpool import port_by_scheme
-from urllib3.exceptions import ClosedPoolError, ConnectTimeoutError, HTTPError, NewConnectionError
+from urllib3.exceptions import ClosedPoolError, ConnectTimeoutError, HTTPError, NewConnectionError, ProxyError
 from urllib3.exceptions import TimeoutError as PoolTimeoutError
 from urllib3.util import parse_url
 from urllib3.util.proxy import connection_requires_http_tunnel
@@ -244,7 +244,9 @@ class Connections:
                 decode_content=False,
             )
         except BaseException as error:
-            if not any(isinstance(each, _UNSENT) for each in causes(error)):
+            if any(isinstance(each, ProxyError) for each in causes(error)):
+                exchange.begin(proxy=self._proxy)
+            elif not any(isinstance(each, _UNSENT) for each in causes(error)):
                 exchange.mark_sent()  # as far as anybody knows
                 exchange.expect_reply()
             raise
