@@ -3,13 +3,14 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help demo test check load matrix matrix-ends benchmark integration format clean
+.PHONY: help demo test check load soak matrix matrix-ends benchmark integration format clean
 
 help:
 	@echo "make demo         a tour of the package, with your LM Studio or a stand-in"
 	@echo "make test         the tests, which use only loopback"
 	@echo "make check        run ruff and mypy --strict"
 	@echo "make load         the load tests: many streams at once, and a very long one"
+	@echo "make soak         Ctrl-C and forks at random moments, and mutated replies (SOAK_SEED, SOAK_SECONDS)"
 	@echo "make matrix       the tests on each installed Python, with the oldest and the newest urllib3"
 	@echo "make benchmark    measure how late the pieces of a stream are"
 	@echo "make integration  the tests against llama.cpp (Python 3.10 or newer)"
@@ -19,7 +20,7 @@ demo: $(VENV)/.installed
 
 # Bytecode is kept, whatever the environment says: the tests start many interpreters.
 test: $(VENV)/.test
-	PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest --ignore=tests/integration --ignore=tests/load
+	PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest --ignore=tests/integration --ignore=tests/load --ignore=tests/soak
 
 check: $(VENV)/.dev
 	$(BIN)/ruff check .
@@ -28,6 +29,9 @@ check: $(VENV)/.dev
 
 load: $(VENV)/.test
 	$(BIN)/python -m pytest tests/load
+
+soak: $(VENV)/.test
+	$(BIN)/python -m pytest tests/soak -s
 
 matrix: $(VENV)/.installed
 	$(BIN)/python tests/matrix.py
