@@ -12,8 +12,11 @@ from typing import Iterator
 
 import pytest
 import tiny_model
+from intermediaries import nginx, squid, trusting
 
 from lmstudio_provider import LMStudioProvider
+
+__all__ = ["nginx", "squid", "trusting"]
 
 PACKAGES = ("xllamacpp", "gguf", "numpy", "pandas", "pydantic")
 MISSING = [name for name in PACKAGES if importlib.util.find_spec(name) is None]
