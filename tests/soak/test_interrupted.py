@@ -26,9 +26,10 @@ def test_interrupts_make_nothing_hang_and_lose_nothing():
     done: Counter[str] = Counter()
     with SimulatedLMStudio(MODELS, ANSWER, 0.001, loaded=MODELS[:2]) as lm_studio:
         with SimulatedOllama(MODELS, ANSWER, 0.001) as ollama:
-            for number in range(max(1, round(SECONDS / ROUND_S))):
-                seed = f"{SEED}-{number}"
-                done += interrupted(min(SECONDS, ROUND_S), seed, lm_studio.url, ollama.url)
+            end, number = time.monotonic() + SECONDS, 0
+            while time.monotonic() < end:
+                done += interrupted(min(SECONDS, ROUND_S), f"{SEED}-{number}", lm_studio.url, ollama.url)
+                number += 1
                 for server in (lm_studio, ollama):
                     server.requests.clear()
     print(done)
