@@ -28,8 +28,10 @@ from typing import Any, Callable
 from lmstudio_provider import LMStudioProvider, OllamaProvider, ProviderClosedError
 
 ANSWER = "one two three"
-MODELS = ["m", "text-embedding-m", "loaded-for-a-while"]
 THREADS = 4
+#: The last ones are loaded and unloaded, by the thread of that name: one that is interrupted while another thread
+#: unloads an instance of the same name would go on looking for its own for minutes.
+MODELS = ["m", "text-embedding-m", "MainThread", *[f"worker-{number}" for number in range(THREADS)]]
 #: After so many seconds without its end, a call hangs.
 PATIENCE_S = 30
 
@@ -94,7 +96,7 @@ class Program:
 
     def load(self, provider: Any, rng: random.Random) -> None:
         if isinstance(provider, LMStudioProvider):
-            with provider.native.loaded(MODELS[2]):
+            with provider.native.loaded(threading.current_thread().name):
                 pass
         else:
             provider.load("m")
@@ -182,7 +184,9 @@ class Program:
     def run(self, seconds: float) -> None:
         signal.signal(signal.SIGINT, self.on_signal)
         print("ready", flush=True)
-        workers = [threading.Thread(target=self.work, args=[self.random.random()]) for _ in range(THREADS)]
+        workers = [
+            threading.Thread(target=self.work, args=[self.random.random()], name=name) for name in MODELS[-THREADS:]
+        ]
         for worker in workers:
             worker.start()
         self.fork(None, self.random)  # while the others make their first calls
