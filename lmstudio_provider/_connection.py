@@ -13,7 +13,7 @@ import time
 from typing import Any, Mapping
 
 import urllib3
-from urllib3.connection import HTTPConnection
+from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import port_by_scheme
 from urllib3.exceptions import ClosedPoolError, ConnectTimeoutError, HTTPError, NewConnectionError, ProxyError
 from urllib3.exceptions import TimeoutError as PoolTimeoutError
@@ -79,6 +79,8 @@ class _Source(io.RawIOBase):
 
 class _Response(http.client.HTTPResponse):
     """A response that may hold its connection, until one of ``release_conn`` and ``close`` is called."""
+
+    fp: Any = None  # what closes it looks for that, also if Ctrl-C came in its constructor
 
     def __init__(self, exchange: Exchange, sock: Any, method: str, connection: Any = None, pool: Any = None) -> None:
         self._exchange, self._connection, self._pool = exchange, connection, pool
@@ -202,7 +204,9 @@ class Connections:
             self._last_address = exchange.address
             if self._pool.proxy is None:
                 exchange.begin()  # past SOCKS
-            exchange.expect_handshake(sock)
+            if isinstance(connection, HTTPSConnection):
+                # Plain HTTP needs no copy of its socket, and Ctrl-C in the middle of dup() would lose that.
+                exchange.expect_handshake(sock)
             return sock
 
         def tunnel() -> None:
