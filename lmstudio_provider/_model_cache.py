@@ -91,18 +91,24 @@ class ModelCache:
             waiting = not eager and now - self._tried_at < _RETRY_S
             if fresh or waiting or self._closed or not self._background or not self._done.is_set():
                 return
-            self._done.clear()
+            self._done = done = threading.Event()
             self._tried_at = now
-            thread = threading.Thread(target=self._discover, args=[fetch], name="lmstudio-models", daemon=True)
-            try:
-                thread.start()
-            except RuntimeError as error:  # no more threads, or the interpreter is shutting down
-                logger.debug("the models are not discovered: %s", error)
-                self._done.set()
-            else:
+        # Not under the lock, which the thread needs, while a signal handler may come in and wait for the thread.
+        thread = threading.Thread(target=self._discover, args=[fetch, done], name="lmstudio-models", daemon=True)
+        try:
+            thread.start()
+        except RuntimeError as error:  # no more threads, or the interpreter is shutting down
+            logger.debug("the models are not discovered: %s", error)
+            done.set()
+        except BaseException:  # Ctrl-C: a thread that did not start would be waited for
+            if not thread.is_alive():
+                done.set()
+            raise
+        finally:
+            if thread.ident is not None:
                 self._thread = thread
 
-    def _discover(self, fetch: Callable[[], object]) -> None:
+    def _discover(self, fetch: Callable[[], object], done: threading.Event) -> None:
         try:
             # A server that is not running is no error here; the call itself has been logged.
             with contextlib.suppress(ProviderError):
@@ -111,7 +117,7 @@ class ModelCache:
                     changes = self.changes
                     fetch()
         finally:
-            self._done.set()
+            done.set()
 
     def wait(self, timeout: float | None) -> bool:
         """Wait for the discovery that is under way, if one is; return False if it is still under way after that."""
