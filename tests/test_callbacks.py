@@ -88,8 +88,8 @@ def native_by_hand(lm, raising):
 
 CALLS = {
     "stream": lambda lm, raising: lm.stream("Hi", raising),
-    "responses": lambda lm, raising: lm.responses("Hi", raising),
-    "messages": lambda lm, raising: lm.messages("Hi", raising),
+    "responses": lambda lm, raising: lm.responses_stream("Hi", raising),
+    "messages": lambda lm, raising: lm.messages_stream("Hi", raising),
     "failover": lambda lm, raising: Failover([lm, Unasked()]).stream("Hi", raising),
     "native": native,
     "native by hand": native_by_hand,
