@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any, Mapping
 
+from ._checks import Check, check_fields, number
 from ._exceptions import InvalidRequestError, ProviderError, shown
 from ._options import OTHERS
 
@@ -28,10 +29,6 @@ _FIELDS = {
     "num_predict": "max_tokens",
 }
 
-KEEP_ALIVE_FORMS = (
-    "Write seconds as a number (keep_alive=600), or a text with a unit (keep_alive='10m', '1h30m'); 0 unloads the "
-    "model after the call, and -1 keeps it for good"
-)
 # As Go's time.ParseDuration reads it.
 _DURATION = re.compile(r"[-+]?(?:0|(?:(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:ns|us|µs|μs|ms|s|m|h))+)")
 # 292 years: a larger number of nanoseconds overflows, and the model would be unloaded at once.
@@ -44,15 +41,23 @@ INSTEAD = {
 }
 
 
+def _is_keep_alive(value: object) -> bool:
+    if isinstance(value, str):
+        return _DURATION.fullmatch(value) is not None
+    return bool(number(-_MOST_SECONDS, _MOST_SECONDS).fits(value))
+
+
+KEEP_ALIVE = Check(
+    _is_keep_alive,
+    "is not a length of time",
+    "Write seconds as a number (keep_alive=600), or a text with a unit (keep_alive='10m', '1h30m'); 0 unloads the "
+    "model after the call, and -1 keeps it for good",
+)
+
+
 def check_keep_alive(name: str, value: object, kind: type[ProviderError] = InvalidRequestError) -> None:
     """Raise an error of that ``kind`` for what Ollama would refuse, or misread, as ``keep_alive``."""
-    if isinstance(value, str):
-        fits = _DURATION.fullmatch(value) is not None
-    else:
-        is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
-        fits = is_number and abs(value) <= _MOST_SECONDS  # type: ignore[arg-type]
-    if value is not None and not fits:
-        raise kind(f"{name}={shown(value)} is not a length of time", hint=KEEP_ALIVE_FORMS)
+    check_fields({name: value}, {name: KEEP_ALIVE}, kind=kind)
 
 
 def refuse_for_lm_studio(**given: object) -> None:

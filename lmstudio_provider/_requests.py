@@ -3,85 +3,77 @@
 from __future__ import annotations
 
 import dataclasses
-import math
-import sys
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Callable, Iterable, Literal, Mapping, Sequence, TypeVar, Union
 
+from ._checks import FLAG, MAPPING, TEXT, Check, check, check_fields, name, number, one_of
 from ._exceptions import InvalidRequestError, shown
 from ._images import Image, data_url, listed, repr_without_images
 from ._messages import Message, Messages, Tool, ToolInput, all_of, checked
-from ._ollama_options import check_keep_alive
+from ._ollama_options import KEEP_ALIVE
 from ._options import OTHERS, Unpack, check_names, refuse_other_names, with_defaults
 from ._overrides import LIMITS, Options, ResponseFormat, StreamOverrides
 from ._structured import structure_of
 from ._types import UNSET
 
-#: The least and the most of each number, and whether it has to be whole. LM Studio docs: openai-compat.
-_NUMBERS: dict[str, tuple[float, float, bool]] = {
-    "max_tokens": (-1, math.inf, True),
-    "temperature": (0, math.inf, False),
-    "top_p": (0, 1, False),
-    "top_k": (0, math.inf, True),
-    "min_p": (0, 1, False),
-    "repeat_penalty": (0, math.inf, False),
-    "presence_penalty": (-2, 2, False),
-    "frequency_penalty": (-2, 2, False),
-    "seed": (-math.inf, math.inf, True),
-    "ttl": (-1, math.inf, True),
-    "num_ctx": (1, math.inf, True),
+_MODEL = name("Give the id of a model, as list_models() has it")
+
+
+def _are_biases(value: object) -> bool:
+    bias = number()
+    return isinstance(value, Mapping) and all(map(bias.fits, value.values()))
+
+
+#: The checks of the options of all requests. The bounds: LM Studio docs, openai-compat.
+_CHECKS = {
+    "max_tokens": number(-1, whole=True),
+    "temperature": number(0),
+    "top_p": number(0, 1),
+    "top_k": number(0, whole=True),
+    "min_p": number(0, 1),
+    "repeat_penalty": number(0),
+    "presence_penalty": number(-2, 2),
+    "frequency_penalty": number(-2, 2),
+    "seed": number(whole=True),
+    "ttl": number(-1, whole=True),
+    "num_ctx": number(1, whole=True),
+    "keep_alive": KEEP_ALIVE,
+    "model": _MODEL,
+    "draft_model": _MODEL,
+    "tier": name("Write tier='fast' for the setting lmstudio_model_fast"),
+    "logit_bias": Check(_are_biases, "is not a mapping of token ids to numbers"),
+    "extra": MAPPING,
 }
-
-
-def check_numbers(given: Mapping[str, Any], numbers: Mapping[str, tuple[float, float, bool]]) -> None:
-    """Raise InvalidRequestError for a number that is out of its bounds; None is left to the server."""
-    for name, (least, most, whole) in numbers.items():
-        value = given[name]
-        if value is None:
-            continue
-        kinds = int if whole else (int, float)
-        if isinstance(value, bool) or not isinstance(value, kinds) or not least <= value <= most:
-            span = f" from {least:g} to {most:g}" if most < math.inf else f" of at least {least:g}"
-            span = "" if least == -math.inf else span
-            raise InvalidRequestError(f"{name}={shown(value)} is no {'whole ' if whole else ''}number{span}")
-        if abs(value) > sys.float_info.max:  # infinite, or a number that JSON has no room for
-            raise InvalidRequestError(f"{name}={shown(value)} is not finite")
-
-
-# What to write for a name.
-_NAMES = {
-    **dict.fromkeys(("model", "draft_model"), "Give the id of a model, as list_models() has it"),
-    "tier": "Write tier='fast' for the setting lmstudio_model_fast",
-}
+ON_TRUNCATION = one_of("warn", "error", "ignore")
 
 
 def check_name(what: str, value: object) -> None:
     """Raise InvalidRequestError for anything but a text that is not blank, or None."""
     if value is not None:
-        check_given(what, value, ", or None")
+        check_given(what, value)
 
 
-def check_given(what: str, value: object, or_else: str = "") -> None:
+def check_given(what: str, value: object) -> None:
     """Raise InvalidRequestError for anything but a text that is not blank."""
-    if not isinstance(value, str) or not value.strip():
-        hint = _NAMES.get(what)
-        raise InvalidRequestError(f"{what}={shown(value)} is no name", hint=f"{hint}{or_else}" if hint else "")
+    check(what, value, _CHECKS.get(what, name()))
 
 
 def check_on_truncation(value: object) -> None:
     """Raise InvalidRequestError for anything but one of the three words."""
-    if not isinstance(value, str) or value not in ("warn", "error", "ignore"):
-        raise InvalidRequestError(f"on_truncation={shown(value)} is none of 'warn', 'error', 'ignore'")
+    check("on_truncation", value, ON_TRUNCATION)
 
 
 def check_extra(extra: object) -> None:
     """Raise InvalidRequestError for further fields of a body that cannot be."""
-    if not isinstance(extra, Mapping):
-        raise InvalidRequestError(f"extra={shown(extra)} is no mapping")
-    # These two decide how the reply is read, which is settled by the method that was called.
-    for name in ("stream", "stream_options"):
-        if name in extra:
-            raise InvalidRequestError(f"extra: {name!r} cannot be set", hint="Call stream() for a stream")
+    check("extra", extra, MAPPING)
+    _refuse_extra(extra, ("stream", "stream_options"), "Call stream() for a stream")
+
+
+def _refuse_extra(extra: Any, names: Iterable[str], hint: str) -> None:
+    # These decide how the reply is read, which the method that was called has settled.
+    for each in names:
+        if each in extra:
+            raise InvalidRequestError(f"extra: {each!r} cannot be set", hint=hint)
 
 
 @dataclass(frozen=True, repr=False)
@@ -125,37 +117,26 @@ class _Options:
     __repr__ = repr_without_images
 
     def __post_init__(self) -> None:
-        check_numbers(vars(self), _NUMBERS)
+        if self.extra is None:
+            object.__setattr__(self, "extra", {})
+        check_fields(vars(self), _CHECKS)
+        check_on_truncation(self.on_truncation)
+        check_extra(self.extra)
+        _check_stop(self.stop)
         if self.max_tokens == 0:
             raise InvalidRequestError("max_tokens=0 would be no limit", hint="Use 1 or more, or -1 for no limit")
-        check_keep_alive("keep_alive", self.keep_alive)
         if self.ttl is not None and self.keep_alive is not None:
             what = f"ttl={self.ttl} and keep_alive={self.keep_alive!r} both say how long the model stays"
             raise InvalidRequestError(what, hint="Give one of them")
-        for name in ("model", "tier", "draft_model"):
-            check_name(name, getattr(self, name))
-        check_on_truncation(self.on_truncation)
-        _check_stop(self.stop)
-        biases = {} if self.logit_bias is None else self.logit_bias
-        if not isinstance(biases, Mapping) or any(
-            isinstance(each, bool) or not isinstance(each, (int, float)) or not abs(each) < math.inf
-            for each in biases.values()
-        ):
-            raise InvalidRequestError(f"logit_bias={shown(self.logit_bias)} is no mapping of token ids to numbers")
-        if self.extra is None:
-            object.__setattr__(self, "extra", {})
-        check_extra(self.extra)
 
 
-def _check_stop(stop: object) -> None:
-    texts = {} if stop is None else {"stop": stop}
-    if isinstance(stop, Sequence) and not isinstance(stop, str):
-        texts = {f"stop[{position}]": text for position, text in enumerate(stop)}
-    if not all(isinstance(text, str) for text in texts.values()):
-        raise InvalidRequestError(f"stop={shown(stop)} is neither text nor a sequence of texts")
-    for where, text in texts.items():
-        if not text:
-            raise InvalidRequestError(f"{where} is empty", hint="Leave it out: it would end a reply before it begins")
+def _check_stop(stop: Any) -> None:
+    texts = [stop] if isinstance(stop, str) or not isinstance(stop, Sequence) else stop
+    if stop is not None and not all(isinstance(text, str) for text in texts):
+        raise InvalidRequestError(f"stop={shown(stop)} is not text or a sequence of texts")
+    if "" in texts:
+        where = "stop" if stop == "" else f"stop[{list(texts).index('')}]"
+        raise InvalidRequestError(f"{where} is empty", hint="Leave it out: it would end a reply before it begins")
 
 
 # The fields of the last base come first: dataclasses collect them in reverse order of the bases. So the text can
@@ -197,10 +178,8 @@ class CompletionRequest(_Options, _Prompt):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for name in ("user_message", "system_prompt"):
-            value = getattr(self, name)
-            if not isinstance(value, str) and not (value is None and name == "system_prompt"):
-                raise InvalidRequestError(f"{name} is {type(value).__name__}, not text")
+        check("user_message", self.user_message, TEXT)
+        check_fields(vars(self), {"system_prompt": TEXT})
         # Read now: a file that is open may be at its end, or gone, when the request is used or pickled.
         object.__setattr__(self, "images", tuple(map(data_url, listed(self.images))))
         _settle_tools(self)
@@ -223,14 +202,11 @@ class TextRequest(_Options, _Beginning):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not isinstance(self.prompt, str):
-            raise InvalidRequestError(f"prompt is {type(self.prompt).__name__}, not text")
+        check("prompt", self.prompt, TEXT)
         if not self.prompt:
-            raise InvalidRequestError(
-                "prompt is empty", hint="Give the beginning of the text; Ollama would only load the model"
-            )
-        if "echo" in self.extra:
-            raise InvalidRequestError("extra: 'echo' cannot be set", hint="The reply is what comes after the prompt")
+            hint = "Give the beginning of the text; Ollama would only load the model"
+            raise InvalidRequestError("prompt is empty", hint=hint)
+        _refuse_extra(self.extra, ["echo"], "The reply is what comes after the prompt")
 
 
 @refuse_other_names(OTHERS)
@@ -318,10 +294,8 @@ class ResponsesRequest(ChatRequest):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for name in ("previous_response_id", "reasoning_effort"):
-            check_name(name, getattr(self, name))
-        if not isinstance(self.store, bool):
-            raise InvalidRequestError(f"store={shown(self.store)} is neither True nor False")
+        check_fields(vars(self), {"previous_response_id": name(), "reasoning_effort": name()})
+        check("store", self.store, FLAG)
 
 
 def _settle_tools(request: ChatRequest | CompletionRequest) -> None:
@@ -329,9 +303,7 @@ def _settle_tools(request: ChatRequest | CompletionRequest) -> None:
     given = all_of("tools", request.tools, (Tool, Mapping, Callable))
     tools = [each if isinstance(each, (Tool, Mapping)) else Tool.from_function(each) for each in given]
     object.__setattr__(request, "tools", tuple(tools))
-    if not isinstance(request.tool_choice, (str, type(None))):
-        what = f"tool_choice={shown(request.tool_choice)} is no text"
-        raise InvalidRequestError(what, hint="Give the name of the tool")
+    check_fields(vars(request), {"tool_choice": TEXT._replace(hint="Give the name of the tool")})
     if request.tool_choice == "required" and not request.tools:
         raise InvalidRequestError("tool_choice='required' without tools", hint="Give tools=[...], too")
     structure_of(request.response_format)

@@ -333,5 +333,5 @@ def test_a_model_that_embeds_is_no_guess_for_a_chat_nor_the_other_way_round(http
 
 @pytest.mark.parametrize("model", [5, b"m", "", ["m"]])
 def test_a_model_that_is_no_name_has_no_capabilities(provider, model):
-    with pytest.raises(InvalidRequestError, match="is no name"):
+    with pytest.raises(InvalidRequestError, match="is not a name"):
         provider.capabilities_for(model)

@@ -504,3 +504,23 @@ def test_the_repr_of_a_request_does_not_contain_the_images_of_its_messages():
     for kind in (ChatRequest, ResponsesRequest):
         assert "AAAA" not in repr(kind(messages))
         assert "'Look'" in repr(kind(messages))
+
+
+@pytest.mark.parametrize(
+    ("options", "problem"),
+    [
+        ({"temperature": "x"}, "temperature='x' is not valid: use a number, 0 or more"),
+        ({"temperature": float("inf")}, "temperature=inf is not valid: use a number, 0 or more"),
+        ({"top_p": 1.5}, "top_p=1.5 is not valid: use a number from 0 to 1"),
+        ({"seed": True}, "seed=True is not valid: use a whole number"),
+        ({"num_ctx": 0}, "num_ctx=0 is not valid: use a whole number, 1 or more"),
+        ({"extra": 5}, "extra=5 is not a mapping"),
+        ({"stop": 5}, "stop=5 is not text or a sequence of texts"),
+        ({"logit_bias": {"1": True}}, "logit_bias={'1': True} is not a mapping of token ids to numbers"),
+        ({"tool_choice": 5}, "tool_choice=5 is not text. Give the name of the tool"),
+    ],
+)
+def test_a_value_that_cannot_work_is_quoted_with_what_can(options, problem):
+    with pytest.raises(InvalidRequestError) as caught:
+        ChatRequest("hi", **options)
+    assert str(caught.value) == problem

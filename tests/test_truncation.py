@@ -98,7 +98,7 @@ def without(body, name="truncate"):
 @pytest.mark.parametrize("value", ["Warn", "raise", "", None, True, False, 1, ["warn"]])
 def test_another_word_is_refused_before_anything_is_sent(ollama, server, value):
     for make in (CompletionRequest, ChatRequest, TextRequest, ResponsesRequest):
-        with pytest.raises(InvalidRequestError, match=r"on_truncation=.* is none of 'warn', 'error', 'ignore'"):
+        with pytest.raises(InvalidRequestError, match=r"on_truncation=.* is not one of 'warn', 'error', 'ignore'"):
             make("Hi", on_truncation=value)
     for call in (ollama.chat, ollama.complete_text, ollama.stream, ollama.embed):
         with pytest.raises(InvalidRequestError, match="on_truncation="):

@@ -78,7 +78,7 @@ def asked():
         ({"previous_response_id": ""}, "previous_response_id=''"),
         ({"reasoning": " "}, "reasoning=' ' is no"),
         ({"reasoning": 7}, "reasoning=7 is no"),
-        ({"temperature": 1.5}, "temperature=1.5 is no number from 0 to 1"),
+        ({"temperature": 1.5}, "temperature=1.5 is not valid: use a number from 0 to 1"),
         ({"context_length": 0}, "context_length=0"),
         ({"max_output_tokens": -1}, "max_output_tokens=-1"),
         ({"top_k": True}, "top_k=True"),

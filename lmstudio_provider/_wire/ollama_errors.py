@@ -17,7 +17,7 @@ from .._exceptions import (
     RateLimitError,
     ServerError,
 )
-from .._ollama_options import KEEP_ALIVE_FORMS
+from .._ollama_options import KEEP_ALIVE
 from . import errors
 from .errors import CRASHES, STILL_LOADING, TEMPLATE_AND_TOOLS, TEMPLATES, Meaning, Meanings, Other
 
@@ -87,7 +87,7 @@ _KNOWN = [
     Meaning(
         InvalidRequestError,
         "the server refused keep_alive",
-        KEEP_ALIVE_FORMS,
+        KEEP_ALIVE.hint,
         texts=("time: missing unit", "time: unknown unit", "time: invalid duration", "unsupported type: "),
     ),
     Meaning(

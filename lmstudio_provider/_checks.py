@@ -1,0 +1,76 @@
+"""Checks of what callers write: a table says which check each field has, and what is said of a value that fails it."""
+
+from __future__ import annotations
+
+import math
+import sys
+from typing import Any, Callable, Mapping, NamedTuple
+
+from ._exceptions import InvalidRequestError, ProviderError, shown
+
+
+class Check(NamedTuple):
+    """What a value has to be, and what a message says of one that is not."""
+
+    fits: Callable[[Any], object]
+    problem: str
+    hint: str = ""
+
+
+def number(least: float = -math.inf, most: float = math.inf, whole: bool = False) -> Check:
+    """Return the check for a number from ``least`` to ``most``; True and False are not numbers here."""
+
+    def fits(value: Any) -> bool:
+        sound = isinstance(value, int if whole else (int, float)) and not isinstance(value, bool)
+        # JSON has no infinity, and other programs read its numbers as floats.
+        return sound and least <= value <= most and abs(value) <= sys.float_info.max
+
+    span = f" from {least:,g} to {most:,g}" if most < math.inf else f", {least:g} or more"
+    kind = "whole number" if whole else "number"
+    return Check(fits, f"is not valid: use a {kind}{span if least > -math.inf else ''}")
+
+
+def one_of(*words: str) -> Check:
+    """Return the check for one of ``words``."""
+    return Check(
+        lambda value: isinstance(value, str) and value in words, f"is not one of {', '.join(map(repr, words))}"
+    )
+
+
+def name(hint: str = "") -> Check:
+    """Return the check for text that is not blank."""
+    return Check(lambda value: isinstance(value, str) and value.strip(), "is not a name", hint)
+
+
+def instance(kinds: Any, problem: str, hint: str = "") -> Check:
+    """Return the check for an instance of one of ``kinds``."""
+    return Check(lambda value: isinstance(value, kinds), problem, hint)
+
+
+TEXT = instance(str, "is not text")
+FLAG = instance(bool, "is not True or False")
+MAPPING = instance(Mapping, "is not a mapping")
+FUNCTION = Check(callable, "cannot be called")
+
+
+def check(what: str, value: object, rule: Check, kind: type[ProviderError] = InvalidRequestError) -> None:
+    """Raise an error of that ``kind`` if ``value`` is not what ``rule`` says."""
+    if not rule.fits(value):
+        raise kind(f"{what}={shown(value)} {rule.problem}", hint=rule.hint)
+
+
+def check_fields(
+    values: Mapping[str, Any],
+    rules: Mapping[str, Check],
+    owner: str = "",
+    kind: type[ProviderError] = InvalidRequestError,
+) -> None:
+    """Raise an error of that ``kind`` for the first value that is not what its rule says; None is left out."""
+    for field, rule in rules.items():
+        if values[field] is not None:
+            check(f"{owner}{field}", values[field], rule, kind)
+
+
+def check_numbers(values: Mapping[str, Any], bounds: Mapping[str, tuple[float, float, bool]]) -> None:
+    """Raise InvalidRequestError for a number that is out of its bounds; None is left out."""
+    check_fields(values, {field: number(*each) for field, each in bounds.items()})
