@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import sys
 from typing import Any, Callable, Mapping, NamedTuple
@@ -74,3 +75,11 @@ def check_fields(
 def check_numbers(values: Mapping[str, Any], bounds: Mapping[str, tuple[float, float, bool]]) -> None:
     """Raise InvalidRequestError for a number that is out of its bounds; None is left out."""
     check_fields(values, {field: number(*each) for field, each in bounds.items()})
+
+
+def to_json(value: object, what: str, **style: Any) -> str:
+    """Return ``value`` as JSON text; raise InvalidRequestError, which names ``what``, if JSON does not have it."""
+    try:
+        return json.dumps(value, allow_nan=False, **(style or {"separators": (",", ":")}))
+    except (TypeError, ValueError, RecursionError) as error:
+        raise InvalidRequestError(f"{what} cannot be written as JSON: {error}") from error

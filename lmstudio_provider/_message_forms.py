@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any, Mapping, Sequence
 
+from ._checks import to_json
 from ._exceptions import InvalidRequestError
 from ._images import data_url, listed
 from ._types import ToolCall
@@ -26,9 +26,8 @@ def in_openai_form(message: Mapping[str, Any]) -> dict[str, Any]:
     plain = {name: value for name, value in message.items() if value is not None}
     if plain.get("role") == "developer":  # which only some servers know
         plain["role"] = "system"
-    call = plain_of(
-        plain.pop("function_call", None)
-    )  # OpenAI's form of a call before there were several, and of its result
+    # OpenAI's form of a call before there were several, and of its result.
+    call = plain_of(plain.pop("function_call", None))
     if call is not None and not plain.get("tool_calls"):
         plain["tool_calls"] = [{"function": call}]
         if not name_of(plain["tool_calls"][0]):
@@ -44,10 +43,7 @@ def in_openai_form(message: Mapping[str, Any]) -> dict[str, Any]:
     content = plain.get("content", "")
     if images:
         text = content if isinstance(content, (list, tuple)) else [{"type": "text", "text": content}]
-        plain["content"] = [
-            *text,
-            *({"type": "image_url", "image_url": {"url": data_url(each)}} for each in listed(images)),
-        ]
+        plain["content"] = [*text, *map(image_part, listed(images))]
     elif plain.get("role") == "tool" and isinstance(content, (list, tuple)):
         texts = [part["text"] for part in content if isinstance(part, Mapping) and isinstance(part.get("text"), str)]
         if len(texts) == len(content):  # LM Studio takes no parts there (bug-tracker 1077)
@@ -60,6 +56,11 @@ def in_openai_form(message: Mapping[str, Any]) -> dict[str, Any]:
     if calls:
         plain["tool_calls"] = [_call(each) for each in calls]
     return plain
+
+
+def image_part(image: Any) -> dict[str, Any]:
+    """Return the part of a content that an image is in OpenAI's form."""
+    return {"type": "image_url", "image_url": {"url": data_url(image)}}
 
 
 def _part(part: Any) -> Any:
@@ -84,10 +85,8 @@ def _call(call: Mapping[str, Any]) -> dict[str, Any]:
         return dict(call)
     arguments = function.get("arguments")
     if not isinstance(arguments, str):
-        try:
-            arguments = "{}" if arguments is None else json.dumps(arguments, ensure_ascii=False, allow_nan=False)
-        except (TypeError, ValueError, RecursionError) as error:
-            raise InvalidRequestError(f"the arguments of a call cannot be written as JSON: {error}") from error
+        empty = arguments is None
+        arguments = "{}" if empty else to_json(arguments, "the arguments of a call", ensure_ascii=False)
     # The index is Ollama's, and of a reply.
     function = {**{name: value for name, value in function.items() if name != "index"}, "arguments": arguments}
     return {**call, "type": call.get("type") or "function", "function": function}

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import re
 from dataclasses import dataclass, field
 from typing import Any, Callable, Iterable, Mapping, Sequence, Union
 
+from ._checks import MAPPING, TEXT, Check, check, check_fields
 from ._exceptions import InvalidRequestError, shown
 from ._functions import Function
-from ._images import Image, data_url, listed, repr_without_images
-from ._message_forms import call_as_dict, in_openai_form, plain_of
+from ._images import Image, listed, repr_without_images
+from ._message_forms import call_as_dict, image_part, in_openai_form, plain_of
 from ._options import nearest, refuse_other_names
 from ._results import result_text
 from ._types import ToolCall
@@ -55,9 +55,7 @@ class Message:
             raise InvalidRequestError(f"Message: role={shown(self.role)} is unknown", hint=hint)
         if self.content is not None and not isinstance(self.content, str):
             object.__setattr__(self, "content", list(all_of("Message: content", self.content, Mapping)))
-        for name in ("name", "tool_call_id", "reasoning"):
-            if not isinstance(getattr(self, name), (str, type(None))):
-                raise InvalidRequestError(f"Message: {name}={getattr(self, name)!r} is no text")
+        check_fields(vars(self), dict.fromkeys(("name", "tool_call_id", "reasoning"), TEXT), "Message: ")
         object.__setattr__(self, "tool_calls", all_of("Message: tool_calls", self.tool_calls, ToolCall))
 
     @classmethod
@@ -78,11 +76,9 @@ class Message:
         seen = listed(images)
         if not seen:
             return cls("user", text)
-        if not isinstance(text, str):
-            raise InvalidRequestError(f"Message.user: the text is {type(text).__name__}, not text")
+        check("Message.user: text", text, TEXT)
         parts: list[Mapping[str, Any]] = [{"type": "text", "text": text}]
-        parts += [{"type": "image_url", "image_url": {"url": data_url(image)}} for image in seen]
-        return cls("user", parts)
+        return cls("user", [*parts, *map(image_part, seen)])
 
     @classmethod
     def assistant(
@@ -107,14 +103,10 @@ class Message:
     def as_dict(self) -> dict[str, Any]:
         """The message in OpenAI's form, with ``content`` always."""
         message: dict[str, Any] = {"role": self.role, "content": "" if self.content is None else self.content}
-        if self.name is not None:
-            message["name"] = self.name
+        own = {name: getattr(self, name) for name in ("name", "tool_call_id", "reasoning")}
+        message.update((name, value) for name, value in own.items() if value is not None)
         if self.tool_calls:
             message["tool_calls"] = [call_as_dict(call) for call in self.tool_calls]
-        if self.tool_call_id is not None:
-            message["tool_call_id"] = self.tool_call_id
-        if self.reasoning is not None:
-            message["reasoning"] = self.reasoning
         return message
 
     @classmethod
@@ -172,6 +164,17 @@ def _check_dict(what: str, message: object) -> None:
         all_of(f"{what}: content", message.get("content"), Mapping)
 
 
+_TOOL_FIELDS = {
+    "name": Check(
+        lambda value: isinstance(value, str) and re.fullmatch(r"[\w.-]+", value),
+        "is not a name of letters, digits, '_', '-' and '.'",
+    ),
+    "description": TEXT,
+    "parameters": MAPPING._replace(problem="is not a mapping with a JSON schema"),
+    "function": Check(lambda value: value is None or callable(value), "cannot be called"),
+}
+
+
 @refuse_other_names({"input_schema": "parameters", "schema": "parameters"})
 @dataclass(frozen=True)
 class Tool:
@@ -188,15 +191,8 @@ class Tool:
     function: Callable[..., Any] | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
-        if not isinstance(self.name, str) or not re.fullmatch(r"[\w.-]+", self.name):
-            raise InvalidRequestError(f"Tool: name={self.name!r} is no name of letters, digits, '_', '-' and '.'")
-        if not isinstance(self.description, str):
-            raise InvalidRequestError(f"Tool {self.name}: description is {type(self.description).__name__}, not text")
-        if not isinstance(self.parameters, Mapping):
-            kind = type(self.parameters).__name__
-            raise InvalidRequestError(f"Tool {self.name}: parameters is {kind}, not a JSON schema as a mapping")
-        if self.function is not None and not callable(self.function):
-            raise InvalidRequestError(f"Tool {self.name}: function={self.function!r} cannot be called")
+        for name, rule in _TOOL_FIELDS.items():
+            check(f"Tool: {name}", getattr(self, name), rule)
 
     @classmethod
     def from_function(
@@ -243,11 +239,3 @@ def all_of(what: str, values: Any, kinds: Any) -> tuple[Any, ...]:
         if not isinstance(value, kinds):
             raise InvalidRequestError(f"{what}[{position}] is a {type(value).__name__}, which cannot be there")
     return found
-
-
-def to_json(value: object, what: str) -> str:
-    """``value`` as JSON text; raises InvalidRequestError naming ``what`` where it is none."""
-    try:
-        return json.dumps(value, allow_nan=False, separators=(",", ":"))
-    except (TypeError, ValueError, RecursionError) as error:
-        raise InvalidRequestError(f"{what} cannot be written as JSON: {error}") from error

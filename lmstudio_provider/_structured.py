@@ -7,6 +7,7 @@ import json
 import re
 from typing import Any, Callable, Iterator, Mapping
 
+from ._checks import to_json
 from ._convert import convert
 from ._exceptions import InvalidRequestError, StructuredOutputError, shown
 from ._hints import is_hint, kind_of, member, name_of, without_none
@@ -112,11 +113,7 @@ def _of_mapping(given: Mapping[str, Any]) -> Structure | None:
         if not isinstance(inner, Mapping) or not isinstance(inner.get("schema"), Mapping):
             raise InvalidRequestError("response_format has no {'json_schema': {'schema': {...}}}")
         name, schema = inner.get("name"), inner["schema"]
-    try:
-        json.dumps(schema)
-    except (TypeError, ValueError, RecursionError) as error:
-        raise InvalidRequestError(f"response_format cannot be written as JSON: {error}") from error
-
+    to_json(schema, "response_format")
     return Structure(name if isinstance(name, str) else "", schema, lambda value: fitted(value, schema))
 
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import enum
-import json
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Callable, Mapping, NamedTuple, Union
 
-from ._exceptions import ConfigurationError, InvalidRequestError, ProviderError, ToolArgumentsError
+from ._checks import MAPPING, TEXT, Check, check, check_fields, number, to_json
+from ._exceptions import ConfigurationError, ProviderError, ToolArgumentsError
 from ._json import loads_leniently
 
 if TYPE_CHECKING:
@@ -36,17 +36,16 @@ def abridged(text: str, most: int = 40) -> str:
 
 # More than threads and sockets can wait for, on any system.
 _MOST_SECONDS = 1e6
+_SECONDS = Check(
+    lambda value: value != 0 and number(0, _MOST_SECONDS).fits(value),
+    f"is not valid: use seconds greater than 0, at most {_MOST_SECONDS:,.0f}",
+    "None means no limit",
+)
 
 
 def check_seconds(name: str, value: object) -> None:
     """Raise ConfigurationError unless ``value`` is a positive, finite number of seconds, or None."""
-    if value is None:
-        return
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value <= _MOST_SECONDS:
-        shown = repr(value) if not isinstance(value, int) or abs(value) < _MOST_SECONDS else "a huge number"
-        raise ConfigurationError(
-            f"{name}={shown} is no number of seconds above 0 and up to {_MOST_SECONDS:g}", hint="None means no limit"
-        )
+    check_fields({name: value}, {name: _SECONDS}, kind=ConfigurationError)
 
 
 @dataclass(frozen=True)
@@ -82,8 +81,7 @@ class Limits:
 
     def __post_init__(self) -> None:
         for name, value in vars(self).items():
-            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-                raise ConfigurationError(f"Limits.{name}={value!r} is no positive whole number")
+            check(f"Limits.{name}", value, number(1, whole=True), ConfigurationError)
 
 
 @dataclass(frozen=True)
@@ -112,6 +110,9 @@ class Call:
     may_be_empty: bool = False
 
 
+_ARGUMENTS = MAPPING._replace(hint="Text goes into raw_arguments=")
+
+
 @dataclass(frozen=True, init=False)
 class ToolCall:
     """A function that the model wants called.
@@ -128,14 +129,13 @@ class ToolCall:
     def __init__(
         self, id: str, name: str, arguments: Mapping[str, Any] | None = None, raw_arguments: str | None = None
     ) -> None:
-        if raw_arguments is None:
-            raw_arguments = "" if arguments is None else _as_json(arguments)
+        if raw_arguments is None and arguments is not None:
+            check("ToolCall: arguments", arguments, _ARGUMENTS)
+            raw_arguments = to_json(dict(arguments), "ToolCall: arguments", ensure_ascii=False)
+        raw_arguments = "" if raw_arguments is None else raw_arguments
         for what, value in (("id", id), ("name", name), ("raw_arguments", raw_arguments)):
-            if not isinstance(value, str):
-                raise InvalidRequestError(f"ToolCall: {what} is {type(value).__name__}, not text")
-        object.__setattr__(self, "id", id)
-        object.__setattr__(self, "name", name)
-        object.__setattr__(self, "raw_arguments", raw_arguments)
+            check(f"ToolCall: {what}", value, TEXT)
+            object.__setattr__(self, what, value)
 
     @property
     def arguments(self) -> dict[str, Any]:
@@ -158,17 +158,6 @@ class ToolCall:
             hint="Answer the call with this error so that the model can try again, or read raw_arguments",
             raw_arguments=self.raw_arguments,
         )
-
-
-def _as_json(arguments: object) -> str:
-    if not isinstance(arguments, Mapping):
-        raise InvalidRequestError(
-            f"ToolCall: arguments is {type(arguments).__name__}, not a mapping", hint="Text goes into raw_arguments="
-        )
-    try:
-        return json.dumps(dict(arguments), ensure_ascii=False)
-    except (TypeError, ValueError, RecursionError) as error:
-        raise InvalidRequestError(f"ToolCall: arguments cannot be written as JSON: {error}") from error
 
 
 @dataclass(frozen=True)

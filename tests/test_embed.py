@@ -234,7 +234,7 @@ def test_the_model_is_the_setting_else_the_first_that_embeds_else_any(httpserver
 
 @pytest.mark.parametrize("prompt", [7, None, ["a"]])
 def test_a_prompt_that_is_no_text_is_refused(provider, prompt):
-    with pytest.raises(InvalidRequestError, match="prompt=.* is not text"):
+    with pytest.raises(InvalidRequestError, match=r"prompt=.* is not text"):
         provider.complete_text(prompt)
 
 

@@ -21,7 +21,7 @@ from lmstudio_provider import (
     Tool,
     ToolCall,
 )
-from lmstudio_provider._messages import to_json
+from lmstudio_provider._checks import to_json
 from lmstudio_provider._requests import override
 
 PNG = b"\x89PNG\r\n\x1a\n" + bytes(8)

@@ -9,8 +9,8 @@ import math
 import struct
 from typing import Any, Sequence
 
+from .._checks import to_json
 from .._exceptions import ProtocolError
-from .._messages import to_json
 from .._ollama_options import refuse_for_lm_studio
 from .._types import Call, Completion, Embeddings, Usage
 from .json_text import member, text_or_none

@@ -7,8 +7,8 @@ import json
 from typing import Any, Iterator, Mapping
 from urllib.parse import quote
 
+from .._checks import to_json
 from .._exceptions import ProtocolError
-from .._messages import to_json
 from .._native_types import (
     EphemeralMCP,
     InvalidToolCallItem,

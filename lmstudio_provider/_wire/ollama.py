@@ -9,10 +9,11 @@ import json
 from typing import Any, Mapping, Sequence
 
 from .._callbacks import warn
+from .._checks import to_json
 from .._exceptions import InvalidRequestError, ProtocolError, ToolArgumentsError, ToolCallWarning
 from .._images import Image, data_url, listed
 from .._message_forms import answered_calls, name_of
-from .._messages import Message, Tool, to_json
+from .._messages import Message, Tool
 from .._ollama_options import check_keep_alive, check_places
 from .._requests import ChatRequest, TextRequest
 from .._structured import structure_of

@@ -6,6 +6,7 @@ import dataclasses
 import functools
 from typing import TYPE_CHECKING, Any, Callable, Iterable, Mapping
 
+from .._checks import to_json
 from .._exceptions import (
     EndpointNotFoundError,
     InvalidRequestError,
@@ -15,7 +16,6 @@ from .._exceptions import (
     RequestTimeoutError,
     ServerUnavailableError,
 )
-from .._messages import to_json
 from .._types import Call, LoadedInstance, ModelInfo
 from .json_text import count, member, text_or_none
 from .kinds import is_remote, kinds, word_of_capabilities

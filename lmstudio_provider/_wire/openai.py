@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Any, Mapping, Sequence
 
+from .._checks import to_json
 from .._exceptions import InvalidRequestError, ProtocolError
 from .._message_forms import answered_calls, calls_of, in_openai_form, name_of
-from .._messages import Message, Tool, to_json
+from .._messages import Message, Tool
 from .._ollama_options import refuse_for_lm_studio
 from .._requests import ChatRequest, TextRequest
 from .._structured import structure_of

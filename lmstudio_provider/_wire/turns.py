@@ -5,8 +5,9 @@ from __future__ import annotations
 import dataclasses
 from typing import Any, Callable, Collection, Mapping
 
+from .._checks import to_json
 from .._exceptions import InvalidRequestError
-from .._messages import Message, to_json
+from .._messages import Message
 from .._ollama_options import refuse_for_lm_studio
 from .._requests import ChatRequest
 from .._types import Call
