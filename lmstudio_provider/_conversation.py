@@ -7,6 +7,7 @@ import os
 from typing import Any, Callable, Mapping, Sequence, overload
 
 from ._callbacks import Callback
+from ._checks import FUNCTION, TEXT, check_fields, number
 from ._conversation_file import grouped, read_conversation, text_of, write_conversation
 from ._exceptions import InvalidRequestError, ProviderClosedError
 from ._images import Image
@@ -24,7 +25,27 @@ _MESSAGE_TOKENS = 4
 _IMAGE_TOKENS = 1000
 
 
-@show_options(ChatRequest)
+_CHECKS = {"system_prompt": TEXT, "token_budget": number(1, whole=True), "count_tokens": FUNCTION}
+
+
+class TurnOptions(ToolOverrides, total=False):
+    """Keyword arguments of ``ask`` and ``stream`` of a Conversation."""
+
+    tools: Sequence[Tool | Callable[..., Any]]
+    max_rounds: int
+    confirm: Callable[[ToolCall], object] | None
+    on_event: Callable[[ToolEvent], object] | None
+
+
+_OF_TURN = frozenset(TurnOptions.__annotations__).difference(ToolOverrides.__annotations__)
+
+
+class _Defaults(ChatRequest):
+    max_rounds = 10
+    confirm = on_event = None
+
+
+@show_options(_Defaults)
 class Conversation:
     """A chat with ``provider``, which is sent the conversation each time.
 
@@ -47,14 +68,8 @@ class Conversation:
         count_tokens: Callable[[str], int] | None = None,
     ) -> None:
         check_provider("Conversation", provider)
-        if system_prompt is not None and not isinstance(system_prompt, str):
-            raise InvalidRequestError(f"system_prompt is {type(system_prompt).__name__}, not text")
-        if token_budget is not None and (
-            isinstance(token_budget, bool) or not isinstance(token_budget, int) or token_budget < 1
-        ):
-            raise InvalidRequestError(f"token_budget={token_budget!r} is not a whole number of at least 1")
-        if count_tokens is not None and not callable(count_tokens):
-            raise InvalidRequestError(f"count_tokens={count_tokens!r} cannot be called")
+        own = {"system_prompt": system_prompt, "token_budget": token_budget, "count_tokens": count_tokens}
+        check_fields(own, _CHECKS)
         self.provider = provider
         self.system_prompt = system_prompt
         self.token_budget = token_budget
@@ -104,12 +119,8 @@ class Conversation:
         text: str,
         images: Image | Sequence[Image] = (),
         *,
-        tools: Sequence[Tool | Callable[..., Any]] = (),
-        max_rounds: int = 10,
-        confirm: Callable[[ToolCall], object] | None = None,
-        on_event: Callable[[ToolEvent], object] | None = None,
         on_chunk: Callable[[Chunk], object] | None = None,
-        **overrides: Unpack[ToolOverrides],
+        **options: Unpack[TurnOptions],
     ) -> Completion:
         """Say ``text`` and return the answer; with ``tools``, they are run as by ``run_tools``, and kept in the turn.
 
@@ -117,22 +128,13 @@ class Conversation:
         Further keyword arguments, and what is raised, are as in ``chat``.
         """
         if on_chunk is not None:
-            return self.stream(
-                text,
-                images,
-                on_chunk=on_chunk,
-                tools=tools,
-                max_rounds=max_rounds,
-                confirm=confirm,
-                on_event=on_event,
-                **overrides,
-            )
+            return self.stream(text, images, on_chunk=on_chunk, **options)
         question = Message.user(text, images)
-        if not tools and on_event is None:
-            completion = self.provider.chat(self._with((question,)), **overrides)
-            self._keep_answer(question, completion, None)
-            return completion
-        return self._run(question, tools, max_rounds, confirm, on_event, False, overrides)._deliver(lambda chunk: None)
+        if _has_steps(options):
+            return self._run(question, False, options)._deliver(lambda chunk: None)
+        completion = self.provider.chat(self._with((question,)), **_of_call(options))
+        self._keep_answer(question, completion, None)
+        return completion
 
     @overload
     def stream(
@@ -141,11 +143,7 @@ class Conversation:
         images: Image | Sequence[Image] = (),
         *,
         on_chunk: None = None,
-        tools: Sequence[Tool | Callable[..., Any]] = (),
-        max_rounds: int = 10,
-        confirm: Callable[[ToolCall], object] | None = None,
-        on_event: Callable[[ToolEvent], object] | None = None,
-        **overrides: Unpack[ToolOverrides],
+        **options: Unpack[TurnOptions],
     ) -> Stream: ...
 
     @overload
@@ -155,11 +153,7 @@ class Conversation:
         images: Image | Sequence[Image] = (),
         *,
         on_chunk: Callable[[Chunk], object],
-        tools: Sequence[Tool | Callable[..., Any]] = (),
-        max_rounds: int = 10,
-        confirm: Callable[[ToolCall], object] | None = None,
-        on_event: Callable[[ToolEvent], object] | None = None,
-        **overrides: Unpack[ToolOverrides],
+        **options: Unpack[TurnOptions],
     ) -> Completion: ...
 
     def stream(
@@ -168,11 +162,7 @@ class Conversation:
         images: Image | Sequence[Image] = (),
         *,
         on_chunk: Callable[[Chunk], object] | None = None,
-        tools: Sequence[Tool | Callable[..., Any]] = (),
-        max_rounds: int = 10,
-        confirm: Callable[[ToolCall], object] | None = None,
-        on_event: Callable[[ToolEvent], object] | None = None,
-        **overrides: Unpack[ToolOverrides],
+        **options: Unpack[TurnOptions],
     ) -> Stream | Completion:
         """Say ``text`` and return the stream of the answer, which is kept when the stream is over.
 
@@ -182,37 +172,21 @@ class Conversation:
         """
         callback = Callback("on_chunk", on_chunk)
         question = Message.user(text, images)
-        if tools or on_event is not None:
-            stream = self._run(question, tools, max_rounds, confirm, on_event, True, overrides)
+        if _has_steps(options):
+            stream = self._run(question, True, options)
         else:
-            stream = self.provider.stream(self._with((question,)), **overrides)
+            stream = self.provider.stream(self._with((question,)), **_of_call(options))
             stream._keep_with(functools.partial(self._keep_answer, question))
         return stream if on_chunk is None else stream._deliver(callback)
 
-    def _run(
-        self,
-        question: Message,
-        tools: Sequence[Tool | Callable[..., Any]],
-        max_rounds: int,
-        confirm: Callable[[ToolCall], object] | None,
-        on_event: Callable[[ToolEvent], object] | None,
-        stream: bool,
-        overrides: ToolOverrides,
-    ) -> Stream:
+    def _run(self, question: Message, stream: bool, options: TurnOptions) -> Stream:
         """Return the answers to ``question``, calls of tools between them; without ``stream`` each in one piece."""
-        model, tell = overrides.get("model") or "", Callback("on_event", on_event)
+        tools, rounds, confirm = options.get("tools"), options.get("max_rounds", 10), options.get("confirm")
+        model, tell = options.get("model") or "", Callback("on_event", options.get("on_event"))
         transcript: list[Message] = []
-        provider = Interruptible(self.provider)
-        steps = tool_steps(
-            provider,
-            self._with((question,)),
-            listed(tools) if tools else [],
-            max_rounds,
-            stream,
-            confirm,
-            transcript,
-            overrides,
-        )
+        provider, offered = Interruptible(self.provider), listed(tools) if tools else []
+        given = self._with((question,))
+        steps = tool_steps(provider, given, offered, rounds, stream, confirm, transcript, _of_call(options))
         turn = ToolTurn(question, transcript, steps, tell)
         answers = turn.stream(model, str(getattr(self.provider, "id", "")), provider.interrupt)
         answers._keep_with(lambda answer, error: self._keep(turn.messages("" if _failed(error) else answer.text)))
@@ -271,6 +245,15 @@ class Conversation:
         texts = [str(part.get("text", "")) for part in parts] + [call.raw_arguments for call in message.tool_calls]
         images = sum("text" not in part for part in parts)
         return sum(map(self._count, texts)) + images * _IMAGE_TOKENS + _MESSAGE_TOKENS
+
+
+def _has_steps(options: TurnOptions) -> bool:
+    return bool(options.get("tools")) or options.get("on_event") is not None
+
+
+def _of_call(options: TurnOptions) -> Any:
+    """Return the options of the calls to the provider."""
+    return {name: value for name, value in options.items() if name not in _OF_TURN}
 
 
 def _message(position: int, message: object) -> Message:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import inspect
 import logging
 import traceback
@@ -11,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any, Callable, Generator, Mapping, NamedTuple, Protocol, Sequence
 
 from ._callbacks import Callback, warn
+from ._checks import FUNCTION, check, check_fields, number
 from ._exceptions import InvalidRequestError, ProviderError, ToolArgumentsError, ToolCallWarning
 from ._functions import Function
 from ._json_schema import MisfitError, fitted
@@ -35,6 +37,9 @@ class Chats(Protocol):
 
     def stream(self, request: StreamInput, on_chunk: None = None, **overrides: Unpack[StreamOverrides]) -> Stream:
         """Answer piece by piece."""
+
+
+_Ask = Callable[[ChatRequest], Generator["ToolEvent", None, Completion]]
 
 
 @dataclass(frozen=True)
@@ -115,10 +120,8 @@ def check_provider(what: str, provider: object) -> None:
         hint = f"Make one: {provider.__name__}()"
         raise InvalidRequestError(f"{what} got the class {provider.__name__}, not a provider", hint=hint)
     if not callable(getattr(provider, "chat", None)) and not callable(getattr(provider, "stream", None)):
-        kind = type(provider).__name__
-        raise InvalidRequestError(
-            f"{what} got {kind}, not a provider", hint=f"Write lm = LMStudioProvider(), {what}(lm, …)"
-        )
+        hint = f"Write lm = LMStudioProvider(), {what}(lm, …)"
+        raise InvalidRequestError(f"{what} got {type(provider).__name__}, not a provider", hint=hint)
 
 
 def tool_steps(
@@ -136,10 +139,8 @@ def tool_steps(
     Raises InvalidRequestError and ConfigurationError at once; what is asked and called waits for whoever iterates.
     """
     check_provider("run_tools", provider)
-    if isinstance(max_rounds, bool) or not isinstance(max_rounds, int) or max_rounds < 1:
-        raise InvalidRequestError(f"max_rounds={max_rounds!r} is not a whole number of at least 1")
-    if confirm is not None and not callable(confirm):
-        raise InvalidRequestError(f"confirm={confirm!r} cannot be called")
+    check("max_rounds", max_rounds, number(1, whole=True))
+    check_fields({"confirm": confirm}, {"confirm": FUNCTION})
     offered = [tool if isinstance(tool, Tool) else Tool.from_function(tool) for tool in tools]
     runner = _Runner(offered, confirm)
     if len({tool.name for tool in offered}) < len(offered):
@@ -148,17 +149,12 @@ def tool_steps(
     given = ToolLoopRequest.of(messages if isinstance(messages, ChatRequest) else ChatRequest(messages))
     request = dataclasses.replace(given, tools=offered, tool_choice=overrides.pop("tool_choice", given.tool_choice))
     transcript += [each if isinstance(each, Message) else Message.from_dict(each) for each in given.messages]
-    return _steps(provider, request, runner, max_rounds, stream, transcript, overrides)
+    ask = functools.partial(_asked, provider, stream, overrides)
+    return _steps(ask, request, runner, max_rounds, transcript, overrides.get("max_tokens", request.max_tokens))
 
 
 def _steps(
-    provider: Chats,
-    request: ChatRequest,
-    runner: _Runner,
-    max_rounds: int,
-    stream: bool,
-    transcript: list[Message],
-    overrides: ToolOverrides,
+    ask: _Ask, request: ChatRequest, runner: _Runner, max_rounds: int, transcript: list[Message], max_tokens: int | None
 ) -> Generator[ToolEvent | ToolRun, None, None]:
     given, before = request.messages, len(transcript)
     errors: list[Exception] = []
@@ -166,14 +162,13 @@ def _steps(
         if not left:
             request = dataclasses.replace(request, tool_choice="none")
         try:
-            completion = take_calls((yield from _asked(provider, request, stream, overrides)), request.tools)
+            completion = take_calls((yield from ask(request)), request.tools)
         except ProviderError as error:
             error.messages = transcript
             raise
         # The calls of a reply that was cancelled may be half. What the model thought before them it needs to go on.
         calls = () if completion.finish_reason == "cancelled" else completion.tool_calls
         transcript.append(Message.assistant(completion.text, calls, completion.reasoning or None))
-        max_tokens = overrides.get("max_tokens", request.max_tokens)
         warn_of_lost_calls(completion, bool(request.tools), max_tokens)
         yield ToolEvent("completion", completion=completion)
         if not calls:
@@ -204,10 +199,8 @@ def _refusal(completion: Completion, left: int, max_rounds: int) -> str | None:
     if was_cut(completion):
         return "Error: not called, because the reply broke off"
     if not left:
-        warn(
-            f"the model still calls tools ({names}) after max_rounds={max_rounds}; these calls were not made",
-            ToolCallWarning,
-        )
+        what = f"the model still calls tools ({names}) after max_rounds={max_rounds}; these calls were not made"
+        warn(what, ToolCallWarning)
         return "Error: not called, because there were too many rounds of calls"
     return None
 
@@ -220,21 +213,15 @@ class _Runner:
 
     def result(self, call: ToolCall) -> tuple[str, Exception | None, Exception | None]:
         """Make the call; return its result, or why it failed, as text for the model, that, and what the tool raised."""
-        failure: Exception | None = None
-        raised: Exception | None = None
         try:
             function, values = self._prepared(call)
         except (ToolArgumentsError, _RefusedError) as error:
-            failure = error
-        else:
-            if self._confirm is not None and not self._confirm(call):
-                failure = _RefusedError("the user does not allow this call")
-            else:
-                text, raised = _made(call, function, values)
-                failure = raised
-        if failure is not None:
-            text = f"Error: {_said(failure)}"
-        return text, failure, raised
+            return f"Error: {_said(error)}", error, None
+        if self._confirm is not None and not self._confirm(call):
+            refused = _RefusedError("the user does not allow this call")
+            return f"Error: {refused}", refused, None
+        text, raised = _made(call, function, values)
+        return text, raised, raised
 
     def _prepared(self, call: ToolCall) -> tuple[Function, dict[str, Any]]:
         """Return the function to call, and its arguments; raise ToolArgumentsError and _RefusedError."""
@@ -248,9 +235,8 @@ class _Runner:
                 arguments = fitted(arguments, tool.parameters)
             return function, function.read(arguments)
         except MisfitError as error:
-            raise ToolArgumentsError(
-                f"the arguments do not fit: {error}", raw_arguments=call.raw_arguments, hint="Answer the call with that"
-            ) from error
+            what, hint = f"the arguments do not fit: {error}", "Answer the call with that"
+            raise ToolArgumentsError(what, hint=hint, raw_arguments=call.raw_arguments) from error
 
 
 class _RefusedError(Exception):
@@ -268,7 +254,7 @@ def _made(call: ToolCall, function: Function, values: Mapping[str, Any]) -> tupl
     except Exception as error:  # whatever a function raises is the model's to deal with
         logger.warning("the call of the tool %s failed: %s", call.name, _said(error), exc_info=True)
         traceback.clear_frames(error.__traceback__)  # the lines stay, and what the function had is let go
-        return "", error
+        return f"Error: {_said(error)}", error
 
 
 # Of what went wrong; a model's context is small.
@@ -285,7 +271,7 @@ def _said(error: Exception) -> str:
 
 
 def _asked(
-    provider: Chats, request: ChatRequest, stream: bool, overrides: ToolOverrides
+    provider: Chats, stream: bool, overrides: ToolOverrides, request: ChatRequest
 ) -> Generator[ToolEvent, None, Completion]:
     if not stream:
         return provider.chat(request, **overrides)
@@ -298,15 +284,13 @@ def _asked(
 def listed(tools: object) -> list[Any]:
     """Return ``tools`` as a list; raise InvalidRequestError if they are not a sequence, or if there are none."""
     if isinstance(tools, (str, Mapping)) or not isinstance(tools, Sequence) or not tools:
-        raise InvalidRequestError(
-            "run_tools needs tools", hint="Give a list of functions: run_tools(lm, messages, [fn])"
-        )
+        hint = "Give a list of functions: run_tools(lm, messages, [fn])"
+        raise InvalidRequestError("run_tools needs tools", hint=hint)
     return list(tools)
 
 
 def _function(tool: Tool) -> Function:
     if tool.function is None:
-        raise InvalidRequestError(
-            f"the tool {tool.name} has no function to call", hint="Make it with Tool.from_function, or give function="
-        )
+        hint = "Make it with Tool.from_function, or give function="
+        raise InvalidRequestError(f"the tool {tool.name} has no function to call", hint=hint)
     return Function(tool.function)

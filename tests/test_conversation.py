@@ -773,3 +773,11 @@ def test_a_stream_with_tools_is_ended_by_another_thread_while_the_server_is_sile
     assert server.client_left.wait(60)
     assert stream.completion.finish_reason == "cancelled"
     assert texts(conversation) in ([], ["Hi", "Hel"])
+
+
+@pytest.mark.parametrize("options", [{}, {"on_event": print}])
+def test_a_name_that_is_not_an_option_is_refused(lm, options):
+    with pytest.raises(InvalidRequestError, match="temprature"):
+        Conversation(lm).ask("Hi", temprature=0, **options)
+    with pytest.raises(InvalidRequestError, match="temprature"):
+        Conversation(lm).stream("Hi", temprature=0)
