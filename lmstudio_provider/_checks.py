@@ -38,16 +38,12 @@ def one_of(*words: str) -> Check:
     )
 
 
-def name(hint: str = "") -> Check:
-    """Return the check for text that is not blank."""
-    return Check(lambda value: isinstance(value, str) and value.strip(), "is not a name", hint)
-
-
 def instance(kinds: Any, problem: str, hint: str = "") -> Check:
     """Return the check for an instance of one of ``kinds``."""
     return Check(lambda value: isinstance(value, kinds), problem, hint)
 
 
+NAME = Check(lambda value: isinstance(value, str) and value.strip(), "is not a name")
 TEXT = instance(str, "is not text")
 FLAG = instance(bool, "is not True or False")
 MAPPING = instance(Mapping, "is not a mapping")

@@ -26,7 +26,7 @@ class PieceSource(Generic[_Piece]):
         self._on_cancel = on_cancel
         self._over = False
         self.cancelled = False
-        #: A provider of a server closes its streams; what belongs to an iterator is its author's business.
+        # A provider of a server closes its streams; what belongs to an iterator is its author's business.
         self.closed = False
 
     @property
@@ -99,9 +99,8 @@ class ChunkAssembly:
     def feed(self, chunk: Any) -> Chunk | None:
         """Take one chunk, and return it."""
         if not isinstance(chunk, Chunk):
-            raise InvalidRequestError(
-                f"from_chunks() got an iterator of {type(chunk).__name__}, not of Chunk", hint="Yield Chunk('text')"
-            )
+            what = f"from_chunks() got an iterator of {type(chunk).__name__}, not of Chunk"
+            raise InvalidRequestError(what, hint="Yield Chunk('text')")
         self._text.add(chunk.delta)
         self._reasoning.add(chunk.reasoning)
         self._tool_calls += chunk.tool_calls

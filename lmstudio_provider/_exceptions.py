@@ -40,23 +40,23 @@ else:  # where typing.get_type_hints looks for them; they are made of what is he
 class ProviderError(Exception):
     """The base of every error of this package; ``str()`` says what happened, where, and what to do next."""
 
-    #: What happened.
     message: str
-    #: What to do next, as a sentence; empty where there is nothing to say.
+    """What happened."""
     hint: str = ""
-    #: The ``id`` of the provider, such as "lm-studio".
+    """What to do next, as a sentence; empty where there is nothing to say."""
     provider: str | None = None
-    #: The HTTP method and the URL of the call, without userinfo; None where no call was under way.
+    """The ``id`` of the provider, such as "lm-studio"."""
     method: str | None = None
+    """The HTTP method and the URL of the call, without userinfo; None where no call was under way."""
     url: str | None = None
-    #: Whether any byte of the request went out. False means that asking again cannot generate twice.
     sent: bool = False
-    #: The reply as far as it came, where the error ended a stream.
+    """Whether any byte of the request went out. False means that asking again cannot generate twice."""
     partial: Completion | None = None
-    #: How far a download came, where the error ended one.
+    """The reply as far as it came, where the error ended a stream."""
     progress: Progress | None = None
-    #: The conversation as far as it came, where the error ended ``run_tools``.
+    """How far a download came, where the error ended one."""
     messages: Sequence[Any] | None = None
+    """The conversation as far as it came, where the error ended ``run_tools``."""
 
     def __init__(self, message: str, **data: Any) -> None:
         # One positional argument, all else in __dict__: so pickle can rebuild it in a process pool.
@@ -88,10 +88,10 @@ class ConfigurationError(ProviderError):
 class ServerUnavailableError(ProviderError):
     """No server there: refused, unreachable, no such host, or it hung up before it answered."""
 
-    #: Whether the connection was refused, so that asking again at once is no use.
     refused: bool = False
-    #: Whether something is there, with which no connection could be agreed on, as with a certificate not trusted.
+    """Whether the connection was refused, so that asking again at once is no use."""
     answered: bool = False
+    """Whether something is there, with which no connection could be agreed on, as with a certificate not trusted."""
     proxy: str | None = None
     """The URL of the proxy that could not be reached, or did not connect to the server; None if no proxy failed."""
 
@@ -99,12 +99,12 @@ class ServerUnavailableError(ProviderError):
 class RequestTimeoutError(ProviderError):
     """The server was silent for longer than ``timeout``, or the whole call took longer than ``deadline``."""
 
-    #: Which limit it was: "connect", "first_byte", "idle" or "deadline".
     limit: str = ""
-    #: How long was waited, in seconds.
+    """Which limit it was: "connect", "first_byte", "idle" or "deadline"."""
     waited_s: float = 0.0
-    #: Whether any byte of the reply had come.
+    """How long was waited, in seconds."""
     received: bool = False
+    """Whether any byte of the reply had come."""
 
 
 class StreamInterruptedError(ProviderError):
@@ -137,26 +137,26 @@ _KEEP_OPEN = "Read streams to their end before close(), or before the with block
 class ToolArgumentsError(ProviderError):
     """The arguments of a tool call are no JSON object."""
 
-    #: The arguments as the model wrote them.
     raw_arguments: str = ""
+    """The arguments as the model wrote them."""
 
 
 class StructuredOutputError(ProviderError):
     """The answer is not what ``response_format`` asked for; ``partial`` is the whole completion."""
 
     partial: Completion
-    #: What the model wrote: the answer, or, where that is empty, the reasoning.
     text: str = ""
-    #: Where the first misfit is, such as ``$.days[2].sky``; ``$`` is the whole.
+    """What the model wrote: the answer, or, where that is empty, the reasoning."""
     path: str = "$"
+    """Where the first misfit is, such as ``$.days[2].sky``; ``$`` is the whole."""
 
 
 class DownloadError(ProviderError):
     """A download failed, or was paused; ``progress.status`` says which, and ``progress`` how far it came."""
 
     progress: Progress
-    #: What ``Download.resume`` takes.
     job_id: str | None = None
+    """What ``Download.resume`` takes."""
 
 
 class ModelMismatchWarning(RuntimeWarning):
@@ -180,15 +180,15 @@ class ConversationLostWarning(RuntimeWarning):
 
 
 class _Answered(ProviderError):
-    #: The HTTP status, which may be 200: a server can report an error in a stream, or under 200.
     status: int | None = None
-    #: The server's own code and the parameter that it complains of, where it named them.
+    """The HTTP status, which may be 200: a server can report an error in a stream, or under 200."""
     code: str | None = None
+    """The server's own code and the parameter that it complains of, where it named them."""
     param: str | None = None
-    #: The body of the answer, or of the stream's error event, with secrets cut out.
     body: str | None = None
-    #: What the server asked to wait before trying again, in seconds.
+    """The body of the answer, or of the stream's error event, with secrets cut out."""
     retry_after_s: float | None = None
+    """What the server asked to wait before trying again, in seconds."""
 
 
 class InvalidRequestError(_Answered):
@@ -202,17 +202,17 @@ class StatusError(_Answered):
 class AuthenticationError(StatusError):
     """The API token is missing, wrong, or lacks a permission; or it is a name and password that are."""
 
-    #: Where what was sent came from, such as "the argument api_token"; None where nothing was.
     token_source: str | None = None
-    #: Whether a name and a password are wanted or were refused, as by a reverse proxy, and not an API token.
+    """Where what was sent came from, such as "the argument api_token"; None where nothing was."""
     wants_password: bool = False
+    """Whether a name and a password are wanted or were refused, as by a reverse proxy, and not an API token."""
 
 
 class ModelNotFoundError(StatusError):
     """The server does not know the model that was asked for."""
 
-    #: The model that was asked for, and the ids of the models that may have been meant.
     model: str | None = None
+    """The model that was asked for, and the ids of the models that may have been meant."""
     near: tuple[str, ...] = ()
 
 
@@ -223,11 +223,11 @@ class NoModelLoadedError(StatusError):
 class ContextLengthError(StatusError):
     """The prompt, or the prompt and the reply, or a text to embed, do not fit into the model's context."""
 
-    #: Tokens of the prompt, and tokens that the context can hold, where the server told them.
     prompt_tokens: int | None = None
+    """Tokens of the prompt, and tokens that the context can hold, where the server told them."""
     context_length: int | None = None
-    #: Of texts to embed, the positions of those that are known not to fit.
     positions: tuple[int, ...] = ()
+    """Of texts to embed, the positions of those that are known not to fit."""
 
 
 class RateLimitError(StatusError):
@@ -237,8 +237,8 @@ class RateLimitError(StatusError):
 class EndpointNotFoundError(StatusError):
     """The server does not know this method and path."""
 
-    #: The version of LM Studio that brought it, where that is known.
     since: str | None = None
+    """The version of LM Studio that brought it, where that is known."""
 
 
 class ResponseNotFoundError(StatusError):

@@ -36,8 +36,8 @@ _QUALIFIERS = ("Required", "NotRequired", "ReadOnly", "Final")
 class Kind(NamedTuple):
     """What a hint is: the ``name`` of its kind, the type that it stands for, its arguments, and what Annotated adds."""
 
-    #: "any", "scalar", "text", "choice", "union", "array", "tuple", "object", "record", "model", or "" for none.
     name: str
+    """"any", "scalar", "text", "choice", "union", "array", "tuple", "object", "record", "model", or "" for none."""
     type: Any
     arguments: tuple[Any, ...] = ()
     metadata: tuple[Any, ...] = ()
@@ -133,10 +133,10 @@ class Member(NamedTuple):
 
     name: str
     hint: Any
-    #: Whether it has to be given; one that is Optional has not.
     required: bool
-    #: Whether null fits, and whether None is to be filled in if it is left out.
+    """Whether it has to be given; one that is Optional has not."""
     nullable: bool
+    """Whether null fits, and whether None is to be filled in if it is left out."""
     fill: bool
     default: Any
     description: str
@@ -168,10 +168,8 @@ def members_of(cls: type) -> tuple[Member, ...]:
     if unknown or missing:
         what = f"takes {', '.join(map(repr, unknown))}, which is not a field" if unknown else ""
         what = what or f"does not take the field {min(missing)!r}"
-        raise ConfigurationError(
-            f"{cls.__name__} is a dataclass whose __init__ {what}",
-            hint="Take a dataclass without an __init__ of its own, or a function with these parameters",
-        )
+        hint = "Take a dataclass without an __init__ of its own, or a function with these parameters"
+        raise ConfigurationError(f"{cls.__name__} is a dataclass whose __init__ {what}", hint=hint)
     fields = []
     for each in parameters:
         hint = hints[each.name].type if isinstance(hints[each.name], dataclasses.InitVar) else hints[each.name]
@@ -185,10 +183,8 @@ def resolved(owner: Any, where: str) -> Mapping[str, Any]:
     try:
         return typing.get_type_hints(owner, include_extras=True)
     except Exception as error:  # evaluating text can raise anything
-        raise ConfigurationError(
-            f"{where}: a type hint cannot be looked up: {error}",
-            hint="Define what it names at the top of its module; before Python 3.10 write Optional[X] for X | None",
-        ) from error
+        hint = "Define what it names at the top of its module; before Python 3.10 write Optional[X] for X | None"
+        raise ConfigurationError(f"{where}: a type hint cannot be looked up: {error}", hint=hint) from error
 
 
 def qualifier(hint: Any) -> str:

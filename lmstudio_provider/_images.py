@@ -79,18 +79,15 @@ def _content(image: Any) -> tuple[bytes, str]:
         return bytes(image), "what the bytes hold"
     if isinstance(image, str):
         return _of_text(image)
-    raise InvalidRequestError(
-        f"images: {type(image).__name__} is not an image",
-        hint="Give a path, bytes, a file that is open in binary mode, a PIL image, base64 or a data: URL",
-    )
+    hint = "Give a path, bytes, a file that is open in binary mode, a PIL image, base64 or a data: URL"
+    raise InvalidRequestError(f"images: {type(image).__name__} is not an image", hint=hint)
 
 
 def _of_text(text: str) -> tuple[bytes, str]:
     """Return what ``text`` stands for: a ``data:`` URL, the path of a file that exists, or base64."""
     if re.match(r"\s*https?://", text, re.IGNORECASE):
-        raise InvalidRequestError(
-            "images: an http URL, which local servers do not fetch", hint="Download it and give its path or bytes"
-        )
+        hint = "Download it and give its path or bytes"
+        raise InvalidRequestError("images: an http URL, which local servers do not fetch", hint=hint)
     failure: Exception | None = None
     if not _is_data_url(text) and len(text) <= _LONGEST_PATH:
         try:
@@ -162,16 +159,14 @@ def _read(file: Any) -> bytes:
         why = f"{type(error).__name__}: {error}"
         raise InvalidRequestError(f"images: read() of the {type(file).__name__} raised {why}") from error
     if isinstance(content, str):
-        raise InvalidRequestError(
-            "images: the file is open in text mode", hint="Open it in binary mode: open(path, 'rb')"
-        )
+        hint = "Open it in binary mode: open(path, 'rb')"
+        raise InvalidRequestError("images: the file is open in text mode", hint=hint)
     if not isinstance(content, (bytes, bytearray, memoryview)):
         what = f"read() of the {type(file).__name__} returned {type(content).__name__}, not bytes"
         raise InvalidRequestError(f"images: {what}")
     if not content:
-        raise InvalidRequestError(
-            "images: the file has nothing to read at its position", hint="Call seek(0) to read it from its beginning"
-        )
+        hint = "Call seek(0) to read it from its beginning"
+        raise InvalidRequestError("images: the file has nothing to read at its position", hint=hint)
     return bytes(content)
 
 
@@ -182,10 +177,8 @@ def _saved(image: Any) -> bytes:
         image.save(file, format="PNG")
     except Exception as error:
         why = f"{type(error).__name__}: {error}"
-        raise InvalidRequestError(
-            f"images: save() of the {type(image).__name__} raised {why}",
-            hint="Of a PIL image in a mode that PNG does not have, give image.convert('RGB')",
-        ) from error
+        hint = "Of a PIL image in a mode that PNG does not have, give image.convert('RGB')"
+        raise InvalidRequestError(f"images: save() of the {type(image).__name__} raised {why}", hint=hint) from error
     return file.getvalue()
 
 

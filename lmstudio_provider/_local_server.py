@@ -16,7 +16,6 @@ from ._exceptions import (
     ConfigurationError,
     ProviderClosedError,
     RequestTimeoutError,
-    shown,
 )
 from ._exchange import Deadline
 from ._model_cache import DISCOVERY_S, ModelCache
@@ -103,12 +102,9 @@ class LocalServer(Provider):
         what = f"{type(self).__name__} has no argument"
         there_are = f"There are {', '.join(self._arguments)}"
         check_names(what, others, self._arguments, _OTHERS, otherwise=there_are, kind=ConfigurationError)
-        check_arguments(headers, http, usage, max_retries, models_ttl, refresh, limits)
+        check_arguments(self._arguments)
         check_seconds("deadline", deadline)
-        if id is not None:
-            if not isinstance(id, str) or not id.strip():
-                raise ConfigurationError(f"id={shown(id)} is no name")
-            self.id = id
+        self.id = self.id if id is None else id
         arguments = {name: self._arguments[name] for name in self._names.variables}
         self._settings = Settings(self._names, arguments, settings)
         self._facts = Facts(

@@ -36,15 +36,15 @@ class Message:
     """One turn of a conversation: ``role`` is "system", "user", "assistant" or "tool"."""
 
     role: str
-    #: Text, or a list of parts in OpenAI's form; None is sent as "", because LM Studio wants it in every message.
     content: str | Sequence[Mapping[str, Any]] | None
+    """Text, or a list of parts in OpenAI's form; None is sent as "", because LM Studio wants it in every message."""
     name: str | None = None
-    #: What the assistant wanted called.
     tool_calls: Sequence[ToolCall] = ()
-    #: Which call a message of role "tool" answers.
+    """What the assistant wanted called."""
     tool_call_id: str | None = None
-    #: What the assistant thought before it answered.
+    """Which call a message of role "tool" answers."""
     reasoning: str | None = None
+    """What the assistant thought before it answered."""
 
     __repr__ = repr_without_images
 

@@ -77,16 +77,12 @@ def check_places(extra: Mapping[str, Any]) -> None:
         right = {_option(name) or name: value for name, value in {**inside, **wrong}.items()}
         fields = [f"{_FIELDS[name]}={shown(right[name])}" for name in map(_option, wrong) if name in _FIELDS]
         without = f"; {', '.join(fields)} can be written without extra" if fields else ""
-        raise InvalidRequestError(
-            f"extra: Ollama ignores {', '.join(map(repr, wrong))} there",
-            hint=f"Write extra={{'options': {shown(right)}}}{without}",
-        )
+        hint = f"Write extra={{'options': {shown(right)}}}{without}"
+        raise InvalidRequestError(f"extra: Ollama ignores {', '.join(map(repr, wrong))} there", hint=hint)
     astray = {name: value for name, value in inside.items() if name in _BESIDE}
     if astray:
-        raise InvalidRequestError(
-            f"extra: Ollama ignores {', '.join(map(repr, astray))} inside of 'options'",
-            hint=f"Write extra={shown(astray)}",
-        )
+        what = f"extra: Ollama ignores {', '.join(map(repr, astray))} inside of 'options'"
+        raise InvalidRequestError(what, hint=f"Write extra={shown(astray)}")
 
 
 def _option(name: str) -> str | None:

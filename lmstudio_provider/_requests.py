@@ -6,7 +6,7 @@ import dataclasses
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Callable, Iterable, Literal, Mapping, Sequence, TypeVar, Union
 
-from ._checks import FLAG, MAPPING, TEXT, Check, check, check_fields, name, number, one_of
+from ._checks import FLAG, MAPPING, NAME, TEXT, Check, check, check_fields, number, one_of
 from ._exceptions import InvalidRequestError, shown
 from ._images import Image, data_url, listed, repr_without_images
 from ._messages import Message, Messages, Tool, ToolInput, all_of, checked
@@ -16,7 +16,7 @@ from ._overrides import LIMITS, Options, ResponseFormat, StreamOverrides
 from ._structured import structure_of
 from ._types import UNSET
 
-_MODEL = name("Give the id of a model, as list_models() has it")
+_MODEL = NAME._replace(hint="Give the id of a model, as list_models() has it")
 
 
 def _are_biases(value: object) -> bool:
@@ -40,7 +40,7 @@ _CHECKS = {
     "keep_alive": KEEP_ALIVE,
     "model": _MODEL,
     "draft_model": _MODEL,
-    "tier": name("Write tier='fast' for the setting lmstudio_model_fast"),
+    "tier": NAME._replace(hint="Write tier='fast' for the setting lmstudio_model_fast"),
     "logit_bias": Check(_are_biases, "is not a mapping of token ids to numbers"),
     "extra": MAPPING,
 }
@@ -55,7 +55,7 @@ def check_name(what: str, value: object) -> None:
 
 def check_given(what: str, value: object) -> None:
     """Raise InvalidRequestError for anything but a text that is not blank."""
-    check(what, value, _CHECKS.get(what, name()))
+    check(what, value, _CHECKS.get(what, NAME))
 
 
 def check_on_truncation(value: object) -> None:
@@ -81,38 +81,39 @@ class _Options:
     """How to generate; None leaves it to the server and is not sent."""
 
     model: str | None = None
-    #: Picks the setting ``lmstudio_model_{tier}``.
     tier: str | None = None
-    #: Tokens; -1 is no limit.
+    """Picks the setting ``lmstudio_model_{tier}``."""
     max_tokens: int | None = 4096
+    """Tokens; -1 is no limit."""
     temperature: float | None = 0.7
     top_p: float | None = None
     top_k: int | None = None
     min_p: float | None = None
-    #: 1 is none.
     repeat_penalty: float | None = None
+    """1 is none."""
     presence_penalty: float | None = None
     frequency_penalty: float | None = None
-    #: Text, or several, that end the reply.
     stop: str | Sequence[str] | None = None
+    """Text, or several, that end the reply."""
     seed: int | None = None
-    #: Token id to bias.
     logit_bias: Mapping[str, float] | None = None
-    #: Seconds after which a model that this very request loads is unloaded again. Ollama does so whoever loaded it; 0
-    #: unloads it after the call, -1 keeps it for good.
+    """Token id to bias."""
     ttl: int | None = None
-    #: A smaller model for speculative decoding.
+    """Seconds after which a model that this very request loads is unloaded again. Ollama does so whoever loaded it; 0
+    unloads it after the call, -1 keeps it for good."""
     draft_model: str | None = None
-    #: Tokens that the context is to hold; Ollama alone, which loads the model anew if it has another number.
+    """A smaller model for speculative decoding."""
     num_ctx: int | None = None
-    #: For how long the model stays, in Ollama's own words: seconds, or text such as "10m"; 0 and -1 are as for ``ttl``.
+    """Tokens that the context is to hold; Ollama alone, which loads the model anew if it has another number."""
     keep_alive: float | str | None = None
-    #: What to do if the prompt does not fit into the context, and the server would cut it without a word, as Ollama
-    #: does: give a TruncationWarning and answer what is left of it, raise ContextLengthError, or let it happen.
-    #: LM Studio's chats are refused or cut by the server's own rule, whatever this says.
+    """For how long the model stays, in Ollama's own words: seconds, or text such as "10m"; 0 and -1 are as for ``ttl``.
+    """
     on_truncation: Literal["warn", "error", "ignore"] = "warn"
-    #: Further fields of the body, sent as they are.
+    """What to do if the prompt does not fit into the context, and the server would cut it without a word, as Ollama
+    does: give a TruncationWarning and answer what is left of it, raise ContextLengthError, or let it happen. LM
+    Studio's chats are refused or cut by the server's own rule, whatever this says."""
     extra: Mapping[str, Any] = field(default_factory=dict)
+    """Further fields of the body, sent as they are."""
 
     __repr__ = repr_without_images
 
@@ -149,14 +150,14 @@ class _Prompt:
 
 @dataclass(frozen=True)
 class _Messages:
-    #: A text becomes one message of the user.
     messages: Messages
-    #: A function becomes a Tool.
+    """A text becomes one message of the user."""
     tools: Sequence[Tool | Mapping[str, Any]] = ()
-    #: "auto", "none", "required", or the name of one tool.
+    """A function becomes a Tool."""
     tool_choice: str | None = None
-    #: What the answer is to be, as a type hint or a JSON schema; with Ollama, {"type": "json_object"} is any JSON.
+    """"auto", "none", "required", or the name of one tool."""
     response_format: ResponseFormat = None
+    """What the answer is to be, as a type hint or a JSON schema; with Ollama, {"type": "json_object"} is any JSON."""
 
 
 @dataclass(frozen=True)
@@ -169,10 +170,10 @@ class _Beginning:
 class CompletionRequest(_Options, _Prompt):
     """One answer to one text. Raises InvalidRequestError for values that cannot work."""
 
-    #: Paths, bytes or ``data:`` URLs of PNG or JPEG; kept as ``data:`` URLs.
     images: Image | Sequence[Image] = field(default=(), repr=False)
-    #: As those of a ChatRequest.
+    """Paths, bytes or ``data:`` URLs of PNG or JPEG; kept as ``data:`` URLs."""
     tools: Iterable[ToolInput] | None = ()
+    """As those of a ChatRequest."""
     tool_choice: str | None = None
     response_format: ResponseFormat = None
 
@@ -270,12 +271,12 @@ class ResponsesRequest(ChatRequest):
     Raises InvalidRequestError for values that cannot work.
     """
 
-    #: The ``id`` of the completion to go on from: ``messages`` are then the new ones alone.
     previous_response_id: str | None = None
-    #: Whether the server keeps the reply, so that another can go on from it.
+    """The ``id`` of the completion to go on from: ``messages`` are then the new ones alone."""
     store: bool = True
-    #: "none", "minimal", "low", "medium", "high", or any other word that the model takes.
+    """Whether the server keeps the reply, so that another can go on from it."""
     reasoning_effort: str | None = None
+    """"none", "minimal", "low", "medium", "high", or any other word that the model takes."""
 
     if TYPE_CHECKING:
 
@@ -294,7 +295,7 @@ class ResponsesRequest(ChatRequest):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_fields(vars(self), {"previous_response_id": name(), "reasoning_effort": name()})
+        check_fields(vars(self), {"previous_response_id": NAME, "reasoning_effort": NAME})
         check("store", self.store, FLAG)
 
 
@@ -342,9 +343,8 @@ def completion_request(request: Any) -> CompletionRequest:
     _check_given(request)
     if isinstance(request, (CompletionRequest, str)):
         return request if isinstance(request, CompletionRequest) else CompletionRequest(request)
-    raise InvalidRequestError(
-        f"complete() got {type(request).__name__}, not a text or a CompletionRequest", hint="chat() takes messages"
-    )
+    hint = "chat() takes messages"
+    raise InvalidRequestError(f"complete() got {type(request).__name__}, not a text or a CompletionRequest", hint=hint)
 
 
 def text_request(request: Any) -> TextRequest:

@@ -59,7 +59,7 @@ def _written(write: Callable[[_Writer], dict[str, Any]], where: str) -> dict[str
 class _Writer:
     def __init__(self) -> None:
         self.definitions: dict[str, Any] = {}
-        #: The names of definitions, by the class, or by the model and its own definition.
+        # The names of definitions, by the class, or by the model and its own definition.
         self._names: dict[Any, str] = {}
         self._written = 0
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import configparser
 import difflib
+import math
 import os
 import re
 import sys
@@ -11,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Callable, Iterable, Mapping, NamedTuple, Protocol, Reversible, Sized
 
+from ._checks import FLAG, NAME, Check, check, check_fields, instance, number
 from ._exceptions import ConfigurationError, shown
 from ._types import UNSET, Limits, Timeouts, check_seconds
 from ._urls import BaseURL, parse_base_url
@@ -33,16 +35,16 @@ _MEANT = {
 class Names:
     """What the settings of one kind of server are called."""
 
-    #: Before the name of a setting, and the section of the INI file.
     prefix: str
-    #: The environment variables of each setting, first one first.
+    """Before the name of a setting, and the section of the INI file."""
     variables: Mapping[str, tuple[str, ...]]
+    """The environment variables of each setting, first one first."""
     default_url: str
     default_port: int
-    #: The arguments that only a provider of this kind has.
     arguments: tuple[str, ...] = ()
-    #: Makes a base URL that other clients take of text that only this server's clients know.
+    """The arguments that only a provider of this kind has."""
     tidy: Callable[[str], str] = str
+    """Makes a base URL that other clients take of text that only this server's clients know."""
 
     def has(self, name: str) -> bool:
         """Return whether there is a setting ``name``, such as "model_fast"."""
@@ -80,14 +82,14 @@ class Config:
 
     base_url: BaseURL
     base_url_source: str
-    #: None where nobody has set any.
     timeouts: Timeouts | None
-    #: Where they came from, where that was a setting, which counts milliseconds.
+    """None where nobody has set any."""
     timeouts_source: str | None
+    """Where they came from, where that was a setting, which counts milliseconds."""
     api_token: str | None = field(repr=False)
     api_token_source: str | None
-    #: Tokens that a context is to hold, where the server can be told with each call.
     num_ctx: int | None = None
+    """Tokens that a context is to hold, where the server can be told with each call."""
 
     @property
     def authorization(self) -> str | None:
@@ -105,14 +107,12 @@ class Settings:
         self._arguments = dict(arguments)
         self._mapping = mapping
         self._ini: tuple[object, dict[str, str]] = (None, {})
-        #: How large the mapping was when its keys were looked at, and which one was the last.
+        # How large the mapping was when its keys were looked at, and which one was the last.
         self._seen: object = None
         model = self._arguments.get("model")
         if isinstance(model, str) and not model.strip():
-            raise ConfigurationError(
-                f"the argument model={model!r} is blank",
-                hint="Give the id of a model, as list_models() has it, or leave model out for one that is there",
-            )
+            hint = "Give the id of a model, as list_models() has it, or leave model out for one that is there"
+            raise ConfigurationError(f"the argument model={model!r} is blank", hint=hint)
 
     def config(self) -> Config:
         """All that a call needs but the model; raises ConfigurationError."""
@@ -135,10 +135,8 @@ class Settings:
     def model(self, tier: str | None) -> str | None:
         """The model that is set for ``tier``, else for all, else None."""
         if tier is not None and not (isinstance(tier, str) and re.fullmatch(_TIER, tier)):
-            raise ConfigurationError(
-                f"tier={shown(tier)} is not a name of letters, digits, - and _",
-                hint=f"Write tier='fast' for the setting {self._names.prefix}_model_fast, or leave tier out",
-            )
+            hint = f"Write tier='fast' for the setting {self._names.prefix}_model_fast, or leave tier out"
+            raise ConfigurationError(f"tier={shown(tier)} is not a name of letters, digits, - and _", hint=hint)
         self._check_keys()
         setting = (self.find(f"model_{tier}") if tier else None) or self.find("model")
         return None if setting is None else _text(setting, "model").strip()
@@ -211,10 +209,8 @@ class Settings:
                 source += f", in milliseconds: {value} means {value} ms, write {value}s for seconds"
             check_seconds("timeout", seconds)
         except (TypeError, ValueError, OverflowError, ConfigurationError) as error:
-            raise ConfigurationError(
-                f"timeout={shown(value)}, from {setting.source}, is not a positive length of time",
-                hint="Write '30s', '500ms' or '2m', or a number of milliseconds",
-            ) from error
+            what = f"timeout={shown(value)}, from {setting.source}, is not a positive length of time"
+            raise ConfigurationError(what, hint="Write '30s', '500ms' or '2m', or a number of milliseconds") from error
         return as_timeouts(seconds), source
 
     def _read_ini(self, path: Path, required: bool) -> dict[str, str]:
@@ -322,46 +318,45 @@ def _tokens(setting: Setting | None) -> int | None:
     value = setting.value.strip() if isinstance(setting.value, str) else setting.value
     if isinstance(value, str) and re.fullmatch("[0-9]{1,15}", value):
         value = int(value)
-    if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value < 10**15:
-        raise ConfigurationError(
-            f"num_ctx={shown(setting.value)}, from {setting.source}, is not a whole number of tokens",
-            hint="Write how many the context is to hold, such as 8192",
-        )
-    return value
+    if not number(1, 1e15, whole=True).fits(value):
+        what = f"num_ctx={shown(setting.value)}, from {setting.source}, is not a whole number of tokens"
+        raise ConfigurationError(what, hint="Write how many tokens the context can hold, such as 8192")
+    return int(value)
 
 
 _HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # a token of RFC 9110, 5.6.2
 _HEADER_VALUE = re.compile(r"[\t\x20-\x7e\xa0-\xff]*")
 
 
-def check_arguments(
-    headers: object,
-    http: object,
-    usage: object,
-    max_retries: object,
-    models_ttl: object,
-    refresh: object,
-    limits: object,
-) -> None:
+def _is_ttl(value: object) -> bool:
+    return value == math.inf or bool(number(0).fits(value))
+
+
+_ARGUMENTS = {
+    "max_retries": number(0, whole=True),
+    "models_ttl": Check(_is_ttl, "is not valid: use seconds, 0 or more"),
+    "refresh": FLAG,
+    "limits": instance(Limits, "is not a Limits"),
+}
+
+
+def check_arguments(values: Mapping[str, Any]) -> None:
     """Raise ConfigurationError for an argument of a provider that cannot work."""
+    headers, http, usage = values["headers"], values["http"], values["usage"]
+    # What these three hold may be secret, and stays out of the messages.
     if not isinstance(headers, (Mapping, type(None))):
         raise ConfigurationError(f"headers is {type(headers).__name__}, not a mapping")
-    for name, value in (headers or {}).items():
-        if not isinstance(name, str) or not _HEADER_NAME.fullmatch(name):
-            raise ConfigurationError(f"headers: {name!r} is no name of a header")
+    for header, value in (headers or {}).items():
+        if not isinstance(header, str) or not _HEADER_NAME.fullmatch(header):
+            raise ConfigurationError(f"headers: {header!r} is not a name of a header")
         if not isinstance(value, str) or not _HEADER_VALUE.fullmatch(value):
-            raise ConfigurationError(f"headers: the value of {name!r} is no single line of Latin-1 text")
+            raise ConfigurationError(f"headers: the value of {header!r} is not a single line of Latin-1 text")
     if http is not None and not hasattr(http, "pool_classes_by_scheme"):
-        raise ConfigurationError(f"http={type(http).__name__} is no urllib3 PoolManager or ProxyManager")
+        raise ConfigurationError(f"http={type(http).__name__} is not a urllib3 PoolManager or ProxyManager")
     if isinstance(usage, type):
         raise ConfigurationError(f"usage={usage.__name__} is a class", hint=f"Give an instance: {usage.__name__}()")
     if usage is not None and not callable(getattr(usage, "record", None)):
         raise ConfigurationError(f"usage={type(usage).__name__} has no record(UsageRecord)")
-    if isinstance(max_retries, bool) or not isinstance(max_retries, int) or max_retries < 0:
-        raise ConfigurationError(f"max_retries={shown(max_retries)} is no whole number of at least 0")
-    if isinstance(models_ttl, bool) or not isinstance(models_ttl, (int, float)) or not models_ttl >= 0:
-        raise ConfigurationError(f"models_ttl={shown(models_ttl)} is no number of seconds")
-    if not isinstance(refresh, bool):
-        raise ConfigurationError(f"refresh={shown(refresh)} is neither True nor False")
-    if not isinstance(limits, Limits):
-        raise ConfigurationError(f"limits={shown(limits)} is no Limits")
+    for argument, rule in _ARGUMENTS.items():
+        check(argument, values[argument], rule, ConfigurationError)
+    check_fields(values, {"id": NAME}, kind=ConfigurationError)

@@ -46,29 +46,29 @@ _Ask = Callable[[ChatRequest], Generator["ToolEvent", None, Completion]]
 class ToolEvent:
     """What ``run_tools`` does just now; what does not belong to the ``kind`` is None."""
 
-    #: "chunk" (of a stream), "completion", "call" (about to be made), or "result".
     kind: str
+    """"chunk" (of a stream), "completion", "call" (about to be made), or "result"."""
     chunk: Chunk | None = None
     completion: Completion | None = None
     call: ToolCall | None = None
-    #: What the model is told as the result of ``call``.
     result: str | None = None
-    #: Why the call failed.
+    """What the model is told as the result of ``call``."""
     error: Exception | None = None
+    """Why the call failed."""
 
 
 class _Answered(NamedTuple):
-    #: The model's answer in words.
     completion: Completion
-    #: The whole conversation: what it was given, then every answer with its thoughts, every call and every result.
+    """The model's answer in words."""
     messages: list[Message]
+    """The whole conversation: what it was given, then every answer with its thoughts, every call and every result."""
 
 
 class ToolRun(_Answered):
     """What ``run_tools`` returns: unpacks into ``completion`` and ``messages``."""
 
-    #: What the tools raised, each with its traceback; the model read it as the result of the call.
     errors: tuple[Exception, ...]
+    """What the tools raised, each with its traceback; the model read it as the result of the call."""
 
     def __new__(cls, completion: Completion, messages: list[Message], errors: Sequence[Exception] = ()) -> ToolRun:
         run = super().__new__(cls, completion, messages)

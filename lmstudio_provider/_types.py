@@ -52,12 +52,12 @@ def check_seconds(name: str, value: object) -> None:
 class Timeouts:
     """The longest silences to put up with, in seconds; None is no limit."""
 
-    #: Until a connection is open.
     connect: float | None = 30.0
-    #: From then until the first byte of the reply's body: a model that loads or reads its prompt is silent.
+    """Until a connection is open."""
     first_byte: float | None = 600.0
-    #: Between bytes after that.
+    """From then until the first byte of the reply's body: a model that loads or reads its prompt is silent."""
     idle: float | None = 30.0
+    """Between bytes after that."""
 
     def __post_init__(self) -> None:
         for name, value in vars(self).items():
@@ -72,12 +72,12 @@ Timeout = Union[float, Timeouts, None]
 class Limits:
     """How much a server may send before it is taken for broken; all three are generous."""
 
-    #: The longest line of a stream.
     max_line_bytes: int = 64 * 1024 * 1024
-    #: The largest reply that is read whole, after decompression.
+    """The longest line of a stream."""
     max_reply_bytes: int = 256 * 1024 * 1024
-    #: Lines of a stream in a row (comments, blank lines) that carry no data.
+    """The largest reply that is read whole, after decompression."""
     max_events_without_data: int = 100_000
+    """Lines of a stream in a row (comments, blank lines) that carry no data."""
 
     def __post_init__(self) -> None:
         for name, value in vars(self).items():
@@ -91,23 +91,23 @@ class Call:
     method: str
     path: str
     body: bytes | None = field(default=None, repr=False)
-    #: The model's name as it was sent.
     model: str = ""
-    #: The names of the tools that were offered.
+    """The model's name as it was sent."""
     tools: tuple[str, ...] = ()
-    #: Who makes it.
+    """The names of the tools that were offered."""
     provider_id: str = ""
-    #: Whether it goes on from a reply that the server is to have kept.
+    """Who makes it."""
     continues: bool = False
-    #: What is in the body and must never be shown.
+    """Whether it goes on from a reply that the server is to have kept."""
     secrets: tuple[str, ...] = field(default=(), repr=False)
-    #: Makes the body to send if the server refuses this one because the prompt does not fit: it lets the server cut it.
-    #: None if that is an error.
+    """What is in the body and must never be shown."""
     cut: Callable[[], bytes] | None = field(default=None, repr=False, compare=False)
-    #: A file that is sent instead of a body.
+    """Makes the body to send if the server refuses this one because the prompt does not fit: it lets the server cut it.
+    None if that is an error."""
     upload: Upload | None = field(default=None, repr=False)
-    #: Whether a reply without a body says that all is well.
+    """A file that is sent instead of a body."""
     may_be_empty: bool = False
+    """Whether a reply without a body says that all is well."""
 
 
 _ARGUMENTS = MAPPING._replace(hint="Text goes into raw_arguments=")
@@ -167,10 +167,10 @@ class Usage:
     prompt_tokens: int | None = None
     completion_tokens: int | None = None
     total_tokens: int | None = None
-    #: Those of ``completion_tokens`` that went into reasoning.
     reasoning_tokens: int | None = None
-    #: Those of ``prompt_tokens`` that the server still knew from a prompt before.
+    """Those of ``completion_tokens`` that went into reasoning."""
     cached_tokens: int | None = None
+    """Those of ``prompt_tokens`` that the server still knew from a prompt before."""
 
 
 @dataclass(frozen=True)
@@ -184,12 +184,12 @@ class Stats:
     tokens_per_second: float | None = None
     time_to_first_token_s: float | None = None
     generation_time_s: float | None = None
-    #: How long the model was being loaded for this reply.
     model_load_time_s: float | None = None
-    #: Why the engine stopped, such as "eosFound" (LM Studio docs: developer/rest/endpoints).
+    """How long the model was being loaded for this reply."""
     stop_reason: str | None = None
-    #: Speculative decoding, where a ``draft_model`` took part.
+    """Why the engine stopped, such as "eosFound" (LM Studio docs: developer/rest/endpoints)."""
     draft_model: str | None = None
+    """Speculative decoding, where a ``draft_model`` took part."""
     total_draft_tokens_count: int | None = None
     accepted_draft_tokens_count: int | None = None
     rejected_draft_tokens_count: int | None = None
@@ -200,28 +200,29 @@ class Stats:
 class Completion:
     """A whole reply, or as much of it as came."""
 
-    #: The answer, without reasoning and tool calls; may be "".
     text: str
-    #: The model that answered, as the server names it; what was asked for where the server names none.
+    """The answer, without reasoning and tool calls; may be ""."""
     model: str
+    """The model that answered, as the server names it; what was asked for where the server names none."""
     requested_model: str
-    #: "stop", "length", "tool_calls", or any other of the server's words; "cancelled" after ``Stream.close()``;
-    #: None where the reply has no end.
     finish_reason: str | None = None
-    #: What the model thought before it answered, beside the text or between marks in it such as ``<think>``; may be "".
+    """"stop", "length", "tool_calls", or any other of the server's words; "cancelled" after ``Stream.close()``; None
+    where the reply has no end."""
     reasoning: str = ""
+    """What the model thought before it answered, beside the text or between marks in it such as ``<think>``; may be "".
+    """
     tool_calls: tuple[ToolCall, ...] = ()
-    #: None where the server told nothing.
     usage: Usage | None = None
+    """None where the server told nothing."""
     stats: Stats = field(default_factory=Stats)
-    #: The answer as an instance of what ``response_format`` asked for; None where it asked for none.
     parsed: Any = None
-    #: The server's id of this reply.
+    """The answer as an instance of what ``response_format`` asked for; None where it asked for none."""
     id: str | None = None
-    #: The reply as the server sent it; None for a stream.
+    """The server's id of this reply."""
     raw: Mapping[str, Any] | None = field(default=None, compare=False)
-    #: The ``id`` of the provider that answered.
+    """The reply as the server sent it; None for a stream."""
     provider_id: str = ""
+    """The ``id`` of the provider that answered."""
 
     def __repr__(self) -> str:
         calls = abridged(", ".join(call.name for call in self.tool_calls)) if self.tool_calls else ""
@@ -239,16 +240,16 @@ class Completion:
 class Embeddings:
     """Texts as vectors."""
 
-    #: One for each text, in the order of the texts; each a list of floats, all of the same length.
     vectors: list[list[float]]
-    #: The model that made them, as the server names it.
+    """One for each text, in the order of the texts; each a list of floats, all of the same length."""
     model: str
+    """The model that made them, as the server names it."""
     requested_model: str
-    #: None where the server told nothing.
     usage: Usage | None = None
-    #: The positions of the texts of which the server embedded only a part, because they do not fit into the context;
-    #: None if they are not known.
+    """None where the server told nothing."""
     truncated: tuple[int, ...] | None = None
+    """The positions of the texts of which the server embedded only a part, because they do not fit into the context;
+    None if they are not known."""
 
     def __repr__(self) -> str:
         size = f", {len(self.vectors[0])} numbers each" if self.vectors else ""
@@ -263,13 +264,13 @@ def _tokens(usage: Usage | None) -> str:
 class Chunk(NamedTuple):
     """One piece of a stream; the last one has ``done`` and, with it, all that is known at the end."""
 
-    #: Text to append to the answer; may be "".
     delta: str = ""
+    """Text to append to the answer; may be ""."""
     done: bool = False
-    #: Text to append to the reasoning; may be "".
     reasoning: str = ""
-    #: The tool calls, whole; in the last piece only.
+    """Text to append to the reasoning; may be ""."""
     tool_calls: tuple[ToolCall, ...] = ()
+    """The tool calls, whole; in the last piece only."""
     finish_reason: str | None = None
     usage: Usage | None = None
 
@@ -278,13 +279,13 @@ class Chunk(NamedTuple):
 class LoadedInstance:
     """A model in memory, as the server tells of it."""
 
-    #: What ``unload`` takes, and what a request may give as its model.
     id: str
-    #: Tokens that it can hold at once.
+    """What ``unload`` takes, and what a request may give as its model."""
     context_length: int | None = None
-    #: How it was loaded, as the server has it: of LM Studio ``eval_batch_size``, ``flash_attention`` and so on, of
-    #: Ollama ``size``, ``size_vram``, ``expires_at`` and so on.
+    """Tokens that it can hold at once."""
     config: Mapping[str, Any] = field(default_factory=dict, repr=False, compare=False)
+    """How it was loaded, as the server has it: of LM Studio ``eval_batch_size``, ``flash_attention`` and so on, of
+    Ollama ``size``, ``size_vram``, ``expires_at`` and so on."""
 
 
 @dataclass(frozen=True)
@@ -292,30 +293,30 @@ class ModelInfo:
     """A model that the server knows; None, and an empty tuple, where it does not say."""
 
     id: str
-    #: "llm", "vlm" (reads images, too), "embedding", or any other of the server's words, such as "drafter" or
-    #: "decision". None if the server gives the type of other models and not of this one. From a server that gives no
-    #: types at all, it is "llm", or "embedding" if the name says so.
     type: str | None = "llm"
+    """"llm", "vlm" (reads images, too), "embedding", or any other of the server's words, such as "drafter" or
+    "decision". None if the server gives the type of other models and not of this one. From a server that gives no types
+    at all, it is "llm", or "embedding" if the name says so."""
     loaded: bool | None = None
-    #: Tokens that the loaded model can hold at once.
     context_length: int | None = None
+    """Tokens that the loaded model can hold at once."""
     quantization: str | None = None
     size_bytes: int | None = None
     vision: bool | None = None
     tool_use: bool | None = None
-    #: Tokens that it could hold at once, if it were loaded so.
     max_context_length: int | None = None
-    #: Those in memory; one model can be loaded several times.
+    """Tokens that it could hold at once, if it were loaded so."""
     instances: tuple[LoadedInstance, ...] = ()
-    #: What ``reasoning=`` may be, such as "off", "on", "low", "medium" and "high", and what it is by itself. For Ollama
-    #: "off" and "on" stand for ``think`` false and true.
+    """Those in memory; one model can be loaded several times."""
     reasoning_options: tuple[str, ...] = ()
+    """What ``reasoning=`` may be, such as "off", "on", "low", "medium" and "high", and what it is by itself. For Ollama
+    "off" and "on" stand for ``think`` false and true."""
     reasoning_default: str | None = None
-    #: The entry of the list, or of ``show`` the reply, under the server's own names.
     raw: Mapping[str, Any] = field(default_factory=dict, repr=False, compare=False)
-    #: Whether the list says that it runs on another machine, as Ollama's cloud models do. Such a model is asked only
-    #: if the user names it.
+    """The entry of the list, or of ``show`` the reply, under the server's own names."""
     remote: bool = False
+    """Whether the list says that it runs on another machine, as Ollama's cloud models do. Such a model is asked only if
+    the user names it."""
 
     @property
     def can_chat(self) -> bool:
@@ -346,13 +347,13 @@ class Capabilities:
 class Progress:
     """How far a download is, or the making of a model; the bytes never go back."""
 
-    #: What the server does, in its own words; "hashing" and "uploading" are what is done with a file before.
     status: str
+    """What the server does, in its own words; "hashing" and "uploading" are what is done with a file before."""
     completed_bytes: int = 0
-    #: None while it is not known; grows where the server finds out about parts one by one.
     total_bytes: int | None = None
-    #: On the average since the first bytes came; None until that can be told.
+    """None while it is not known; grows where the server finds out about parts one by one."""
     bytes_per_second: float | None = None
+    """On the average since the first bytes came; None until that can be told."""
     seconds_left: float | None = None
 
 
@@ -367,16 +368,16 @@ class Health:
     latency_s: float | None = None
     models: tuple[str, ...] = ()
     error: ProviderError | None = None
-    #: Whether anything takes connections there, and whether it is LM Studio.
     reachable: bool | None = None
+    """Whether anything takes connections there, and whether it is LM Studio."""
     is_lm_studio: bool | None = None
-    #: Whether it wants an API token, because it got none, or refused the one that it got.
     needs_token: bool = False
+    """Whether it wants an API token, because it got none, or refused the one that it got."""
     token_refused: bool = False
-    #: The models in memory.
     loaded: tuple[str, ...] | None = None
-    #: A sentence for each thing that is wrong, or could be better, on what to do about it.
+    """The models in memory."""
     advice: tuple[str, ...] = ()
+    """A sentence for each thing that is wrong, or could be better, on what to do about it."""
 
     def __bool__(self) -> bool:
         return self.ok

@@ -36,8 +36,8 @@ class BaseURL:
     """Where a server is; ``text`` has no userinfo, no API path and no slash at its end."""
 
     text: str
-    #: The ``Authorization`` that the userinfo asks for.
     authorization: str | None = field(default=None, repr=False)
+    """The ``Authorization`` that the userinfo asks for."""
     password: str | None = field(default=None, repr=False)
 
 
@@ -50,9 +50,8 @@ def parse_base_url(value: str, source: str, default_port: int) -> BaseURL:
 
     def refuse(why: str, port: int = default_port) -> ConfigurationError:
         shown = re.sub(r"(://|^).*@", r"\1[hidden]@", re.sub(r"\?[^@]*$", "?…", text), flags=re.S)
-        return ConfigurationError(
-            f"the base URL {shown!r}, from {source}, {why}", hint=f"Write it like http://localhost:{port}"
-        )
+        hint = f"Write it like http://localhost:{port}"
+        return ConfigurationError(f"the base URL {shown!r}, from {source}, {why}", hint=hint)
 
     if " " in text or not text.isprintable():  # urlsplit() drops some of them, and joins what they part
         raise refuse("has a blank or a control character inside")

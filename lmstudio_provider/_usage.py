@@ -15,23 +15,23 @@ class UsageRecord:
     """One call that reached a server; tokens and times are None where they are not known."""
 
     provider_id: str
-    #: The model that answered; the one that was asked for where none did.
     model: str
-    #: The method that was called: "complete", "chat", "stream", "responses" and so on.
+    """The model that answered; the one that was asked for where none did."""
     operation: str
+    """The method that was called: "complete", "chat", "stream", "responses" and so on."""
     prompt_tokens: int | None
     completion_tokens: int | None
     total_tokens: int | None
-    #: From the call to its end, in seconds.
     duration_s: float
-    #: From the call to the first text of a stream, in seconds.
+    """From the call to its end, in seconds."""
     time_to_first_token_s: float | None
-    #: "ok"; "cancelled", for a stream that was closed early; "timeout"; "interrupted"; or "error".
+    """From the call to the first text of a stream, in seconds."""
     status: str
-    #: Whose key was used, never the key: "lmstudio-local".
+    """"ok"; "cancelled", for a stream that was closed early; "timeout"; "interrupted"; or "error"."""
     api_key_hash: str
-    #: Unix time of the end of the call, in seconds.
+    """Whose key was used, never the key: "lmstudio-local"."""
     created_at: float
+    """Unix time of the end of the call, in seconds."""
 
 
 def status_of(error: BaseException | None) -> str:

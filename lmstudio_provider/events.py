@@ -15,6 +15,9 @@ class Event:
 
     type: ClassVar[str] = ""
 
+    def __init_subclass__(cls, type: str = "") -> None:
+        cls.type = type
+
 
 @dataclass(frozen=True)
 class UnknownEvent(Event):
@@ -25,107 +28,90 @@ class UnknownEvent(Event):
 
 
 @dataclass(frozen=True)
-class ChatStart(Event):
+class ChatStart(Event, type="chat.start"):
     """The first event."""
 
-    type: ClassVar[str] = "chat.start"
     model_instance_id: str
 
 
 @dataclass(frozen=True)
-class ModelLoadStart(Event):
+class ModelLoadStart(Event, type="model_load.start"):
     """The model is not loaded yet, and is being loaded now."""
 
-    type: ClassVar[str] = "model_load.start"
     model_instance_id: str
 
 
 @dataclass(frozen=True)
-class ModelLoadProgress(Event):
+class ModelLoadProgress(Event, type="model_load.progress"):
     """How much of it is loaded, from 0 to 1."""
 
-    type: ClassVar[str] = "model_load.progress"
     model_instance_id: str
     progress: float
 
 
 @dataclass(frozen=True)
-class ModelLoadEnd(Event):
+class ModelLoadEnd(Event, type="model_load.end"):
     """It is loaded."""
 
-    type: ClassVar[str] = "model_load.end"
     model_instance_id: str
     load_time_seconds: float | None
 
 
 @dataclass(frozen=True)
-class PromptProcessingStart(Event):
+class PromptProcessingStart(Event, type="prompt_processing.start"):
     """The model begins to read the prompt; after a tool has run it does so again."""
-
-    type: ClassVar[str] = "prompt_processing.start"
 
 
 @dataclass(frozen=True)
-class PromptProcessingProgress(Event):
+class PromptProcessingProgress(Event, type="prompt_processing.progress"):
     """How much of the prompt is read, from 0 to 1."""
 
-    type: ClassVar[str] = "prompt_processing.progress"
     progress: float
 
 
 @dataclass(frozen=True)
-class PromptProcessingEnd(Event):
+class PromptProcessingEnd(Event, type="prompt_processing.end"):
     """The prompt is read."""
 
-    type: ClassVar[str] = "prompt_processing.end"
-
 
 @dataclass(frozen=True)
-class ReasoningStart(Event):
+class ReasoningStart(Event, type="reasoning.start"):
     """The model begins to think."""
 
-    type: ClassVar[str] = "reasoning.start"
-
 
 @dataclass(frozen=True)
-class ReasoningDelta(Event):
+class ReasoningDelta(Event, type="reasoning.delta"):
     """Text to append to the reasoning."""
 
-    type: ClassVar[str] = "reasoning.delta"
     content: str
 
 
 @dataclass(frozen=True)
-class ReasoningEnd(Event):
+class ReasoningEnd(Event, type="reasoning.end"):
     """The model has thought."""
-
-    type: ClassVar[str] = "reasoning.end"
 
 
 @dataclass(frozen=True)
-class ToolCallStart(Event):
+class ToolCallStart(Event, type="tool_call.start"):
     """The model begins a call."""
 
-    type: ClassVar[str] = "tool_call.start"
     tool: str
     provider_info: Mapping[str, Any]
 
 
 @dataclass(frozen=True)
-class ToolCallArguments(Event):
+class ToolCallArguments(Event, type="tool_call.arguments"):
     """The call is written, and LM Studio makes it now."""
 
-    type: ClassVar[str] = "tool_call.arguments"
     tool: str
     arguments: Mapping[str, Any]
     provider_info: Mapping[str, Any]
 
 
 @dataclass(frozen=True)
-class ToolCallSuccess(Event):
+class ToolCallSuccess(Event, type="tool_call.success"):
     """The tool has answered."""
 
-    type: ClassVar[str] = "tool_call.success"
     tool: str
     arguments: Mapping[str, Any]
     output: str
@@ -133,48 +119,40 @@ class ToolCallSuccess(Event):
 
 
 @dataclass(frozen=True)
-class ToolCallFailure(Event):
+class ToolCallFailure(Event, type="tool_call.failure"):
     """The call could not be made."""
 
-    type: ClassVar[str] = "tool_call.failure"
     reason: str
-    #: As that of InvalidToolCallItem.
     metadata: Mapping[str, Any]
+    """As that of InvalidToolCallItem."""
 
 
 @dataclass(frozen=True)
-class MessageStart(Event):
+class MessageStart(Event, type="message.start"):
     """A part of the answer begins."""
 
-    type: ClassVar[str] = "message.start"
-
 
 @dataclass(frozen=True)
-class MessageDelta(Event):
+class MessageDelta(Event, type="message.delta"):
     """Text to append to the answer."""
 
-    type: ClassVar[str] = "message.delta"
     content: str
 
 
 @dataclass(frozen=True)
-class MessageEnd(Event):
+class MessageEnd(Event, type="message.end"):
     """A part of the answer is whole."""
-
-    type: ClassVar[str] = "message.end"
 
 
 @dataclass(frozen=True)
-class ErrorEvent(Event):
+class ErrorEvent(Event, type="error"):
     """Something failed; ``error`` is raised when the stream has been read to its end."""
 
-    type: ClassVar[str] = "error"
     error: ProviderError
 
 
 @dataclass(frozen=True)
-class ChatEnd(Event):
+class ChatEnd(Event, type="chat.end"):
     """The last event, with the whole reply."""
 
-    type: ClassVar[str] = "chat.end"
     result: NativeCompletion

@@ -193,7 +193,7 @@ def test_the_source_of_a_refused_token_is_named_and_the_token_is_nowhere(httpser
         ({"refresh": "no"}, "refresh='no'"),
         ({"usage": MemoryUsage}, "usage=MemoryUsage is a class"),
         ({"timeout": 1e10}, "timeout=1"),
-        ({"timeout": 10**400}, "timeout=a huge number"),
+        ({"timeout": 10**400}, "timeout=1000"),
         ({"deadline": float("inf")}, "deadline=inf"),
     ],
 )

@@ -48,12 +48,12 @@ HINTS: Mapping[int, str] = {
 class Answer(NamedTuple):
     """An answer that does not report its error as JSON."""
 
-    #: What it says: the title of a page, or the beginning of a text.
     text: str
-    #: Who says what.
+    """What it says: the title of a page, or the beginning of a text."""
     said: str
-    #: What to do about it.
+    """Who says what."""
     hint: str
+    """What to do about it."""
 
 
 def read_answer(status: int, headers: Mapping[str, str], text: str, value: object) -> Answer:
