@@ -138,12 +138,7 @@ class Conversation:
 
     @overload
     def stream(
-        self,
-        text: str,
-        images: Image | Sequence[Image] = (),
-        *,
-        on_chunk: None = None,
-        **options: Unpack[TurnOptions],
+        self, text: str, images: Image | Sequence[Image] = (), *, on_chunk: None = None, **options: Unpack[TurnOptions]
     ) -> Stream: ...
 
     @overload

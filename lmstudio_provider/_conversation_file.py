@@ -65,10 +65,7 @@ def unanswered(messages: Sequence[Message]) -> list[ToolCall]:
 
 def write_conversation(path: str | os.PathLike[str], system_prompt: str | None, turns: Sequence[Turn]) -> None:
     """Write the file, whole or not at all; raises ConfigurationError."""
-    content = {
-        "system_prompt": system_prompt,
-        "messages": [message.as_dict() for turn in turns for message in turn],
-    }
+    content = {"system_prompt": system_prompt, "messages": [message.as_dict() for turn in turns for message in turn]}
     text = json.dumps(content, indent=2, ensure_ascii=False)
     if not text.isprintable() and re.search("[\ud800-\udfff]", text):  # half a character, which UTF-8 has not
         text = json.dumps(content, indent=2)

@@ -11,18 +11,7 @@ import math
 import re
 from typing import Any, Callable, Sequence
 
-from ._hints import (
-    SCALARS,
-    TEXTS,
-    Kind,
-    Member,
-    array_of,
-    choices_of,
-    has_one_item_hint,
-    kind_of,
-    members_of,
-    words_of,
-)
+from ._hints import SCALARS, TEXTS, Kind, Member, array_of, choices_of, has_one_item_hint, kind_of, members_of, words_of
 from ._json_schema import (
     Memo,
     Misfit,
@@ -179,14 +168,6 @@ def _of_type(value: Any, kind: type, path: str) -> Any:
     return value
 
 
-def _datetime(text: str) -> datetime.datetime:
-    return datetime.datetime.fromisoformat(_iso(text))
-
-
-def _time(text: str) -> datetime.time:
-    return datetime.time.fromisoformat(_iso(text))
-
-
 def _iso(text: str) -> str:
     """Return ``text`` as fromisoformat of Python 3.9 takes it: no "Z", and fractions of six digits."""
     text = re.sub(r"[zZ]\Z", "+00:00", text)
@@ -218,9 +199,9 @@ def _decimal(text: str) -> decimal.Decimal:
 
 
 _READERS: dict[Any, Callable[[str], Any]] = {
-    datetime.datetime: _datetime,
+    datetime.datetime: lambda text: datetime.datetime.fromisoformat(_iso(text)),
     datetime.date: datetime.date.fromisoformat,
-    datetime.time: _time,
+    datetime.time: lambda text: datetime.time.fromisoformat(_iso(text)),
     datetime.timedelta: _duration,
     decimal.Decimal: _decimal,
 }

@@ -15,11 +15,7 @@ def of_models(models: Sequence[ModelInfo], latency_s: float) -> Health:
     names = [model.name for model in models if model.loaded]
     known = all(model.loaded is not None for model in models)
     return Health(
-        True,
-        latency_s,
-        tuple(model.id for model in models),
-        reachable=True,
-        loaded=tuple(names) if known else None,
+        True, latency_s, tuple(model.id for model in models), reachable=True, loaded=tuple(names) if known else None
     )
 
 

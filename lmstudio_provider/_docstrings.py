@@ -31,11 +31,7 @@ def described(docstring: str) -> tuple[str, dict[str, str]]:
             section, underlined, names = heading[1], _is_rule(following), [""]
         elif field and section in ("", ":field"):
             kind, words, text = field.groups()
-            section, names, margin = (
-                ":field",
-                words.split()[-1:] if kind in _FIELDS else [],
-                depth,
-            )
+            section, names, margin = (":field", words.split()[-1:] if kind in _FIELDS else [], depth)
             parameters.update((name, [text]) for name in names)
         elif not section:
             description.append(line)

@@ -6,13 +6,7 @@ import contextlib
 import dataclasses
 from typing import Any, Callable, Iterable, Iterator, Protocol, Sequence
 
-from ._exceptions import (
-    ContextLengthError,
-    InvalidRequestError,
-    ModelNotFoundError,
-    ProtocolError,
-    ServerError,
-)
+from ._exceptions import ContextLengthError, InvalidRequestError, ModelNotFoundError, ProtocolError, ServerError
 from ._session import Session
 from ._truncation import is_refusal, texts_too_long
 from ._types import Embeddings, Usage

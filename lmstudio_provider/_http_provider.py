@@ -48,7 +48,7 @@ from ._structured import structure_of
 from ._tool_text import take_calls, warn_of_lost_calls
 from ._truncation import contexts_of, find_cut, send_or_cut, warn_of_cut_prompt, warn_of_cut_texts
 from ._types import UNSET, Call, Chunk, Completion, Embeddings, Timeout, Unset, Usage
-from ._usage import UsageRecord, status_of
+from ._usage import Status, UsageRecord, status_of
 
 _Served = TypeVar("_Served", bound=Union[Completion, Embeddings])
 Request = Union[CompletionRequest, ChatRequest, TextRequest]
@@ -286,7 +286,7 @@ class HTTPProvider(LocalModels):
                 self._record(operation, completion, started, status_of(error))
             raise
 
-    def _record(self, operation: str, completion: Completion, started: float, status: str) -> None:
+    def _record(self, operation: str, completion: Completion, started: float, status: Status) -> None:
         if self._usage is None:
             return
         usage = completion.usage or Usage()

@@ -44,7 +44,6 @@ _CHECKS = {
     "logit_bias": Check(_are_biases, "is not a mapping of token ids to numbers"),
     "extra": MAPPING,
 }
-ON_TRUNCATION = one_of("warn", "error", "ignore")
 
 
 def check_name(what: str, value: object) -> None:
@@ -60,7 +59,7 @@ def check_given(what: str, value: object) -> None:
 
 def check_on_truncation(value: object) -> None:
     """Raise InvalidRequestError for anything but one of the three words."""
-    check("on_truncation", value, ON_TRUNCATION)
+    check("on_truncation", value, one_of("warn", "error", "ignore"))
 
 
 def check_extra(extra: object) -> None:
@@ -348,7 +347,7 @@ def completion_request(request: Any) -> CompletionRequest:
 
 
 def text_request(request: Any) -> TextRequest:
-    """The TextRequest that a text is; raises InvalidRequestError."""
+    """Return the TextRequest that a text is; raise InvalidRequestError."""
     _check_given(request)
     return request if isinstance(request, TextRequest) else TextRequest(request)
 

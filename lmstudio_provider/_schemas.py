@@ -6,7 +6,7 @@ import enum
 import inspect
 import itertools
 import re
-from typing import Any, Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any, Callable, Mapping, Sequence
 
 from ._exceptions import ConfigurationError
 from ._hints import (
@@ -61,6 +61,8 @@ class _Writer:
         self.definitions: dict[str, Any] = {}
         # The names of definitions, by the class, or by the model and its own definition.
         self._names: dict[Any, str] = {}
+        # What is being written just now.
+        self._open: set[Any] = set()
         self._written = 0
 
     def record(self, members: Sequence[Member], where: str) -> dict[str, Any]:
@@ -130,14 +132,26 @@ class _Writer:
         return {"type": "object", "additionalProperties": schema} if schema else {"type": "object"}
 
     def _record(self, kind: Kind, where: str) -> dict[str, Any]:
-        cls = kind.type
+        return self._once(kind.type, kind.type.__name__, lambda: self._class(kind.type, where))
+
+    def _once(self, key: object, name: str, write: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+        """Return what ``write`` returns; for what is inside of itself, make that a definition and return a reference.
+
+        So does all that comes when too much has been written out.
+        """
         self._written += 1
-        if cls not in self._names:
-            if self._written < _MOST_WRITTEN_OUT and not _reaches(cls, cls, _classes_of):
-                return self._class(cls, where)
-            name = self._define(cls, cls.__name__)
-            self.definitions[name] = self._class(cls, where)
-        return {"$ref": f"#/$defs/{self._names[cls]}"}
+        if key in self._open:
+            self._names.setdefault(key, self._free_name(name))
+        if key not in self._names:
+            if self._written >= _MOST_WRITTEN_OUT:
+                self._names[key] = self._free_name(name)
+            self._open.add(key)
+            schema = write()
+            self._open.remove(key)
+            if key not in self._names:
+                return schema
+            self.definitions[self._names[key]] = schema
+        return {"$ref": f"#/$defs/{self._names[key]}"}
 
     def _class(self, cls: type, where: str) -> dict[str, Any]:
         schema = self.record(members_of(cls), f"{where} > {cls.__name__}: the field")
@@ -146,13 +160,11 @@ class _Writer:
             schema["description"] = text
         return schema
 
-    def _define(self, key: object, name: str) -> str:
-        """Return a new name for the definition of ``key``, which is still to be filled in."""
+    def _free_name(self, name: str) -> str:
         # The names that all engines can make rules of: llama.cpp's have neither "_" nor dots.
         name = re.sub(r"[^A-Za-z0-9-]", "", name) or "Type"
         taken = self._names.values()
-        self._names[key] = next(each for i in itertools.count() if (each := f"{name}{i or ''}") not in taken)
-        return self._names[key]
+        return next(each for i in itertools.count() if (each := f"{name}{i or ''}") not in taken)
 
     def _model(self, kind: Kind, where: str) -> dict[str, Any]:
         try:
@@ -175,55 +187,14 @@ class _Writer:
         rest = {key: self._inlined(each, cls, definitions) for key, each in schema.items() if key != "$ref"}
         if name not in definitions:
             return {**rest, "$ref": schema["$ref"]} if "$ref" in schema else rest
-        self._written += 1
-        if self._written < _MOST_WRITTEN_OUT and not _reaches(name, name, lambda each: _references(definitions[each])):
-            return {**self._inlined(definitions[name], cls, definitions), **rest}
-        if (cls, name) not in self._names:
-            own = self._define((cls, name), name)
-            self.definitions[own] = self._inlined(definitions[name], cls, definitions)
-        return {**rest, "$ref": f"#/$defs/{self._names[cls, name]}"}
-
-
-def _reaches(start: Any, goal: Any, next_of: Callable[[Any], Iterable[Any]]) -> bool:
-    """Return True if ``goal`` can be reached from ``start`` in one step or more."""
-    seen: set[Any] = set()
-    waiting = [start]
-    while waiting:
-        for each in next_of(waiting.pop()):
-            if each == goal:
-                return True
-            if each not in seen:
-                seen.add(each)
-                waiting.append(each)
-    return False
-
-
-def _classes_of(cls: type) -> list[type]:
-    """Return the classes that the fields of ``cls`` hold."""
-    found, waiting = [], [each.hint for each in members_of(cls)]
-    while waiting:
-        kind = kind_of(waiting.pop())
-        if kind.name == "record":
-            found.append(kind.type)
-        elif kind.name != "choice":
-            waiting += kind.arguments
-    return found
+        found = self._once((cls, name), name, lambda: self._inlined(definitions[name], cls, definitions))
+        return {**found, **rest}
 
 
 def _referred(schema: Mapping[str, Any]) -> str | None:
     """Return the name of the definition that ``schema`` refers to."""
     reference = schema.get("$ref")
     return reference[8:] if isinstance(reference, str) and reference.startswith("#/$defs/") else None
-
-
-def _references(schema: Any) -> Iterator[str]:
-    """Return the names of the definitions that ``schema`` refers to, at any depth."""
-    if isinstance(schema, dict):
-        name = _referred(schema)
-        if name is not None:
-            yield name
-    for each in schema.values() if isinstance(schema, dict) else schema if isinstance(schema, list) else ():
-        yield from _references(each)
 
 
 def _plain_properties(schema: Mapping[str, Any]) -> dict[str, Any]:

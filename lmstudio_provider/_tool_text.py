@@ -53,10 +53,7 @@ def take_calls(completion: Completion, tools: _Tools) -> Completion:
     names = ToolCallAssembly(tuple(offered))
     calls = []
     for written in _written(completion.text.strip()):
-        name, arguments = (
-            names.name_of(str(written.get("name"))),
-            written.get("arguments", written.get("parameters", {})),
-        )
+        name, arguments = names.name_of(str(written.get("name"))), written.get("arguments", written.get("parameters"))
         arguments = {} if arguments is None else plain(arguments, "object")
         try:
             fitted(arguments, offered.get(name, False))

@@ -9,7 +9,7 @@ import inspect
 import logging
 import traceback
 from dataclasses import dataclass
-from typing import Any, Callable, Generator, Mapping, NamedTuple, Protocol, Sequence
+from typing import Any, Callable, Generator, Literal, Mapping, NamedTuple, Protocol, Sequence
 
 from ._callbacks import Callback, warn
 from ._checks import FUNCTION, check, check_fields, number
@@ -44,10 +44,10 @@ _Ask = Callable[[ChatRequest], Generator["ToolEvent", None, Completion]]
 
 @dataclass(frozen=True)
 class ToolEvent:
-    """What ``run_tools`` does just now; what does not belong to the ``kind`` is None."""
+    """One step of ``run_tools``. ``kind`` says which, and which of the other fields are set."""
 
-    kind: str
-    """"chunk" (of a stream), "completion", "call" (about to be made), or "result"."""
+    kind: Literal["chunk", "completion", "call", "result"]
+    """A chunk of a stream came, or a whole answer; a call is about to be made, or its result is there."""
     chunk: Chunk | None = None
     completion: Completion | None = None
     call: ToolCall | None = None

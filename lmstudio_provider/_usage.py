@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import collections
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Literal, Protocol
 
 from ._exceptions import ProviderClosedError, RequestTimeoutError, StreamInterruptedError
 from ._types import Usage
+
+Status = Literal["ok", "cancelled", "timeout", "interrupted", "error"]
 
 
 @dataclass(frozen=True)
@@ -26,7 +28,7 @@ class UsageRecord:
     """From the call to its end, in seconds."""
     time_to_first_token_s: float | None
     """From the call to the first text of a stream, in seconds."""
-    status: str
+    status: Status
     """"ok"; "cancelled", for a stream that was closed early; "timeout"; "interrupted"; or "error"."""
     api_key_hash: str
     """Whose key was used, never the key: "lmstudio-local"."""
@@ -34,7 +36,7 @@ class UsageRecord:
     """Unix time of the end of the call, in seconds."""
 
 
-def status_of(error: BaseException | None) -> str:
+def status_of(error: BaseException | None) -> Status:
     """The ``status`` of a call that ended with ``error``."""
     if isinstance(error, RequestTimeoutError):
         return "timeout"
@@ -59,10 +61,7 @@ class MemoryUsage:
         self._records: collections.deque[UsageRecord] = collections.deque(maxlen=max_records)
 
     def __repr__(self) -> str:
-        records = self.records
-        return (
-            f"<{type(self).__name__} {len(records)} records, {sum(each.total_tokens or 0 for each in records)} tokens>"
-        )
+        return f"<{type(self).__name__} {len(self._records)} records, {self.total().total_tokens} tokens>"
 
     def record(self, record: UsageRecord, /) -> None:
         """Keep ``record``, and forget the oldest where there are too many."""
@@ -75,9 +74,5 @@ class MemoryUsage:
 
     def total(self) -> Usage:
         """The sums over all records, of the counts that are known."""
-        records = self.records
-        return Usage(
-            sum(each.prompt_tokens or 0 for each in records),
-            sum(each.completion_tokens or 0 for each in records),
-            sum(each.total_tokens or 0 for each in records),
-        )
+        names = ("prompt_tokens", "completion_tokens", "total_tokens")
+        return Usage(*(sum(getattr(each, name) or 0 for each in self.records) for name in names))

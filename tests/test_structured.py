@@ -517,3 +517,20 @@ def test_an_instance_of_a_model_is_refused():
 def test_words_beside_a_tool_call_are_no_answer_yet(lm_of):
     lm, _, _ = lm_of({"content": "Let me look.", "tool_calls": [{"name": "now", "arguments": {}}]})
     assert lm.chat(HI, response_format=Weather).tool_calls[0].name == "now"
+
+
+@dataclass
+class Inner:
+    outer: Optional[Outer] = None  # noqa: UP045 (Python 3.9 evaluates it)
+
+
+@dataclass
+class Outer:
+    inner: Inner
+
+
+def test_a_class_that_contains_itself_through_another_is_one_definition():
+    schema = structure_of(Outer).schema
+    assert schema["$ref"] == "#/$defs/Outer"
+    assert list(schema["$defs"]) == ["Outer"]
+    assert schema["$defs"]["Outer"]["properties"]["inner"]["properties"]["outer"] == {"$ref": "#/$defs/Outer"}
