@@ -1,4 +1,4 @@
-"""What the answer to a question for its models, or the lack of one, tells of a server."""
+"""The health of a server, as its list of models, or the error instead of it, shows it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from ._types import Health, ModelInfo
 
 
 def of_models(models: Sequence[ModelInfo], latency_s: float) -> Health:
-    """The health of a server that told its models."""
+    """Return the health of a server that listed its models."""
     names = [model.name for model in models if model.loaded]
     known = all(model.loaded is not None for model in models)
     return Health(
@@ -20,7 +20,7 @@ def of_models(models: Sequence[ModelInfo], latency_s: float) -> Health:
 
 
 def of_error(error: ProviderError, latency_s: float | None) -> Health:
-    """The health of a server that did not; ``latency_s`` is how long it took to say so."""
+    """Return the health of a server that did not; ``latency_s`` is the time that it took to say so."""
     refused = isinstance(error, AuthenticationError) and not error.wants_password
     away = isinstance(error, ServerUnavailableError) and not error.answered
     unopened = isinstance(error, RequestTimeoutError) and not error.sent
@@ -35,13 +35,13 @@ def of_error(error: ProviderError, latency_s: float | None) -> Health:
 
 
 def not_lm_studio(health: Health, base_url: str, hint: str) -> Health:
-    """``health`` of a server that is another one; ``hint`` is what to do about it."""
+    """Return the ``health`` of a server that is not LM Studio; ``hint`` is what to do about it."""
     advice = f"What answers at {base_url} is not LM Studio, and has no lm.native: {hint[:1].lower()}{hint[1:]}."
     return dataclasses.replace(health, is_lm_studio=False, advice=(advice,))
 
 
 def with_advice(health: Health, models: Sequence[ModelInfo] | None) -> Health:
-    """``health`` with a sentence for each thing that is wrong, the worst first; ``models`` is None where none came."""
+    """Return ``health`` with a sentence for each problem, the worst first; ``models`` is None if none came."""
     advice = []
     error = health.error
     if error is not None:

@@ -8,7 +8,7 @@ ProviderError
 ├── StreamInterruptedError     the stream broke, or stopped before its end
 ├── ProtocolError              the reply is not what the API promises
 ├── ProviderClosedError        the provider was used after ``close()``
-├── ToolArgumentsError         a tool call's arguments are no JSON object
+├── ToolArgumentsError         a tool call's arguments are not a JSON object
 ├── StructuredOutputError      the answer is not what ``response_format`` asked for
 ├── DownloadError              a download failed, or was paused
 └── StatusError                any other error that the server answered with
@@ -43,20 +43,21 @@ class ProviderError(Exception):
     message: str
     """What happened."""
     hint: str = ""
-    """What to do next, as a sentence; empty where there is nothing to say."""
+    """What to do next, as a sentence; may be empty."""
     provider: str | None = None
     """The ``id`` of the provider, such as "lm-studio"."""
     method: str | None = None
-    """The HTTP method and the URL of the call, without userinfo; None where no call was under way."""
+    """The HTTP method of the call; None if no call was under way."""
     url: str | None = None
+    """The URL of the call, without userinfo; None if no call was under way."""
     sent: bool = False
     """Whether any byte of the request went out. False means that asking again cannot generate twice."""
     partial: Completion | None = None
-    """The reply as far as it came, where the error ended a stream."""
+    """The reply so far, if the error ended a stream."""
     progress: Progress | None = None
-    """How far a download came, where the error ended one."""
+    """The progress so far, if the error ended a download."""
     messages: Sequence[Any] | None = None
-    """The conversation as far as it came, where the error ended ``run_tools``."""
+    """The conversation so far, if the error ended ``run_tools``."""
 
     def __init__(self, message: str, **data: Any) -> None:
         # One positional argument, all else in __dict__: so pickle can rebuild it in a process pool.
@@ -73,10 +74,10 @@ class ProviderError(Exception):
 
 
 def shown(value: object) -> str:
-    """``value`` as a message quotes it, cut where it is long; Python does not write a number of thousands of digits."""
+    """Return ``value`` as a message quotes it: a long one is cut."""
     try:
         text = repr(value)
-    except ValueError:
+    except ValueError:  # Python refuses to write a number of thousands of digits
         return f"<{type(value).__name__}>"
     return text if len(text) <= 200 else f"{text[:200]}…"
 
@@ -86,12 +87,12 @@ class ConfigurationError(ProviderError):
 
 
 class ServerUnavailableError(ProviderError):
-    """No server there: refused, unreachable, no such host, or it hung up before it answered."""
+    """No server answers: it refused, is unreachable, is not known, or hung up before it answered."""
 
     refused: bool = False
-    """Whether the connection was refused, so that asking again at once is no use."""
+    """True if the connection was refused, so that a retry at once does not help."""
     answered: bool = False
-    """Whether something is there, with which no connection could be agreed on, as with a certificate not trusted."""
+    """True if a server answered, but no connection could be agreed on: its certificate is not trusted, for example."""
     proxy: str | None = None
     """The URL of the proxy that could not be reached, or did not connect to the server; None if no proxy failed."""
 
@@ -102,9 +103,9 @@ class RequestTimeoutError(ProviderError):
     limit: str = ""
     """Which limit it was: "connect", "first_byte", "idle" or "deadline"."""
     waited_s: float = 0.0
-    """How long was waited, in seconds."""
+    """How long the client waited, in seconds."""
     received: bool = False
-    """Whether any byte of the reply had come."""
+    """True if any byte of the reply had come."""
 
 
 class StreamInterruptedError(ProviderError):
@@ -114,7 +115,7 @@ class StreamInterruptedError(ProviderError):
 
 
 class ProtocolError(ProviderError):
-    """The reply is not what the API promises: no JSON, a redirect, an empty stream, over a limit."""
+    """The reply is not what the API promises: it is not JSON, a redirect, an empty stream, or over a limit."""
 
 
 class ProviderClosedError(ProviderError):
@@ -135,7 +136,7 @@ _KEEP_OPEN = "Read streams to their end before close(), or before the with block
 
 
 class ToolArgumentsError(ProviderError):
-    """The arguments of a tool call are no JSON object."""
+    """The arguments of a tool call are not a JSON object."""
 
     raw_arguments: str = ""
     """The arguments as the model wrote them."""
@@ -146,7 +147,7 @@ class StructuredOutputError(ProviderError):
 
     partial: Completion
     text: str = ""
-    """What the model wrote: the answer, or, where that is empty, the reasoning."""
+    """What the model wrote: the answer, or the reasoning if the answer is empty."""
     path: str = "$"
     """Where the first misfit is, such as ``$.days[2].sky``; ``$`` is the whole."""
 
@@ -160,7 +161,7 @@ class DownloadError(ProviderError):
 
 
 class ModelMismatchWarning(RuntimeWarning):
-    """Another model answered than the one that was asked for."""
+    """A model answered that was not asked for."""
 
 
 class EmptyAnswerWarning(RuntimeWarning):
@@ -183,12 +184,13 @@ class _Answered(ProviderError):
     status: int | None = None
     """The HTTP status, which may be 200: a server can report an error in a stream, or under 200."""
     code: str | None = None
-    """The server's own code and the parameter that it complains of, where it named them."""
+    """The server's own code for the error, if it gave one."""
     param: str | None = None
+    """The parameter that the server complains about, if it named one."""
     body: str | None = None
     """The body of the answer, or of the stream's error event, with secrets cut out."""
     retry_after_s: float | None = None
-    """What the server asked to wait before trying again, in seconds."""
+    """How long the server asks to wait before a retry, in seconds."""
 
 
 class InvalidRequestError(_Answered):
@@ -200,20 +202,21 @@ class StatusError(_Answered):
 
 
 class AuthenticationError(StatusError):
-    """The API token is missing, wrong, or lacks a permission; or it is a name and password that are."""
+    """The API token, or the name and password, are missing, wrong, or lack a permission."""
 
     token_source: str | None = None
-    """Where what was sent came from, such as "the argument api_token"; None where nothing was."""
+    """Where the token came from, such as "the argument api_token"; None if none was sent."""
     wants_password: bool = False
-    """Whether a name and a password are wanted or were refused, as by a reverse proxy, and not an API token."""
+    """True if a name and a password are missing or wrong, as with a reverse proxy, and not an API token."""
 
 
 class ModelNotFoundError(StatusError):
     """The server does not know the model that was asked for."""
 
     model: str | None = None
-    """The model that was asked for, and the ids of the models that may have been meant."""
+    """The model that was asked for."""
     near: tuple[str, ...] = ()
+    """The ids of the models that may have been meant."""
 
 
 class NoModelLoadedError(StatusError):
@@ -224,10 +227,11 @@ class ContextLengthError(StatusError):
     """The prompt, or the prompt and the reply, or a text to embed, do not fit into the model's context."""
 
     prompt_tokens: int | None = None
-    """Tokens of the prompt, and tokens that the context can hold, where the server told them."""
+    """Tokens of the prompt, if the server reports them."""
     context_length: int | None = None
+    """Tokens that the context can hold, if the server reports them."""
     positions: tuple[int, ...] = ()
-    """Of texts to embed, the positions of those that are known not to fit."""
+    """The positions of the texts to embed that are known not to fit."""
 
 
 class RateLimitError(StatusError):
@@ -238,11 +242,11 @@ class EndpointNotFoundError(StatusError):
     """The server does not know this method and path."""
 
     since: str | None = None
-    """The version of LM Studio that brought it, where that is known."""
+    """The version of LM Studio that introduced it, if that is known."""
 
 
 class ResponseNotFoundError(StatusError):
-    """The server does not know the response that this one was to follow: it was not stored, or is no longer."""
+    """The server does not know the ``previous_response_id``: that reply was not stored, or has been deleted."""
 
 
 class JobNotFoundError(StatusError):

@@ -1,4 +1,4 @@
-"""How several providers are, and what to tell where none of them can be had."""
+"""The health of several providers, and the error if none of them is available."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _GRACE_S = 0.5
 
 
 def check_health(providers: Iterable[Provider], timeout: float | None) -> Iterator[tuple[Provider, Health]]:
-    """Ask all ``providers`` at once, and tell of one after the other; raises ConfigurationError for ``timeout``."""
+    """Check all ``providers`` at once, and yield their health in order; raise ConfigurationError for ``timeout``."""
     check_seconds("timeout", timeout)
     end = None if timeout is None else time.monotonic() + timeout + _GRACE_S
     asked = [(provider, begin(provider.health_check, timeout)) for provider in providers]
@@ -33,7 +33,7 @@ def check_health(providers: Iterable[Provider], timeout: float | None) -> Iterat
 
 
 def none_available(failures: Sequence[tuple[Provider, ProviderError | None]]) -> ServerUnavailableError:
-    """The error that names each provider, where it should be, why it is not there, and how to start it."""
+    """Return the error that names each provider, its address, why it does not answer, and how to start it."""
     if not failures:
         return ServerUnavailableError("there is no provider to ask", hint="Start LM Studio or Ollama, or register one")
     reasons = []

@@ -193,7 +193,7 @@ def choice(value: Any, choices: Sequence[tuple[Any, Any]], path: str, exact: boo
     if not found and not exact:
         found = [result for each, result in choices if _written(each) == _written(value)]
     if not found:
-        refuse(path, f"{preview(value)} is none of {preview([each for each, _ in choices])}")
+        refuse(path, f"{preview(value)} is not one of {preview([each for each, _ in choices])}")
     return found[0]
 
 

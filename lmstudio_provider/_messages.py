@@ -40,11 +40,11 @@ class Message:
     """Text, or a list of parts in OpenAI's form; None is sent as "", because LM Studio wants it in every message."""
     name: str | None = None
     tool_calls: Sequence[ToolCall] = ()
-    """What the assistant wanted called."""
+    """The tool calls that the assistant made."""
     tool_call_id: str | None = None
-    """Which call a message of role "tool" answers."""
+    """The id of the call that a message of role "tool" answers."""
     reasoning: str | None = None
-    """What the assistant thought before it answered."""
+    """The reasoning of the assistant before its answer."""
 
     __repr__ = repr_without_images
 
@@ -101,7 +101,7 @@ class Message:
         return cls("tool", result_text(result, f"of the call {call!r}"), tool_call_id=call)
 
     def as_dict(self) -> dict[str, Any]:
-        """The message in OpenAI's form, with ``content`` always."""
+        """Return the message in OpenAI's form; it always has ``content``."""
         message: dict[str, Any] = {"role": self.role, "content": "" if self.content is None else self.content}
         own = {name: getattr(self, name) for name in ("name", "tool_call_id", "reasoning")}
         message.update((name, value) for name, value in own.items() if value is not None)
@@ -211,7 +211,7 @@ class Tool:
         return cls(name or read.name, said, read.schema, function)
 
     def as_dict(self) -> dict[str, Any]:
-        """The tool in OpenAI's form, which is Ollama's as well."""
+        """Return the tool in OpenAI's form, which is Ollama's as well."""
         function = {"name": self.name, "description": self.description, "parameters": self.parameters}
         return {"type": "function", "function": function}
 
@@ -228,7 +228,7 @@ ToolInput = Union[Callable[..., Any], Tool, Mapping[str, Any]]
 
 
 def all_of(what: str, values: Any, kinds: Any) -> tuple[Any, ...]:
-    """``values`` as a tuple, of which each is of one of ``kinds``; raises InvalidRequestError."""
+    """Return ``values`` as a tuple; raise InvalidRequestError unless each is of one of ``kinds``."""
     if values is None:
         return ()
     if isinstance(values, (str, bytes, Mapping)) or not isinstance(values, Iterable):

@@ -112,7 +112,7 @@ def _show(function: Any, defaults: type) -> None:
 
 
 def refuse_other_names(others: Mapping[str, str]) -> Callable[[_Class], _Class]:
-    """Have a dataclass raise InvalidRequestError for an argument that is none of its fields, with the right name."""
+    """Have a dataclass raise InvalidRequestError for an argument that is not one of its fields, with the right name."""
 
     def decorate(cls: _Class) -> _Class:
         make = vars(cls)["__init__"]

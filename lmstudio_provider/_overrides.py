@@ -75,5 +75,5 @@ class ResponsesOverrides(StreamOverrides, total=False):
     reasoning_effort: str | None
 
 
-#: Those of them that hold for the call, and are no part of its request.
+#: The names of the overrides that belong to the call, and not to its request.
 LIMITS = ("timeout", "deadline")

@@ -47,23 +47,23 @@ _CHECKS = {
 
 
 def check_name(what: str, value: object) -> None:
-    """Raise InvalidRequestError for anything but a text that is not blank, or None."""
+    """Raise InvalidRequestError unless ``value`` is a text that is not blank, or None."""
     if value is not None:
         check_given(what, value)
 
 
 def check_given(what: str, value: object) -> None:
-    """Raise InvalidRequestError for anything but a text that is not blank."""
+    """Raise InvalidRequestError unless ``value`` is a text that is not blank."""
     check(what, value, _CHECKS.get(what, NAME))
 
 
 def check_on_truncation(value: object) -> None:
-    """Raise InvalidRequestError for anything but one of the three words."""
+    """Raise InvalidRequestError unless ``value`` is one of the three words."""
     check("on_truncation", value, one_of("warn", "error", "ignore"))
 
 
 def check_extra(extra: object) -> None:
-    """Raise InvalidRequestError for further fields of a body that cannot be."""
+    """Raise InvalidRequestError unless ``extra`` is a mapping of fields that can be added to a body."""
     check("extra", extra, MAPPING)
     _refuse_extra(extra, ("stream", "stream_options"), "Call stream() for a stream")
 
@@ -83,30 +83,29 @@ class _Options:
     tier: str | None = None
     """Picks the setting ``lmstudio_model_{tier}``."""
     max_tokens: int | None = 4096
-    """Tokens; -1 is no limit."""
+    """The most tokens of the reply; -1 sets no limit."""
     temperature: float | None = 0.7
     top_p: float | None = None
     top_k: int | None = None
     min_p: float | None = None
     repeat_penalty: float | None = None
-    """1 is none."""
+    """1 sets no penalty."""
     presence_penalty: float | None = None
     frequency_penalty: float | None = None
     stop: str | Sequence[str] | None = None
-    """Text, or several, that end the reply."""
+    """One or more texts that end the reply."""
     seed: int | None = None
     logit_bias: Mapping[str, float] | None = None
-    """Token id to bias."""
+    """The bias of each token id."""
     ttl: int | None = None
     """Seconds after which a model that this very request loads is unloaded again. Ollama does so whoever loaded it; 0
     unloads it after the call, -1 keeps it for good."""
     draft_model: str | None = None
     """A smaller model for speculative decoding."""
     num_ctx: int | None = None
-    """Tokens that the context is to hold; Ollama alone, which loads the model anew if it has another number."""
+    """Tokens that the context can hold; for Ollama, which reloads the model if the number changes."""
     keep_alive: float | str | None = None
-    """For how long the model stays, in Ollama's own words: seconds, or text such as "10m"; 0 and -1 are as for ``ttl``.
-    """
+    """How long the model stays, as Ollama writes it: seconds, or a text such as "10m"; 0 and -1 are as for ``ttl``."""
     on_truncation: Literal["warn", "error", "ignore"] = "warn"
     """What to do if the prompt does not fit into the context, and the server would cut it without a word, as Ollama
     does: give a TruncationWarning and answer what is left of it, raise ContextLengthError, or let it happen. LM
@@ -156,7 +155,7 @@ class _Messages:
     tool_choice: str | None = None
     """"auto", "none", "required", or the name of one tool."""
     response_format: ResponseFormat = None
-    """What the answer is to be, as a type hint or a JSON schema; with Ollama, {"type": "json_object"} is any JSON."""
+    """The type of the answer, as a type hint or a JSON schema; with Ollama, {"type": "json_object"} is any JSON."""
 
 
 @dataclass(frozen=True)
@@ -172,7 +171,7 @@ class CompletionRequest(_Options, _Prompt):
     images: Image | Sequence[Image] = field(default=(), repr=False)
     """Paths, bytes or ``data:`` URLs of PNG or JPEG; kept as ``data:`` URLs."""
     tools: Iterable[ToolInput] | None = ()
-    """As those of a ChatRequest."""
+    """As in ChatRequest."""
     tool_choice: str | None = None
     response_format: ResponseFormat = None
 
@@ -254,7 +253,7 @@ class ChatRequest(_Options, _Messages):
 
 @dataclass(frozen=True, repr=False)
 class ToolLoopRequest(ChatRequest):
-    """A chat in whose reply a call that came as text is taken as the call; its sender warns of those that are not."""
+    """A chat of a tool loop: a call that comes as text is taken as a call, and the loop itself warns of lost calls."""
 
     @classmethod
     def of(cls, request: ChatRequest) -> ToolLoopRequest:
@@ -271,9 +270,9 @@ class ResponsesRequest(ChatRequest):
     """
 
     previous_response_id: str | None = None
-    """The ``id`` of the completion to go on from: ``messages`` are then the new ones alone."""
+    """The ``id`` of the completion to continue: ``messages`` are then only the new ones."""
     store: bool = True
-    """Whether the server keeps the reply, so that another can go on from it."""
+    """True has the server keep the reply, so that another request can continue it."""
     reasoning_effort: str | None = None
     """"none", "minimal", "low", "medium", "high", or any other word that the model takes."""
 
@@ -321,7 +320,7 @@ _Request = TypeVar("_Request")
 
 
 def override(request: _Request, others: Mapping[str, str] = OTHERS, /, **overrides: Any) -> _Request:
-    """``request`` with some of its fields changed; a name that it has not is an InvalidRequestError.
+    """Return ``request`` with some of its fields changed; raise InvalidRequestError for a name that is not a field.
 
     ``others`` are as those of ``check_names``. The first field is what the call itself was given.
     """
@@ -338,7 +337,7 @@ def embed_options(defaults: Mapping[str, Any], **options: Any) -> dict[str, Any]
 
 
 def completion_request(request: Any) -> CompletionRequest:
-    """The CompletionRequest that a text is; raises InvalidRequestError."""
+    """Return ``request``, or the CompletionRequest for a text; raise InvalidRequestError."""
     _check_given(request)
     if isinstance(request, (CompletionRequest, str)):
         return request if isinstance(request, CompletionRequest) else CompletionRequest(request)
@@ -347,13 +346,13 @@ def completion_request(request: Any) -> CompletionRequest:
 
 
 def text_request(request: Any) -> TextRequest:
-    """Return the TextRequest that a text is; raise InvalidRequestError."""
+    """Return ``request``, or the TextRequest for a text; raise InvalidRequestError."""
     _check_given(request)
     return request if isinstance(request, TextRequest) else TextRequest(request)
 
 
 def chat_request(request: Any) -> ChatRequest:
-    """The chat that messages or a text are; raises InvalidRequestError."""
+    """Return ``request``, or the ChatRequest for messages or a text; raise InvalidRequestError."""
     _check_given(request)
     if isinstance(request, ResponsesRequest):
         raise InvalidRequestError("a ResponsesRequest is for responses() alone", hint="Make a ChatRequest")

@@ -1,4 +1,4 @@
-"""Settings: argument, then mapping, then environment, then INI file, then default; each knows where it came from."""
+"""Settings: argument, then mapping, then environment, then INI file, then default; each keeps its source."""
 
 from __future__ import annotations
 
@@ -33,18 +33,18 @@ _MEANT = {
 
 @dataclass(frozen=True)
 class Names:
-    """What the settings of one kind of server are called."""
+    """The names of the settings of one kind of server."""
 
     prefix: str
-    """Before the name of a setting, and the section of the INI file."""
+    """The prefix of each setting's name; the section of the INI file has this name, too."""
     variables: Mapping[str, tuple[str, ...]]
-    """The environment variables of each setting, first one first."""
+    """The environment variables of each setting; the first one that is set wins."""
     default_url: str
     default_port: int
     arguments: tuple[str, ...] = ()
     """The arguments that only a provider of this kind has."""
     tidy: Callable[[str], str] = str
-    """Makes a base URL that other clients take of text that only this server's clients know."""
+    """Turns a form of the URL that only clients of this server know into a common one."""
 
     def has(self, name: str) -> bool:
         """Return whether there is a setting ``name``, such as "model_fast"."""
@@ -83,17 +83,17 @@ class Config:
     base_url: BaseURL
     base_url_source: str
     timeouts: Timeouts | None
-    """None where nobody has set any."""
+    """None if they are not set."""
     timeouts_source: str | None
-    """Where they came from, where that was a setting, which counts milliseconds."""
+    """The source of the timeouts if it is a setting, which counts milliseconds; None if it is an argument."""
     api_token: str | None = field(repr=False)
     api_token_source: str | None
     num_ctx: int | None = None
-    """Tokens that a context is to hold, where the server can be told with each call."""
+    """Tokens that a context can hold, if the server takes the number with each call."""
 
     @property
     def authorization(self) -> str | None:
-        """The header that says who asks, where there is anything to say."""
+        """The value of the ``Authorization`` header; None without a token and userinfo."""
         return f"Bearer {self.api_token}" if self.api_token else self.base_url.authorization
 
 
@@ -115,7 +115,7 @@ class Settings:
             raise ConfigurationError(f"the argument model={model!r} is blank", hint=hint)
 
     def config(self) -> Config:
-        """All that a call needs but the model; raises ConfigurationError."""
+        """Return the settings of a call, without the model; raise ConfigurationError."""
         self._check_keys()
         url = self.find("base_url") or Setting(self._names.default_url, "the default")
         token = self.find("api_token")
@@ -133,7 +133,7 @@ class Settings:
         )
 
     def model(self, tier: str | None) -> str | None:
-        """The model that is set for ``tier``, else for all, else None."""
+        """Return the model that is set for ``tier``, else the one for all tiers, else None."""
         if tier is not None and not (isinstance(tier, str) and re.fullmatch(_TIER, tier)):
             hint = f"Write tier='fast' for the setting {self._names.prefix}_model_fast, or leave tier out"
             raise ConfigurationError(f"tier={shown(tier)} is not a name of letters, digits, - and _", hint=hint)
@@ -142,7 +142,7 @@ class Settings:
         return None if setting is None else _text(setting, "model").strip()
 
     def find(self, name: str) -> Setting | None:
-        """The setting ``name``, such as "base_url"; blank text counts as not set."""
+        """Return the setting ``name``, such as "base_url"; blank text counts as not set."""
         for given, source in self._candidates(name):
             value = given.get_secret_value() if hasattr(given, "get_secret_value") else given
             if value is not None and value is not UNSET and not (isinstance(value, str) and not value.strip()):
@@ -214,7 +214,7 @@ class Settings:
         return as_timeouts(seconds), source
 
     def _read_ini(self, path: Path, required: bool) -> dict[str, str]:
-        """The section of the INI file, read again when the file has changed."""
+        """Return the section of the INI file, which is read again if the file has changed."""
         try:
             stat = path.stat()
             state = (path, stat.st_mtime_ns, stat.st_size)
@@ -228,7 +228,7 @@ class Settings:
         return self._ini[1]
 
     def _parse_ini(self, path: Path) -> dict[str, str]:
-        parser = configparser.ConfigParser(interpolation=None)  # a "%" in a token is no reference
+        parser = configparser.ConfigParser(interpolation=None)  # a "%" in a token is not a reference
         try:
             text = path.read_text(encoding="utf-8-sig")
             # The parser's time is the square of the length of a run of blanks.
@@ -236,7 +236,7 @@ class Settings:
         except (configparser.Error, UnicodeDecodeError) as error:
             lines = getattr(error, "errors", None) or [(getattr(error, "lineno", None), "")]
             where = f", line {lines[0][0]}" if lines[0][0] else ""
-            wrong = f"the settings in {path}{where} are no INI file ({type(error).__name__})"
+            wrong = f"the settings in {path}{where} are not a valid INI file ({type(error).__name__})"
         else:
             return self._section(parser, path)
         # Out here the error has no context, which would quote the line, or all of the file: it may hold a token.
@@ -261,7 +261,7 @@ def _environment(variable: str) -> str:
 
 
 def _ini_path() -> tuple[Path | None, bool]:
-    """Where the INI file is, and whether it has to be there."""
+    """Return the path of the INI file, and True if it has to exist."""
     named = _environment(_INI_VARIABLE)
     if named:
         return Path(os.path.expanduser(named)), True  # noqa: PTH111 (Path.expanduser raises where there is no home)
@@ -276,7 +276,7 @@ def _ini_path() -> tuple[Path | None, bool]:
 
 
 def as_timeouts(value: object) -> Timeouts:
-    """The three limits that ``timeout=value`` sets; raises ConfigurationError."""
+    """Return the three limits that ``timeout=value`` sets; raise ConfigurationError."""
     if isinstance(value, Timeouts):
         return value
     check_seconds("timeout", value)
@@ -306,7 +306,7 @@ def _token(setting: Setting) -> str:
     token = setting.value.strip() if isinstance(setting.value, str) else ""
     if not re.fullmatch(r"[\x21-\x7e]+", token):
         raise ConfigurationError(
-            f"the API token from {setting.source} is no line of printable ASCII without blanks",
+            f"the API token from {setting.source} is not a line of printable ASCII without blanks",
             hint="A token is one word; LM Studio's look like sk-lm-AbCd1234:0123456789abcdefghij",
         )
     return token

@@ -30,7 +30,7 @@ logger = logging.getLogger("lmstudio_provider")
 
 
 class Chats(Protocol):
-    """What ``run_tools`` and ``Conversation`` need of a provider."""
+    """The methods of a provider that ``run_tools`` and ``Conversation`` call."""
 
     def chat(self, request: ChatInput, **overrides: Unpack[ChatOverrides]) -> Completion:
         """Answer a conversation."""
@@ -52,20 +52,20 @@ class ToolEvent:
     completion: Completion | None = None
     call: ToolCall | None = None
     result: str | None = None
-    """What the model is told as the result of ``call``."""
+    """The text that the model gets as the result of ``call``."""
     error: Exception | None = None
     """Why the call failed."""
 
 
 class _Answered(NamedTuple):
     completion: Completion
-    """The model's answer in words."""
+    """The model's last answer."""
     messages: list[Message]
     """The whole conversation: what it was given, then every answer with its thoughts, every call and every result."""
 
 
 class ToolRun(_Answered):
-    """What ``run_tools`` returns: unpacks into ``completion`` and ``messages``."""
+    """The result of ``run_tools``; it unpacks into ``completion`` and ``messages``."""
 
     errors: tuple[Exception, ...]
     """What the tools raised, each with its traceback; the model read it as the result of the call."""

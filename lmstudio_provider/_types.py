@@ -27,7 +27,7 @@ UNSET = Unset.UNSET
 
 
 def abridged(text: str, most: int = 40) -> str:
-    """Return ``text`` as a repr shows it, cut where it is long."""
+    """Return ``text`` as a repr shows it; a long one is cut."""
     quoted = repr(text[:most])
     # Ten characters may stand for one that cannot be printed.
     whole = len(text) <= most and len(quoted) <= 2 * most
@@ -50,14 +50,14 @@ def check_seconds(name: str, value: object) -> None:
 
 @dataclass(frozen=True)
 class Timeouts:
-    """The longest silences to put up with, in seconds; None is no limit."""
+    """How long the server may be silent, in seconds; None sets no limit."""
 
     connect: float | None = 30.0
-    """Until a connection is open."""
+    """Seconds until a connection is open."""
     first_byte: float | None = 600.0
-    """From then until the first byte of the reply's body: a model that loads or reads its prompt is silent."""
+    """Seconds from then to the first byte of the reply's body. A model that loads or reads its prompt is silent."""
     idle: float | None = 30.0
-    """Between bytes after that."""
+    """Seconds between bytes after that."""
 
     def __post_init__(self) -> None:
         for name, value in vars(self).items():
@@ -70,7 +70,7 @@ Timeout = Union[float, Timeouts, None]
 
 @dataclass(frozen=True)
 class Limits:
-    """How much a server may send before it is taken for broken; all three are generous."""
+    """How much a server may send before it counts as broken; all three are generous."""
 
     max_line_bytes: int = 64 * 1024 * 1024
     """The longest line of a stream."""
@@ -92,22 +92,22 @@ class Call:
     path: str
     body: bytes | None = field(default=None, repr=False)
     model: str = ""
-    """The model's name as it was sent."""
+    """The model's name as it is sent."""
     tools: tuple[str, ...] = ()
     """The names of the tools that were offered."""
     provider_id: str = ""
-    """Who makes it."""
+    """The ``id`` of the provider that makes the call."""
     continues: bool = False
-    """Whether it goes on from a reply that the server is to have kept."""
+    """True if the call continues a reply that the server should have kept."""
     secrets: tuple[str, ...] = field(default=(), repr=False)
-    """What is in the body and must never be shown."""
+    """Parts of the body that must never be shown."""
     cut: Callable[[], bytes] | None = field(default=None, repr=False, compare=False)
     """Makes the body to send if the server refuses this one because the prompt does not fit: it lets the server cut it.
     None if that is an error."""
     upload: Upload | None = field(default=None, repr=False)
     """A file that is sent instead of a body."""
     may_be_empty: bool = False
-    """Whether a reply without a body says that all is well."""
+    """True if a reply without a body is a success."""
 
 
 _ARGUMENTS = MAPPING._replace(hint="Text goes into raw_arguments=")
@@ -139,7 +139,7 @@ class ToolCall:
 
     @property
     def arguments(self) -> dict[str, Any]:
-        """The arguments as a dict, empty for a call without; raises ToolArgumentsError."""
+        """Return the arguments as a dict, which is empty if there are none; raise ToolArgumentsError."""
         if not self.raw_arguments.strip():
             return {}
         try:
@@ -168,28 +168,28 @@ class Usage:
     completion_tokens: int | None = None
     total_tokens: int | None = None
     reasoning_tokens: int | None = None
-    """Those of ``completion_tokens`` that went into reasoning."""
+    """The part of ``completion_tokens`` that is reasoning."""
     cached_tokens: int | None = None
-    """Those of ``prompt_tokens`` that the server still knew from a prompt before."""
+    """The part of ``prompt_tokens`` that the server had cached from an earlier prompt."""
 
 
 @dataclass(frozen=True)
 class Stats:
-    """How fast a reply was: the server's own figures where it gives them, else measured here.
+    """How fast a reply was: the server's own figures if it gives them, else what the client measured.
 
-    Measured here, ``generation_time_s`` runs from the first text (of a reply that came in one piece: from sending the
-    request) to the end, and ``tokens_per_second`` divides ``completion_tokens`` by it.
+    As measured by the client, ``generation_time_s`` runs from the first text to the end (from the request, if the reply
+    came in one piece), and ``tokens_per_second`` divides ``completion_tokens`` by it.
     """
 
     tokens_per_second: float | None = None
     time_to_first_token_s: float | None = None
     generation_time_s: float | None = None
     model_load_time_s: float | None = None
-    """How long the model was being loaded for this reply."""
+    """Seconds that it took to load the model for this reply."""
     stop_reason: str | None = None
     """Why the engine stopped, such as "eosFound" (LM Studio docs: developer/rest/endpoints)."""
     draft_model: str | None = None
-    """Speculative decoding, where a ``draft_model`` took part."""
+    """The model that drafted, if the reply was made by speculative decoding; the counts below are its tokens."""
     total_draft_tokens_count: int | None = None
     accepted_draft_tokens_count: int | None = None
     rejected_draft_tokens_count: int | None = None
@@ -203,20 +203,20 @@ class Completion:
     text: str
     """The answer, without reasoning and tool calls; may be ""."""
     model: str
-    """The model that answered, as the server names it; what was asked for where the server names none."""
+    """The model that answered, as the server names it; the requested model if the server names none."""
     requested_model: str
     finish_reason: str | None = None
     """"stop", "length", "tool_calls", or any other of the server's words; "cancelled" after ``Stream.close()``; None
-    where the reply has no end."""
+    if the reply has no end."""
     reasoning: str = ""
     """What the model thought before it answered, beside the text or between marks in it such as ``<think>``; may be "".
     """
     tool_calls: tuple[ToolCall, ...] = ()
     usage: Usage | None = None
-    """None where the server told nothing."""
+    """None if the server reports nothing."""
     stats: Stats = field(default_factory=Stats)
     parsed: Any = None
-    """The answer as an instance of what ``response_format`` asked for; None where it asked for none."""
+    """The answer as an instance of the type in ``response_format``; None without a ``response_format``."""
     id: str | None = None
     """The server's id of this reply."""
     raw: Mapping[str, Any] | None = field(default=None, compare=False)
@@ -241,14 +241,14 @@ class Embeddings:
     """Texts as vectors."""
 
     vectors: list[list[float]]
-    """One for each text, in the order of the texts; each a list of floats, all of the same length."""
+    """One list of floats for each text, in the order of the texts; all lists have the same length."""
     model: str
     """The model that made them, as the server names it."""
     requested_model: str
     usage: Usage | None = None
-    """None where the server told nothing."""
+    """None if the server reports nothing."""
     truncated: tuple[int, ...] | None = None
-    """The positions of the texts of which the server embedded only a part, because they do not fit into the context;
+    """The positions of the texts that do not fit into the context, so that the server embedded only a part of them;
     None if they are not known."""
 
     def __repr__(self) -> str:
@@ -277,10 +277,10 @@ class Chunk(NamedTuple):
 
 @dataclass(frozen=True)
 class LoadedInstance:
-    """A model in memory, as the server tells of it."""
+    """A model in memory, as the server reports it."""
 
     id: str
-    """What ``unload`` takes, and what a request may give as its model."""
+    """The name that ``unload`` takes, and that a request may give as its model."""
     context_length: int | None = None
     """Tokens that it can hold at once."""
     config: Mapping[str, Any] = field(default_factory=dict, repr=False, compare=False)
@@ -290,7 +290,7 @@ class LoadedInstance:
 
 @dataclass(frozen=True)
 class ModelInfo:
-    """A model that the server knows; None, and an empty tuple, where it does not say."""
+    """A model that the server knows. A field is None, or an empty tuple, if the server does not report it."""
 
     id: str
     type: str | None = "llm"
@@ -305,9 +305,9 @@ class ModelInfo:
     vision: bool | None = None
     tool_use: bool | None = None
     max_context_length: int | None = None
-    """Tokens that it could hold at once, if it were loaded so."""
+    """The longest context, in tokens, that the model can be loaded with."""
     instances: tuple[LoadedInstance, ...] = ()
-    """Those in memory; one model can be loaded several times."""
+    """The loaded instances; one model can be loaded several times."""
     reasoning_options: tuple[str, ...] = ()
     """What ``reasoning=`` may be, such as "off", "on", "low", "medium" and "high", and what it is by itself. For Ollama
     "off" and "on" stand for ``think`` false and true."""
@@ -334,7 +334,7 @@ class ModelInfo:
 class Capabilities:
     """What a provider, or one model, can do; ``models`` are the ids that it was read from.
 
-    ``tool_calling`` and ``vision`` (reading images) are of the best of them; None where the server does not say.
+    ``tool_calling`` and ``vision`` (reading images) are True if any model can do it; None if the server does not say.
     """
 
     streaming: bool
@@ -345,23 +345,24 @@ class Capabilities:
 
 @dataclass(frozen=True)
 class Progress:
-    """How far a download is, or the making of a model; the bytes never go back."""
+    """The progress of a download, or of making a model; the bytes never decrease."""
 
     status: str
     """What the server does, in its own words; "hashing" and "uploading" are what is done with a file before."""
     completed_bytes: int = 0
     total_bytes: int | None = None
-    """None while it is not known; grows where the server finds out about parts one by one."""
+    """None while it is not known; it grows if the server finds the parts one by one."""
     bytes_per_second: float | None = None
-    """On the average since the first bytes came; None until that can be told."""
+    """The average since the first bytes came; None until it is known."""
     seconds_left: float | None = None
 
 
 @dataclass(frozen=True)
 class Health:
-    """How a server is; None where it is not known.
+    """The health of a server; a field is None if it is not known.
 
-    ``ok`` is whether it told its models, ``error`` why it did not, and ``latency_s`` the time of a round trip.
+    ``ok`` is True if the server listed its models, and ``error`` says why it did not. ``latency_s`` is the time of a
+    round trip.
     """
 
     ok: bool
@@ -369,15 +370,17 @@ class Health:
     models: tuple[str, ...] = ()
     error: ProviderError | None = None
     reachable: bool | None = None
-    """Whether anything takes connections there, and whether it is LM Studio."""
+    """Whether the address accepts connections."""
     is_lm_studio: bool | None = None
+    """Whether the server is LM Studio."""
     needs_token: bool = False
-    """Whether it wants an API token, because it got none, or refused the one that it got."""
+    """True if the server wants an API token: it got none, or refused the one that it got."""
     token_refused: bool = False
+    """True if the server refused the API token that it got."""
     loaded: tuple[str, ...] | None = None
     """The models in memory."""
     advice: tuple[str, ...] = ()
-    """A sentence for each thing that is wrong, or could be better, on what to do about it."""
+    """One sentence for each problem, which says what to do about it."""
 
     def __bool__(self) -> bool:
         return self.ok

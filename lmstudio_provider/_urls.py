@@ -102,7 +102,7 @@ def _split(url: str) -> SplitResult | None:
 
 def _host(name: str) -> str:
     """Return the host ``name`` as it stands in a URL."""
-    # What a server listens on everywhere is no address to connect to, on Windows at least: loopback is meant.
+    # A server that listens on all addresses shows 0.0.0.0, to which Windows cannot connect: loopback is meant.
     if ":" not in name:
         return "127.0.0.1" if name == "0.0.0.0" else name  # noqa: S104
     address, _, zone = name.partition("%")

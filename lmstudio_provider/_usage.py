@@ -14,11 +14,11 @@ Status = Literal["ok", "cancelled", "timeout", "interrupted", "error"]
 
 @dataclass(frozen=True)
 class UsageRecord:
-    """One call that reached a server; tokens and times are None where they are not known."""
+    """One call that reached a server; tokens and times are None if they are not known."""
 
     provider_id: str
     model: str
-    """The model that answered; the one that was asked for where none did."""
+    """The model that answered, or the requested one if none did."""
     operation: str
     """The method that was called: "complete", "chat", "stream", "responses" and so on."""
     prompt_tokens: int | None
@@ -37,7 +37,7 @@ class UsageRecord:
 
 
 def status_of(error: BaseException | None) -> Status:
-    """The ``status`` of a call that ended with ``error``."""
+    """Return the ``status`` of a call that ended with ``error``."""
     if isinstance(error, RequestTimeoutError):
         return "timeout"
     if isinstance(error, StreamInterruptedError):
@@ -64,15 +64,15 @@ class MemoryUsage:
         return f"<{type(self).__name__} {len(self._records)} records, {self.total().total_tokens} tokens>"
 
     def record(self, record: UsageRecord, /) -> None:
-        """Keep ``record``, and forget the oldest where there are too many."""
+        """Keep ``record``, and forget the oldest if there are too many."""
         self._records.append(record)  # atomic: no lock that a fork could leave locked
 
     @property
     def records(self) -> tuple[UsageRecord, ...]:
-        """The records, oldest first."""
+        """All records, oldest first."""
         return tuple(self._records)
 
     def total(self) -> Usage:
-        """The sums over all records, of the counts that are known."""
+        """Return the sums over all records; a count that is not known counts as 0."""
         names = ("prompt_tokens", "completion_tokens", "total_tokens")
         return Usage(*(sum(getattr(each, name) or 0 for each in self.records) for name in names))

@@ -9,7 +9,7 @@ from typing import Any, Mapping, NamedTuple
 
 from .redaction import hide, url_secrets
 
-#: What people ask for where the answer is a page, and what they can do.
+#: What to do if a web page answers.
 CHECK_ADDRESS = "Another program, or a proxy, answers at that address: check host and port"
 USE_HTTPS = "That port speaks TLS: write https:// in the base URL"
 
@@ -87,7 +87,7 @@ def _cut(text: str, most: int) -> str:
 
 
 def _detail(value: object) -> str:
-    """What a JSON value says that is no error of a known form: FastAPI has a "detail", and Kong a "message"."""
+    """Return the text of JSON that is not an error of a known form: FastAPI has a "detail", and Kong a "message"."""
     if isinstance(value, dict):
         value = value.get("detail") or value.get("message") or value
     return value if isinstance(value, str) else json.dumps(value)

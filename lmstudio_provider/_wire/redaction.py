@@ -16,7 +16,7 @@ HIDDEN = "[hidden]"
 # The words by which the name of a header, or of a part of a query, says that its value is a secret.
 _WORDS = frozenset(("auth", "authorization", "token", "key", "apikey", "secret", "cookie", "password"))
 _SCHEMES = ("basic", "bearer", "token", "apikey", "digest", "negotiate")
-# What people send where a key is wanted and none is needed, without case, blanks and punctuation.
+# What people send if a client wants a key and the server needs none, without case, blanks and punctuation.
 _PLACEHOLDER = re.compile(
     r"(?!$)(sk)?(lmstudio|ollama|openai|llamacpp|vllm|local(host|ai)?|none|null|nil|na|empty|dummy|fake|placeholder|unused"
     r"|ignored?|any(thing)?|whatever|changeme|example|test|demo|mock|blank|foo(bar)?|abc(123)?|x{2,40}|0{1,40}|1234"

@@ -1,4 +1,4 @@
-"""What parts thoughts from the answer, where a server leaves them in the text between the marks of the model."""
+"""Separates reasoning from the answer if a server leaves it in the text, between the marks of the model."""
 
 from __future__ import annotations
 
