@@ -104,7 +104,8 @@ class LocalServer(Provider):
         check_names(what, others, self._arguments, _OTHERS, otherwise=there_are, kind=ConfigurationError)
         check_arguments(self._arguments)
         check_seconds("deadline", deadline)
-        self.id = self.id if id is None else id
+        if id is not None:
+            self.id = id
         arguments = {name: self._arguments[name] for name in self._names.variables}
         self._settings = Settings(self._names, arguments, settings)
         self._facts = Facts(

@@ -22,7 +22,8 @@ from lmstudio_provider import (
     ToolCall,
 )
 from lmstudio_provider._checks import to_json
-from lmstudio_provider._requests import override
+from lmstudio_provider._overrides import Options
+from lmstudio_provider._requests import _CHECKS, override
 
 PNG = b"\x89PNG\r\n\x1a\n" + bytes(8)
 JPEG = b"\xff\xd8\xff\xe0" + bytes(8)
@@ -524,3 +525,12 @@ def test_a_value_that_cannot_work_is_quoted_with_what_can(options, problem):
     with pytest.raises(InvalidRequestError) as caught:
         ChatRequest("hi", **options)
     assert str(caught.value) == problem
+
+
+def test_the_options_are_the_same_as_fields_and_as_keyword_arguments():
+    fields = {each.name: each.type for each in dataclasses.fields(TextRequest) if each.name != "prompt"}
+    assert {name: hint.__forward_arg__ for name, hint in Options.__annotations__.items()} == fields
+
+
+def test_each_option_is_checked():
+    assert set(Options.__annotations__) == {*_CHECKS, "stop", "on_truncation"}
