@@ -4,9 +4,7 @@ import logging
 
 from . import events
 from ._conversation import Conversation
-from ._discovery import Endpoint, discover
-from ._download import Download
-from ._exceptions import (
+from ._core.errors import (
     AuthenticationError,
     ConfigurationError,
     ContextLengthError,
@@ -37,9 +35,28 @@ from ._exceptions import (
     ToolCallWarning,
     TruncationWarning,
 )
+from ._core.messages import Message, Tool
+from ._core.requests import ChatRequest, CompletionRequest, ResponsesRequest, TextRequest
+from ._core.types import (
+    Capabilities,
+    Chunk,
+    Completion,
+    Embeddings,
+    Health,
+    Limits,
+    LoadedInstance,
+    ModelInfo,
+    Progress,
+    Stats,
+    Timeouts,
+    ToolCall,
+    Usage,
+)
+from ._core.usage import MemoryUsage, UsageRecord, UsageRecorder
+from ._discovery import Endpoint, discover
+from ._download import Download
 from ._failover import Failover
 from ._lmstudio import LMStudioProvider
-from ._messages import Message, Tool
 from ._native import Native
 from ._native_conversation import NativeConversation
 from ._native_stream import NativeStream
@@ -58,26 +75,9 @@ from ._native_types import (
 from ._ollama import OllamaProvider
 from ._provider import Provider
 from ._registry import Registry
-from ._requests import ChatRequest, CompletionRequest, ResponsesRequest, TextRequest
 from ._start import start_server
 from ._stream import Stream
 from ._tools import ToolEvent, ToolRun, run_tools
-from ._types import (
-    Capabilities,
-    Chunk,
-    Completion,
-    Embeddings,
-    Health,
-    Limits,
-    LoadedInstance,
-    ModelInfo,
-    Progress,
-    Stats,
-    Timeouts,
-    ToolCall,
-    Usage,
-)
-from ._usage import MemoryUsage, UsageRecord, UsageRecorder
 
 __version__ = "0.1.0"
 

@@ -6,8 +6,8 @@ import os
 import time
 from typing import Any, Callable, Generic, Iterable, Iterator, Mapping, TypeVar
 
-from ._exceptions import InvalidRequestError, ProviderError
-from ._types import Chunk, Completion, ToolCall, Usage
+from ._core.errors import InvalidRequestError, ProviderError
+from ._core.types import Chunk, Completion, ToolCall, Usage
 from ._wire.growing import GrowingText
 from ._wire.openai import read_stats
 

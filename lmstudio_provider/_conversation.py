@@ -6,19 +6,19 @@ import functools
 import os
 from typing import Any, Callable, Mapping, Sequence, overload
 
-from ._callbacks import Callback
-from ._checks import FUNCTION, TEXT, check_fields, number
 from ._conversation_file import grouped, read_conversation, text_of, write_conversation
-from ._exceptions import InvalidRequestError, ProviderClosedError
-from ._images import Image
-from ._messages import Message, Tool
-from ._options import Unpack, show_options
-from ._overrides import ToolOverrides
-from ._requests import ChatRequest
+from ._core.callbacks import Callback
+from ._core.checks import FUNCTION, TEXT, check_fields, number
+from ._core.errors import InvalidRequestError, ProviderClosedError
+from ._core.images import Image
+from ._core.messages import Message, Tool
+from ._core.options import Unpack, show_options
+from ._core.overrides import ToolOverrides
+from ._core.requests import ChatRequest
+from ._core.types import Chunk, Completion, ToolCall, abridged
 from ._stream import Stream
 from ._tool_turn import Interruptible, ToolTurn
 from ._tools import Chats, ToolEvent, check_provider, listed, tool_steps
-from ._types import Chunk, Completion, ToolCall, abridged
 
 # What a message takes beside its text (role and separators), and what an image takes, in tokens; both roughly.
 _MESSAGE_TOKENS = 4

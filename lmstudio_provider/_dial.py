@@ -10,7 +10,7 @@ import socket
 import time
 from typing import Any
 
-from ._exceptions import ServerUnavailableError
+from ._core.errors import ServerUnavailableError
 from ._exchange import Exchange
 
 # How long an address may be silent before the next one is tried beside it (RFC 8305, 5), if there is time for that.

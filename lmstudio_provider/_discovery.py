@@ -12,15 +12,15 @@ from pathlib import Path
 from typing import Any, Iterable, Mapping, NamedTuple
 from urllib.parse import urlsplit
 
-from ._exceptions import ConfigurationError, ProtocolError, ProviderError
+from ._core.errors import ConfigurationError, ProtocolError, ProviderError
+from ._core.json import loads
+from ._core.threads import begin
+from ._core.types import Call, Limits, Timeouts, check_seconds
 from ._exchange import CancelledCall, Deadline
-from ._json import loads
 from ._lmstudio import LMStudioProvider
 from ._ollama import OllamaProvider
-from ._parallel import begin
 from ._settings import Settings
 from ._transport import Transport
-from ._types import Call, Limits, Timeouts, check_seconds
 from ._urls import parse_base_url
 from ._wire.json_text import parse
 

@@ -6,8 +6,8 @@ import dataclasses
 import time
 from typing import Any, Callable, Mapping
 
-from ._callbacks import Callback
-from ._exceptions import (
+from ._core.callbacks import Callback
+from ._core.errors import (
     DownloadError,
     InvalidRequestError,
     JobNotFoundError,
@@ -15,12 +15,12 @@ from ._exceptions import (
     RequestTimeoutError,
     shown,
 )
+from ._core.progress import Meter
+from ._core.requests import check_given
+from ._core.types import UNSET, Progress, Unset, check_seconds
 from ._exchange import Deadline
 from ._http_provider import Caller
 from ._lmstudio_server import LMStudioServer
-from ._progress import Meter
-from ._requests import check_given
-from ._types import UNSET, Progress, Unset, check_seconds
 from ._wire import native
 from ._wire.json_text import count, number
 

@@ -11,23 +11,17 @@ from concurrent.futures import Future, as_completed
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from typing import Any, Callable, Collection, Iterable, Iterator, Literal, Mapping, Sequence, TypeVar, cast
 
-from ._callbacks import Callback
-from ._exceptions import ConfigurationError, ProviderError, RequestTimeoutError, ServerUnavailableError
+from ._core.callbacks import Callback
+from ._core.errors import ConfigurationError, ProviderError, RequestTimeoutError, ServerUnavailableError
+from ._core.images import data_url, listed
+from ._core.options import show_options
+from ._core.requests import CompletionRequest, chat_request
+from ._core.threads import begin
+from ._core.types import UNSET, Capabilities, Chunk, Health, check_seconds
 from ._exchange import Deadline
 from ._health import check_health, none_available
-from ._images import data_url, listed
-from ._options import show_options
-from ._parallel import begin
 from ._provider import Provider
-from ._requests import CompletionRequest, chat_request
 from ._stream import Stream
-from ._types import (
-    UNSET,
-    Capabilities,
-    Chunk,
-    Health,
-    check_seconds,
-)
 
 _FIRST_COOLDOWN_S = 1.0
 _LONGEST_COOLDOWN_S = 60.0

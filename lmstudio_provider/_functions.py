@@ -7,8 +7,8 @@ import inspect
 from typing import Any, Callable, Mapping
 
 from ._convert import convert_members
+from ._core.errors import ConfigurationError
 from ._docstrings import described
-from ._exceptions import ConfigurationError
 from ._hints import Member, member, resolved
 from ._schemas import schema_of_members
 

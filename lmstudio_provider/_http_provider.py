@@ -9,9 +9,8 @@ import re
 import time
 from typing import Any, Callable, Iterable, Iterator, Literal, Sequence, TypeVar, Union, overload
 
-from ._callbacks import Callback, report_failure, warn
-from ._embedding import checked_texts, embed_and_compare, embed_in_batches, embed_what_fits, hinting
-from ._exceptions import (
+from ._core.callbacks import Callback, report_failure, warn
+from ._core.errors import (
     EmptyAnswerWarning,
     InvalidRequestError,
     ModelMismatchWarning,
@@ -20,11 +19,10 @@ from ._exceptions import (
     NoModelLoadedError,
     ProviderError,
 )
-from ._local_models import LocalModels, patience
-from ._model_names import find, is_same
-from ._options import Unpack, show_options, with_defaults
-from ._overrides import ChatOverrides, CompletionOverrides, Overrides, StreamOverrides
-from ._requests import (
+from ._core.model_names import find, is_same
+from ._core.options import Unpack, show_options, with_defaults
+from ._core.overrides import ChatOverrides, CompletionOverrides, Overrides, StreamOverrides
+from ._core.requests import (
     ChatInput,
     ChatRequest,
     CompletionInput,
@@ -41,14 +39,16 @@ from ._requests import (
     override,
     text_request,
 )
+from ._core.types import UNSET, Call, Chunk, Completion, Embeddings, Timeout, Unset, Usage
+from ._core.usage import Status, UsageRecord, status_of
+from ._embedding import checked_texts, embed_and_compare, embed_in_batches, embed_what_fits, hinting
+from ._local_models import LocalModels, patience
 from ._session import ChatDialect, Plan, Session
 from ._settings import Config
 from ._stream import Stream
 from ._structured import structure_of
 from ._tool_text import take_calls, warn_of_lost_calls
 from ._truncation import contexts_of, find_cut, send_or_cut, warn_of_cut_prompt, warn_of_cut_texts
-from ._types import UNSET, Call, Chunk, Completion, Embeddings, Timeout, Unset, Usage
-from ._usage import Status, UsageRecord, status_of
 
 _Served = TypeVar("_Served", bound=Union[Completion, Embeddings])
 Request = Union[CompletionRequest, ChatRequest, TextRequest]

@@ -6,8 +6,7 @@ import dataclasses
 import time
 from typing import Any, Callable, overload
 
-from ._diagnosis import not_lm_studio
-from ._exceptions import (
+from ._core.errors import (
     AuthenticationError,
     InvalidRequestError,
     ProtocolError,
@@ -17,13 +16,9 @@ from ._exceptions import (
     ServerUnavailableError,
     StatusError,
 )
-from ._http_provider import Caller
-from ._lmstudio_server import LMStudioServer
-from ._loading import Loads
-from ._native import Native
-from ._options import Unpack, show_options
-from ._overrides import ResponsesOverrides, StreamOverrides
-from ._requests import (
+from ._core.options import Unpack, show_options
+from ._core.overrides import ResponsesOverrides, StreamOverrides
+from ._core.requests import (
     ChatRequest,
     CompletionRequest,
     DialectInput,
@@ -32,8 +27,13 @@ from ._requests import (
     completion_request,
     override,
 )
+from ._core.types import Chunk, Completion, Health, ModelInfo
+from ._diagnosis import not_lm_studio
+from ._http_provider import Caller
+from ._lmstudio_server import LMStudioServer
+from ._loading import Loads
+from ._native import Native
 from ._stream import Stream
-from ._types import Chunk, Completion, Health, ModelInfo
 from ._wire import lmstudio, messages_dialect, responses_dialect
 from ._wire.lmstudio_errors import MEANINGS
 

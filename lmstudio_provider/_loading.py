@@ -14,14 +14,14 @@ import time
 from dataclasses import dataclass
 from typing import Any, Iterator, Mapping
 
-from ._callbacks import warn
-from ._exceptions import ModelNotFoundError, ProviderClosedError, ProviderError, RequestTimeoutError, StatusError
+from ._core.callbacks import warn
+from ._core.errors import ModelNotFoundError, ProviderClosedError, ProviderError, RequestTimeoutError, StatusError
+from ._core.model_names import find, is_same
+from ._core.types import Call, ModelInfo, Timeouts
 from ._http_provider import Caller
 from ._local_models import Waiting
-from ._model_names import find, is_same
 from ._native_types import LoadedModel, check_load_options, fits
 from ._session import Plan, Session
-from ._types import Call, ModelInfo, Timeouts
 from ._wire import models, native
 
 logger = logging.getLogger("lmstudio_provider")

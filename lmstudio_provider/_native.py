@@ -7,9 +7,13 @@ import dataclasses
 import time
 from typing import Any, Callable, Iterator
 
-from ._callbacks import warn
+from ._core.callbacks import warn
+from ._core.errors import EmptyAnswerWarning, InvalidRequestError, ModelNotFoundError, shown
+from ._core.options import Unpack, show_options
+from ._core.requests import check_given, check_name, override
+from ._core.types import UNSET, Call, LoadedInstance, ModelInfo, Progress, Timeout, Timeouts, Unset
+from ._core.usage import status_of
 from ._download import Download
-from ._exceptions import EmptyAnswerWarning, InvalidRequestError, ModelNotFoundError, shown
 from ._http_provider import Caller, as_it_is
 from ._loading import Block, Loads, choose, list_models
 from ._native_stream import NativeStream, Notices
@@ -25,11 +29,7 @@ from ._native_types import (
     is_http,
     without_secrets,
 )
-from ._options import Unpack, show_options
-from ._requests import check_given, check_name, override
 from ._session import Plan, Session
-from ._types import UNSET, Call, LoadedInstance, ModelInfo, Progress, Timeout, Timeouts, Unset
-from ._usage import status_of
 from ._wire import native
 from ._wire.json_text import text_or_none
 from ._wire.native_stream import NativeAssembly

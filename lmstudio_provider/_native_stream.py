@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any, Callable, Iterator
 
 from . import events
-from ._callbacks import Callback
-from ._exceptions import InvalidRequestError, shown
+from ._core.callbacks import Callback
+from ._core.errors import InvalidRequestError, shown
 from ._native_types import NativeCompletion
 from ._reply import Reply
 from ._stream import BaseStream

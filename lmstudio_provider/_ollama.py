@@ -7,13 +7,13 @@ from typing import Any, Literal, Mapping, NoReturn
 
 import urllib3
 
-from ._exceptions import ConfigurationError
+from ._core.errors import ConfigurationError
+from ._core.ollama_options import check_keep_alive
+from ._core.options import show_options
+from ._core.types import UNSET, Limits, Timeout, Unset
+from ._core.usage import UsageRecorder
 from ._ollama_models import OllamaModels
-from ._ollama_options import check_keep_alive
-from ._options import show_options
 from ._settings import Config, Names, Secret
-from ._types import UNSET, Limits, Timeout, Unset
-from ._usage import UsageRecorder
 from ._wire import ollama, ollama_dialect
 
 

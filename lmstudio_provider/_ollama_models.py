@@ -9,8 +9,8 @@ import os
 import time
 from typing import Any, Callable, Generator, Iterator, Mapping, Sequence
 
-from ._callbacks import Callback
-from ._exceptions import (
+from ._core.callbacks import Callback
+from ._core.errors import (
     InvalidRequestError,
     ModelNotFoundError,
     ProviderError,
@@ -19,15 +19,15 @@ from ._exceptions import (
     StreamInterruptedError,
     shown,
 )
+from ._core.progress import Meter
+from ._core.requests import embed_options
+from ._core.types import UNSET, Call, LoadedInstance, ModelInfo, Progress, Timeout, Timeouts, Unset
+from ._core.upload import StoppedError, Upload
 from ._exchange import Deadline
 from ._http_provider import HTTPProvider
 from ._local_models import patience
 from ._model_choice import Fits, first
-from ._progress import Meter
-from ._requests import embed_options
 from ._session import Plan, Session
-from ._types import UNSET, Call, LoadedInstance, ModelInfo, Progress, Timeout, Timeouts, Unset
-from ._upload import StoppedError, Upload
 from ._wire import ollama_models as wire
 
 OnProgress = Callable[[Progress], object]

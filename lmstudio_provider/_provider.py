@@ -7,11 +7,10 @@ from abc import ABC, abstractmethod
 from types import TracebackType
 from typing import Any, Callable, Iterable, Literal, TypeVar, overload
 
-from ._diagnosis import of_error, of_models, with_advice
-from ._exceptions import ConfigurationError, InvalidRequestError, ProviderClosedError, ProviderError
-from ._options import Unpack, show_options
-from ._overrides import LIMITS, ChatOverrides, CompletionOverrides, Overrides, StreamOverrides
-from ._requests import (
+from ._core.errors import ConfigurationError, InvalidRequestError, ProviderClosedError, ProviderError
+from ._core.options import Unpack, show_options
+from ._core.overrides import LIMITS, ChatOverrides, CompletionOverrides, Overrides, StreamOverrides
+from ._core.requests import (
     ChatInput,
     ChatRequest,
     CompletionInput,
@@ -22,9 +21,10 @@ from ._requests import (
     chat_request,
     completion_request,
 )
+from ._core.types import UNSET, Capabilities, Chunk, Completion, Embeddings, Health, ModelInfo, Timeout, Unset
+from ._diagnosis import of_error, of_models, with_advice
 from ._stream import Stream
 from ._tool_text import take_calls, warn_of_lost_calls
-from ._types import UNSET, Capabilities, Chunk, Completion, Embeddings, Health, ModelInfo, Timeout, Unset
 
 _Self = TypeVar("_Self", bound="Provider")
 

@@ -7,8 +7,8 @@ from types import TracebackType
 from typing import Any, Iterator
 from urllib.parse import urlsplit
 
+from ._core.errors import ConfigurationError, ServerUnavailableError
 from ._discovery import discover, lm_studio_url
-from ._exceptions import ConfigurationError, ServerUnavailableError
 from ._health import check_health, none_available
 from ._lmstudio import LMStudioProvider
 from ._local_server import LocalServer

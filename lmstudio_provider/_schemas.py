@@ -8,7 +8,7 @@ import itertools
 import re
 from typing import Any, Callable, Mapping, Sequence
 
-from ._exceptions import ConfigurationError
+from ._core.errors import ConfigurationError
 from ._hints import (
     SCALARS,
     TEXTS,

@@ -10,7 +10,7 @@ from typing import Any, Callable, Generator, Iterator, Mapping, NamedTuple, Prot
 from urllib.parse import urlsplit
 
 from ._checked_reader import CheckedReader, StreamReader
-from ._exceptions import (
+from ._core.errors import (
     ProtocolError,
     ProviderClosedError,
     ProviderError,
@@ -18,20 +18,20 @@ from ._exceptions import (
     ServerUnavailableError,
     StreamInterruptedError,
 )
+from ._core.model_names import find
+from ._core.redaction import credentials, header_secrets, redact
+from ._core.requests import ChatRequest, TextRequest
+from ._core.types import Call, Chunk, Completion, Embeddings, Limits, ModelInfo, Timeouts
 from ._exchange import CancelledCall, Deadline
 from ._model_cache import ModelCache
-from ._model_names import find
 from ._reply import Reply
-from ._requests import ChatRequest, TextRequest
 from ._settings import Config
 from ._stream import Assembly, BaseStream
 from ._transport import Transport
-from ._types import Call, Chunk, Completion, Embeddings, Limits, ModelInfo, Timeouts
 from ._urls import is_loopback
 from ._wire.errors import PASSWORD, Asked, find_fault
 from ._wire.json_text import parse, shown
 from ._wire.pages import is_page, read_answer
-from ._wire.redaction import credentials, header_secrets, redact
 
 _Stream = TypeVar("_Stream", bound=BaseStream[Any, Any])
 

@@ -9,9 +9,9 @@ import weakref
 from types import TracebackType
 from typing import Any, Callable, Generic, Iterable, Iterator, Protocol, TypeVar, overload
 
-from ._callbacks import Callback, report_failure
 from ._chunks import ChunkAssembly, PieceSource
-from ._exceptions import (
+from ._core.callbacks import Callback, report_failure
+from ._core.errors import (
     InvalidRequestError,
     ProtocolError,
     ProviderClosedError,
@@ -20,9 +20,9 @@ from ._exceptions import (
     ServerUnavailableError,
     StreamInterruptedError,
 )
+from ._core.types import Chunk, Completion
 from ._exchange import CancelledCall
 from ._reply import Reply
-from ._types import Chunk, Completion
 
 #: What a stream iterates over, and what it adds up to.
 Item = TypeVar("Item")

@@ -7,14 +7,14 @@ import json
 import re
 from typing import Any, Callable, Iterator, Mapping
 
-from ._checks import to_json
 from ._convert import convert
-from ._exceptions import InvalidRequestError, StructuredOutputError, shown
+from ._core.checks import to_json
+from ._core.errors import InvalidRequestError, StructuredOutputError, shown
+from ._core.json import is_too_deep, loads_leniently
+from ._core.types import Completion
 from ._hints import is_hint, kind_of, member, name_of, without_none
-from ._json import is_too_deep, loads_leniently
 from ._json_schema import Misfit, MisfitError, fitted
 from ._schemas import schema_of, schema_of_members
-from ._types import Completion
 
 
 class Structure:

@@ -7,13 +7,13 @@ from typing import Any, Callable, Generator
 
 from ._chunks import ChunkAssembly, PieceSource
 from ._conversation_file import unanswered
-from ._messages import Message
-from ._options import Unpack
-from ._overrides import StreamOverrides
-from ._requests import StreamInput
+from ._core.messages import Message
+from ._core.options import Unpack
+from ._core.overrides import StreamOverrides
+from ._core.requests import StreamInput
+from ._core.types import Chunk, Completion, ToolCall
 from ._stream import Stream
 from ._tools import Chats, ToolEvent, ToolRun
-from ._types import Chunk, Completion, ToolCall
 
 _UNKNOWN = "Error: interrupted; it is not known whether the call had its effect"
 _NOT_MADE = "Error: not called, because the run was interrupted"

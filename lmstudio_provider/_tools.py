@@ -11,19 +11,19 @@ import traceback
 from dataclasses import dataclass
 from typing import Any, Callable, Generator, Literal, Mapping, NamedTuple, Protocol, Sequence
 
-from ._callbacks import Callback, warn
-from ._checks import FUNCTION, check, check_fields, number
-from ._exceptions import InvalidRequestError, ProviderError, ToolArgumentsError, ToolCallWarning
+from ._core.callbacks import Callback, warn
+from ._core.checks import FUNCTION, check, check_fields, number
+from ._core.errors import InvalidRequestError, ProviderError, ToolArgumentsError, ToolCallWarning
+from ._core.messages import Message, Tool
+from ._core.options import Unpack, show_options
+from ._core.overrides import ChatOverrides, StreamOverrides, ToolOverrides
+from ._core.requests import ChatInput, ChatRequest, StreamInput, ToolLoopRequest
+from ._core.results import result_text
+from ._core.types import Chunk, Completion, ToolCall
 from ._functions import Function
 from ._json_schema import MisfitError, fitted
-from ._messages import Message, Tool
-from ._options import Unpack, show_options
-from ._overrides import ChatOverrides, StreamOverrides, ToolOverrides
-from ._requests import ChatInput, ChatRequest, StreamInput, ToolLoopRequest
-from ._results import result_text
 from ._stream import Stream
 from ._tool_text import take_calls, warn_of_lost_calls, was_cut
-from ._types import Chunk, Completion, ToolCall
 from ._wire.assembly import ToolCallAssembly
 
 logger = logging.getLogger("lmstudio_provider")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Mapping
 
-from ._exceptions import ProviderError
+from ._core.errors import ProviderError
 from ._native_types import NativeCompletion
 
 

@@ -28,7 +28,7 @@ from lmstudio_provider import (
     Tool,
     ToolCall,
 )
-from lmstudio_provider._files import write_whole
+from lmstudio_provider._core.files import write_whole
 from lmstudio_provider.simulator import SimulatedLMStudio
 
 PNG = b"\x89PNG\r\n\x1a\n" + b"0" * 8

@@ -25,7 +25,7 @@ from lmstudio_provider import (
     TextRequest,
     Usage,
 )
-from lmstudio_provider._types import Call
+from lmstudio_provider._core.types import Call
 from lmstudio_provider._wire.embeddings import embed_call, embed_reply
 
 EMBED = "/v1/embeddings"

@@ -21,22 +21,17 @@ from typing import Any, Dict, List, Union
 import pytest
 from plugin import Plugin
 
-from lmstudio_provider import (
-    Completion,
-    Conversation,
-    Limits,
-    LMStudioProvider,
-    ProviderError,
-)
+from lmstudio_provider import Completion, Conversation, Limits, LMStudioProvider, ProviderError
 from lmstudio_provider._convert import convert
-from lmstudio_provider._json import loads, loads_leniently
+from lmstudio_provider._core.json import loads, loads_leniently
+from lmstudio_provider._core.model_names import find, near
+from lmstudio_provider._core.redaction import hide, redact, url_secrets
+from lmstudio_provider._core.types import Call
 from lmstudio_provider._json_schema import fitted
-from lmstudio_provider._model_names import find, near
 from lmstudio_provider._readers import Event, NDJSONReader, SSEReader, inflated
 from lmstudio_provider._settings import Settings
 from lmstudio_provider._structured import structure_of
 from lmstudio_provider._tool_text import take_calls, warn_of_lost_calls
-from lmstudio_provider._types import Call
 from lmstudio_provider._wire import embeddings, lmstudio_errors, models, ollama, ollama_errors, ollama_models
 from lmstudio_provider._wire.assembly import ToolCallAssembly
 from lmstudio_provider._wire.errors import Asked
@@ -45,7 +40,6 @@ from lmstudio_provider._wire.native_stream import NativeAssembly
 from lmstudio_provider._wire.ollama_stream import OllamaStream
 from lmstudio_provider._wire.openai_stream import ChatStream
 from lmstudio_provider._wire.pages import read_answer
-from lmstudio_provider._wire.redaction import hide, redact, url_secrets
 from lmstudio_provider._wire.responses_stream import ResponsesStream
 from lmstudio_provider._wire.thoughts import ThoughtSplitter, split_thoughts
 

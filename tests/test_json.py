@@ -1,6 +1,6 @@
 import pytest
 
-from lmstudio_provider._json import loads
+from lmstudio_provider._core.json import loads
 
 
 @pytest.mark.parametrize("text", ["[" * 100_000, '{"a":' * 300, "[" * 201 + "]" * 201, '["[", ' * 201])

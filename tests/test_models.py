@@ -16,7 +16,7 @@ from lmstudio_provider import (
     ProtocolError,
     RateLimitError,
 )
-from lmstudio_provider._model_names import find, is_same, near
+from lmstudio_provider._core.model_names import find, is_same, near
 from lmstudio_provider._wire.models import native_models, openai_models, v0_models
 
 UNKNOWN = {"error": "Unexpected endpoint or method. (GET /api/v1/models)"}

@@ -18,7 +18,7 @@ from lmstudio_provider import (
     ServerUnavailableError,
     StreamInterruptedError,
 )
-from lmstudio_provider._progress import Meter
+from lmstudio_provider._core.progress import Meter
 from lmstudio_provider.simulator import SimulatedOllama
 
 LINES = "application/x-ndjson"

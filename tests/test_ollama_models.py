@@ -27,7 +27,7 @@ from lmstudio_provider import (
     StreamInterruptedError,
     Timeouts,
 )
-from lmstudio_provider._progress import Meter
+from lmstudio_provider._core.progress import Meter
 from lmstudio_provider.simulator import OllamaModel, SimulatedOllama
 
 LINES = "application/x-ndjson"

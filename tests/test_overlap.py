@@ -23,7 +23,7 @@ from lmstudio_provider import (
     ServerError,
     Timeouts,
 )
-from lmstudio_provider._types import Call
+from lmstudio_provider._core.types import Call
 
 HI = b'data: {"choices": [{"delta": {"content": "Hi"}}]}\n\n'
 STOP = b'data: {"choices": [{"delta": {}, "finish_reason": "stop"}]}\n\n'

@@ -5,7 +5,7 @@ from urllib.parse import quote
 
 import pytest
 
-from lmstudio_provider._wire.redaction import header_secrets, hide, is_secret, redact, url_secrets
+from lmstudio_provider._core.redaction import header_secrets, hide, is_secret, redact, url_secrets
 
 TOKEN = "sk-lm-AbCd1234:0123456789abcdefghij"
 ODD = 'pä"ss/wörd\\ \U0001f600%41'

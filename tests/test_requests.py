@@ -21,9 +21,9 @@ from lmstudio_provider import (
     Tool,
     ToolCall,
 )
-from lmstudio_provider._checks import to_json
-from lmstudio_provider._overrides import Options
-from lmstudio_provider._requests import _CHECKS, override
+from lmstudio_provider._core.checks import to_json
+from lmstudio_provider._core.overrides import Options
+from lmstudio_provider._core.requests import _CHECKS, override
 
 PNG = b"\x89PNG\r\n\x1a\n" + bytes(8)
 JPEG = b"\xff\xd8\xff\xe0" + bytes(8)

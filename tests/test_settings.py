@@ -5,8 +5,8 @@ import threading
 import pytest
 
 from lmstudio_provider import ConfigurationError, LMStudioProvider, OllamaProvider, RequestTimeoutError, Timeouts
+from lmstudio_provider._core.types import UNSET
 from lmstudio_provider._settings import Settings
-from lmstudio_provider._types import UNSET
 
 pytestmark = pytest.mark.usefixtures("own_home")
 

@@ -22,9 +22,9 @@ from lmstudio_provider import (
     StreamInterruptedError,
     Timeouts,
 )
+from lmstudio_provider._core.types import Limits
 from lmstudio_provider._exchange import Deadline, Exchange
 from lmstudio_provider._transport import backoff
-from lmstudio_provider._types import Limits
 
 HI = b'data: {"choices": [{"delta": {"content": "Hi"}}]}\n\n'
 STOP = b'data: {"choices": [{"delta": {}, "finish_reason": "stop"}]}\n\n'

@@ -34,11 +34,11 @@ from lmstudio_provider import (
     TruncationWarning,
     run_tools,
 )
-from lmstudio_provider._exceptions import StatusError
+from lmstudio_provider._core.errors import StatusError
+from lmstudio_provider._core.types import Call, LoadedInstance, Timeouts
 from lmstudio_provider._exchange import Deadline
 from lmstudio_provider._session import Plan
 from lmstudio_provider._truncation import contexts_of, find_cut, send_or_cut
-from lmstudio_provider._types import Call, LoadedInstance, Timeouts
 from lmstudio_provider.simulator import SimulatedLMStudio, SimulatedOllama
 
 LONG = " ".join(["word"] * 50)

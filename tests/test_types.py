@@ -36,7 +36,7 @@ from lmstudio_provider import (
     run_tools,
 )
 from lmstudio_provider import _native_types as native
-from lmstudio_provider import _overrides as overrides
+from lmstudio_provider._core import overrides
 
 PUBLIC = {name: getattr(lmstudio_provider, name) for name in lmstudio_provider.__all__}
 DATACLASSES = [each for each in [*PUBLIC.values(), *vars(events).values()] if dataclasses.is_dataclass(each)]

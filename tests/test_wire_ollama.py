@@ -30,16 +30,10 @@ from lmstudio_provider import (
     ToolCall,
     Usage,
 )
+from lmstudio_provider._core.types import Call
 from lmstudio_provider._readers import NDJSONReader
-from lmstudio_provider._types import Call
 from lmstudio_provider._wire.errors import Asked
-from lmstudio_provider._wire.ollama import (
-    chat_call,
-    embed_call,
-    embed_reply,
-    reply,
-    text_call,
-)
+from lmstudio_provider._wire.ollama import chat_call, embed_call, embed_reply, reply, text_call
 from lmstudio_provider._wire.ollama_errors import find_error
 from lmstudio_provider._wire.ollama_models import Inquiry, list_models, ps_reply, show_reply, tags_reply
 from lmstudio_provider._wire.ollama_stream import OllamaStream

@@ -21,8 +21,8 @@ from lmstudio_provider import (
     ToolCall,
     Usage,
 )
+from lmstudio_provider._core.types import Call
 from lmstudio_provider._readers import Event, SSEReader
-from lmstudio_provider._types import Call
 from lmstudio_provider._wire.errors import Asked
 from lmstudio_provider._wire.responses import chat_call, find_error, reply
 from lmstudio_provider._wire.responses_stream import ResponsesStream

@@ -8,8 +8,8 @@ import re
 import uuid
 from typing import Any, Mapping, Sequence
 
-from .._exceptions import ProtocolError
-from .._types import Completion, ToolCall
+from .._core.errors import ProtocolError
+from .._core.types import Completion, ToolCall
 from .json_text import shown
 
 _STRUCTURE = re.compile(r'\\.?|["{}\[\]]', re.S)

@@ -9,10 +9,10 @@ import math
 import struct
 from typing import Any, Sequence
 
-from .._checks import to_json
-from .._exceptions import ProtocolError
-from .._ollama_options import refuse_for_lm_studio
-from .._types import Call, Completion, Embeddings, Usage
+from .._core.checks import to_json
+from .._core.errors import ProtocolError
+from .._core.ollama_options import refuse_for_lm_studio
+from .._core.types import Call, Completion, Embeddings, Usage
 from .json_text import member, text_or_none
 from .openai import read_usage
 

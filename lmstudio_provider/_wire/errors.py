@@ -7,7 +7,7 @@ import re
 from dataclasses import dataclass, field
 from typing import Any, Mapping, NamedTuple, Sequence
 
-from .._exceptions import (
+from .._core.errors import (
     AuthenticationError,
     ContextLengthError,
     EndpointNotFoundError,
@@ -18,12 +18,12 @@ from .._exceptions import (
     ServerError,
     StatusError,
 )
-from .._json import loads
-from .._model_names import near
+from .._core.json import loads
+from .._core.model_names import near
+from .._core.redaction import redact
 from .._reply import retry_after
 from .json_text import count
 from .pages import HINTS, Answer, read_answer, redirect, wants_basic
-from .redaction import redact
 
 
 @dataclass(frozen=True)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import time
 from abc import ABC, abstractmethod
 
-from .._exceptions import ProtocolError, StreamInterruptedError
-from .._types import Call, Chunk, Completion, Stats, Usage
+from .._core.errors import ProtocolError, StreamInterruptedError
+from .._core.types import Call, Chunk, Completion, Stats, Usage
 from .assembly import ToolCallAssembly
 from .errors import Asked
 from .thoughts import ThoughtSplitter, split_unopened

@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from .._exceptions import ProtocolError
-from .._json import loads
+from .._core.errors import ProtocolError
+from .._core.json import loads
 
 
 def parse(text: bytes | str, what: str) -> Any:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from .._core.types import Call
 from .._readers import SSEReader as Reader
-from .._types import Call
 from .embeddings import embed_call, embed_reply
 from .lmstudio_errors import find_error
 from .models import greeting_call, is_greeting, list_models

@@ -8,7 +8,7 @@ from __future__ import annotations
 import functools
 import re
 
-from .._exceptions import (
+from .._core.errors import (
     AuthenticationError,
     ContextLengthError,
     EndpointNotFoundError,

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any, Mapping
 
-from .._exceptions import InvalidRequestError, ToolArgumentsError
-from .._messages import Message
-from .._requests import ChatRequest
-from .._types import Call, Completion, ToolCall, Usage
+from .._core.errors import InvalidRequestError, ToolArgumentsError
+from .._core.messages import Message
+from .._core.requests import ChatRequest
+from .._core.types import Call, Completion, ToolCall, Usage
 from .assembly import ToolCallAssembly
 from .json_text import count, member, prompt_count, text_or_none, total
 from .openai import completion_of, content_text, offered

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from .._types import Call
+from .._core.types import Call
 from .errors import Asked
 from .json_text import member, text_or_none
 from .messages import block_texts, call_piece, finish_reason, read_usage

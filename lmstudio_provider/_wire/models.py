@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any, Callable, Mapping
 
-from .._exceptions import AuthenticationError, InvalidRequestError, ProtocolError, RateLimitError, StatusError
-from .._types import Call, LoadedInstance, ModelInfo
+from .._core.errors import AuthenticationError, InvalidRequestError, ProtocolError, RateLimitError, StatusError
+from .._core.types import Call, LoadedInstance, ModelInfo
 from .json_text import count, member, text_or_none
 from .kinds import PURPOSES, is_remote, kinds, word_of_capabilities, word_of_type
 

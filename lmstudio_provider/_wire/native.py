@@ -7,8 +7,10 @@ import json
 from typing import Any, Iterator, Mapping
 from urllib.parse import quote
 
-from .._checks import to_json
-from .._exceptions import ProtocolError
+from .._core.checks import to_json
+from .._core.errors import ProtocolError
+from .._core.redaction import header_secrets, url_secrets
+from .._core.types import Call, Stats, Usage
 from .._native_types import (
     EphemeralMCP,
     InvalidToolCallItem,
@@ -23,9 +25,7 @@ from .._native_types import (
     UnknownItem,
     without_secrets,
 )
-from .._types import Call, Stats, Usage
 from .json_text import count, member, number, parse, prompt_count, text_or_none, total
-from .redaction import header_secrets, url_secrets
 from .thoughts import split_thoughts
 
 _FIELDS = (

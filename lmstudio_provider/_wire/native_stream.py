@@ -6,17 +6,10 @@ import time
 from typing import Any, Callable, Mapping
 
 from .. import events
-from .._exceptions import ProtocolError, ProviderError, StreamInterruptedError
-from .._native_types import (
-    InvalidToolCallItem,
-    MessageItem,
-    NativeCompletion,
-    OutputItem,
-    ReasoningItem,
-    ToolCallItem,
-)
+from .._core.errors import ProtocolError, ProviderError, StreamInterruptedError
+from .._core.types import Call
+from .._native_types import InvalidToolCallItem, MessageItem, NativeCompletion, OutputItem, ReasoningItem, ToolCallItem
 from .._readers import Event
-from .._types import Call
 from .errors import Asked, Fault, find_fault
 from .growing import GrowingText
 from .json_text import member, no_object, number, parse, text_or_none

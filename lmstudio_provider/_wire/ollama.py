@@ -8,16 +8,16 @@ import functools
 import json
 from typing import Any, Mapping, Sequence
 
-from .._callbacks import warn
-from .._checks import to_json
-from .._exceptions import InvalidRequestError, ProtocolError, ToolArgumentsError, ToolCallWarning
-from .._images import Image, data_url, listed
-from .._message_forms import answered_calls, name_of
-from .._messages import Message, Tool
-from .._ollama_options import check_keep_alive, check_places
-from .._requests import ChatRequest, TextRequest
+from .._core.callbacks import warn
+from .._core.checks import to_json
+from .._core.errors import InvalidRequestError, ProtocolError, ToolArgumentsError, ToolCallWarning
+from .._core.images import Image, data_url, listed
+from .._core.message_forms import answered_calls, name_of
+from .._core.messages import Message, Tool
+from .._core.ollama_options import check_keep_alive, check_places
+from .._core.requests import ChatRequest, TextRequest
+from .._core.types import Call, Completion, Embeddings, Stats, ToolCall, Usage
 from .._structured import structure_of
-from .._types import Call, Completion, Embeddings, Stats, ToolCall, Usage
 from .assembly import ToolCallAssembly
 from .embeddings import vector
 from .json_text import count, member, number, prompt_count, text_or_none, total

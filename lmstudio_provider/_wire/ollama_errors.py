@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import re
 
-from .._exceptions import (
+from .._core.errors import (
     AuthenticationError,
     ContextLengthError,
     EndpointNotFoundError,
@@ -17,7 +17,7 @@ from .._exceptions import (
     RateLimitError,
     ServerError,
 )
-from .._ollama_options import KEEP_ALIVE
+from .._core.ollama_options import KEEP_ALIVE
 from . import errors
 from .errors import CRASHES, STILL_LOADING, TEMPLATE_AND_TOOLS, TEMPLATES, Meaning, Meanings, Other
 

@@ -6,8 +6,8 @@ import dataclasses
 import functools
 from typing import TYPE_CHECKING, Any, Callable, Iterable, Mapping
 
-from .._checks import to_json
-from .._exceptions import (
+from .._core.checks import to_json
+from .._core.errors import (
     EndpointNotFoundError,
     InvalidRequestError,
     ProtocolError,
@@ -16,12 +16,12 @@ from .._exceptions import (
     RequestTimeoutError,
     ServerUnavailableError,
 )
-from .._types import Call, LoadedInstance, ModelInfo
+from .._core.types import Call, LoadedInstance, ModelInfo
 from .json_text import count, member, text_or_none
 from .kinds import is_remote, kinds, word_of_capabilities
 
 if TYPE_CHECKING:
-    from .._upload import Upload
+    from .._core.upload import Upload
 
 
 _BLOBS = "/api/blobs/"

@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 from typing import Any, Mapping
 
-from .._exceptions import ProtocolError
-from .._types import Call, Chunk, Stats
+from .._core.errors import ProtocolError
+from .._core.types import Call, Chunk, Stats
 from .errors import Asked, find_fault
 from .growing import GrowingReply
 from .json_text import no_object, text_or_none

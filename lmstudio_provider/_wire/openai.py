@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import Any, Mapping, Sequence
 
-from .._checks import to_json
-from .._exceptions import InvalidRequestError, ProtocolError
-from .._message_forms import answered_calls, calls_of, in_openai_form, name_of
-from .._messages import Message, Tool
-from .._ollama_options import refuse_for_lm_studio
-from .._requests import ChatRequest, TextRequest
+from .._core.checks import to_json
+from .._core.errors import InvalidRequestError, ProtocolError
+from .._core.message_forms import answered_calls, calls_of, in_openai_form, name_of
+from .._core.messages import Message, Tool
+from .._core.ollama_options import refuse_for_lm_studio
+from .._core.requests import ChatRequest, TextRequest
+from .._core.types import Call, Completion, Stats, Usage
 from .._structured import structure_of
-from .._types import Call, Completion, Stats, Usage
 from .assembly import ToolCallAssembly
 from .json_text import count, member, number, prompt_count, text_or_none
 from .thoughts import split_thoughts

@@ -5,9 +5,9 @@ from __future__ import annotations
 import contextlib
 from typing import Any, Mapping
 
-from .._exceptions import ProtocolError
+from .._core.errors import ProtocolError
+from .._core.types import Call, Chunk, Completion, Stats
 from .._readers import Event
-from .._types import Call, Chunk, Completion, Stats
 from .errors import Asked, Fault, find_fault
 from .growing import GrowingReply
 from .json_text import member, no_object, parse, text_or_none

@@ -7,7 +7,7 @@ import json
 import re
 from typing import Any, Mapping, NamedTuple
 
-from .redaction import hide, url_secrets
+from .._core.redaction import hide, url_secrets
 
 #: What to do if a web page answers.
 CHECK_ADDRESS = "Another program, or a proxy, answers at that address: check host and port"

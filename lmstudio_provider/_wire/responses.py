@@ -6,11 +6,11 @@ import dataclasses
 import json
 from typing import Any, Iterator, Mapping, Sequence
 
-from .._callbacks import warn
-from .._exceptions import ConversationLostWarning, ProviderError
-from .._messages import Message
-from .._requests import ChatRequest, ResponsesRequest
-from .._types import Call, Completion, Usage
+from .._core.callbacks import warn
+from .._core.errors import ConversationLostWarning, ProviderError
+from .._core.messages import Message
+from .._core.requests import ChatRequest, ResponsesRequest
+from .._core.types import Call, Completion, Usage
 from . import lmstudio_errors, openai
 from .assembly import ToolCallAssembly
 from .errors import Asked, Fault, find_fault

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any, Mapping, Sequence
 
-from .._types import Call, Chunk
+from .._core.types import Call, Chunk
 from .assembly import ToolCallAssembly
 from .errors import Asked, find_fault
 from .growing import GrowingText

@@ -5,12 +5,12 @@ from __future__ import annotations
 import dataclasses
 from typing import Any, Callable, Collection, Mapping
 
-from .._checks import to_json
-from .._exceptions import InvalidRequestError
-from .._messages import Message
-from .._ollama_options import refuse_for_lm_studio
-from .._requests import ChatRequest
-from .._types import Call
+from .._core.checks import to_json
+from .._core.errors import InvalidRequestError
+from .._core.messages import Message
+from .._core.ollama_options import refuse_for_lm_studio
+from .._core.requests import ChatRequest
+from .._core.types import Call
 from .openai import plain_messages, tool_names
 
 _EVERYWHERE = (

@@ -5,8 +5,8 @@ from __future__ import annotations
 from abc import abstractmethod
 from typing import Any
 
+from .._core.types import Chunk, Stats
 from .._readers import Event
-from .._types import Chunk, Stats
 from .errors import find_fault
 from .growing import GrowingReply
 from .json_text import no_object, parse, text_or_none

@@ -5,14 +5,7 @@ import threading
 import pytest
 import tiny_model
 
-from lmstudio_provider import (
-    ContextLengthError,
-    EndpointNotFoundError,
-    LMStudioProvider,
-    MemoryUsage,
-    Message,
-    Usage,
-)
+from lmstudio_provider import ContextLengthError, EndpointNotFoundError, LMStudioProvider, MemoryUsage, Message, Usage
 
 SENTENCE = "".join(tiny_model.SENTENCE)
 TOKENS = len(tiny_model.SENTENCE) + 1  # the end is one, too

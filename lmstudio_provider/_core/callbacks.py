@@ -9,7 +9,7 @@ import traceback
 import warnings
 from typing import Callable, Generic, TypeVar
 
-from ._exceptions import InvalidRequestError, shown
+from .errors import InvalidRequestError, shown
 
 logger = logging.getLogger("lmstudio_provider")
 

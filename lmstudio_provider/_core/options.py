@@ -11,8 +11,8 @@ import sys
 from inspect import Parameter
 from typing import TYPE_CHECKING, Any, Callable, Iterable, Mapping, TypeVar
 
-from ._exceptions import InvalidRequestError, ProviderError
-from ._types import UNSET
+from .errors import InvalidRequestError, ProviderError
+from .types import UNSET
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack  # known to every type checker; nothing to install

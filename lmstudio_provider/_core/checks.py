@@ -7,7 +7,7 @@ import math
 import sys
 from typing import Any, Callable, Mapping, NamedTuple
 
-from ._exceptions import InvalidRequestError, ProviderError, shown
+from .errors import InvalidRequestError, ProviderError, shown
 
 
 class Check(NamedTuple):

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Iterable, Mapping, Protocol, Sequence, Union
 from urllib.parse import unquote_to_bytes
 
-from ._exceptions import InvalidRequestError, shown
+from .errors import InvalidRequestError, shown
 
 
 class ReadableImage(Protocol):

@@ -6,12 +6,12 @@ import enum
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Callable, Mapping, NamedTuple, Union
 
-from ._checks import MAPPING, TEXT, Check, check, check_fields, number, to_json
-from ._exceptions import ConfigurationError, ProviderError, ToolArgumentsError
-from ._json import loads_leniently
+from .checks import MAPPING, TEXT, Check, check, check_fields, number, to_json
+from .errors import ConfigurationError, ProviderError, ToolArgumentsError
+from .json import loads_leniently
 
 if TYPE_CHECKING:
-    from ._upload import Upload
+    from .upload import Upload
 
 
 class Unset(enum.Enum):

@@ -6,8 +6,8 @@ import collections
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
-from ._exceptions import ProviderClosedError, RequestTimeoutError, StreamInterruptedError
-from ._types import Usage
+from .errors import ProviderClosedError, RequestTimeoutError, StreamInterruptedError
+from .types import Usage
 
 Status = Literal["ok", "cancelled", "timeout", "interrupted", "error"]
 

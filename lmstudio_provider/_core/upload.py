@@ -7,7 +7,7 @@ import stat
 from pathlib import Path
 from typing import Callable, Generator, Iterator
 
-from ._exceptions import InvalidRequestError, shown
+from .errors import InvalidRequestError, shown
 
 _PIECE_BYTES = 1024 * 1024
 

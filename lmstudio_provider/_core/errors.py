@@ -32,7 +32,7 @@ from typing import TYPE_CHECKING, Any, Sequence
 from urllib.parse import urlsplit
 
 if TYPE_CHECKING:
-    from ._types import Completion, Progress
+    from .types import Completion, Progress
 else:  # where typing.get_type_hints looks for them; they are made of what is here
     Completion = Progress = Any
 

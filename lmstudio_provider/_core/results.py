@@ -18,8 +18,8 @@ import uuid
 from collections.abc import ItemsView, Iterable, KeysView, Mapping, ValuesView
 from typing import Any, Callable
 
-from ._callbacks import warn
-from ._exceptions import InvalidRequestError, ToolCallWarning
+from .callbacks import warn
+from .errors import InvalidRequestError, ToolCallWarning
 
 logger = logging.getLogger("lmstudio_provider")
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any, Iterable, Literal, Mapping, Sequence, TypedDict
 
-from ._images import Image
-from ._messages import ToolInput
-from ._types import Timeout
+from .images import Image
+from .messages import ToolInput
+from .types import Timeout
 
 #: What ``response_format`` takes: a type hint, or a JSON schema as a dict. Checkers know no type of all type hints.
 ResponseFormat = Any

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any, Mapping, Sequence
 
-from ._checks import to_json
-from ._exceptions import InvalidRequestError
-from ._images import data_url, listed
-from ._types import ToolCall
+from .checks import to_json
+from .errors import InvalidRequestError
+from .images import data_url, listed
+from .types import ToolCall
 
 
 def plain_of(value: Any) -> Any:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import Callable
 
-from ._types import Progress
+from .types import Progress
 
 
 class Meter:

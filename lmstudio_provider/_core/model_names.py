@@ -6,7 +6,7 @@ import difflib
 import re
 from typing import Iterable, Sequence
 
-from ._types import ModelInfo
+from .types import ModelInfo
 
 
 def is_same(asked: str, served: str) -> bool:

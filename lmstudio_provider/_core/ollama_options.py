@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from typing import Any, Mapping
 
-from ._checks import Check, check_fields, number
-from ._exceptions import InvalidRequestError, ProviderError, shown
-from ._options import OTHERS
+from .checks import Check, check_fields, number
+from .errors import InvalidRequestError, ProviderError, shown
+from .options import OTHERS
 
 # What stands in ``options``: the names of its documentation and source, also those that it had (it ignores them now).
 _OPTIONS = (
