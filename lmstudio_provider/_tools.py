@@ -19,9 +19,9 @@ from ._core.options import Unpack, show_options
 from ._core.overrides import ChatOverrides, StreamOverrides, ToolOverrides
 from ._core.requests import ChatInput, ChatRequest, StreamInput, ToolLoopRequest
 from ._core.results import result_text
+from ._core.schema.functions import Function
+from ._core.schema.json_schema import MisfitError, fitted
 from ._core.types import Chunk, Completion, ToolCall
-from ._functions import Function
-from ._json_schema import MisfitError, fitted
 from ._stream import Stream
 from ._tool_text import take_calls, warn_of_lost_calls, was_cut
 from ._wire.assembly import ToolCallAssembly

@@ -7,7 +7,7 @@ import inspect
 import pytest
 
 from lmstudio_provider import Tool
-from lmstudio_provider._docstrings import described
+from lmstudio_provider._core.schema.docstrings import described
 
 GOOGLE = """Tell the weather.
 

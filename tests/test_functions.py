@@ -18,8 +18,8 @@ import pytest
 import typing_extensions
 
 from lmstudio_provider import ConfigurationError, InvalidRequestError, Tool
-from lmstudio_provider._functions import Function
-from lmstudio_provider._json_schema import MisfitError
+from lmstudio_provider._core.schema.functions import Function
+from lmstudio_provider._core.schema.json_schema import MisfitError
 
 
 class Sky(enum.Enum):

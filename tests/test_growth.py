@@ -22,15 +22,15 @@ import pytest
 from plugin import Plugin
 
 from lmstudio_provider import Completion, Conversation, Limits, LMStudioProvider, ProviderError
-from lmstudio_provider._convert import convert
 from lmstudio_provider._core.json import loads, loads_leniently
 from lmstudio_provider._core.model_names import find, near
 from lmstudio_provider._core.redaction import hide, redact, url_secrets
+from lmstudio_provider._core.schema.convert import convert
+from lmstudio_provider._core.schema.json_schema import fitted
+from lmstudio_provider._core.schema.structured import structure_of
 from lmstudio_provider._core.types import Call
-from lmstudio_provider._json_schema import fitted
 from lmstudio_provider._readers import Event, NDJSONReader, SSEReader, inflated
 from lmstudio_provider._settings import Settings
-from lmstudio_provider._structured import structure_of
 from lmstudio_provider._tool_text import take_calls, warn_of_lost_calls
 from lmstudio_provider._wire import embeddings, lmstudio_errors, models, ollama, ollama_errors, ollama_models
 from lmstudio_provider._wire.assembly import ToolCallAssembly

@@ -24,8 +24,8 @@ from lmstudio_provider import (
     OllamaProvider,
     StructuredOutputError,
 )
-from lmstudio_provider._json_schema import MisfitError, fitted
-from lmstudio_provider._structured import structure_of
+from lmstudio_provider._core.schema.json_schema import MisfitError, fitted
+from lmstudio_provider._core.schema.structured import structure_of
 from lmstudio_provider.simulator import SimulatedLMStudio, SimulatedOllama
 
 HI = [Message.user("Hi")]

@@ -6,13 +6,13 @@ import re
 from dataclasses import dataclass, field
 from typing import Any, Callable, Iterable, Mapping, Sequence, Union
 
-from .._functions import Function
 from .checks import MAPPING, TEXT, Check, check, check_fields
 from .errors import InvalidRequestError, shown
 from .images import Image, listed, repr_without_images
 from .message_forms import call_as_dict, image_part, in_openai_form, plain_of
 from .options import nearest, refuse_other_names
 from .results import result_text
+from .schema.functions import Function
 from .types import ToolCall
 
 # The roles of messages, and what other programs call them (LangChain, Gemini, Cohere).

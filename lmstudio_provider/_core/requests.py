@@ -6,7 +6,6 @@ import dataclasses
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Callable, Iterable, Literal, Mapping, Sequence, TypeVar, Union
 
-from .._structured import structure_of
 from .checks import FLAG, MAPPING, NAME, TEXT, Check, check, check_fields, number, one_of
 from .errors import InvalidRequestError, shown
 from .images import Image, data_url, listed, repr_without_images
@@ -14,6 +13,7 @@ from .messages import Message, Messages, Tool, ToolInput, all_of, checked
 from .ollama_options import KEEP_ALIVE
 from .options import OTHERS, Unpack, check_names, refuse_other_names, with_defaults
 from .overrides import LIMITS, Options, ResponseFormat, StreamOverrides
+from .schema.structured import structure_of
 from .types import UNSET
 
 _MODEL = NAME._replace(hint="Give the id of a model, as list_models() has it")

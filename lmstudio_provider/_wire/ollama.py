@@ -16,8 +16,8 @@ from .._core.message_forms import answered_calls, name_of
 from .._core.messages import Message, Tool
 from .._core.ollama_options import check_keep_alive, check_places
 from .._core.requests import ChatRequest, TextRequest
+from .._core.schema.structured import structure_of
 from .._core.types import Call, Completion, Embeddings, Stats, ToolCall, Usage
-from .._structured import structure_of
 from .assembly import ToolCallAssembly
 from .embeddings import vector
 from .json_text import count, member, number, prompt_count, text_or_none, total

@@ -10,8 +10,8 @@ from .._core.message_forms import answered_calls, calls_of, in_openai_form, name
 from .._core.messages import Message, Tool
 from .._core.ollama_options import refuse_for_lm_studio
 from .._core.requests import ChatRequest, TextRequest
+from .._core.schema.structured import structure_of
 from .._core.types import Call, Completion, Stats, Usage
-from .._structured import structure_of
 from .assembly import ToolCallAssembly
 from .json_text import count, member, number, prompt_count, text_or_none
 from .thoughts import split_thoughts

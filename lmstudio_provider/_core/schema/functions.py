@@ -6,11 +6,11 @@ import functools
 import inspect
 from typing import Any, Callable, Mapping
 
-from ._convert import convert_members
-from ._core.errors import ConfigurationError
-from ._docstrings import described
-from ._hints import Member, member, resolved
-from ._schemas import schema_of_members
+from ..errors import ConfigurationError
+from .convert import convert_members
+from .docstrings import described
+from .hints import Member, member, resolved
+from .schemas import schema_of_members
 
 
 class Function:

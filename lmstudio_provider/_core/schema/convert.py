@@ -11,8 +11,8 @@ import math
 import re
 from typing import Any, Callable, Sequence
 
-from ._hints import SCALARS, TEXTS, Kind, Member, array_of, choices_of, has_one_item_hint, kind_of, members_of, words_of
-from ._json_schema import (
+from .hints import SCALARS, TEXTS, Kind, Member, array_of, choices_of, has_one_item_hint, kind_of, members_of, words_of
+from .json_schema import (
     Memo,
     Misfit,
     MisfitError,

@@ -8,8 +8,8 @@ import itertools
 import re
 from typing import Any, Callable, Mapping, Sequence
 
-from ._core.errors import ConfigurationError
-from ._hints import (
+from ..errors import ConfigurationError
+from .hints import (
     SCALARS,
     TEXTS,
     Kind,

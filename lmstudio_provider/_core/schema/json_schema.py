@@ -11,7 +11,7 @@ import re
 import sys
 from typing import Any, Callable, Mapping, NamedTuple, NoReturn, Sequence, TypeVar
 
-from ._core.json import loads_leniently
+from ..json import loads_leniently
 
 _Option = TypeVar("_Option")
 

@@ -16,7 +16,7 @@ import typing
 import uuid
 from typing import Any, Iterable, Literal, Mapping, NamedTuple, Union
 
-from ._core.errors import ConfigurationError
+from ..errors import ConfigurationError
 
 SCALARS: dict[Any, str] = {str: "string", int: "integer", float: "number", bool: "boolean", type(None): "null"}
 #: Types that JSON has as text, and their ``format`` (JSON schema 2020-12, 7.3; the last two are pydantic's).

@@ -7,14 +7,14 @@ import json
 import re
 from typing import Any, Callable, Iterator, Mapping
 
-from ._convert import convert
-from ._core.checks import to_json
-from ._core.errors import InvalidRequestError, StructuredOutputError, shown
-from ._core.json import is_too_deep, loads_leniently
-from ._core.types import Completion
-from ._hints import is_hint, kind_of, member, name_of, without_none
-from ._json_schema import Misfit, MisfitError, fitted
-from ._schemas import schema_of, schema_of_members
+from ..checks import to_json
+from ..errors import InvalidRequestError, StructuredOutputError, shown
+from ..json import is_too_deep, loads_leniently
+from ..types import Completion
+from .convert import convert
+from .hints import is_hint, kind_of, member, name_of, without_none
+from .json_schema import Misfit, MisfitError, fitted
+from .schemas import schema_of, schema_of_members
 
 
 class Structure:
