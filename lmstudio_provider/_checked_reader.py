@@ -7,7 +7,7 @@ import re
 from typing import Any, Callable, ClassVar, Protocol, Sequence
 
 from ._core.errors import ProtocolError, ProviderError, StreamInterruptedError
-from ._reply import Reply
+from ._http.reply import Reply
 from ._wire.json_text import parse
 from ._wire.pages import is_page, read_answer
 

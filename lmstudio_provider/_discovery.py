@@ -16,11 +16,11 @@ from ._core.errors import ConfigurationError, ProtocolError, ProviderError
 from ._core.json import loads
 from ._core.threads import begin
 from ._core.types import Call, Limits, Timeouts, check_seconds
-from ._exchange import CancelledCall, Deadline
+from ._http.exchange import CancelledCall, Deadline
+from ._http.transport import Transport
 from ._lmstudio import LMStudioProvider
 from ._ollama import OllamaProvider
 from ._settings import Settings
-from ._transport import Transport
 from ._urls import parse_base_url
 from ._wire.json_text import parse
 

@@ -18,7 +18,7 @@ from ._core.errors import (
 from ._core.progress import Meter
 from ._core.requests import check_given
 from ._core.types import UNSET, Progress, Unset, check_seconds
-from ._exchange import Deadline
+from ._http.exchange import Deadline
 from ._http_provider import Caller
 from ._lmstudio_server import LMStudioServer
 from ._wire import native

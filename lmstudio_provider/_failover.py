@@ -18,8 +18,8 @@ from ._core.options import show_options
 from ._core.requests import CompletionRequest, chat_request
 from ._core.threads import begin
 from ._core.types import UNSET, Capabilities, Chunk, Health, check_seconds
-from ._exchange import Deadline
 from ._health import check_health, none_available
+from ._http.exchange import Deadline
 from ._provider import Provider
 from ._stream import Stream
 

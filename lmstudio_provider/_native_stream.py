@@ -7,8 +7,8 @@ from typing import Any, Callable, Iterator
 from . import events
 from ._core.callbacks import Callback
 from ._core.errors import InvalidRequestError, shown
+from ._http.reply import Reply
 from ._native_types import NativeCompletion
-from ._reply import Reply
 from ._stream import BaseStream
 from ._wire.thoughts import ThoughtSplitter
 

@@ -23,7 +23,7 @@ from ._core.progress import Meter
 from ._core.requests import embed_options
 from ._core.types import UNSET, Call, LoadedInstance, ModelInfo, Progress, Timeout, Timeouts, Unset
 from ._core.upload import StoppedError, Upload
-from ._exchange import Deadline
+from ._http.exchange import Deadline
 from ._http_provider import HTTPProvider
 from ._local_models import patience
 from ._model_choice import Fits, first

@@ -22,12 +22,12 @@ from ._core.model_names import find
 from ._core.redaction import credentials, header_secrets, redact
 from ._core.requests import ChatRequest, TextRequest
 from ._core.types import Call, Chunk, Completion, Embeddings, Limits, ModelInfo, Timeouts
-from ._exchange import CancelledCall, Deadline
+from ._http.exchange import CancelledCall, Deadline
+from ._http.reply import Reply
+from ._http.transport import Transport
 from ._model_cache import ModelCache
-from ._reply import Reply
 from ._settings import Config
 from ._stream import Assembly, BaseStream
-from ._transport import Transport
 from ._urls import is_loopback
 from ._wire.errors import PASSWORD, Asked, find_fault
 from ._wire.json_text import parse, shown

@@ -15,7 +15,7 @@ from ._core.errors import ConfigurationError, ServerUnavailableError
 from ._core.redaction import HIDDEN, credentials, redact
 from ._core.threads import begin
 from ._discovery import Endpoint, candidates, check_timeout, probe
-from ._exchange import Deadline
+from ._http.exchange import Deadline
 from ._lmstudio_server import LMStudioServer
 from ._settings import Config, Settings
 

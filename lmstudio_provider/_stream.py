@@ -21,8 +21,8 @@ from ._core.errors import (
     StreamInterruptedError,
 )
 from ._core.types import Chunk, Completion
-from ._exchange import CancelledCall
-from ._reply import Reply
+from ._http.exchange import CancelledCall
+from ._http.reply import Reply
 
 #: What a stream iterates over, and what it adds up to.
 Item = TypeVar("Item")

@@ -16,7 +16,7 @@ import urllib3
 
 import lmstudio_provider
 from lmstudio_provider import RequestTimeoutError, ServerError, ServerUnavailableError, Timeouts
-from lmstudio_provider._connection import _Idle
+from lmstudio_provider._http.connection import _Idle
 
 BODY = b'{"choices": [{"message": {"content": "Hello"}, "finish_reason": "stop"}]}'
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(BODY), BODY)

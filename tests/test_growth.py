@@ -29,7 +29,7 @@ from lmstudio_provider._core.schema.convert import convert
 from lmstudio_provider._core.schema.json_schema import fitted
 from lmstudio_provider._core.schema.structured import structure_of
 from lmstudio_provider._core.types import Call
-from lmstudio_provider._readers import Event, NDJSONReader, SSEReader, inflated
+from lmstudio_provider._http.readers import Event, NDJSONReader, SSEReader, inflated
 from lmstudio_provider._settings import Settings
 from lmstudio_provider._tool_text import take_calls, warn_of_lost_calls
 from lmstudio_provider._wire import embeddings, lmstudio_errors, models, ollama, ollama_errors, ollama_models

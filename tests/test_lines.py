@@ -5,7 +5,7 @@ import itertools
 import pytest
 
 from lmstudio_provider import Limits
-from lmstudio_provider._readers import Event, SSEReader
+from lmstudio_provider._http.readers import Event, SSEReader
 
 LINE_ENDS = [b"\n", b"\r", b"\r\n"]
 #: Of three lines, without those in which the last two are one: CR and LF.

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lmstudio_provider import Limits, ProtocolError
-from lmstudio_provider._readers import Event, NDJSONReader, SSEReader, inflated
+from lmstudio_provider._http.readers import Event, NDJSONReader, SSEReader, inflated
 
 LIMITS = Limits()
 TRICKY = (

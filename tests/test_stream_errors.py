@@ -8,7 +8,7 @@ from test_wire_errors import QUIRKS
 
 from lmstudio_provider import LMStudioProvider, OllamaProvider, ProtocolError, ProviderError, StreamInterruptedError
 from lmstudio_provider._core.types import Call
-from lmstudio_provider._readers import Event
+from lmstudio_provider._http.readers import Event
 from lmstudio_provider._wire.errors import Asked
 from lmstudio_provider._wire.messages_stream import MessagesStream
 from lmstudio_provider._wire.native_stream import NativeAssembly

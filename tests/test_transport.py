@@ -23,8 +23,8 @@ from lmstudio_provider import (
     Timeouts,
 )
 from lmstudio_provider._core.types import Limits
-from lmstudio_provider._exchange import Deadline, Exchange
-from lmstudio_provider._transport import backoff
+from lmstudio_provider._http.exchange import Deadline, Exchange
+from lmstudio_provider._http.transport import backoff
 
 HI = b'data: {"choices": [{"delta": {"content": "Hi"}}]}\n\n'
 STOP = b'data: {"choices": [{"delta": {}, "finish_reason": "stop"}]}\n\n'

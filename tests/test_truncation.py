@@ -36,7 +36,7 @@ from lmstudio_provider import (
 )
 from lmstudio_provider._core.errors import StatusError
 from lmstudio_provider._core.types import Call, LoadedInstance, Timeouts
-from lmstudio_provider._exchange import Deadline
+from lmstudio_provider._http.exchange import Deadline
 from lmstudio_provider._session import Plan
 from lmstudio_provider._truncation import contexts_of, find_cut, send_or_cut
 from lmstudio_provider.simulator import SimulatedLMStudio, SimulatedOllama

@@ -20,7 +20,7 @@ from lmstudio_provider import (
     ServerError,
     StatusError,
 )
-from lmstudio_provider._reply import retry_after
+from lmstudio_provider._http.reply import retry_after
 from lmstudio_provider._wire import lmstudio_errors, ollama_errors
 from lmstudio_provider._wire.errors import PASSWORD, Asked
 from lmstudio_provider._wire.lmstudio_errors import find_error

@@ -20,7 +20,7 @@ from lmstudio_provider import (
     Usage,
 )
 from lmstudio_provider._core.types import Call
-from lmstudio_provider._readers import Event, SSEReader
+from lmstudio_provider._http.readers import Event, SSEReader
 from lmstudio_provider._wire.errors import Asked
 from lmstudio_provider._wire.messages import chat_call, reply
 from lmstudio_provider._wire.messages_dialect import find_error

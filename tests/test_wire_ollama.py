@@ -31,7 +31,7 @@ from lmstudio_provider import (
     Usage,
 )
 from lmstudio_provider._core.types import Call
-from lmstudio_provider._readers import NDJSONReader
+from lmstudio_provider._http.readers import NDJSONReader
 from lmstudio_provider._wire.errors import Asked
 from lmstudio_provider._wire.ollama import chat_call, embed_call, embed_reply, reply, text_call
 from lmstudio_provider._wire.ollama_errors import find_error

@@ -22,7 +22,7 @@ from lmstudio_provider import (
     Usage,
 )
 from lmstudio_provider._core.types import Call
-from lmstudio_provider._readers import Event, SSEReader
+from lmstudio_provider._http.readers import Event, SSEReader
 from lmstudio_provider._wire.errors import Asked
 from lmstudio_provider._wire.responses import chat_call, find_error, reply
 from lmstudio_provider._wire.responses_stream import ResponsesStream

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lmstudio_provider._core.types import Call
-from lmstudio_provider._readers import Event
+from lmstudio_provider._http.readers import Event
 from lmstudio_provider._wire import messages, ollama, openai, responses
 from lmstudio_provider._wire.errors import Asked
 from lmstudio_provider._wire.messages_stream import MessagesStream

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from .._core.types import Call
-from .._readers import SSEReader as Reader
+from .._http.readers import SSEReader as Reader
 from .embeddings import embed_call, embed_reply
 from .lmstudio_errors import find_error
 from .models import greeting_call, is_greeting, list_models

@@ -8,8 +8,8 @@ from typing import Any, Callable, Mapping
 from .. import events
 from .._core.errors import ProtocolError, ProviderError, StreamInterruptedError
 from .._core.types import Call
+from .._http.readers import Event
 from .._native_types import InvalidToolCallItem, MessageItem, NativeCompletion, OutputItem, ReasoningItem, ToolCallItem
-from .._readers import Event
 from .errors import Asked, Fault, find_fault
 from .growing import GrowingText
 from .json_text import member, no_object, number, parse, text_or_none

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .._readers import NDJSONReader as Reader
+from .._http.readers import NDJSONReader as Reader
 from .ollama import chat_call, embed_call, embed_reply, load_hint, reply, text_call
 from .ollama_errors import find_error
 from .ollama_models import list_models

@@ -7,7 +7,7 @@ from typing import Any, Mapping
 
 from .._core.errors import ProtocolError
 from .._core.types import Call, Chunk, Completion, Stats
-from .._readers import Event
+from .._http.readers import Event
 from .errors import Asked, Fault, find_fault
 from .growing import GrowingReply
 from .json_text import member, no_object, parse, text_or_none

@@ -6,7 +6,7 @@ from abc import abstractmethod
 from typing import Any
 
 from .._core.types import Chunk, Stats
-from .._readers import Event
+from .._http.readers import Event
 from .errors import find_fault
 from .growing import GrowingReply
 from .json_text import no_object, parse, text_or_none

@@ -20,10 +20,10 @@ from urllib3.exceptions import TimeoutError as PoolTimeoutError
 from urllib3.util import parse_url
 from urllib3.util.proxy import connection_requires_http_tunnel
 
-from ._core.errors import ServerUnavailableError
-from ._core.types import Call
-from ._dial import dial
-from ._exchange import Exchange
+from .._core.errors import ServerUnavailableError
+from .._core.types import Call
+from .dial import dial
+from .exchange import Exchange
 
 #: Idle connections to keep.
 _MOST_IDLE = 128

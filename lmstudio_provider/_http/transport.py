@@ -16,13 +16,13 @@ from urllib3.connection import CertificateError  # type: ignore[attr-defined]  #
 from urllib3.exceptions import HTTPError
 from urllib3.exceptions import SSLError as PoolSSLError
 
-from ._connection import Connections, causes, timed_out
-from ._core.errors import ProtocolError, ProviderError, ServerUnavailableError
-from ._core.redaction import header_secrets
-from ._core.types import Call, Limits, Timeouts
-from ._exchange import CancelledCall, Deadline, Exchange
-from ._reply import HUNG_UP, Reply, reason, retry_after, short
-from ._wire.pages import USE_HTTPS
+from .._core.errors import ProtocolError, ProviderError, ServerUnavailableError
+from .._core.redaction import header_secrets
+from .._core.types import Call, Limits, Timeouts
+from .._wire.pages import USE_HTTPS
+from .connection import Connections, causes, timed_out
+from .exchange import CancelledCall, Deadline, Exchange
+from .reply import HUNG_UP, Reply, reason, retry_after, short
 
 logger = logging.getLogger("lmstudio_provider")
 

@@ -9,11 +9,11 @@ from typing import Any, Callable, Iterator, Mapping
 
 from urllib3.exceptions import HTTPError
 
-from ._connection import causes, timed_out
-from ._core.errors import ProtocolError, ProviderError, RequestTimeoutError, ServerUnavailableError
-from ._core.types import Limits
-from ._exchange import CancelledCall, Exchange
-from ._readers import inflated
+from .._core.errors import ProtocolError, ProviderError, RequestTimeoutError, ServerUnavailableError
+from .._core.types import Limits
+from .connection import causes, timed_out
+from .exchange import CancelledCall, Exchange
+from .readers import inflated
 
 _PIECE_BYTES = 64 * 1024
 #: As much as is read of the body of an error.

@@ -12,8 +12,8 @@ import threading
 import time
 from typing import Any, Callable, NamedTuple
 
-from ._core.errors import RequestTimeoutError
-from ._core.types import Timeouts
+from .._core.errors import RequestTimeoutError
+from .._core.types import Timeouts
 
 # How long what cannot be woken (a lookup, a connection being opened, a wait between attempts) may outlast a cancel.
 _SLICE_S = 0.05

@@ -6,9 +6,9 @@ import re
 import zlib
 from typing import Any, ClassVar, Iterable, Iterator, NamedTuple
 
-from ._core.errors import ProtocolError
-from ._core.json import loads
-from ._core.types import Limits
+from .._core.errors import ProtocolError
+from .._core.json import loads
+from .._core.types import Limits
 
 
 class Event(NamedTuple):

@@ -10,8 +10,8 @@ import socket
 import time
 from typing import Any
 
-from ._core.errors import ServerUnavailableError
-from ._exchange import Exchange
+from .._core.errors import ServerUnavailableError
+from .exchange import Exchange
 
 # How long an address may be silent before the next one is tried beside it (RFC 8305, 5), if there is time for that.
 _HEAD_START_S = 0.25
