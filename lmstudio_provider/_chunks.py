@@ -8,8 +8,8 @@ from typing import Any, Callable, Generic, Iterable, Iterator, Mapping, TypeVar
 
 from ._core.errors import InvalidRequestError, ProviderError
 from ._core.types import Chunk, Completion, ToolCall, Usage
-from ._wire.growing import GrowingText
-from ._wire.openai import read_stats
+from ._dialects.growing import GrowingText
+from ._dialects.openai import read_stats
 
 _Piece = TypeVar("_Piece")
 

@@ -16,13 +16,13 @@ from ._core.errors import ConfigurationError, ProtocolError, ProviderError
 from ._core.json import loads
 from ._core.threads import begin
 from ._core.types import Call, Limits, Timeouts, check_seconds
+from ._dialects.json_text import parse
 from ._http.exchange import CancelledCall, Deadline
 from ._http.transport import Transport
 from ._lmstudio import LMStudioProvider
 from ._ollama import OllamaProvider
 from ._settings import Settings
 from ._urls import parse_base_url
-from ._wire.json_text import parse
 
 #: What the settings of each kind of server are called; each is looked for at the default port of each.
 NAMES = {kind.id: kind._names for kind in (LMStudioProvider, OllamaProvider)}

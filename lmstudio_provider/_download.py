@@ -18,11 +18,11 @@ from ._core.errors import (
 from ._core.progress import Meter
 from ._core.requests import check_given
 from ._core.types import UNSET, Progress, Unset, check_seconds
+from ._dialects.json_text import count, number
 from ._http.exchange import Deadline
 from ._http_provider import Caller
 from ._lmstudio_server import LMStudioServer
 from ._wire import native
-from ._wire.json_text import count, number
 
 # Between two questions.
 _LONGEST_S = 1e6

@@ -42,12 +42,12 @@ from ._core.requests import (
 from ._core.schema.structured import structure_of
 from ._core.types import UNSET, Call, Chunk, Completion, Embeddings, Timeout, Unset, Usage
 from ._core.usage import Status, UsageRecord, status_of
+from ._dialects.tool_text import take_calls, warn_of_lost_calls
 from ._embedding import checked_texts, embed_and_compare, embed_in_batches, embed_what_fits, hinting
 from ._local_models import LocalModels, patience
 from ._session import ChatDialect, Plan, Session
 from ._settings import Config
 from ._stream import Stream
-from ._tool_text import take_calls, warn_of_lost_calls
 from ._truncation import contexts_of, find_cut, send_or_cut, warn_of_cut_prompt, warn_of_cut_texts
 
 _Served = TypeVar("_Served", bound=Union[Completion, Embeddings])

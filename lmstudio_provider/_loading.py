@@ -18,11 +18,12 @@ from ._core.callbacks import warn
 from ._core.errors import ModelNotFoundError, ProviderClosedError, ProviderError, RequestTimeoutError, StatusError
 from ._core.model_names import find, is_same
 from ._core.types import Call, ModelInfo, Timeouts
+from ._dialects import models
 from ._http_provider import Caller
 from ._local_models import Waiting
 from ._native_types import LoadedModel, check_load_options, fits
 from ._session import Plan, Session
-from ._wire import models, native
+from ._wire import native
 
 logger = logging.getLogger("lmstudio_provider")
 

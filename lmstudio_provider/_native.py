@@ -13,6 +13,7 @@ from ._core.options import Unpack, show_options
 from ._core.requests import check_given, check_name, override
 from ._core.types import UNSET, Call, LoadedInstance, ModelInfo, Progress, Timeout, Timeouts, Unset
 from ._core.usage import status_of
+from ._dialects.json_text import text_or_none
 from ._download import Download
 from ._http_provider import Caller, as_it_is
 from ._loading import Block, Loads, choose, list_models
@@ -31,7 +32,6 @@ from ._native_types import (
 )
 from ._session import Plan, Session
 from ._wire import native
-from ._wire.json_text import text_or_none
 from ._wire.native_stream import NativeAssembly
 
 # A stream that loads a model, reads a prompt or waits for a tool is as rightly silent as a reply before its first byte.

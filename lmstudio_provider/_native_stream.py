@@ -7,10 +7,10 @@ from typing import Any, Callable, Iterator
 from . import events
 from ._core.callbacks import Callback
 from ._core.errors import InvalidRequestError, shown
+from ._dialects.thoughts import ThoughtSplitter
 from ._http.reply import Reply
 from ._native_types import NativeCompletion
 from ._stream import BaseStream
-from ._wire.thoughts import ThoughtSplitter
 
 # For how long the end of a stream is waited for after an error, in seconds.
 _END_S = 5.0

@@ -12,9 +12,9 @@ from ._core.ollama_options import check_keep_alive
 from ._core.options import show_options
 from ._core.types import UNSET, Limits, Timeout, Unset
 from ._core.usage import UsageRecorder
+from ._dialects import ollama, ollama_dialect
 from ._ollama_models import OllamaModels
 from ._settings import Config, Names, Secret
-from ._wire import ollama, ollama_dialect
 
 
 def _tidy(host: str) -> str:

@@ -23,12 +23,12 @@ from ._core.progress import Meter
 from ._core.requests import embed_options
 from ._core.types import UNSET, Call, LoadedInstance, ModelInfo, Progress, Timeout, Timeouts, Unset
 from ._core.upload import StoppedError, Upload
+from ._dialects import ollama_models as wire
 from ._http.exchange import Deadline
 from ._http_provider import HTTPProvider
 from ._local_models import patience
 from ._model_choice import Fits, first
 from ._session import Plan, Session
-from ._wire import ollama_models as wire
 
 OnProgress = Callable[[Progress], object]
 

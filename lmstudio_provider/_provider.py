@@ -23,8 +23,8 @@ from ._core.requests import (
 )
 from ._core.types import UNSET, Capabilities, Chunk, Completion, Embeddings, Health, ModelInfo, Timeout, Unset
 from ._diagnosis import of_error, of_models, with_advice
+from ._dialects.tool_text import take_calls, warn_of_lost_calls
 from ._stream import Stream
-from ._tool_text import take_calls, warn_of_lost_calls
 
 _Self = TypeVar("_Self", bound="Provider")
 

@@ -9,7 +9,6 @@ from dataclasses import dataclass, field
 from typing import Any, Callable, Generator, Iterator, Mapping, NamedTuple, Protocol, Sequence, TypeVar
 from urllib.parse import urlsplit
 
-from ._checked_reader import CheckedReader, StreamReader
 from ._core.errors import (
     ProtocolError,
     ProviderClosedError,
@@ -22,6 +21,10 @@ from ._core.model_names import find
 from ._core.redaction import credentials, header_secrets, redact
 from ._core.requests import ChatRequest, TextRequest
 from ._core.types import Call, Chunk, Completion, Embeddings, Limits, ModelInfo, Timeouts
+from ._dialects.checked_reader import CheckedReader, StreamReader
+from ._dialects.errors import PASSWORD, Asked, find_fault
+from ._dialects.json_text import parse, shown
+from ._dialects.pages import is_page, read_answer
 from ._http.exchange import CancelledCall, Deadline
 from ._http.reply import Reply
 from ._http.transport import Transport
@@ -29,9 +32,6 @@ from ._model_cache import ModelCache
 from ._settings import Config
 from ._stream import Assembly, BaseStream
 from ._urls import is_loopback
-from ._wire.errors import PASSWORD, Asked, find_fault
-from ._wire.json_text import parse, shown
-from ._wire.pages import is_page, read_answer
 
 _Stream = TypeVar("_Stream", bound=BaseStream[Any, Any])
 

@@ -22,9 +22,9 @@ from ._core.results import result_text
 from ._core.schema.functions import Function
 from ._core.schema.json_schema import MisfitError, fitted
 from ._core.types import Chunk, Completion, ToolCall
+from ._dialects.assembly import ToolCallAssembly
+from ._dialects.tool_text import take_calls, warn_of_lost_calls, was_cut
 from ._stream import Stream
-from ._tool_text import take_calls, warn_of_lost_calls, was_cut
-from ._wire.assembly import ToolCallAssembly
 
 logger = logging.getLogger("lmstudio_provider")
 

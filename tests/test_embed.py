@@ -26,7 +26,7 @@ from lmstudio_provider import (
     Usage,
 )
 from lmstudio_provider._core.types import Call
-from lmstudio_provider._wire.embeddings import embed_call, embed_reply
+from lmstudio_provider._dialects.embeddings import embed_call, embed_reply
 
 EMBED = "/v1/embeddings"
 

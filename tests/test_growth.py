@@ -29,19 +29,19 @@ from lmstudio_provider._core.schema.convert import convert
 from lmstudio_provider._core.schema.json_schema import fitted
 from lmstudio_provider._core.schema.structured import structure_of
 from lmstudio_provider._core.types import Call
+from lmstudio_provider._dialects import embeddings, lmstudio_errors, models, ollama, ollama_errors, ollama_models
+from lmstudio_provider._dialects.assembly import ToolCallAssembly
+from lmstudio_provider._dialects.errors import Asked
+from lmstudio_provider._dialects.messages_stream import MessagesStream
+from lmstudio_provider._dialects.ollama_stream import OllamaStream
+from lmstudio_provider._dialects.openai_stream import ChatStream
+from lmstudio_provider._dialects.pages import read_answer
+from lmstudio_provider._dialects.responses_stream import ResponsesStream
+from lmstudio_provider._dialects.thoughts import ThoughtSplitter, split_thoughts
+from lmstudio_provider._dialects.tool_text import take_calls, warn_of_lost_calls
 from lmstudio_provider._http.readers import Event, NDJSONReader, SSEReader, inflated
 from lmstudio_provider._settings import Settings
-from lmstudio_provider._tool_text import take_calls, warn_of_lost_calls
-from lmstudio_provider._wire import embeddings, lmstudio_errors, models, ollama, ollama_errors, ollama_models
-from lmstudio_provider._wire.assembly import ToolCallAssembly
-from lmstudio_provider._wire.errors import Asked
-from lmstudio_provider._wire.messages_stream import MessagesStream
 from lmstudio_provider._wire.native_stream import NativeAssembly
-from lmstudio_provider._wire.ollama_stream import OllamaStream
-from lmstudio_provider._wire.openai_stream import ChatStream
-from lmstudio_provider._wire.pages import read_answer
-from lmstudio_provider._wire.responses_stream import ResponsesStream
-from lmstudio_provider._wire.thoughts import ThoughtSplitter, split_thoughts
 
 FACTOR, MOST, TRIES = 4, 6.0, 4
 LIMITS = Limits(max_line_bytes=1 << 30, max_events_without_data=1 << 30)

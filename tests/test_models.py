@@ -17,7 +17,7 @@ from lmstudio_provider import (
     RateLimitError,
 )
 from lmstudio_provider._core.model_names import find, is_same, near
-from lmstudio_provider._wire.models import native_models, openai_models, v0_models
+from lmstudio_provider._dialects.models import native_models, openai_models, v0_models
 
 UNKNOWN = {"error": "Unexpected endpoint or method. (GET /api/v1/models)"}
 PATHS = ["/api/v1/models", "/api/v0/models", "/v1/models"]

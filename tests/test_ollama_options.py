@@ -23,7 +23,7 @@ from lmstudio_provider import (
     ToolCallWarning,
     run_tools,
 )
-from lmstudio_provider._wire import messages, ollama, openai, responses
+from lmstudio_provider._dialects import messages, ollama, openai, responses
 from lmstudio_provider.simulator import SimulatedLMStudio, SimulatedOllama
 
 KINDS = [CompletionRequest, ChatRequest, TextRequest, ResponsesRequest]

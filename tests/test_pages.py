@@ -15,7 +15,7 @@ from lmstudio_provider import (
     ServerError,
     StatusError,
 )
-from lmstudio_provider._wire.pages import read_answer, redirect
+from lmstudio_provider._dialects.pages import read_answer, redirect
 
 TOKEN = "sk-lm-AbCd1234:0123456789abcdefghij"
 OFF = "What stands behind the proxy is off"

@@ -8,12 +8,12 @@ from test_wire_errors import QUIRKS
 
 from lmstudio_provider import LMStudioProvider, OllamaProvider, ProtocolError, ProviderError, StreamInterruptedError
 from lmstudio_provider._core.types import Call
+from lmstudio_provider._dialects.errors import Asked
+from lmstudio_provider._dialects.messages_stream import MessagesStream
+from lmstudio_provider._dialects.openai_stream import ChatStream
+from lmstudio_provider._dialects.responses_stream import ResponsesStream
 from lmstudio_provider._http.readers import Event
-from lmstudio_provider._wire.errors import Asked
-from lmstudio_provider._wire.messages_stream import MessagesStream
 from lmstudio_provider._wire.native_stream import NativeAssembly
-from lmstudio_provider._wire.openai_stream import ChatStream
-from lmstudio_provider._wire.responses_stream import ResponsesStream
 
 # For each kind of stream: what makes its items, an event with the text "Hi", and the shapes that an error can have.
 KINDS = {

@@ -7,7 +7,7 @@ import warnings
 import pytest
 
 from lmstudio_provider import Completion, LMStudioProvider, Message, Tool, ToolCall, ToolCallWarning, Usage, run_tools
-from lmstudio_provider._tool_text import take_calls, warn_of_lost_calls
+from lmstudio_provider._dialects.tool_text import take_calls, warn_of_lost_calls
 from lmstudio_provider.simulator import SimulatedLMStudio
 
 HI = [Message.user("Hi")]

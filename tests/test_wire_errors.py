@@ -20,10 +20,10 @@ from lmstudio_provider import (
     ServerError,
     StatusError,
 )
+from lmstudio_provider._dialects import lmstudio_errors, ollama_errors
+from lmstudio_provider._dialects.errors import PASSWORD, Asked
+from lmstudio_provider._dialects.lmstudio_errors import find_error
 from lmstudio_provider._http.reply import retry_after
-from lmstudio_provider._wire import lmstudio_errors, ollama_errors
-from lmstudio_provider._wire.errors import PASSWORD, Asked
-from lmstudio_provider._wire.lmstudio_errors import find_error
 
 TOKEN = "sk-lm-AbCd1234:0123456789abcdefghij"
 ASKED = Asked("qwen3-99b", "the argument api_token", (TOKEN,))

@@ -15,7 +15,7 @@ from lmstudio_provider import (
     OllamaProvider,
     ToolCall,
 )
-from lmstudio_provider._wire import messages, ollama, openai, responses
+from lmstudio_provider._dialects import messages, ollama, openai, responses
 from lmstudio_provider.simulator import SimulatedLMStudio, SimulatedOllama
 
 PNG = base64.b64encode(b"\x89PNG\r\n\x1a\n" + b"0" * 8).decode()

@@ -20,11 +20,11 @@ from lmstudio_provider import (
     Usage,
 )
 from lmstudio_provider._core.types import Call
+from lmstudio_provider._dialects.errors import Asked
+from lmstudio_provider._dialects.messages import chat_call, reply
+from lmstudio_provider._dialects.messages_dialect import find_error
+from lmstudio_provider._dialects.messages_stream import MessagesStream
 from lmstudio_provider._http.readers import Event, SSEReader
-from lmstudio_provider._wire.errors import Asked
-from lmstudio_provider._wire.messages import chat_call, reply
-from lmstudio_provider._wire.messages_dialect import find_error
-from lmstudio_provider._wire.messages_stream import MessagesStream
 
 PIXEL = "data:image/png;base64,iVBORw0KGgo="
 

@@ -28,9 +28,9 @@ from lmstudio_provider import (
     events,
 )
 from lmstudio_provider._core.types import Call
+from lmstudio_provider._dialects.errors import Asked
 from lmstudio_provider._http.readers import Event, SSEReader
 from lmstudio_provider._wire import native
-from lmstudio_provider._wire.errors import Asked
 from lmstudio_provider._wire.native_stream import NativeAssembly
 
 MODEL = "qwen/qwen3-8b"

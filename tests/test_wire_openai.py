@@ -18,11 +18,11 @@ from lmstudio_provider import (
     Usage,
 )
 from lmstudio_provider._core.types import Call
+from lmstudio_provider._dialects.errors import Asked
+from lmstudio_provider._dialects.models import openai_models as models_of
+from lmstudio_provider._dialects.openai import chat_call, reply
+from lmstudio_provider._dialects.openai_stream import ChatStream
 from lmstudio_provider._http.readers import Event, SSEReader
-from lmstudio_provider._wire.errors import Asked
-from lmstudio_provider._wire.models import openai_models as models_of
-from lmstudio_provider._wire.openai import chat_call, reply
-from lmstudio_provider._wire.openai_stream import ChatStream
 
 
 def asked(*tools):

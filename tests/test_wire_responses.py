@@ -22,10 +22,10 @@ from lmstudio_provider import (
     Usage,
 )
 from lmstudio_provider._core.types import Call
+from lmstudio_provider._dialects.errors import Asked
+from lmstudio_provider._dialects.responses import chat_call, find_error, reply
+from lmstudio_provider._dialects.responses_stream import ResponsesStream
 from lmstudio_provider._http.readers import Event, SSEReader
-from lmstudio_provider._wire.errors import Asked
-from lmstudio_provider._wire.responses import chat_call, find_error, reply
-from lmstudio_provider._wire.responses_stream import ResponsesStream
 
 ID = "resp_4c19f2a07be35d8146a0c7e2f913b5d86a0e471c93bd52f8"
 PIXEL = "data:image/png;base64,iVBORw0KGgo="

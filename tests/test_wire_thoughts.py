@@ -5,14 +5,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lmstudio_provider._core.types import Call
+from lmstudio_provider._dialects import messages, ollama, openai, responses
+from lmstudio_provider._dialects.errors import Asked
+from lmstudio_provider._dialects.messages_stream import MessagesStream
+from lmstudio_provider._dialects.ollama_stream import OllamaStream
+from lmstudio_provider._dialects.openai_stream import ChatStream
+from lmstudio_provider._dialects.responses_stream import ResponsesStream
+from lmstudio_provider._dialects.thoughts import ThoughtSplitter, split_thoughts, split_unopened
 from lmstudio_provider._http.readers import Event
-from lmstudio_provider._wire import messages, ollama, openai, responses
-from lmstudio_provider._wire.errors import Asked
-from lmstudio_provider._wire.messages_stream import MessagesStream
-from lmstudio_provider._wire.ollama_stream import OllamaStream
-from lmstudio_provider._wire.openai_stream import ChatStream
-from lmstudio_provider._wire.responses_stream import ResponsesStream
-from lmstudio_provider._wire.thoughts import ThoughtSplitter, split_thoughts, split_unopened
 
 ANALYSIS = "<|start|>assistant<|channel|>analysis<|message|>"
 FINAL = "<|start|>assistant<|channel|>final<|message|>"

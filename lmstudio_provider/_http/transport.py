@@ -19,7 +19,7 @@ from urllib3.exceptions import SSLError as PoolSSLError
 from .._core.errors import ProtocolError, ProviderError, ServerUnavailableError
 from .._core.redaction import header_secrets
 from .._core.types import Call, Limits, Timeouts
-from .._wire.pages import USE_HTTPS
+from .._dialects.pages import USE_HTTPS
 from .connection import Connections, causes, timed_out
 from .exchange import CancelledCall, Deadline, Exchange
 from .reply import HUNG_UP, Reply, reason, retry_after, short

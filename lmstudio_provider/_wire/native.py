@@ -11,6 +11,8 @@ from .._core.checks import to_json
 from .._core.errors import ProtocolError
 from .._core.redaction import header_secrets, url_secrets
 from .._core.types import Call, Stats, Usage
+from .._dialects.json_text import count, member, number, parse, prompt_count, text_or_none, total
+from .._dialects.thoughts import split_thoughts
 from .._native_types import (
     EphemeralMCP,
     InvalidToolCallItem,
@@ -25,8 +27,6 @@ from .._native_types import (
     UnknownItem,
     without_secrets,
 )
-from .json_text import count, member, number, parse, prompt_count, text_or_none, total
-from .thoughts import split_thoughts
 
 _FIELDS = (
     "system_prompt", "reasoning", "context_length", "previous_response_id", "temperature", "top_p", "top_k", "min_p",

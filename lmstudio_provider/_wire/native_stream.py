@@ -8,12 +8,12 @@ from typing import Any, Callable, Mapping
 from .. import events
 from .._core.errors import ProtocolError, ProviderError, StreamInterruptedError
 from .._core.types import Call
+from .._dialects.errors import Asked, Fault, find_fault
+from .._dialects.growing import GrowingText
+from .._dialects.json_text import member, no_object, number, parse, text_or_none
+from .._dialects.lmstudio_errors import fault_error
 from .._http.readers import Event
 from .._native_types import InvalidToolCallItem, MessageItem, NativeCompletion, OutputItem, ReasoningItem, ToolCallItem
-from .errors import Asked, Fault, find_fault
-from .growing import GrowingText
-from .json_text import member, no_object, number, parse, text_or_none
-from .lmstudio_errors import fault_error
 from .native import arguments_of, completion, invalid_tool_call, items_of, mapping, tool_call
 
 

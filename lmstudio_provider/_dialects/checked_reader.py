@@ -6,10 +6,10 @@ import contextlib
 import re
 from typing import Any, Callable, ClassVar, Protocol, Sequence
 
-from ._core.errors import ProtocolError, ProviderError, StreamInterruptedError
-from ._http.reply import Reply
-from ._wire.json_text import parse
-from ._wire.pages import is_page, read_answer
+from .._core.errors import ProtocolError, ProviderError, StreamInterruptedError
+from .._http.reply import Reply
+from .json_text import parse
+from .pages import is_page, read_answer
 
 
 class StreamReader(Protocol):
