@@ -73,10 +73,10 @@ from ._native_types import (
     UnknownItem,
 )
 from ._ollama import OllamaProvider
-from ._provider import Provider
+from ._provider.base import Provider
+from ._provider.stream import Stream
 from ._registry import Registry
 from ._start import start_server
-from ._stream import Stream
 from ._tools import ToolEvent, ToolRun, run_tools
 
 __version__ = "0.1.0"

@@ -16,7 +16,7 @@ from ._core.options import Unpack, show_options
 from ._core.overrides import ToolOverrides
 from ._core.requests import ChatRequest
 from ._core.types import Chunk, Completion, ToolCall, abridged
-from ._stream import Stream
+from ._provider.stream import Stream
 from ._tool_turn import Interruptible, ToolTurn
 from ._tools import Chats, ToolEvent, check_provider, listed, tool_steps
 

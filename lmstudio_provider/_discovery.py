@@ -21,8 +21,8 @@ from ._http.exchange import CancelledCall, Deadline
 from ._http.transport import Transport
 from ._lmstudio import LMStudioProvider
 from ._ollama import OllamaProvider
-from ._settings import Settings
-from ._urls import parse_base_url
+from ._provider.settings import Settings
+from ._provider.urls import parse_base_url
 
 #: What the settings of each kind of server are called; each is looked for at the default port of each.
 NAMES = {kind.id: kind._names for kind in (LMStudioProvider, OllamaProvider)}

@@ -20,8 +20,8 @@ from ._core.requests import check_given
 from ._core.types import UNSET, Progress, Unset, check_seconds
 from ._dialects.json_text import count, number
 from ._http.exchange import Deadline
-from ._http_provider import Caller
-from ._lmstudio_server import LMStudioServer
+from ._provider.http_provider import Caller
+from ._provider.lmstudio_server import LMStudioServer
 from ._wire import native
 
 # Between two questions.

@@ -18,10 +18,10 @@ from ._core.options import show_options
 from ._core.requests import CompletionRequest, chat_request
 from ._core.threads import begin
 from ._core.types import UNSET, Capabilities, Chunk, Health, check_seconds
-from ._health import check_health, none_available
 from ._http.exchange import Deadline
-from ._provider import Provider
-from ._stream import Stream
+from ._provider.base import Provider
+from ._provider.health import check_health, none_available
+from ._provider.stream import Stream
 
 _FIRST_COOLDOWN_S = 1.0
 _LONGEST_COOLDOWN_S = 60.0

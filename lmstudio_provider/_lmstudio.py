@@ -28,14 +28,14 @@ from ._core.requests import (
     override,
 )
 from ._core.types import Chunk, Completion, Health, ModelInfo
-from ._diagnosis import not_lm_studio
 from ._dialects import lmstudio, messages_dialect, responses_dialect
 from ._dialects.lmstudio_errors import MEANINGS
-from ._http_provider import Caller
-from ._lmstudio_server import LMStudioServer
 from ._loading import Loads
 from ._native import Native
-from ._stream import Stream
+from ._provider.diagnosis import not_lm_studio
+from ._provider.http_provider import Caller
+from ._provider.lmstudio_server import LMStudioServer
+from ._provider.stream import Stream
 
 
 @show_options(ResponsesRequest)

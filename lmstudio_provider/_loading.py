@@ -19,10 +19,10 @@ from ._core.errors import ModelNotFoundError, ProviderClosedError, ProviderError
 from ._core.model_names import find, is_same
 from ._core.types import Call, ModelInfo, Timeouts
 from ._dialects import models
-from ._http_provider import Caller
-from ._local_models import Waiting
 from ._native_types import LoadedModel, check_load_options, fits
-from ._session import Plan, Session
+from ._provider.http_provider import Caller
+from ._provider.local_models import Waiting
+from ._provider.session import Plan, Session
 from ._wire import native
 
 logger = logging.getLogger("lmstudio_provider")

@@ -15,7 +15,6 @@ from ._core.types import UNSET, Call, LoadedInstance, ModelInfo, Progress, Timeo
 from ._core.usage import status_of
 from ._dialects.json_text import text_or_none
 from ._download import Download
-from ._http_provider import Caller, as_it_is
 from ._loading import Block, Loads, choose, list_models
 from ._native_stream import NativeStream, Notices
 from ._native_types import (
@@ -30,7 +29,8 @@ from ._native_types import (
     is_http,
     without_secrets,
 )
-from ._session import Plan, Session
+from ._provider.http_provider import Caller, as_it_is
+from ._provider.session import Plan, Session
 from ._wire import native
 from ._wire.native_stream import NativeAssembly
 

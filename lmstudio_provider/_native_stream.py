@@ -10,7 +10,7 @@ from ._core.errors import InvalidRequestError, shown
 from ._dialects.thoughts import ThoughtSplitter
 from ._http.reply import Reply
 from ._native_types import NativeCompletion
-from ._stream import BaseStream
+from ._provider.stream import BaseStream
 
 # For how long the end of a stream is waited for after an error, in seconds.
 _END_S = 5.0

@@ -14,7 +14,7 @@ from ._core.types import UNSET, Limits, Timeout, Unset
 from ._core.usage import UsageRecorder
 from ._dialects import ollama, ollama_dialect
 from ._ollama_models import OllamaModels
-from ._settings import Config, Names, Secret
+from ._provider.settings import Config, Names, Secret
 
 
 def _tidy(host: str) -> str:

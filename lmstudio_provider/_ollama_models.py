@@ -25,10 +25,10 @@ from ._core.types import UNSET, Call, LoadedInstance, ModelInfo, Progress, Timeo
 from ._core.upload import StoppedError, Upload
 from ._dialects import ollama_models as wire
 from ._http.exchange import Deadline
-from ._http_provider import HTTPProvider
-from ._local_models import patience
-from ._model_choice import Fits, first
-from ._session import Plan, Session
+from ._provider.http_provider import HTTPProvider
+from ._provider.local_models import patience
+from ._provider.model_choice import Fits, first
+from ._provider.session import Plan, Session
 
 OnProgress = Callable[[Progress], object]
 

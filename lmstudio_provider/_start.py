@@ -16,8 +16,8 @@ from ._core.redaction import HIDDEN, credentials, redact
 from ._core.threads import begin
 from ._discovery import Endpoint, candidates, check_timeout, probe
 from ._http.exchange import Deadline
-from ._lmstudio_server import LMStudioServer
-from ._settings import Config, Settings
+from ._provider.lmstudio_server import LMStudioServer
+from ._provider.settings import Config, Settings
 
 #: The longest that one look for the server takes, and the pause between two, in seconds.
 _LOOK_S = 1.0

@@ -24,7 +24,7 @@ from ._core.schema.json_schema import MisfitError, fitted
 from ._core.types import Chunk, Completion, ToolCall
 from ._dialects.assembly import ToolCallAssembly
 from ._dialects.tool_text import take_calls, warn_of_lost_calls, was_cut
-from ._stream import Stream
+from ._provider.stream import Stream
 
 logger = logging.getLogger("lmstudio_provider")
 

@@ -3,10 +3,10 @@ import sys
 import threading
 
 import pytest
+from lmstudio_provider._provider.base.settings import Settings
 
 from lmstudio_provider import ConfigurationError, LMStudioProvider, OllamaProvider, RequestTimeoutError, Timeouts
 from lmstudio_provider._core.types import UNSET
-from lmstudio_provider._settings import Settings
 
 pytestmark = pytest.mark.usefixtures("own_home")
 

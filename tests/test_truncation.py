@@ -8,6 +8,8 @@ import time
 import warnings
 
 import pytest
+from lmstudio_provider._provider.base.session import Plan
+from lmstudio_provider._provider.base.truncation import contexts_of, find_cut, send_or_cut
 from test_images import PNG
 from werkzeug import Response
 
@@ -37,8 +39,6 @@ from lmstudio_provider import (
 from lmstudio_provider._core.errors import StatusError
 from lmstudio_provider._core.types import Call, LoadedInstance, Timeouts
 from lmstudio_provider._http.exchange import Deadline
-from lmstudio_provider._session import Plan
-from lmstudio_provider._truncation import contexts_of, find_cut, send_or_cut
 from lmstudio_provider.simulator import SimulatedLMStudio, SimulatedOllama
 
 LONG = " ".join(["word"] * 50)

@@ -7,11 +7,11 @@ import re
 import time
 from typing import Callable, Iterable, Sequence, TypeVar
 
-from ._core.callbacks import warn
-from ._core.errors import ContextLengthError, TruncationWarning
-from ._core.model_names import find
-from ._core.types import Call, ModelInfo
-from ._session import Plan
+from .._core.callbacks import warn
+from .._core.errors import ContextLengthError, TruncationWarning
+from .._core.model_names import find
+from .._core.types import Call, ModelInfo
+from .session import Plan
 
 _Reply = TypeVar("_Reply")
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any, Callable, Generator, Iterator, Mapping, NamedTuple, Protocol, Sequence, TypeVar
 from urllib.parse import urlsplit
 
-from ._core.errors import (
+from .._core.errors import (
     ProtocolError,
     ProviderClosedError,
     ProviderError,
@@ -17,21 +17,21 @@ from ._core.errors import (
     ServerUnavailableError,
     StreamInterruptedError,
 )
-from ._core.model_names import find
-from ._core.redaction import credentials, header_secrets, redact
-from ._core.requests import ChatRequest, TextRequest
-from ._core.types import Call, Chunk, Completion, Embeddings, Limits, ModelInfo, Timeouts
-from ._dialects.checked_reader import CheckedReader, StreamReader
-from ._dialects.errors import PASSWORD, Asked, find_fault
-from ._dialects.json_text import parse, shown
-from ._dialects.pages import is_page, read_answer
-from ._http.exchange import CancelledCall, Deadline
-from ._http.reply import Reply
-from ._http.transport import Transport
-from ._model_cache import ModelCache
-from ._settings import Config
-from ._stream import Assembly, BaseStream
-from ._urls import is_loopback
+from .._core.model_names import find
+from .._core.redaction import credentials, header_secrets, redact
+from .._core.requests import ChatRequest, TextRequest
+from .._core.types import Call, Chunk, Completion, Embeddings, Limits, ModelInfo, Timeouts
+from .._dialects.checked_reader import CheckedReader, StreamReader
+from .._dialects.errors import PASSWORD, Asked, find_fault
+from .._dialects.json_text import parse, shown
+from .._dialects.pages import is_page, read_answer
+from .._http.exchange import CancelledCall, Deadline
+from .._http.reply import Reply
+from .._http.transport import Transport
+from .model_cache import ModelCache
+from .settings import Config
+from .stream import Assembly, BaseStream
+from .urls import is_loopback
 
 _Stream = TypeVar("_Stream", bound=BaseStream[Any, Any])
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import dataclasses
 from typing import Sequence
 
-from ._core.errors import AuthenticationError, ProviderError, RequestTimeoutError, ServerUnavailableError
-from ._core.types import Health, ModelInfo
-from ._model_choice import chats
+from .._core.errors import AuthenticationError, ProviderError, RequestTimeoutError, ServerUnavailableError
+from .._core.types import Health, ModelInfo
+from .model_choice import chats
 
 
 def of_models(models: Sequence[ModelInfo], latency_s: float) -> Health:

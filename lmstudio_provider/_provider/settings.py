@@ -12,10 +12,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Callable, Iterable, Mapping, NamedTuple, Protocol, Reversible, Sized
 
-from ._core.checks import FLAG, NAME, Check, check, check_fields, instance, number
-from ._core.errors import ConfigurationError, shown
-from ._core.types import UNSET, Limits, Timeouts, check_seconds
-from ._urls import BaseURL, parse_base_url
+from .._core.checks import FLAG, NAME, Check, check, check_fields, instance, number
+from .._core.errors import ConfigurationError, shown
+from .._core.types import UNSET, Limits, Timeouts, check_seconds
+from .urls import BaseURL, parse_base_url
 
 _INI_VARIABLE = "LM_STUDIO_CONFIG"
 _INI_NAME = "lmstudio-provider.ini"

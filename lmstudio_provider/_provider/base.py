@@ -7,10 +7,10 @@ from abc import ABC, abstractmethod
 from types import TracebackType
 from typing import Any, Callable, Iterable, Literal, TypeVar, overload
 
-from ._core.errors import ConfigurationError, InvalidRequestError, ProviderClosedError, ProviderError
-from ._core.options import Unpack, show_options
-from ._core.overrides import LIMITS, ChatOverrides, CompletionOverrides, Overrides, StreamOverrides
-from ._core.requests import (
+from .._core.errors import ConfigurationError, InvalidRequestError, ProviderClosedError, ProviderError
+from .._core.options import Unpack, show_options
+from .._core.overrides import LIMITS, ChatOverrides, CompletionOverrides, Overrides, StreamOverrides
+from .._core.requests import (
     ChatInput,
     ChatRequest,
     CompletionInput,
@@ -21,10 +21,10 @@ from ._core.requests import (
     chat_request,
     completion_request,
 )
-from ._core.types import UNSET, Capabilities, Chunk, Completion, Embeddings, Health, ModelInfo, Timeout, Unset
-from ._diagnosis import of_error, of_models, with_advice
-from ._dialects.tool_text import take_calls, warn_of_lost_calls
-from ._stream import Stream
+from .._core.types import UNSET, Capabilities, Chunk, Completion, Embeddings, Health, ModelInfo, Timeout, Unset
+from .._dialects.tool_text import take_calls, warn_of_lost_calls
+from .diagnosis import of_error, of_models, with_advice
+from .stream import Stream
 
 _Self = TypeVar("_Self", bound="Provider")
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import time
 from typing import Iterable, Iterator, Sequence
 
-from ._core.errors import ProviderError, ServerUnavailableError
-from ._core.threads import begin
-from ._core.types import Health, check_seconds
-from ._provider import Provider
+from .._core.errors import ProviderError, ServerUnavailableError
+from .._core.threads import begin
+from .._core.types import Health, check_seconds
+from .base import Provider
 
 # A health check that keeps its own time is late by less than this; any other is not waited for.
 _GRACE_S = 0.5

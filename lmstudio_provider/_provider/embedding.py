@@ -6,10 +6,10 @@ import contextlib
 import dataclasses
 from typing import Any, Callable, Iterable, Iterator, Protocol, Sequence
 
-from ._core.errors import ContextLengthError, InvalidRequestError, ModelNotFoundError, ProtocolError, ServerError
-from ._core.types import Embeddings, Usage
-from ._session import Session
-from ._truncation import is_refusal, texts_too_long
+from .._core.errors import ContextLengthError, InvalidRequestError, ModelNotFoundError, ProtocolError, ServerError
+from .._core.types import Embeddings, Usage
+from .session import Session
+from .truncation import is_refusal, texts_too_long
 
 # As many texts as all servers take at once.
 _BATCH = 64

@@ -8,7 +8,7 @@ import re
 from dataclasses import dataclass, field
 from urllib.parse import SplitResult, unquote, urlsplit
 
-from ._core.errors import ConfigurationError
+from .._core.errors import ConfigurationError
 
 _SCHEMES = {"http": "http", "https": "https", "ws": "http", "wss": "https"}
 # The roots and endpoints of LM Studio and Ollama: what documentation for other clients tells people to append, and what

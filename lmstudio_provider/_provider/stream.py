@@ -9,9 +9,8 @@ import weakref
 from types import TracebackType
 from typing import Any, Callable, Generic, Iterable, Iterator, Protocol, TypeVar, overload
 
-from ._chunks import ChunkAssembly, PieceSource
-from ._core.callbacks import Callback, report_failure
-from ._core.errors import (
+from .._core.callbacks import Callback, report_failure
+from .._core.errors import (
     InvalidRequestError,
     ProtocolError,
     ProviderClosedError,
@@ -20,9 +19,10 @@ from ._core.errors import (
     ServerUnavailableError,
     StreamInterruptedError,
 )
-from ._core.types import Chunk, Completion
-from ._http.exchange import CancelledCall
-from ._http.reply import Reply
+from .._core.types import Chunk, Completion
+from .._http.exchange import CancelledCall
+from .._http.reply import Reply
+from .chunks import ChunkAssembly, PieceSource
 
 #: What a stream iterates over, and what it adds up to.
 Item = TypeVar("Item")

@@ -8,8 +8,8 @@ import threading
 import time
 from typing import Callable, Iterable
 
-from ._core.errors import ProviderError
-from ._core.types import ModelInfo
+from .._core.errors import ProviderError
+from .._core.types import ModelInfo
 
 logger = logging.getLogger("lmstudio_provider")
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Callable, Iterable, Sequence
 
-from ._core.errors import InvalidRequestError, shown
-from ._core.types import ModelInfo
+from .._core.errors import InvalidRequestError, shown
+from .._core.types import ModelInfo
 
 Fits = Callable[[ModelInfo], bool]
 

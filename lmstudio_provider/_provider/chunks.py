@@ -6,10 +6,10 @@ import os
 import time
 from typing import Any, Callable, Generic, Iterable, Iterator, Mapping, TypeVar
 
-from ._core.errors import InvalidRequestError, ProviderError
-from ._core.types import Chunk, Completion, ToolCall, Usage
-from ._dialects.growing import GrowingText
-from ._dialects.openai import read_stats
+from .._core.errors import InvalidRequestError, ProviderError
+from .._core.types import Chunk, Completion, ToolCall, Usage
+from .._dialects.growing import GrowingText
+from .._dialects.openai import read_stats
 
 _Piece = TypeVar("_Piece")
 

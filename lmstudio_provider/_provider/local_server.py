@@ -12,18 +12,18 @@ from typing import Any, Literal, Mapping, NoReturn
 
 import urllib3
 
-from ._core.errors import ConfigurationError, ProviderClosedError, RequestTimeoutError
-from ._core.ollama_options import INSTEAD
-from ._core.options import OTHERS, check_names, show_options
-from ._core.overrides import Options
-from ._core.types import UNSET, Limits, ModelInfo, Timeout, Timeouts, Unset, check_seconds
-from ._core.usage import UsageRecorder
-from ._http.exchange import Deadline
-from ._http.transport import Transport
-from ._model_cache import DISCOVERY_S, ModelCache
-from ._provider import Provider
-from ._session import Dialect, Facts, Plan, Session
-from ._settings import Config, Names, Secret, Settings, as_timeouts, check_arguments
+from .._core.errors import ConfigurationError, ProviderClosedError, RequestTimeoutError
+from .._core.ollama_options import INSTEAD
+from .._core.options import OTHERS, check_names, show_options
+from .._core.overrides import Options
+from .._core.types import UNSET, Limits, ModelInfo, Timeout, Timeouts, Unset, check_seconds
+from .._core.usage import UsageRecorder
+from .._http.exchange import Deadline
+from .._http.transport import Transport
+from .base import Provider
+from .model_cache import DISCOVERY_S, ModelCache
+from .session import Dialect, Facts, Plan, Session
+from .settings import Config, Names, Secret, Settings, as_timeouts, check_arguments
 
 # What people type for an argument of a provider; options of a call have their place there.
 _OTHERS = {

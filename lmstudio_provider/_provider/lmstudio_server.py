@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from ._dialects import lmstudio
-from ._http_provider import HTTPProvider
-from ._settings import Names
+from .._dialects import lmstudio
+from .http_provider import HTTPProvider
+from .settings import Names
 
 
 class LMStudioServer(HTTPProvider):

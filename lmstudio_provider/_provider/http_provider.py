@@ -9,8 +9,8 @@ import re
 import time
 from typing import Any, Callable, Iterable, Iterator, Literal, Sequence, TypeVar, Union, overload
 
-from ._core.callbacks import Callback, report_failure, warn
-from ._core.errors import (
+from .._core.callbacks import Callback, report_failure, warn
+from .._core.errors import (
     EmptyAnswerWarning,
     InvalidRequestError,
     ModelMismatchWarning,
@@ -19,10 +19,10 @@ from ._core.errors import (
     NoModelLoadedError,
     ProviderError,
 )
-from ._core.model_names import find, is_same
-from ._core.options import Unpack, show_options, with_defaults
-from ._core.overrides import ChatOverrides, CompletionOverrides, Overrides, StreamOverrides
-from ._core.requests import (
+from .._core.model_names import find, is_same
+from .._core.options import Unpack, show_options, with_defaults
+from .._core.overrides import ChatOverrides, CompletionOverrides, Overrides, StreamOverrides
+from .._core.requests import (
     ChatInput,
     ChatRequest,
     CompletionInput,
@@ -39,16 +39,16 @@ from ._core.requests import (
     override,
     text_request,
 )
-from ._core.schema.structured import structure_of
-from ._core.types import UNSET, Call, Chunk, Completion, Embeddings, Timeout, Unset, Usage
-from ._core.usage import Status, UsageRecord, status_of
-from ._dialects.tool_text import take_calls, warn_of_lost_calls
-from ._embedding import checked_texts, embed_and_compare, embed_in_batches, embed_what_fits, hinting
-from ._local_models import LocalModels, patience
-from ._session import ChatDialect, Plan, Session
-from ._settings import Config
-from ._stream import Stream
-from ._truncation import contexts_of, find_cut, send_or_cut, warn_of_cut_prompt, warn_of_cut_texts
+from .._core.schema.structured import structure_of
+from .._core.types import UNSET, Call, Chunk, Completion, Embeddings, Timeout, Unset, Usage
+from .._core.usage import Status, UsageRecord, status_of
+from .._dialects.tool_text import take_calls, warn_of_lost_calls
+from .embedding import checked_texts, embed_and_compare, embed_in_batches, embed_what_fits, hinting
+from .local_models import LocalModels, patience
+from .session import ChatDialect, Plan, Session
+from .settings import Config
+from .stream import Stream
+from .truncation import contexts_of, find_cut, send_or_cut, warn_of_cut_prompt, warn_of_cut_texts
 
 _Served = TypeVar("_Served", bound=Union[Completion, Embeddings])
 Request = Union[CompletionRequest, ChatRequest, TextRequest]

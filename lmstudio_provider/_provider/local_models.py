@@ -7,14 +7,14 @@ import math
 import time
 from typing import Callable, Iterable, Sequence
 
-from ._core.errors import InvalidRequestError, ProviderClosedError, ProviderError, RequestTimeoutError
-from ._core.model_names import find
-from ._core.requests import check_name
-from ._core.types import UNSET, Capabilities, ModelInfo
-from ._local_server import LocalServer
-from ._model_cache import DISCOVERY_S
-from ._model_choice import Fits, chats, embeds, first, nothing_to_choose
-from ._session import Plan, source_of_limit
+from .._core.errors import InvalidRequestError, ProviderClosedError, ProviderError, RequestTimeoutError
+from .._core.model_names import find
+from .._core.requests import check_name
+from .._core.types import UNSET, Capabilities, ModelInfo
+from .local_server import LocalServer
+from .model_cache import DISCOVERY_S
+from .model_choice import Fits, chats, embeds, first, nothing_to_choose
+from .session import Plan, source_of_limit
 
 # Ctrl-C wakes no thread that waits for a lock on Windows: it is noticed at the end of a wait of this length.
 _WAIT_S = 1.0
