@@ -2,7 +2,6 @@
 
 import logging
 
-from . import events
 from ._conversation import Conversation
 from ._core.errors import (
     AuthenticationError,
@@ -54,13 +53,14 @@ from ._core.types import (
 )
 from ._core.usage import MemoryUsage, UsageRecord, UsageRecorder
 from ._discovery import Endpoint, discover
-from ._download import Download
 from ._failover import Failover
 from ._lmstudio import LMStudioProvider
-from ._native import Native
-from ._native_conversation import NativeConversation
-from ._native_stream import NativeStream
-from ._native_types import (
+from ._native import events
+from ._native.conversation import NativeConversation
+from ._native.download import Download
+from ._native.native import Native
+from ._native.stream import NativeStream
+from ._native.types import (
     EphemeralMCP,
     InvalidToolCallItem,
     LoadedModel,

@@ -30,8 +30,8 @@ from ._core.requests import (
 from ._core.types import Chunk, Completion, Health, ModelInfo
 from ._dialects import lmstudio, messages_dialect, responses_dialect
 from ._dialects.lmstudio_errors import MEANINGS
-from ._loading import Loads
-from ._native import Native
+from ._native.loading import Loads
+from ._native.native import Native
 from ._provider.diagnosis import not_lm_studio
 from ._provider.http_provider import Caller
 from ._provider.lmstudio_server import LMStudioServer

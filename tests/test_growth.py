@@ -19,6 +19,7 @@ from functools import partial
 from typing import Any, Dict, List, Union
 
 import pytest
+from lmstudio_provider._native.native.events_reader import NativeAssembly
 from lmstudio_provider._provider.base.settings import Settings
 from plugin import Plugin
 
@@ -41,7 +42,6 @@ from lmstudio_provider._dialects.responses_stream import ResponsesStream
 from lmstudio_provider._dialects.thoughts import ThoughtSplitter, split_thoughts
 from lmstudio_provider._dialects.tool_text import take_calls, warn_of_lost_calls
 from lmstudio_provider._http.readers import Event, NDJSONReader, SSEReader, inflated
-from lmstudio_provider._wire.native_stream import NativeAssembly
 
 FACTOR, MOST, TRIES = 4, 6.0, 4
 LIMITS = Limits(max_line_bytes=1 << 30, max_events_without_data=1 << 30)

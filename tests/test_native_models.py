@@ -31,8 +31,8 @@ from lmstudio_provider import (
     ServerError,
     ServerUnavailableError,
     Timeouts,
-    _loading,
 )
+from lmstudio_provider._native.native import loading as _loading
 from lmstudio_provider.simulator import SimulatedLMStudio
 
 MODELS, LOAD, UNLOAD = "/api/v1/models", "/api/v1/models/load", "/api/v1/models/unload"

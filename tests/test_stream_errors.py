@@ -3,6 +3,7 @@
 import json
 
 import pytest
+from lmstudio_provider._native.native.events_reader import NativeAssembly
 from raw import stream_of
 from test_wire_errors import QUIRKS
 
@@ -13,7 +14,6 @@ from lmstudio_provider._dialects.messages_stream import MessagesStream
 from lmstudio_provider._dialects.openai_stream import ChatStream
 from lmstudio_provider._dialects.responses_stream import ResponsesStream
 from lmstudio_provider._http.readers import Event
-from lmstudio_provider._wire.native_stream import NativeAssembly
 
 # For each kind of stream: what makes its items, an event with the text "Hi", and the shapes that an error can have.
 KINDS = {

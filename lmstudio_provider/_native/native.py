@@ -7,17 +7,21 @@ import dataclasses
 import time
 from typing import Any, Callable, Iterator
 
-from ._core.callbacks import warn
-from ._core.errors import EmptyAnswerWarning, InvalidRequestError, ModelNotFoundError, shown
-from ._core.options import Unpack, show_options
-from ._core.requests import check_given, check_name, override
-from ._core.types import UNSET, Call, LoadedInstance, ModelInfo, Progress, Timeout, Timeouts, Unset
-from ._core.usage import status_of
-from ._dialects.json_text import text_or_none
-from ._download import Download
-from ._loading import Block, Loads, choose, list_models
-from ._native_stream import NativeStream, Notices
-from ._native_types import (
+from .._core.callbacks import warn
+from .._core.errors import EmptyAnswerWarning, InvalidRequestError, ModelNotFoundError, shown
+from .._core.options import Unpack, show_options
+from .._core.requests import check_given, check_name, override
+from .._core.types import UNSET, Call, LoadedInstance, ModelInfo, Progress, Timeout, Timeouts, Unset
+from .._core.usage import status_of
+from .._dialects.json_text import text_or_none
+from .._provider.http_provider import Caller, as_it_is
+from .._provider.session import Plan, Session
+from . import dialect as native
+from .download import Download
+from .events_reader import NativeAssembly
+from .loading import Block, Loads, choose, list_models
+from .stream import NativeStream, Notices
+from .types import (
     ELSEWHERE,
     LoadedModel,
     LoadOptions,
@@ -29,10 +33,6 @@ from ._native_types import (
     is_http,
     without_secrets,
 )
-from ._provider.http_provider import Caller, as_it_is
-from ._provider.session import Plan, Session
-from ._wire import native
-from ._wire.native_stream import NativeAssembly
 
 # A stream that loads a model, reads a prompt or waits for a tool is as rightly silent as a reply before its first byte.
 _PATIENT = Timeouts(idle=Timeouts().first_byte)

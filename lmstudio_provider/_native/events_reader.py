@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from typing import Any, Callable, Mapping
 
-from .. import events
 from .._core.errors import ProtocolError, ProviderError, StreamInterruptedError
 from .._core.types import Call
 from .._dialects.errors import Asked, Fault, find_fault
@@ -13,8 +12,9 @@ from .._dialects.growing import GrowingText
 from .._dialects.json_text import member, no_object, number, parse, text_or_none
 from .._dialects.lmstudio_errors import fault_error
 from .._http.readers import Event
-from .._native_types import InvalidToolCallItem, MessageItem, NativeCompletion, OutputItem, ReasoningItem, ToolCallItem
-from .native import arguments_of, completion, invalid_tool_call, items_of, mapping, tool_call
+from . import events
+from .dialect import arguments_of, completion, invalid_tool_call, items_of, mapping, tool_call
+from .types import InvalidToolCallItem, MessageItem, NativeCompletion, OutputItem, ReasoningItem, ToolCallItem
 
 
 class NativeAssembly:

@@ -13,7 +13,7 @@ from .._core.redaction import header_secrets, url_secrets
 from .._core.types import Call, Stats, Usage
 from .._dialects.json_text import count, member, number, parse, prompt_count, text_or_none, total
 from .._dialects.thoughts import split_thoughts
-from .._native_types import (
+from .types import (
     EphemeralMCP,
     InvalidToolCallItem,
     LoadedModel,

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import Any, Callable, Iterator
 
+from .._core.callbacks import Callback
+from .._core.errors import InvalidRequestError, shown
+from .._dialects.thoughts import ThoughtSplitter
+from .._http.reply import Reply
+from .._provider.stream import BaseStream
 from . import events
-from ._core.callbacks import Callback
-from ._core.errors import InvalidRequestError, shown
-from ._dialects.thoughts import ThoughtSplitter
-from ._http.reply import Reply
-from ._native_types import NativeCompletion
-from ._provider.stream import BaseStream
+from .types import NativeCompletion
 
 # For how long the end of a stream is waited for after an error, in seconds.
 _END_S = 5.0

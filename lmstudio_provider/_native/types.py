@@ -9,13 +9,13 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar, Mapping, Sequence, TypedDict, Union
 from urllib.parse import urlsplit
 
-from ._core.checks import check_numbers
-from ._core.errors import InvalidRequestError, shown
-from ._core.images import Image, data_url, listed, repr_without_images
-from ._core.messages import all_of
-from ._core.options import OTHERS, refuse_other_names
-from ._core.requests import check_extra, check_given, check_name
-from ._core.types import Completion, Stats, Timeout, ToolCall, Usage  # noqa: F401 (named by the fields of Completion)
+from .._core.checks import check_numbers
+from .._core.errors import InvalidRequestError, shown
+from .._core.images import Image, data_url, listed, repr_without_images
+from .._core.messages import all_of
+from .._core.options import OTHERS, refuse_other_names
+from .._core.requests import check_extra, check_given, check_name
+from .._core.types import Completion, Stats, Timeout, ToolCall, Usage  # noqa: F401 (named by the fields of Completion)
 
 #: LM Studio docs: developer/rest/chat.
 _NUMBERS: dict[str, tuple[float, float, bool]] = {

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import Any, Callable, Protocol, Sequence
 
-from ._core.errors import InvalidRequestError, ProtocolError
-from ._core.images import Image
-from ._core.options import Unpack, show_options
-from ._core.requests import check_name, override
-from ._native import Native
-from ._native_stream import NativeStream
-from ._native_types import ELSEWHERE, NativeCompletion, NativeRequest, TurnOptions
+from .._core.errors import InvalidRequestError, ProtocolError
+from .._core.images import Image
+from .._core.options import Unpack, show_options
+from .._core.requests import check_name, override
+from .native import Native
+from .stream import NativeStream
+from .types import ELSEWHERE, NativeCompletion, NativeRequest, TurnOptions
 
 
 class HasNative(Protocol):

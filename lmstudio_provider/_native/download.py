@@ -6,8 +6,8 @@ import dataclasses
 import time
 from typing import Any, Callable, Mapping
 
-from ._core.callbacks import Callback
-from ._core.errors import (
+from .._core.callbacks import Callback
+from .._core.errors import (
     DownloadError,
     InvalidRequestError,
     JobNotFoundError,
@@ -15,14 +15,14 @@ from ._core.errors import (
     RequestTimeoutError,
     shown,
 )
-from ._core.progress import Meter
-from ._core.requests import check_given
-from ._core.types import UNSET, Progress, Unset, check_seconds
-from ._dialects.json_text import count, number
-from ._http.exchange import Deadline
-from ._provider.http_provider import Caller
-from ._provider.lmstudio_server import LMStudioServer
-from ._wire import native
+from .._core.progress import Meter
+from .._core.requests import check_given
+from .._core.types import UNSET, Progress, Unset, check_seconds
+from .._dialects.json_text import count, number
+from .._http.exchange import Deadline
+from .._provider.http_provider import Caller
+from .._provider.lmstudio_server import LMStudioServer
+from . import dialect as native
 
 # Between two questions.
 _LONGEST_S = 1e6

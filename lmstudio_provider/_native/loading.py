@@ -14,16 +14,16 @@ import time
 from dataclasses import dataclass
 from typing import Any, Iterator, Mapping
 
-from ._core.callbacks import warn
-from ._core.errors import ModelNotFoundError, ProviderClosedError, ProviderError, RequestTimeoutError, StatusError
-from ._core.model_names import find, is_same
-from ._core.types import Call, ModelInfo, Timeouts
-from ._dialects import models
-from ._native_types import LoadedModel, check_load_options, fits
-from ._provider.http_provider import Caller
-from ._provider.local_models import Waiting
-from ._provider.session import Plan, Session
-from ._wire import native
+from .._core.callbacks import warn
+from .._core.errors import ModelNotFoundError, ProviderClosedError, ProviderError, RequestTimeoutError, StatusError
+from .._core.model_names import find, is_same
+from .._core.types import Call, ModelInfo, Timeouts
+from .._dialects import models
+from .._provider.http_provider import Caller
+from .._provider.local_models import Waiting
+from .._provider.session import Plan, Session
+from . import dialect as native
+from .types import LoadedModel, check_load_options, fits
 
 logger = logging.getLogger("lmstudio_provider")
 

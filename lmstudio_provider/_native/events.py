@@ -1,0 +1,158 @@
+"""What happens in a stream of LM Studio's own API, a class for each type of event (LM Studio docs: developer/rest)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Mapping
+
+from .._core.errors import ProviderError
+from .types import NativeCompletion
+
+
+@dataclass(frozen=True)
+class Event:
+    """The base of all of them; ``type`` is what the server calls it."""
+
+    type: ClassVar[str] = ""
+
+    def __init_subclass__(cls, type: str = "") -> None:
+        cls.type = type
+
+
+@dataclass(frozen=True)
+class UnknownEvent(Event):
+    """An event of a type that is not known here: a newer server may send some."""
+
+    type: str  # type: ignore[misc]  # that of each event, not of the class
+    data: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class ChatStart(Event, type="chat.start"):
+    """The first event."""
+
+    model_instance_id: str
+
+
+@dataclass(frozen=True)
+class ModelLoadStart(Event, type="model_load.start"):
+    """The model is not loaded yet, and is being loaded now."""
+
+    model_instance_id: str
+
+
+@dataclass(frozen=True)
+class ModelLoadProgress(Event, type="model_load.progress"):
+    """How much of it is loaded, from 0 to 1."""
+
+    model_instance_id: str
+    progress: float
+
+
+@dataclass(frozen=True)
+class ModelLoadEnd(Event, type="model_load.end"):
+    """It is loaded."""
+
+    model_instance_id: str
+    load_time_seconds: float | None
+
+
+@dataclass(frozen=True)
+class PromptProcessingStart(Event, type="prompt_processing.start"):
+    """The model begins to read the prompt; after a tool has run it does so again."""
+
+
+@dataclass(frozen=True)
+class PromptProcessingProgress(Event, type="prompt_processing.progress"):
+    """How much of the prompt is read, from 0 to 1."""
+
+    progress: float
+
+
+@dataclass(frozen=True)
+class PromptProcessingEnd(Event, type="prompt_processing.end"):
+    """The prompt is read."""
+
+
+@dataclass(frozen=True)
+class ReasoningStart(Event, type="reasoning.start"):
+    """The model begins to think."""
+
+
+@dataclass(frozen=True)
+class ReasoningDelta(Event, type="reasoning.delta"):
+    """Text to append to the reasoning."""
+
+    content: str
+
+
+@dataclass(frozen=True)
+class ReasoningEnd(Event, type="reasoning.end"):
+    """The model has thought."""
+
+
+@dataclass(frozen=True)
+class ToolCallStart(Event, type="tool_call.start"):
+    """The model begins a call."""
+
+    tool: str
+    provider_info: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class ToolCallArguments(Event, type="tool_call.arguments"):
+    """The call is written, and LM Studio makes it now."""
+
+    tool: str
+    arguments: Mapping[str, Any]
+    provider_info: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class ToolCallSuccess(Event, type="tool_call.success"):
+    """The tool has answered."""
+
+    tool: str
+    arguments: Mapping[str, Any]
+    output: str
+    provider_info: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class ToolCallFailure(Event, type="tool_call.failure"):
+    """The call could not be made."""
+
+    reason: str
+    metadata: Mapping[str, Any]
+    """As that of InvalidToolCallItem."""
+
+
+@dataclass(frozen=True)
+class MessageStart(Event, type="message.start"):
+    """A part of the answer begins."""
+
+
+@dataclass(frozen=True)
+class MessageDelta(Event, type="message.delta"):
+    """Text to append to the answer."""
+
+    content: str
+
+
+@dataclass(frozen=True)
+class MessageEnd(Event, type="message.end"):
+    """A part of the answer is whole."""
+
+
+@dataclass(frozen=True)
+class ErrorEvent(Event, type="error"):
+    """Something failed; ``error`` is raised when the stream has been read to its end."""
+
+    error: ProviderError
+
+
+@dataclass(frozen=True)
+class ChatEnd(Event, type="chat.end"):
+    """The last event, with the whole reply."""
+
+    result: NativeCompletion
