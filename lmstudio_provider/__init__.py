@@ -2,7 +2,6 @@
 
 import logging
 
-from ._conversation import Conversation
 from ._core.errors import (
     AuthenticationError,
     ConfigurationError,
@@ -77,7 +76,8 @@ from ._provider.base import Provider
 from ._provider.stream import Stream
 from ._registry import Registry
 from ._start import start_server
-from ._tools import ToolEvent, ToolRun, run_tools
+from ._workflows.conversation import Conversation
+from ._workflows.tools import ToolEvent, ToolRun, run_tools
 
 __version__ = "0.1.0"
 

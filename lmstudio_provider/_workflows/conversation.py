@@ -6,19 +6,19 @@ import functools
 import os
 from typing import Any, Callable, Mapping, Sequence, overload
 
-from ._conversation_file import grouped, read_conversation, text_of, write_conversation
-from ._core.callbacks import Callback
-from ._core.checks import FUNCTION, TEXT, check_fields, number
-from ._core.errors import InvalidRequestError, ProviderClosedError
-from ._core.images import Image
-from ._core.messages import Message, Tool
-from ._core.options import Unpack, show_options
-from ._core.overrides import ToolOverrides
-from ._core.requests import ChatRequest
-from ._core.types import Chunk, Completion, ToolCall, abridged
-from ._provider.stream import Stream
-from ._tool_turn import Interruptible, ToolTurn
-from ._tools import Chats, ToolEvent, check_provider, listed, tool_steps
+from .._core.callbacks import Callback
+from .._core.checks import FUNCTION, TEXT, check_fields, number
+from .._core.errors import InvalidRequestError, ProviderClosedError
+from .._core.images import Image
+from .._core.messages import Message, Tool
+from .._core.options import Unpack, show_options
+from .._core.overrides import ToolOverrides
+from .._core.requests import ChatRequest
+from .._core.types import Chunk, Completion, ToolCall, abridged
+from .._provider.stream import Stream
+from .conversation_file import grouped, read_conversation, text_of, write_conversation
+from .tool_turn import Interruptible, ToolTurn
+from .tools import Chats, ToolEvent, check_provider, listed, tool_steps
 
 # What a message takes beside its text (role and separators), and what an image takes, in tokens; both roughly.
 _MESSAGE_TOKENS = 4

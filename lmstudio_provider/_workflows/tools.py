@@ -11,20 +11,20 @@ import traceback
 from dataclasses import dataclass
 from typing import Any, Callable, Generator, Literal, Mapping, NamedTuple, Protocol, Sequence
 
-from ._core.callbacks import Callback, warn
-from ._core.checks import FUNCTION, check, check_fields, number
-from ._core.errors import InvalidRequestError, ProviderError, ToolArgumentsError, ToolCallWarning
-from ._core.messages import Message, Tool
-from ._core.options import Unpack, show_options
-from ._core.overrides import ChatOverrides, StreamOverrides, ToolOverrides
-from ._core.requests import ChatInput, ChatRequest, StreamInput, ToolLoopRequest
-from ._core.results import result_text
-from ._core.schema.functions import Function
-from ._core.schema.json_schema import MisfitError, fitted
-from ._core.types import Chunk, Completion, ToolCall
-from ._dialects.assembly import ToolCallAssembly
-from ._dialects.tool_text import take_calls, warn_of_lost_calls, was_cut
-from ._provider.stream import Stream
+from .._core.callbacks import Callback, warn
+from .._core.checks import FUNCTION, check, check_fields, number
+from .._core.errors import InvalidRequestError, ProviderError, ToolArgumentsError, ToolCallWarning
+from .._core.messages import Message, Tool
+from .._core.options import Unpack, show_options
+from .._core.overrides import ChatOverrides, StreamOverrides, ToolOverrides
+from .._core.requests import ChatInput, ChatRequest, StreamInput, ToolLoopRequest
+from .._core.results import result_text
+from .._core.schema.functions import Function
+from .._core.schema.json_schema import MisfitError, fitted
+from .._core.types import Chunk, Completion, ToolCall
+from .._dialects.assembly import ToolCallAssembly
+from .._dialects.tool_text import take_calls, warn_of_lost_calls, was_cut
+from .._provider.stream import Stream
 
 logger = logging.getLogger("lmstudio_provider")
 

@@ -5,15 +5,15 @@ from __future__ import annotations
 import contextlib
 from typing import Any, Callable, Generator
 
-from ._conversation_file import unanswered
-from ._core.messages import Message
-from ._core.options import Unpack
-from ._core.overrides import StreamOverrides
-from ._core.requests import StreamInput
-from ._core.types import Chunk, Completion, ToolCall
-from ._provider.chunks import ChunkAssembly, PieceSource
-from ._provider.stream import Stream
-from ._tools import Chats, ToolEvent, ToolRun
+from .._core.messages import Message
+from .._core.options import Unpack
+from .._core.overrides import StreamOverrides
+from .._core.requests import StreamInput
+from .._core.types import Chunk, Completion, ToolCall
+from .._provider.chunks import ChunkAssembly, PieceSource
+from .._provider.stream import Stream
+from .conversation_file import unanswered
+from .tools import Chats, ToolEvent, ToolRun
 
 _UNKNOWN = "Error: interrupted; it is not known whether the call had its effect"
 _NOT_MADE = "Error: not called, because the run was interrupted"

@@ -8,11 +8,11 @@ import re
 from pathlib import Path
 from typing import Mapping, Sequence
 
-from ._core.errors import ConfigurationError, InvalidRequestError
-from ._core.files import write_whole
-from ._core.json import loads
-from ._core.messages import Message
-from ._core.types import ToolCall
+from .._core.errors import ConfigurationError, InvalidRequestError
+from .._core.files import write_whole
+from .._core.json import loads
+from .._core.messages import Message
+from .._core.types import ToolCall
 
 #: A question, and all up to its answer.
 Turn = tuple[Message, ...]
