@@ -51,8 +51,6 @@ from ._core.types import (
     Usage,
 )
 from ._core.usage import MemoryUsage, UsageRecord, UsageRecorder
-from ._discovery import Endpoint, discover
-from ._failover import Failover
 from ._lmstudio import LMStudioProvider
 from ._native import events
 from ._native.conversation import NativeConversation
@@ -74,8 +72,10 @@ from ._native.types import (
 from ._ollama import OllamaProvider
 from ._provider.base import Provider
 from ._provider.stream import Stream
-from ._registry import Registry
-from ._start import start_server
+from ._servers.discovery import Endpoint, discover
+from ._servers.failover import Failover
+from ._servers.registry import Registry
+from ._servers.start import start_server
 from ._workflows.conversation import Conversation
 from ._workflows.tools import ToolEvent, ToolRun, run_tools
 

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from lmstudio_provider import ConfigurationError, Endpoint, discover
-from lmstudio_provider._discovery import candidates
+from lmstudio_provider._servers.discovery import candidates
 
 pytestmark = pytest.mark.usefixtures("own_home")
 

@@ -25,7 +25,7 @@ from lmstudio_provider import (
     StreamInterruptedError,
     Tool,
 )
-from lmstudio_provider._failover import Balancer
+from lmstudio_provider._servers.failover import Balancer
 from lmstudio_provider.simulator import SimulatedLMStudio
 
 

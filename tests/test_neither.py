@@ -11,7 +11,7 @@ from lmstudio_provider.simulator import SimulatedLMStudio, SimulatedOllama
 @pytest.fixture
 def nobody(monkeypatch):
     """Settings under which nobody answers, also at the default ports of this machine."""
-    monkeypatch.setattr("lmstudio_provider._registry.discover", lambda *arguments, **named: [])
+    monkeypatch.setattr("lmstudio_provider._servers.registry.discover", lambda *arguments, **named: [])
 
 
 def test_with_neither_one_error_names_both_and_how_to_start_each(nobody):

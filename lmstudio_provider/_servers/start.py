@@ -11,13 +11,13 @@ import time
 from typing import IO, Any
 from urllib.parse import urlsplit
 
-from ._core.errors import ConfigurationError, ServerUnavailableError
-from ._core.redaction import HIDDEN, credentials, redact
-from ._core.threads import begin
-from ._discovery import Endpoint, candidates, check_timeout, probe
-from ._http.exchange import Deadline
-from ._provider.lmstudio_server import LMStudioServer
-from ._provider.settings import Config, Settings
+from .._core.errors import ConfigurationError, ServerUnavailableError
+from .._core.redaction import HIDDEN, credentials, redact
+from .._core.threads import begin
+from .._http.exchange import Deadline
+from .._provider.lmstudio_server import LMStudioServer
+from .._provider.settings import Config, Settings
+from .discovery import Endpoint, candidates, check_timeout, probe
 
 #: The longest that one look for the server takes, and the pause between two, in seconds.
 _LOOK_S = 1.0

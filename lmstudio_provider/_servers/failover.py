@@ -11,17 +11,17 @@ from concurrent.futures import Future, as_completed
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from typing import Any, Callable, Collection, Iterable, Iterator, Literal, Mapping, Sequence, TypeVar, cast
 
-from ._core.callbacks import Callback
-from ._core.errors import ConfigurationError, ProviderError, RequestTimeoutError, ServerUnavailableError
-from ._core.images import data_url, listed
-from ._core.options import show_options
-from ._core.requests import CompletionRequest, chat_request
-from ._core.threads import begin
-from ._core.types import UNSET, Capabilities, Chunk, Health, check_seconds
-from ._http.exchange import Deadline
-from ._provider.base import Provider
-from ._provider.health import check_health, none_available
-from ._provider.stream import Stream
+from .._core.callbacks import Callback
+from .._core.errors import ConfigurationError, ProviderError, RequestTimeoutError, ServerUnavailableError
+from .._core.images import data_url, listed
+from .._core.options import show_options
+from .._core.requests import CompletionRequest, chat_request
+from .._core.threads import begin
+from .._core.types import UNSET, Capabilities, Chunk, Health, check_seconds
+from .._http.exchange import Deadline
+from .._provider.base import Provider
+from .._provider.health import check_health, none_available
+from .._provider.stream import Stream
 
 _FIRST_COOLDOWN_S = 1.0
 _LONGEST_COOLDOWN_S = 60.0

@@ -7,14 +7,14 @@ from types import TracebackType
 from typing import Any, Iterator
 from urllib.parse import urlsplit
 
-from ._core.errors import ConfigurationError, ServerUnavailableError
-from ._discovery import discover, lm_studio_url
-from ._lmstudio import LMStudioProvider
-from ._ollama import OllamaProvider
-from ._provider.base import Provider
-from ._provider.health import check_health, none_available
-from ._provider.local_server import LocalServer
-from ._provider.settings import Settings
+from .._core.errors import ConfigurationError, ServerUnavailableError
+from .._lmstudio import LMStudioProvider
+from .._ollama import OllamaProvider
+from .._provider.base import Provider
+from .._provider.health import check_health, none_available
+from .._provider.local_server import LocalServer
+from .._provider.settings import Settings
+from .discovery import discover, lm_studio_url
 
 # What a discovered endpoint of each ``provider_id`` becomes.
 _PROVIDERS: dict[str, type[LocalServer]] = {"lm-studio": LMStudioProvider, "ollama": OllamaProvider}

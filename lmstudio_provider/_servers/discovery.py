@@ -12,17 +12,17 @@ from pathlib import Path
 from typing import Any, Iterable, Mapping, NamedTuple
 from urllib.parse import urlsplit
 
-from ._core.errors import ConfigurationError, ProtocolError, ProviderError
-from ._core.json import loads
-from ._core.threads import begin
-from ._core.types import Call, Limits, Timeouts, check_seconds
-from ._dialects.json_text import parse
-from ._http.exchange import CancelledCall, Deadline
-from ._http.transport import Transport
-from ._lmstudio import LMStudioProvider
-from ._ollama import OllamaProvider
-from ._provider.settings import Settings
-from ._provider.urls import parse_base_url
+from .._core.errors import ConfigurationError, ProtocolError, ProviderError
+from .._core.json import loads
+from .._core.threads import begin
+from .._core.types import Call, Limits, Timeouts, check_seconds
+from .._dialects.json_text import parse
+from .._http.exchange import CancelledCall, Deadline
+from .._http.transport import Transport
+from .._lmstudio import LMStudioProvider
+from .._ollama import OllamaProvider
+from .._provider.settings import Settings
+from .._provider.urls import parse_base_url
 
 #: What the settings of each kind of server are called; each is looked for at the default port of each.
 NAMES = {kind.id: kind._names for kind in (LMStudioProvider, OllamaProvider)}
