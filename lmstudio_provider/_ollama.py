@@ -1,20 +1,304 @@
-"""Ollama."""
+"""A local Ollama, over its own API, and its models: what is on its disk and in its memory, and their way there."""
 
 from __future__ import annotations
 
+import contextlib
+import functools
+import hashlib
+import os
 import re
-from typing import Any, Literal, Mapping, NoReturn
+import time
+from typing import Any, Callable, Generator, Iterator, Literal, Mapping, NoReturn, Sequence
 
-import urllib3
-
-from ._core.errors import ConfigurationError
+from ._core.callbacks import Callback
+from ._core.errors import (
+    ConfigurationError,
+    InvalidRequestError,
+    ModelNotFoundError,
+    ProviderError,
+    RequestTimeoutError,
+    StatusError,
+    StreamInterruptedError,
+    shown,
+)
 from ._core.ollama_options import check_keep_alive
 from ._core.options import show_options
-from ._core.types import UNSET, Limits, Timeout, Unset
+from ._core.progress import Meter
+from ._core.requests import embed_options
+from ._core.types import UNSET, Call, Limits, LoadedInstance, ModelInfo, Progress, Timeout, Timeouts, Unset
+from ._core.upload import StoppedError, Upload
 from ._core.usage import UsageRecorder
 from ._dialects import ollama, ollama_dialect
-from ._ollama_models import OllamaModels
+from ._dialects import ollama_models as wire
+from ._http.exchange import Deadline
+from ._http.transport import PoolManager
+from ._provider.http_provider import HTTPProvider
+from ._provider.local_models import patience
+from ._provider.model_choice import Fits, first
+from ._provider.session import Plan, Session
 from ._provider.settings import Config, Names, Secret
+
+OnProgress = Callable[[Progress], object]
+
+
+class OllamaModels(HTTPProvider):
+    """What an Ollama can do with its models."""
+
+    def ps(self) -> list[LoadedInstance]:
+        """Return the models in memory; ``config`` has ``size``, ``size_vram``, ``expires_at`` and so on."""
+        session, plan = self._where(UNSET, UNSET)
+        instances: list[LoadedInstance] = session.ask(wire.ps_call(), plan, wire.ps_reply)
+        return instances
+
+    def show(self, model: str) -> ModelInfo:
+        """Return what the server says of a model on its disk; ``raw`` has its template, parameters, licence and so on.
+
+        Raises ModelNotFoundError.
+        """
+        session, plan = self._where(UNSET, UNSET)
+        call = wire.show_call(_name(model))
+        info: ModelInfo = session.ask(call, plan, functools.partial(wire.show_reply, name=model))
+        return wire.with_type(info)
+
+    def load(
+        self,
+        model: str,
+        *,
+        num_ctx: int | None = None,
+        keep_alive: float | str | None = None,
+        timeout: Timeout | Unset = UNSET,
+        deadline: float | Unset | None = UNSET,
+    ) -> None:
+        """Load ``model``; returns when it is in memory.
+
+        ``num_ctx`` is how many tokens it can hold at once, ``keep_alive`` how long it stays without use: seconds, or
+        text such as "10m"; -1 is for good. Without them, those of the provider hold. To leave before it is loaded ends
+        the loading. Raises ModelNotFoundError.
+        """
+        session, plan = self._where(timeout, deadline)
+        # What the next call says, too: with another context it would load the model anew.
+        options = embed_options(self._defaults(plan.config), num_ctx=num_ctx, keep_alive=keep_alive)
+        if keep_alive == 0:
+            raise InvalidRequestError("keep_alive=0 unloads the model at once", hint="To unload it, call unload()")
+        options["keep_alive"] = options["keep_alive"] or None  # 0 is for the calls to come
+        call = wire.load_call(_name(model), **options)
+        chats = True
+        try:
+            session.ask(call, plan)
+        except InvalidRequestError as error:
+            chats = "does not support chat" not in error.message
+            if chats:
+                raise
+        if not chats:
+            session.ask(wire.load_by_embedding_call(model, **options), plan)
+        self._forget_models()
+
+    def unload(self, model: str) -> None:
+        """Unload ``model``, if it is in memory. Raises ModelNotFoundError if it is not on disk either."""
+        self._change(wire.unload_call(_name(model)))
+
+    def copy(self, source: str, destination: str) -> None:
+        """Give the model ``source`` the name ``destination`` besides. Raises ModelNotFoundError."""
+        self._change(wire.copy_call(_name(source, "source"), _name(destination, "destination")))
+
+    def delete(self, model: str) -> None:
+        """Delete ``model`` from the server's disk. Raises ModelNotFoundError where it is not there."""
+        self._change(wire.delete_call(_name(model)), gone=model)
+
+    def _change(self, call: Call, gone: str | None = None) -> None:
+        session, plan = self._where(UNSET, UNSET)
+        session.ask(call, plan)
+        self._forget_models(gone)
+
+    def pull(
+        self,
+        model: str,
+        on_progress: OnProgress | None = None,
+        *,
+        insecure: bool = False,
+        timeout: Timeout | Unset = UNSET,
+        deadline: float | Unset | None = UNSET,
+    ) -> None:
+        """Download ``model``; returns when it is there. A download that was broken off goes on where it was.
+
+        ``on_progress`` is called with the Progress over all parts; what it raises ends the download. ``insecure`` lets
+        the server use plain HTTP, for a name such as "http://host:port/library/x". Without a ``timeout`` the server may
+        be silent for 600 s, as it is while it checks what came. What is raised has ``progress``, how far it came.
+        """
+        callback = Callback("on_progress", on_progress)
+        call = wire.pull_call(_name(model), bool(insecure))
+        session, plan = self._where_patient(timeout, deadline)
+        _report(_steps(call, session, plan, Meter(), "Call pull() again: it goes on where it was"), callback)
+
+    def create(
+        self,
+        model: str,
+        *,
+        gguf: str | os.PathLike[str] | None = None,
+        from_model: str | None = None,
+        system: str | None = None,
+        template: str | None = None,
+        parameters: Mapping[str, Any] | None = None,
+        on_progress: OnProgress | None = None,
+        timeout: Timeout | Unset = UNSET,
+        deadline: float | Unset | None = UNSET,
+    ) -> None:
+        """Make ``model`` of a GGUF file on this machine, or of another model; returns when it is there.
+
+        The file is hashed, and sent if the server does not have it, piece by piece. ``from_model`` is pulled if it is
+        not there. ``system`` and ``template`` are the model's own, ``parameters`` its options, such as
+        ``{"num_ctx": 8192}``. ``on_progress``, ``timeout`` and what is raised are as of ``pull``.
+        """
+        callback = Callback("on_progress", on_progress)
+        _name(model)
+        if (gguf is None) == (from_model is None):
+            raise InvalidRequestError("create() needs either gguf= or from_model=", hint="Give one of the two")
+        given = _given(system, template, parameters)
+        session, plan = self._where_patient(timeout, deadline)
+        meter, digest = Meter(), None
+        if from_model is not None:
+            _name(from_model, "from_model")
+        else:
+            digest = self._send_file(gguf, session, plan, meter, callback)
+        call = wire.create_call(model, digest, from_model, given)
+        again = "Call create() again: a file that was sent is there"
+        _report(_steps(call, session, plan, meter, again), callback)
+
+    def _send_file(self, path: object, session: Session, plan: Plan, meter: Meter, callback: Callback[Progress]) -> str:
+        """Have the server hold a file; return its SHA-256."""
+        upload = Upload("gguf", path, lambda sent: callback(meter.update("uploading", "uploading", sent, upload.size)))
+        sha256 = hashlib.sha256()
+        _report(self._hashed(upload, sha256.update, plan, meter), callback)
+        digest = sha256.hexdigest()
+        with contextlib.closing(upload), _progress_told(meter):
+            if not _has_file(digest, session, plan):
+                meter.restart()
+                with contextlib.suppress(StoppedError):
+                    session.ask(wire.send_file_call(digest, upload), plan)
+        if upload.failure is not None:
+            raise upload.failure
+        return digest
+
+    def _hashed(
+        self, upload: Upload, update: Callable[[bytes], object], plan: Plan, meter: Meter
+    ) -> Generator[Progress, None, None]:
+        """Have the file hashed, and tell how far it is."""
+        done = 0
+        with _progress_told(meter), contextlib.closing(upload.pieces()) as pieces:
+            for piece in pieces:
+                self._check_open()
+                _check_deadline(plan)
+                update(piece)
+                done += len(piece)
+                yield meter.update("hashing", "hashing", done, upload.size)
+
+    def _where_patient(self, timeout: Timeout | Unset, deadline: float | Unset | None) -> tuple[Session, Plan]:
+        """Return the session, and a plan under which the server may be silent for long, unless somebody says else."""
+        session, plan = self._where(timeout, deadline)
+        if timeout is UNSET and plan.config.timeouts is None:
+            plan = plan._replace(timeouts=Timeouts(idle=600.0))
+        return session, plan
+
+    def _first(self, models: Sequence[ModelInfo], plan: Plan, *wanted: Fits) -> tuple[ModelInfo | None, Plan]:
+        # What runs elsewhere is not chosen, whatever it can do.
+        local = asked = [model for model in models if not model.remote]
+        session, started = self._session(plan.config), time.monotonic()
+        limited = plan._replace(deadline=Deadline(patience(plan), started))
+        inquiry = wire.Inquiry(lambda call, read: session.ask(call, limited, read), session.cache.details)
+        try:
+            if len(local) > 1 and not session.cache.is_completed and any(model.loaded is None for model in local):
+                local = inquiry.with_instances(local)
+            found = first(local, *wanted, confirm=inquiry.confirm)
+        except ProviderError as error:
+            error.sent = False  # of what the call was for
+            raise
+        session.cache.complete(asked, inquiry.known(local))
+        if inquiry.is_silent:
+            plan = plan._replace(waited_s=plan.waited_s + time.monotonic() - started)
+        return found, plan
+
+
+def _steps(call: Call, session: Session, plan: Plan, meter: Meter, again: str) -> Generator[Progress, None, None]:
+    """Have the server do it, and tell how far it is; ``again`` is what to do if it stops on the way."""
+    try:
+        with _progress_told(meter), contextlib.closing(session.events(call, plan)) as lines:
+            for line in lines:
+                yield meter.update(*wire.progress_line(line))
+                if meter.progress.status == "success":
+                    return
+            raise StreamInterruptedError(
+                f"the server stopped at {meter.progress.status!r} with {call.model!r}, without its end",
+                hint=again,
+                sent=True,
+            )
+    except ModelNotFoundError as error:
+        error.hint = "Check the name and its tag: there is no such model to download"
+        raise
+    finally:
+        session.cache.forget()
+
+
+def _report(steps: Generator[Progress, None, None], callback: Callback[Progress]) -> None:
+    with contextlib.closing(steps):
+        for progress in steps:
+            callback(progress)
+
+
+@contextlib.contextmanager
+def _progress_told(meter: Meter) -> Iterator[None]:
+    """Add to the errors of the block how far it came."""
+    try:
+        yield
+    except ProviderError as error:
+        error.progress = meter.progress
+        raise
+
+
+def _has_file(digest: str, session: Session, plan: Plan) -> bool:
+    try:
+        session.ask(wire.has_file_call(digest), plan)
+    except StatusError as error:
+        if error.status not in (404, 405):  # a proxy may not let HEAD through
+            raise
+        return False
+    return True
+
+
+def _check_deadline(plan: Plan) -> None:
+    """Raise RequestTimeoutError if the time of the call is over."""
+    deadline = plan.deadline
+    if deadline is not None and deadline.left() <= 0:
+        waited_s = time.monotonic() - deadline.started
+        raise RequestTimeoutError(
+            f"the file was not hashed after {waited_s:.1f} s, and deadline is {deadline.seconds:g} s",
+            hint="Raise deadline= (seconds for the whole call), or give None for no limit",
+            limit="deadline",
+            waited_s=waited_s,
+        )
+
+
+def _given(system: object, template: object, parameters: object) -> dict[str, Any]:
+    """Return what a new model is to have of its own."""
+    given = {name: each for name, each in (("system", system), ("template", template)) if each is not None}
+    for name, each in given.items():
+        if not isinstance(each, str):
+            raise InvalidRequestError(f"{name}={shown(each)} is not text")
+    if parameters is None:
+        return given
+    if not isinstance(parameters, Mapping):
+        hint = "Give a dict, such as {'num_ctx': 8192}"
+        raise InvalidRequestError(f"parameters={shown(parameters)} is not a mapping", hint=hint)
+    options = dict(parameters)
+    if isinstance(options.get("stop"), str):
+        options["stop"] = [options["stop"]]  # which is all that the server takes, later
+    return {**given, "parameters": options}
+
+
+def _name(model: object, what: str = "model") -> str:
+    if not isinstance(model, str) or not model.strip():
+        hint = "Give the name of a model, such as qwen3:8b"
+        raise InvalidRequestError(f"{what}={shown(model)} is not a name", hint=hint)
+    return model
 
 
 def _tidy(host: str) -> str:
@@ -77,7 +361,7 @@ class OllamaProvider(OllamaModels):
         settings: Any = None,
         usage: UsageRecorder | None = None,
         headers: Mapping[str, str] | None = None,
-        http: urllib3.PoolManager | None = None,
+        http: PoolManager | None = None,
         max_retries: int = 2,
         models_ttl: float = 300.0,
         refresh: bool = True,

@@ -7,14 +7,14 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 
 FILES = (
-    "_stream.py",
-    "_chunks.py",
-    "_conversation.py",
-    "_tool_turn.py",
-    "_tools.py",
-    "_native_conversation.py",
-    "_native_stream.py",
-    "_callbacks.py",
+    "_provider/stream.py",
+    "_provider/chunks.py",
+    "_workflows/conversation.py",
+    "_workflows/tool_turn.py",
+    "_workflows/tools.py",
+    "_native/conversation.py",
+    "_native/stream.py",
+    "_core/callbacks.py",
 )
 
 
@@ -23,7 +23,7 @@ def lines_of(action):
     times = {}
 
     def trace(frame, event, argument):
-        if not frame.f_code.co_filename.endswith(FILES):
+        if not frame.f_code.co_filename.replace("\\", "/").endswith(FILES):
             return None
         if event == "line":
             line = frame.f_code, frame.f_lineno

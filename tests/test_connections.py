@@ -33,7 +33,7 @@ def run(code):
 
 
 # Below the session; what a generator raises where it is closed is not raised.
-BELOW = re.compile(r"lmstudio_provider\._(transport|connection|dial|exchange|reply)$|urllib3|queue|threading|http")
+BELOW = re.compile(r"lmstudio_provider\._http\.|urllib3|queue|threading|http")
 
 
 def at_each_return(call, do):

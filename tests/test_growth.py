@@ -19,8 +19,8 @@ from functools import partial
 from typing import Any, Dict, List, Union
 
 import pytest
-from lmstudio_provider._native.native.events_reader import NativeAssembly
-from lmstudio_provider._provider.base.settings import Settings
+from lmstudio_provider._native.events_reader import NativeAssembly
+from lmstudio_provider._provider.settings import Settings
 from plugin import Plugin
 
 from lmstudio_provider import Completion, Conversation, Limits, LMStudioProvider, ProviderError

@@ -8,7 +8,7 @@ import traceback
 from pathlib import Path
 
 import pytest
-from lmstudio_provider._native.native.types import NativeRequest
+from lmstudio_provider._native.types import NativeRequest
 
 from lmstudio_provider import InvalidRequestError, LMStudioProvider, Message
 

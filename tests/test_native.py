@@ -41,7 +41,7 @@ from lmstudio_provider import (
     Timeouts,
     ToolCallItem,
 )
-from lmstudio_provider._native.native import events
+from lmstudio_provider._native import events
 from lmstudio_provider.simulator import SimulatedLMStudio
 
 # What the samples name as their model is not what the tests ask for.
@@ -534,7 +534,7 @@ def test_nothing_of_a_server_with_its_arguments_in_the_wrong_order_is_shown():
 
 
 def test_an_error_is_not_held_up_by_a_server_that_forgets_the_end(raw_server, provider_of, monkeypatch):
-    monkeypatch.setattr("lmstudio_provider._native.native.stream._END_S", 0.1)
+    monkeypatch.setattr("lmstudio_provider._native.stream._END_S", 0.1)
     said = frame({"type": "error", "error": {"type": "unknown", "message": "Model unloaded."}})
     server = raw_server(stream_of(delta("Hi"), said), silence)
     stream = provider_of(server).native.stream("Hi", timeout=20)

@@ -32,7 +32,7 @@ from lmstudio_provider import (
     ServerUnavailableError,
     Timeouts,
 )
-from lmstudio_provider._native.native import loading as _loading
+from lmstudio_provider._native import loading as _loading
 from lmstudio_provider.simulator import SimulatedLMStudio
 
 MODELS, LOAD, UNLOAD = "/api/v1/models", "/api/v1/models/load", "/api/v1/models/unload"
@@ -648,7 +648,7 @@ def interrupted(block, step):
 
     def trace(frame, event, argument):
         nonlocal steps, where
-        if not (frame.f_code.co_filename.endswith("_loading.py") or frame.f_code.co_name == "loaded"):
+        if not (frame.f_code.co_filename.endswith("loading.py") or frame.f_code.co_name == "loaded"):
             return None
         steps += event == "line"
         if steps == step and where is None:

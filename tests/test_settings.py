@@ -3,7 +3,7 @@ import sys
 import threading
 
 import pytest
-from lmstudio_provider._provider.base.settings import Settings
+from lmstudio_provider._provider.settings import Settings
 
 from lmstudio_provider import ConfigurationError, LMStudioProvider, OllamaProvider, RequestTimeoutError, Timeouts
 from lmstudio_provider._core.types import UNSET

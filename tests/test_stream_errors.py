@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from lmstudio_provider._native.native.events_reader import NativeAssembly
+from lmstudio_provider._native.events_reader import NativeAssembly
 from raw import stream_of
 from test_wire_errors import QUIRKS
 

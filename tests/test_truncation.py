@@ -8,8 +8,8 @@ import time
 import warnings
 
 import pytest
-from lmstudio_provider._provider.base.session import Plan
-from lmstudio_provider._provider.base.truncation import contexts_of, find_cut, send_or_cut
+from lmstudio_provider._provider.session import Plan
+from lmstudio_provider._provider.truncation import contexts_of, find_cut, send_or_cut
 from test_images import PNG
 from werkzeug import Response
 

@@ -35,8 +35,8 @@ from lmstudio_provider import (
     run_tools,
 )
 from lmstudio_provider._core import overrides
-from lmstudio_provider._native.native import events
-from lmstudio_provider._native.native import types as native
+from lmstudio_provider import events
+from lmstudio_provider._native import types as native
 
 PUBLIC = {name: getattr(lmstudio_provider, name) for name in lmstudio_provider.__all__}
 DATACLASSES = [each for each in [*PUBLIC.values(), *vars(events).values()] if dataclasses.is_dataclass(each)]

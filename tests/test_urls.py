@@ -3,7 +3,7 @@ import socket
 import threading
 
 import pytest
-from lmstudio_provider._provider.base.urls import parse_base_url
+from lmstudio_provider._provider.urls import parse_base_url
 
 from lmstudio_provider import ConfigurationError, LMStudioProvider, ServerUnavailableError
 

@@ -7,7 +7,7 @@ import pytest
 from conftest import SAMPLES
 from hypothesis import given
 from hypothesis import strategies as st
-from lmstudio_provider._native.native.events_reader import NativeAssembly
+from lmstudio_provider._native.events_reader import NativeAssembly
 
 from lmstudio_provider import (
     ContextLengthError,
@@ -30,8 +30,8 @@ from lmstudio_provider import (
 from lmstudio_provider._core.types import Call
 from lmstudio_provider._dialects.errors import Asked
 from lmstudio_provider._http.readers import Event, SSEReader
-from lmstudio_provider._native.native import dialect as native
-from lmstudio_provider._native.native import events
+from lmstudio_provider._native import dialect as native
+from lmstudio_provider._native import events
 
 MODEL = "qwen/qwen3-8b"
 ID = "resp_8a2f60d1c47be93508f1a6e2d97c30b4518e6af29c07d3b1"

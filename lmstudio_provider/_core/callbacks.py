@@ -45,7 +45,8 @@ def warn(message: str, category: type[Warning]) -> None:
     """Issue a warning for the line outside of this package that led here."""
     level, frame = 1, sys._getframe(1)
     # A with statement leads here by way of contextlib.
-    inner = (f"{__package__}.", "contextlib.")
+    package = __name__.rpartition("._core.")[0]  # that of a copy, if this is one
+    inner = (f"{package}.", "contextlib.")
     while frame.f_back is not None and f"{frame.f_globals.get('__name__', '')}.".startswith(inner):
         level, frame = level + 1, frame.f_back
     warnings.warn(message, category, stacklevel=level + 1)

@@ -8,10 +8,10 @@ import re
 from typing import Any, Mapping, NamedTuple
 
 from .._core.redaction import hide, url_secrets
+from .._http.reply import USE_HTTPS
 
 #: What to do if a web page answers.
 CHECK_ADDRESS = "Another program, or a proxy, answers at that address: check host and port"
-USE_HTTPS = "That port speaks TLS: write https:// in the base URL"
 
 # How nginx, Apache, Go (Caddy, Traefik), and Tomcat refuse plain HTTP at such a port.
 _WANTS_TLS = re.compile(

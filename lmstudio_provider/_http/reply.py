@@ -21,6 +21,7 @@ _MAX_ERROR_BYTES = 1024 * 1024
 #: How long to wait for the end of a body whose content is complete, so that its connection can be used again.
 _DRAIN_S = 0.1
 #: What to do about a server that hangs up.
+USE_HTTPS = "That port speaks TLS: write https:// in the base URL"
 HUNG_UP = "Ask again; if it happens each time, see the server's log (of LM Studio: 'lms log stream')"
 
 

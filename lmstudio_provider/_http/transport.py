@@ -19,12 +19,13 @@ from urllib3.exceptions import SSLError as PoolSSLError
 from .._core.errors import ProtocolError, ProviderError, ServerUnavailableError
 from .._core.redaction import header_secrets
 from .._core.types import Call, Limits, Timeouts
-from .._dialects.pages import USE_HTTPS
 from .connection import Connections, causes, timed_out
 from .exchange import CancelledCall, Deadline, Exchange
-from .reply import HUNG_UP, Reply, reason, retry_after, short
+from .reply import HUNG_UP, USE_HTTPS, Reply, reason, retry_after, short
 
 logger = logging.getLogger("lmstudio_provider")
+# What annotations of the floors above need of urllib3.
+PoolManager = urllib3.PoolManager
 
 #: A longer ``Retry-After`` than this is the caller's business.
 _MAX_RETRY_AFTER_S = 10.0

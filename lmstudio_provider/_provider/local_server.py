@@ -10,8 +10,6 @@ import weakref
 from contextlib import AbstractContextManager
 from typing import Any, Literal, Mapping, NoReturn
 
-import urllib3
-
 from .._core.errors import ConfigurationError, ProviderClosedError, RequestTimeoutError
 from .._core.ollama_options import INSTEAD
 from .._core.options import OTHERS, check_names, show_options
@@ -19,7 +17,7 @@ from .._core.overrides import Options
 from .._core.types import UNSET, Limits, ModelInfo, Timeout, Timeouts, Unset, check_seconds
 from .._core.usage import UsageRecorder
 from .._http.exchange import Deadline
-from .._http.transport import Transport
+from .._http.transport import PoolManager, Transport
 from .base import Provider
 from .model_cache import DISCOVERY_S, ModelCache
 from .session import Dialect, Facts, Plan, Session
@@ -69,7 +67,7 @@ class LocalServer(Provider):
         settings: Any = None,
         usage: UsageRecorder | None = None,
         headers: Mapping[str, str] | None = None,
-        http: urllib3.PoolManager | None = None,
+        http: PoolManager | None = None,
         max_retries: int = 2,
         models_ttl: float = 300.0,
         refresh: bool = True,

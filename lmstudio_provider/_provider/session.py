@@ -43,7 +43,7 @@ class Ask(Protocol):
 
 
 class ChatDialect(Protocol):
-    """How to ask for the next message, and to read the reply: a module of ``_wire``."""
+    """How to ask for the next message, and to read the reply: a module of ``_dialects``."""
 
     def chat_call(self, request: ChatRequest, model: str, stream: bool) -> Call:
         """Ask for the next message."""
@@ -66,7 +66,7 @@ class ChatDialect(Protocol):
 
 
 class Dialect(ChatDialect, Protocol):
-    """What a server speaks: a module of ``_wire``."""
+    """What a server speaks: a module of ``_dialects``."""
 
     def list_models(self, ask: Ask, details: dict[str, ModelInfo], brief: bool) -> list[ModelInfo]:
         """Return the models of the server; ``details`` keeps what was asked about single ones.

@@ -9,21 +9,19 @@ SENTENCE = "".join(tiny_model.SENTENCE)
 DIALECTS = ["responses", "messages"]
 
 
-@pytest.mark.parametrize("name", DIALECTS)
+@pytest.mark.parametrize("name", [*DIALECTS, "responses_stream", "messages_stream"])
 def test_a_missing_endpoint_is_an_error_with_the_version_of_lm_studio_that_has_it(llama_cpp, name):
     with LMStudioProvider(f"{llama_cpp}/wrong", model="tiny", refresh=False) as lm:
-        for arguments in ({}, {"stream": True}):
-            with pytest.raises(EndpointNotFoundError) as caught:
-                getattr(lm, name)("Hi", **arguments)
-            assert caught.value.status == 404
-            assert caught.value.since in str(caught.value)
+        with pytest.raises(EndpointNotFoundError) as caught:
+            getattr(lm, name)("Hi")
+    assert caught.value.status == 404
+    assert caught.value.since in str(caught.value)
 
 
-@pytest.mark.parametrize("stream", [False, True])
-@pytest.mark.parametrize("name", DIALECTS)
-def test_a_prompt_longer_than_the_context_is_an_error_with_its_numbers(lm, name, stream):
+@pytest.mark.parametrize("name", [*DIALECTS, "responses_stream", "messages_stream"])
+def test_a_prompt_longer_than_the_context_is_an_error_with_its_numbers(lm, name):
     with pytest.raises(ContextLengthError) as caught:
-        list(getattr(lm, name)("too-long-" * 200, stream=stream))
+        list(getattr(lm, name)("too-long-" * 200))
     assert caught.value.context_length == tiny_model.CONTEXT
     assert caught.value.prompt_tokens > len("too-long-" * 200)
 

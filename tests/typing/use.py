@@ -38,10 +38,10 @@ from lmstudio_provider import (
     ToolRun,
     UsageRecord,
     discover,
+    events,
     run_tools,
     start_server,
 )
-from lmstudio_provider._native.native import events
 
 
 class Printer:
