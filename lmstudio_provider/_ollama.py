@@ -19,7 +19,7 @@ from ._core.errors import (
     RequestTimeoutError,
     StatusError,
     StreamInterruptedError,
-    shown,
+    preview,
 )
 from ._core.ollama_options import check_keep_alive
 from ._core.options import show_options
@@ -35,7 +35,7 @@ from ._http.transport import PoolManager
 from ._provider.http_provider import HTTPProvider
 from ._provider.local_models import patience
 from ._provider.model_choice import Fits, first
-from ._provider.session import Plan, Session
+from ._provider.session import CallOptions, Session
 from ._provider.settings import Config, Names, Secret
 
 OnProgress = Callable[[Progress], object]
@@ -164,7 +164,9 @@ class OllamaModels(HTTPProvider):
         again = "Call create() again: a file that was sent is there"
         _report(_steps(call, session, plan, meter, again), callback)
 
-    def _send_file(self, path: object, session: Session, plan: Plan, meter: Meter, callback: Callback[Progress]) -> str:
+    def _send_file(
+        self, path: object, session: Session, plan: CallOptions, meter: Meter, callback: Callback[Progress]
+    ) -> str:
         """Have the server hold a file; return its SHA-256."""
         upload = Upload("gguf", path, lambda sent: callback(meter.update("uploading", "uploading", sent, upload.size)))
         sha256 = hashlib.sha256()
@@ -180,7 +182,7 @@ class OllamaModels(HTTPProvider):
         return digest
 
     def _hashed(
-        self, upload: Upload, update: Callable[[bytes], object], plan: Plan, meter: Meter
+        self, upload: Upload, update: Callable[[bytes], object], plan: CallOptions, meter: Meter
     ) -> Generator[Progress, None, None]:
         """Have the file hashed, and tell how far it is."""
         done = 0
@@ -192,14 +194,16 @@ class OllamaModels(HTTPProvider):
                 done += len(piece)
                 yield meter.update("hashing", "hashing", done, upload.size)
 
-    def _where_patient(self, timeout: Timeout | Unset, deadline: float | Unset | None) -> tuple[Session, Plan]:
+    def _where_patient(self, timeout: Timeout | Unset, deadline: float | Unset | None) -> tuple[Session, CallOptions]:
         """Return the session, and a plan under which the server may be silent for long, unless somebody says else."""
         session, plan = self._where(timeout, deadline)
         if timeout is UNSET and plan.config.timeouts is None:
             plan = plan._replace(timeouts=Timeouts(idle=600.0))
         return session, plan
 
-    def _first(self, models: Sequence[ModelInfo], plan: Plan, *wanted: Fits) -> tuple[ModelInfo | None, Plan]:
+    def _first(
+        self, models: Sequence[ModelInfo], plan: CallOptions, *wanted: Fits
+    ) -> tuple[ModelInfo | None, CallOptions]:
         # What runs elsewhere is not chosen, whatever it can do.
         local = asked = [model for model in models if not model.remote]
         session, started = self._session(plan.config), time.monotonic()
@@ -218,7 +222,9 @@ class OllamaModels(HTTPProvider):
         return found, plan
 
 
-def _steps(call: Call, session: Session, plan: Plan, meter: Meter, again: str) -> Generator[Progress, None, None]:
+def _steps(
+    call: Call, session: Session, plan: CallOptions, meter: Meter, again: str
+) -> Generator[Progress, None, None]:
     """Have the server do it, and tell how far it is; ``again`` is what to do if it stops on the way."""
     try:
         with _progress_told(meter), contextlib.closing(session.events(call, plan)) as lines:
@@ -254,7 +260,7 @@ def _progress_told(meter: Meter) -> Iterator[None]:
         raise
 
 
-def _has_file(digest: str, session: Session, plan: Plan) -> bool:
+def _has_file(digest: str, session: Session, plan: CallOptions) -> bool:
     try:
         session.ask(wire.has_file_call(digest), plan)
     except StatusError as error:
@@ -264,7 +270,7 @@ def _has_file(digest: str, session: Session, plan: Plan) -> bool:
     return True
 
 
-def _check_deadline(plan: Plan) -> None:
+def _check_deadline(plan: CallOptions) -> None:
     """Raise RequestTimeoutError if the time of the call is over."""
     deadline = plan.deadline
     if deadline is not None and deadline.left() <= 0:
@@ -282,12 +288,12 @@ def _given(system: object, template: object, parameters: object) -> dict[str, An
     given = {name: each for name, each in (("system", system), ("template", template)) if each is not None}
     for name, each in given.items():
         if not isinstance(each, str):
-            raise InvalidRequestError(f"{name}={shown(each)} is not text")
+            raise InvalidRequestError(f"{name}={preview(each)} is not text")
     if parameters is None:
         return given
     if not isinstance(parameters, Mapping):
         hint = "Give a dict, such as {'num_ctx': 8192}"
-        raise InvalidRequestError(f"parameters={shown(parameters)} is not a mapping", hint=hint)
+        raise InvalidRequestError(f"parameters={preview(parameters)} is not a mapping", hint=hint)
     options = dict(parameters)
     if isinstance(options.get("stop"), str):
         options["stop"] = [options["stop"]]  # which is all that the server takes, later
@@ -297,7 +303,7 @@ def _given(system: object, template: object, parameters: object) -> dict[str, An
 def _name(model: object, what: str = "model") -> str:
     if not isinstance(model, str) or not model.strip():
         hint = "Give the name of a model, such as qwen3:8b"
-        raise InvalidRequestError(f"{what}={shown(model)} is not a name", hint=hint)
+        raise InvalidRequestError(f"{what}={preview(model)} is not a name", hint=hint)
     return model
 
 
@@ -386,5 +392,5 @@ class OllamaProvider(OllamaModels):
         session, plan = self._where(UNSET, UNSET)
         call = ollama.version_call()
         value = session.ask(call, plan)
-        with session.telling(call, plan):
+        with session.annotate_errors(call, plan):
             return ollama.version_reply(value)

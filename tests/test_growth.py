@@ -19,13 +19,11 @@ from functools import partial
 from typing import Any, Dict, List, Union
 
 import pytest
-from lmstudio_provider._native.events_reader import NativeAssembly
-from lmstudio_provider._provider.settings import Settings
 from plugin import Plugin
 
 from lmstudio_provider import Completion, Conversation, Limits, LMStudioProvider, ProviderError
 from lmstudio_provider._core.json import loads, loads_leniently
-from lmstudio_provider._core.model_names import find, near
+from lmstudio_provider._core.model_names import close_matches, find
 from lmstudio_provider._core.redaction import hide, redact, url_secrets
 from lmstudio_provider._core.schema.convert import convert
 from lmstudio_provider._core.schema.json_schema import fitted
@@ -33,7 +31,7 @@ from lmstudio_provider._core.schema.structured import structure_of
 from lmstudio_provider._core.types import Call
 from lmstudio_provider._dialects import embeddings, lmstudio_errors, models, ollama, ollama_errors, ollama_models
 from lmstudio_provider._dialects.assembly import ToolCallAssembly
-from lmstudio_provider._dialects.errors import Asked
+from lmstudio_provider._dialects.errors import ErrorContext
 from lmstudio_provider._dialects.messages_stream import MessagesStream
 from lmstudio_provider._dialects.ollama_stream import OllamaStream
 from lmstudio_provider._dialects.openai_stream import ChatStream
@@ -41,13 +39,15 @@ from lmstudio_provider._dialects.pages import read_answer
 from lmstudio_provider._dialects.responses_stream import ResponsesStream
 from lmstudio_provider._dialects.thoughts import ThoughtSplitter, split_thoughts
 from lmstudio_provider._dialects.tool_text import take_calls, warn_of_lost_calls
-from lmstudio_provider._http.readers import Event, NDJSONReader, SSEReader, inflated
+from lmstudio_provider._http.readers import Event, NDJSONReader, SSEReader, decompress
+from lmstudio_provider._native.events_reader import NativeAssembly
+from lmstudio_provider._provider.settings import Settings
 
 FACTOR, MOST, TRIES = 4, 6.0, 4
 LIMITS = Limits(max_line_bytes=1 << 30, max_events_without_data=1 << 30)
 TOKEN = "sk-lm-AbCd1234:0123456789abcdefghij"
 CALL = Call("POST", "/v1/embeddings", model="m")
-ASKED = Asked(model="m", secrets=(TOKEN,), known=("m",))
+ASKED = ErrorContext(model="m", secrets=(TOKEN,), known=("m",))
 TOOL = {"type": "function", "function": {"name": "f", "parameters": {"type": "object"}}}
 
 
@@ -68,7 +68,7 @@ def feed(kind, data, size):
 
 
 def inflate(data):
-    for _ in inflated([data], "gzip"):
+    for _ in decompress([data], "gzip"):
         pass
 
 
@@ -316,8 +316,8 @@ MODELS = {
         {"models": [{"name": f"m{i}", "capabilities": ["completion"]} for i in range(n)]},
         {},
     ),
-    "long names": lambda n: partial(near, "abc" * n, ["acb" * n, "abd" * n]),
-    "many names": lambda n: partial(near, "model", [f"modem{i}" for i in range(n)]),
+    "long names": lambda n: partial(close_matches, "abc" * n, ["acb" * n, "abd" * n]),
+    "many names": lambda n: partial(close_matches, "model", [f"modem{i}" for i in range(n)]),
     "a name of colons": lambda n: partial(find, models.openai_models({"data": [{"id": ":1" * 50 * n}]}), "m"),
 }
 VECTORS = {

@@ -8,9 +8,9 @@ import traceback
 from pathlib import Path
 
 import pytest
-from lmstudio_provider._native.types import NativeRequest
 
 from lmstudio_provider import InvalidRequestError, LMStudioProvider, Message
+from lmstudio_provider._native.types import NativeRequest
 
 PNG = b"\x89PNG\r\n\x1a\n" + bytes(range(256)) * 4
 JPEG = b"\xff\xd8\xff\xe0" + bytes(range(256)) * 4

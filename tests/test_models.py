@@ -16,7 +16,7 @@ from lmstudio_provider import (
     ProtocolError,
     RateLimitError,
 )
-from lmstudio_provider._core.model_names import find, is_same, near
+from lmstudio_provider._core.model_names import close_matches, find, is_same
 from lmstudio_provider._dialects.models import native_models, openai_models, v0_models
 
 UNKNOWN = {"error": "Unexpected endpoint or method. (GET /api/v1/models)"}
@@ -299,7 +299,7 @@ def test_a_model_is_found_by_its_name_by_that_of_an_instance_and_by_that_of_a_va
     for name, found in (("b/m", "b/m"), ("mine", "b/m"), ("b/m:2", "b/m"), ("b/m@q4", "b/m"), ("m", "a/m")):
         assert find(models, name).id == found
     assert find(models, "nobody") is None
-    assert near("nobody", [model.id for model in models]) == ()
+    assert close_matches("nobody", [model.id for model in models]) == ()
 
 
 def test_a_provider_that_discovered_a_list_names_the_near_models(httpserver):

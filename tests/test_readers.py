@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lmstudio_provider import Limits, ProtocolError
-from lmstudio_provider._http.readers import Event, NDJSONReader, SSEReader, inflated
+from lmstudio_provider._http.readers import Event, NDJSONReader, SSEReader, decompress
 
 LIMITS = Limits()
 TRICKY = (
@@ -206,7 +206,7 @@ def test_what_was_compressed_comes_out_in_bounded_pieces(encoding, size):
     data = bytes(range(256)) * (size // 256 + 1)
     whole = packed(data, zlib.MAX_WBITS if encoding == "deflate" else zlib.MAX_WBITS | 16)
     for pieces in ([whole], [whole[i : i + 1] for i in range(len(whole))], [whole[:9], b"", whole[9:]]):
-        out = list(inflated(iter(pieces), encoding))
+        out = list(decompress(iter(pieces), encoding))
         assert b"".join(out) == data
         assert all(0 < len(piece) <= 65536 for piece in out)
 
@@ -219,34 +219,34 @@ def test_what_was_flushed_is_there_at_once():
         yield first
         raise AssertionError("the second piece was asked for before the first was handed out")
 
-    assert next(inflated(arriving(), "gzip")) == b"data: 1\n\n"
+    assert next(decompress(arriving(), "gzip")) == b"data: 1\n\n"
 
 
 def test_several_members_are_one_body():
-    assert b"".join(inflated([packed(b"one") + packed(b"two")[:5], packed(b"two")[5:]], "gzip")) == b"onetwo"
+    assert b"".join(decompress([packed(b"one") + packed(b"two")[:5], packed(b"two")[5:]], "gzip")) == b"onetwo"
 
 
 @pytest.mark.parametrize("data", [b"no gzip", packed(b"x" * 1000)[:-9] + b"garbage!!"])
 def test_what_is_not_compressed_is_a_protocol_error(data):
     with pytest.raises(ProtocolError, match="compression"):
-        list(inflated([data], "gzip"))
+        list(decompress([data], "gzip"))
 
 
 def test_an_encoding_that_nobody_asked_for_is_a_protocol_error():
     with pytest.raises(ProtocolError, match="'br'"):
-        list(inflated([b""], "br"))
+        list(decompress([b""], "br"))
 
 
 def test_an_end_that_is_missing_is_noticed():
     with pytest.raises(EOFError):
-        list(inflated([packed(b"x" * 1000)[:-1]], "gzip"))
+        list(decompress([packed(b"x" * 1000)[:-1]], "gzip"))
 
 
 def test_a_bomb_is_never_whole_in_memory():
     bomb = packed(bytes(200_000_000))
     tracemalloc.start()
     try:
-        assert sum(len(piece) for piece in inflated([bomb], "gzip")) == 200_000_000
+        assert sum(len(piece) for piece in decompress([bomb], "gzip")) == 200_000_000
         _, most = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
@@ -275,7 +275,7 @@ GZIP = squeezed(zlib.MAX_WBITS | 16)
 )
 def test_what_is_compressed_does_not_depend_on_how_the_network_cut_it(encoding, data, size):
     pieces = [data[start : start + size] for start in range(0, len(data), size)]
-    assert b"".join(inflated(pieces, encoding)) == b"Hello, hello, hello"
+    assert b"".join(decompress(pieces, encoding)) == b"Hello, hello, hello"
 
 
 @pytest.mark.parametrize("wbits", [zlib.MAX_WBITS | 16, zlib.MAX_WBITS, -zlib.MAX_WBITS])
@@ -283,10 +283,10 @@ def test_what_is_compressed_does_not_depend_on_how_the_network_cut_it(encoding, 
 def test_what_is_compressed_and_cut_off_is_an_error(wbits, left):
     encoding = "gzip" if wbits > zlib.MAX_WBITS else "deflate"
     with pytest.raises(EOFError):
-        b"".join(inflated([squeezed(wbits)[:left]], encoding))
+        b"".join(decompress([squeezed(wbits)[:left]], encoding))
 
 
 @pytest.mark.parametrize("encoding", ["gzip", "deflate"])
 @pytest.mark.parametrize("pieces", [[], [b""]])
 def test_nothing_is_nothing_compressed_or_not(encoding, pieces):
-    assert list(inflated(pieces, encoding)) == []
+    assert list(decompress(pieces, encoding)) == []

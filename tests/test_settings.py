@@ -3,10 +3,10 @@ import sys
 import threading
 
 import pytest
-from lmstudio_provider._provider.settings import Settings
 
 from lmstudio_provider import ConfigurationError, LMStudioProvider, OllamaProvider, RequestTimeoutError, Timeouts
 from lmstudio_provider._core.types import UNSET
+from lmstudio_provider._provider.settings import Settings
 
 pytestmark = pytest.mark.usefixtures("own_home")
 
@@ -437,11 +437,11 @@ def test_a_mapping_that_has_not_changed_is_looked_through_once():
 
 
 def test_settings_that_cannot_be_iterated_are_asked_alone():
-    class Asked:
+    class ErrorContext:
         def get(self, name):
             return {"lmstudio_model": "m", "lmstudio_modle": "n"}.get(name)
 
-    assert settings(Asked()).model(None) == "m"
+    assert settings(ErrorContext()).model(None) == "m"
 
 
 def test_settings_that_are_iterated_over_other_things_are_asked_alone():

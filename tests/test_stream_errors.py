@@ -3,17 +3,17 @@
 import json
 
 import pytest
-from lmstudio_provider._native.events_reader import NativeAssembly
 from raw import stream_of
 from test_wire_errors import QUIRKS
 
 from lmstudio_provider import LMStudioProvider, OllamaProvider, ProtocolError, ProviderError, StreamInterruptedError
 from lmstudio_provider._core.types import Call
-from lmstudio_provider._dialects.errors import Asked
+from lmstudio_provider._dialects.errors import ErrorContext
 from lmstudio_provider._dialects.messages_stream import MessagesStream
 from lmstudio_provider._dialects.openai_stream import ChatStream
 from lmstudio_provider._dialects.responses_stream import ResponsesStream
 from lmstudio_provider._http.readers import Event
+from lmstudio_provider._native.events_reader import NativeAssembly
 
 # For each kind of stream: what makes its items, an event with the text "Hi", and the shapes that an error can have.
 KINDS = {
@@ -64,7 +64,7 @@ def test_an_error_has_its_meaning_at_the_beginning_of_a_stream_and_after_text(ki
     make, delta, shapes = KINDS[kind]
     for shape in shapes:
         for before in ([], [delta]):
-            assembly = make(Call("POST", "/", b"", "m"), Asked("m"), 0.0)
+            assembly = make(Call("POST", "/", b"", "m"), ErrorContext("m"), 0.0)
             with pytest.raises(ProviderError) as caught:
                 read(assembly, *before, shape(text))
             assert type(caught.value) is QUIRKS[text]

@@ -8,8 +8,6 @@ import time
 import warnings
 
 import pytest
-from lmstudio_provider._provider.session import Plan
-from lmstudio_provider._provider.truncation import contexts_of, find_cut, send_or_cut
 from test_images import PNG
 from werkzeug import Response
 
@@ -39,6 +37,8 @@ from lmstudio_provider import (
 from lmstudio_provider._core.errors import StatusError
 from lmstudio_provider._core.types import Call, LoadedInstance, Timeouts
 from lmstudio_provider._http.exchange import Deadline
+from lmstudio_provider._provider.session import CallOptions
+from lmstudio_provider._provider.truncation import contexts_of, find_cut, send_or_cut
 from lmstudio_provider.simulator import SimulatedLMStudio, SimulatedOllama
 
 LONG = " ".join(["word"] * 50)
@@ -264,7 +264,7 @@ def test_the_second_has_the_deadline_of_the_first():
             raise ContextLengthError("too long", status=400)
         return call.body
 
-    plan = Plan(None, Timeouts(), Deadline(9.0, time.monotonic()))
+    plan = CallOptions(None, Timeouts(), Deadline(9.0, time.monotonic()))
     reply, refusal = send_or_cut(send, Call("POST", "/api/chat", b"whole", cut=lambda: b"cut"), plan)
     assert (reply, refusal.message) == (b"cut", "too long")
     assert seen[1].deadline is seen[0].deadline
@@ -281,7 +281,7 @@ def test_the_silence_of_the_first_counts_for_the_second():
                 continue
             raise ContextLengthError("too long", status=400)
 
-    plan = Plan(None, Timeouts(), None, 1.0)
+    plan = CallOptions(None, Timeouts(), None, 1.0)
     send_or_cut(send, Call("POST", "/api/chat", b"{}", cut=lambda: b"[]"), plan)
     assert seen[0] == 1.0
     assert seen[1] > 1.0

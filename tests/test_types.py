@@ -32,10 +32,10 @@ from lmstudio_provider import (
     Timeouts,
     ToolArgumentsError,
     ToolCall,
+    events,
     run_tools,
 )
 from lmstudio_provider._core import overrides
-from lmstudio_provider import events
 from lmstudio_provider._native import types as native
 
 PUBLIC = {name: getattr(lmstudio_provider, name) for name in lmstudio_provider.__all__}

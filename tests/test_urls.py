@@ -3,9 +3,9 @@ import socket
 import threading
 
 import pytest
-from lmstudio_provider._provider.urls import parse_base_url
 
 from lmstudio_provider import ConfigurationError, LMStudioProvider, ServerUnavailableError
+from lmstudio_provider._provider.urls import parse_base_url
 
 
 @pytest.mark.parametrize(

@@ -21,12 +21,12 @@ from lmstudio_provider import (
     StatusError,
 )
 from lmstudio_provider._dialects import lmstudio_errors, ollama_errors
-from lmstudio_provider._dialects.errors import PASSWORD, Asked
+from lmstudio_provider._dialects.errors import PASSWORD, ErrorContext
 from lmstudio_provider._dialects.lmstudio_errors import find_error
 from lmstudio_provider._http.reply import retry_after
 
 TOKEN = "sk-lm-AbCd1234:0123456789abcdefghij"
-ASKED = Asked("qwen3-99b", "the argument api_token", (TOKEN,))
+ASKED = ErrorContext("qwen3-99b", "the argument api_token", (TOKEN,))
 
 
 def error_of(value, status=400, asked=ASKED, headers=()):
@@ -161,7 +161,7 @@ def test_a_token_is_nowhere_whole_or_in_part(sample):
 
 
 def test_a_server_that_wants_a_token_says_where_it_would_come_from():
-    error = error_of({"error": {"code": "invalid_api_key", "message": "no"}}, 401, Asked("m"))
+    error = error_of({"error": {"code": "invalid_api_key", "message": "no"}}, 401, ErrorContext("m"))
     assert "none was given" in str(error)
     assert "Developer > Server Settings" in error.hint
 
@@ -271,7 +271,7 @@ KNOWN = ("qwen/qwen3-8b", "openai/gpt-oss-20b", "gemma-3-4b-it")
     ],
 )
 def test_a_model_that_is_not_known_is_told_with_those_that_may_have_been_meant(asked, near):
-    error = error_of({"error": {"code": "model_not_found", "message": "no"}}, 404, Asked(asked, known=KNOWN))
+    error = error_of({"error": {"code": "model_not_found", "message": "no"}}, 404, ErrorContext(asked, known=KNOWN))
     assert (error.model, error.near) == (asked, near)
     assert ("Did you mean" in error.hint) == bool(near)
     assert all(repr(each) in error.hint for each in near)
@@ -290,14 +290,14 @@ def test_a_model_that_is_not_known_is_told_with_those_that_may_have_been_meant(a
 )
 def test_an_endpoint_that_is_not_known_is_told_with_the_version_that_has_it(sample, path, since):
     for status in (200, 404):
-        error = error_of(sample("errors/unexpected_endpoint.json"), status, Asked(path=path))
+        error = error_of(sample("errors/unexpected_endpoint.json"), status, ErrorContext(path=path))
         assert isinstance(error, EndpointNotFoundError)
         assert error.since == since
         assert (since or "the version of LM Studio") in error.hint
 
 
 def test_what_a_malformed_token_began_with_is_cut_out_whoever_sent_it(sample):
-    error = error_of(sample("errors/api_key_malformed.json"), 401, Asked(token_source="the argument api_token"))
+    error = error_of(sample("errors/api_key_malformed.json"), 401, ErrorContext(token_source="the argument api_token"))
     assert "sk-bogus" not in f"{error!r} {error.body} {error.message}"
     assert "the argument api_token" in str(error)
 
@@ -310,7 +310,7 @@ def test_what_a_malformed_token_began_with_is_cut_out_whoever_sent_it(sample):
     ],
 )
 def test_a_server_that_forbids_says_of_a_token_what_is_known(source, says):
-    error = error_of({"error": "no"}, 403, Asked(token_source=source))
+    error = error_of({"error": "no"}, 403, ErrorContext(token_source=source))
     assert error.message.startswith(says)
     assert error.token_source == source
 
@@ -381,14 +381,14 @@ def test_an_apostrophe_begins_no_name(text):
 def test_a_template_that_fails_on_a_request_with_tools_is_told_of_the_tools(text):
     for status in (200, 400, 500):
         assert "tools" not in error_of({"error": text}, status).hint
-        error = error_of({"error": text}, status, Asked("m", tools=True))
+        error = error_of({"error": text}, status, ErrorContext("m", tools=True))
         assert type(error) is InvalidRequestError
         assert "tools: give each parameter one plain type" in error.hint
         assert "one system message" in error.hint
 
 
 def test_an_error_of_another_kind_is_not_about_the_tools():
-    assert "tools" not in error_of({"error": "Model unloaded."}, 400, Asked("m", tools=True)).hint
+    assert "tools" not in error_of({"error": "Model unloaded."}, 400, ErrorContext("m", tools=True)).hint
 
 
 # Who answers
@@ -422,7 +422,7 @@ def test_an_error_of_another_kind_is_not_about_the_tools():
     ],
 )
 def test_ollama_is_told_by_what_it_says(status, value, kind):
-    error = error_of(value, status, Asked("qwen3-99b", path="/api/v1/chat"))
+    error = error_of(value, status, ErrorContext("qwen3-99b", path="/api/v1/chat"))
     assert type(error) is kind
     assert "it answers as Ollama does" in error.message
     assert "OllamaProvider" in error.hint
@@ -456,7 +456,7 @@ def test_a_server_in_go_may_be_a_proxy_too():
 @pytest.mark.parametrize("body", [{"error": "no"}, b"<html><title>401 Unauthorized</title></html>", b""])
 @pytest.mark.parametrize("headers", [{}, {"WWW-Authenticate": 'Basic realm="x"'}])
 def test_a_name_and_password_that_are_refused_are_not_called_a_token(body, headers):
-    asked = Asked(token_source="the base URL", credentials=PASSWORD)
+    asked = ErrorContext(token_source="the base URL", credentials=PASSWORD)
     error = error_of(body, 401, asked, headers)
     assert error.message.startswith("the server refused the name and password that came from the base URL")
     assert "the base URL" in error.hint
@@ -472,14 +472,14 @@ def test_a_name_and_password_that_are_refused_are_not_called_a_token(body, heade
     ],
 )
 def test_a_proxy_that_wants_a_name_and_a_password_does_not_want_a_token(source, says):
-    error = error_of(b"", 401, Asked(token_source=source), {"WWW-Authenticate": 'basic realm="x"'})
+    error = error_of(b"", 401, ErrorContext(token_source=source), {"WWW-Authenticate": 'basic realm="x"'})
     assert says in error.message
     assert "http://NAME:PASSWORD@host" in error.hint
     assert error.wants_password
 
 
 def test_an_authorization_of_the_users_own_is_told_with_where_it_came_from():
-    asked = Asked(token_source="the argument headers", credentials="Authorization")
+    asked = ErrorContext(token_source="the argument headers", credentials="Authorization")
     error = error_of({"error": "no"}, 401, asked)
     assert "refused the Authorization that came from the argument headers" in error.message
     assert not error.wants_password
@@ -519,7 +519,7 @@ BARE = {**ENGINE, "message": "the request exceeds the available context size. tr
 )
 def test_the_counts_of_the_engine_are_read_however_they_are_wrapped(errors, engine, status, shape):
     value = shape(engine)
-    error = errors.find_error(status, {}, json.dumps(value).encode(), value, Asked("m"))
+    error = errors.find_error(status, {}, json.dumps(value).encode(), value, ErrorContext("m"))
     assert isinstance(error, ContextLengthError)
     assert (error.prompt_tokens, error.context_length) == (9025, 8192)
 
@@ -527,7 +527,7 @@ def test_the_counts_of_the_engine_are_read_however_they_are_wrapped(errors, engi
 @pytest.mark.parametrize("number", [None, "9025", True, -1, 0, 10**400, [1]])
 def test_what_is_no_count_is_not_known(number):
     value = {"error": {**BARE, "n_prompt_tokens": number}}
-    error = ollama_errors.find_error(400, {}, b"", value, Asked("m"))
+    error = ollama_errors.find_error(400, {}, b"", value, ErrorContext("m"))
     assert (error.prompt_tokens, error.context_length) in [(None, None), (None, 8192)]
 
 
@@ -542,7 +542,7 @@ def test_what_is_no_count_is_not_known(number):
 )
 def test_what_ollama_says_without_both_numbers_is_a_context_error_too(said):
     for value in ({"error": said}, {"error": {"message": said, "type": "invalid_request_error"}}):
-        error = ollama_errors.find_error(400, {}, json.dumps(value).encode(), value, Asked("m"))
+        error = ollama_errors.find_error(400, {}, json.dumps(value).encode(), value, ErrorContext("m"))
         assert isinstance(error, ContextLengthError), value
         assert (error.prompt_tokens, error.context_length) == (None, None)
         assert said in error.message

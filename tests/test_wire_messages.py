@@ -20,7 +20,7 @@ from lmstudio_provider import (
     Usage,
 )
 from lmstudio_provider._core.types import Call
-from lmstudio_provider._dialects.errors import Asked
+from lmstudio_provider._dialects.errors import ErrorContext
 from lmstudio_provider._dialects.messages import chat_call, reply
 from lmstudio_provider._dialects.messages_dialect import find_error
 from lmstudio_provider._dialects.messages_stream import MessagesStream
@@ -210,7 +210,7 @@ def test_a_reply_of_the_wrong_shape_is_a_protocol_error(value):
 
 def test_an_error_is_known_by_its_meaning(sample):
     body = sample("errors/anthropic_api_error.json")
-    error = find_error(500, {}, body, json.loads(body), Asked())
+    error = find_error(500, {}, body, json.loads(body), ErrorContext())
     assert isinstance(error, InvalidRequestError)
     assert "cannot make a grammar" in error.message
 
@@ -315,7 +315,7 @@ def test_a_call_of_a_reply_that_was_cut_off_is_not_lost():
 
 
 def new_stream(*tools):
-    return MessagesStream(asked(*tools), Asked("asked"), 0.0)
+    return MessagesStream(asked(*tools), ErrorContext("asked"), 0.0)
 
 
 def fed(stream, *values):

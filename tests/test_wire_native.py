@@ -7,7 +7,6 @@ import pytest
 from conftest import SAMPLES
 from hypothesis import given
 from hypothesis import strategies as st
-from lmstudio_provider._native.events_reader import NativeAssembly
 
 from lmstudio_provider import (
     ContextLengthError,
@@ -28,10 +27,11 @@ from lmstudio_provider import (
     Usage,
 )
 from lmstudio_provider._core.types import Call
-from lmstudio_provider._dialects.errors import Asked
+from lmstudio_provider._dialects.errors import ErrorContext
 from lmstudio_provider._http.readers import Event, SSEReader
 from lmstudio_provider._native import dialect as native
 from lmstudio_provider._native import events
+from lmstudio_provider._native.events_reader import NativeAssembly
 
 MODEL = "qwen/qwen3-8b"
 ID = "resp_8a2f60d1c47be93508f1a6e2d97c30b4518e6af29c07d3b1"
@@ -336,7 +336,7 @@ def test_a_job_is_asked_for_by_its_id_whatever_is_in_it():
 
 
 def assembly():
-    return NativeAssembly(asked(), Asked("asked"), 0.0)
+    return NativeAssembly(asked(), ErrorContext("asked"), 0.0)
 
 
 def fed(*values):

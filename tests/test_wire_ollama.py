@@ -31,7 +31,7 @@ from lmstudio_provider import (
     Usage,
 )
 from lmstudio_provider._core.types import Call
-from lmstudio_provider._dialects.errors import Asked
+from lmstudio_provider._dialects.errors import ErrorContext
 from lmstudio_provider._dialects.ollama import chat_call, embed_call, embed_reply, reply, text_call
 from lmstudio_provider._dialects.ollama_errors import find_error
 from lmstudio_provider._dialects.ollama_models import Inquiry, list_models, ps_reply, show_reply, tags_reply
@@ -51,7 +51,7 @@ def body_of(messages=HI, stream=False, **fields):
 
 
 def streamed(data):
-    stream, reader = OllamaStream(asked(), Asked("asked"), 0.0), NDJSONReader(Limits())
+    stream, reader = OllamaStream(asked(), ErrorContext("asked"), 0.0), NDJSONReader(Limits())
     chunks = [chunk for value in reader.feed(data) if (chunk := stream.feed(value))]
     return chunks + stream.finish(), stream.completion()
 
@@ -75,7 +75,7 @@ def test_a_reply_of_the_wrong_shape_is_a_protocol_error(value):
     with pytest.raises(ProtocolError):
         reply(value, asked(), 1.0)
     with pytest.raises(ProtocolError):
-        OllamaStream(asked(), Asked("asked"), 0.0).feed(value)
+        OllamaStream(asked(), ErrorContext("asked"), 0.0).feed(value)
 
 
 @pytest.mark.parametrize("value", [{"done": True}, {"message": None, "done": True}, {"model": "m", "done": True}])
@@ -87,7 +87,7 @@ def test_a_whole_reply_without_a_message_is_a_protocol_error_and_so_is_a_stream(
 
 
 def test_a_text_in_the_last_line_is_not_lost_for_a_message_that_is_null():
-    chunk = OllamaStream(asked(), Asked("asked"), 0.0).feed({"message": None, "response": "Hi", "done": True})
+    chunk = OllamaStream(asked(), ErrorContext("asked"), 0.0).feed({"message": None, "response": "Hi", "done": True})
     assert chunk.delta == "Hi"
 
 
@@ -125,14 +125,14 @@ def test_vectors_that_are_not_those_of_the_texts_are_a_protocol_error(value):
 )
 def test_an_error_has_its_class_by_meaning(sample, name, status, kind):
     data = sample(f"errors/{name}")
-    error = find_error(status, {}, data, json.loads(data), Asked("m"))
+    error = find_error(status, {}, data, json.loads(data), ErrorContext("m"))
     assert type(error) is kind
     assert error.hint
 
 
 def test_an_overflow_tells_both_numbers(sample):
     data = sample("errors/ollama_context_overflow.json")
-    error = find_error(400, {}, data, json.loads(data), Asked("m"))
+    error = find_error(400, {}, data, json.loads(data), ErrorContext("m"))
     assert (error.prompt_tokens, error.context_length) == (9025, 8192)
 
 
@@ -141,11 +141,11 @@ def test_an_overflow_tells_both_numbers(sample):
     [(404, b"404 page not found", EndpointNotFoundError), (403, b"", AuthenticationError), (500, b"", ServerError)],
 )
 def test_an_error_that_is_no_json_has_its_class_by_its_status(status, body, kind):
-    assert type(find_error(status, {}, body, None, Asked("m"))) is kind
+    assert type(find_error(status, {}, body, None, ErrorContext("m"))) is kind
 
 
 def test_an_error_line_ends_the_stream_and_keeps_what_came(sample):
-    stream = OllamaStream(asked(), Asked("asked"), 0.0)
+    stream = OllamaStream(asked(), ErrorContext("asked"), 0.0)
     with pytest.raises(ServerError, match="crashed"):
         for value in NDJSONReader(Limits()).feed(sample("ollama_chat_stream_error.ndjson")):
             stream.feed(value)
@@ -518,7 +518,7 @@ def test_the_effort_of_reasoning_has_another_name(effort, think):
 )
 def test_lm_studio_is_told_by_what_it_says(status, error, kind):
     body = {"error": error}
-    found = find_error(status, {}, json.dumps(body).encode(), body, Asked("m"))
+    found = find_error(status, {}, json.dumps(body).encode(), body, ErrorContext("m"))
     assert type(found) is (kind or NoModelLoadedError)
     assert "it answers as LM Studio does" in found.message
     assert "LMStudioProvider" in found.hint
@@ -544,7 +544,7 @@ def test_lm_studio_is_told_by_what_it_says(status, error, kind):
 )
 def test_a_failure_is_not_what_the_names_in_it_say(text, kind, path):
     body = {"error": text.format(path)}
-    assert type(find_error(500, {}, b"", body, Asked("m"))) is kind
+    assert type(find_error(500, {}, b"", body, ErrorContext("m"))) is kind
 
 
 @pytest.mark.parametrize("status", [200, 404])
@@ -558,19 +558,19 @@ def test_a_failure_is_not_what_the_names_in_it_say(text, kind, path):
     ],
 )
 def test_a_model_that_is_missing_is(text, status):
-    assert type(find_error(status, {}, b"", {"error": text}, Asked("m"))) is ModelNotFoundError
+    assert type(find_error(status, {}, b"", {"error": text}, ErrorContext("m"))) is ModelNotFoundError
 
 
 @pytest.mark.parametrize("status", [200, 500, 503])
 def test_a_server_that_still_loads_the_model_is_to_be_asked_again(status):
-    error = find_error(status, {}, b"", {"error": "llm server loading model"}, Asked("m"))
+    error = find_error(status, {}, b"", {"error": "llm server loading model"}, ErrorContext("m"))
     assert type(error) is ServerError
     assert "Ask again shortly" in error.hint
 
 
 def test_a_template_that_fails_on_a_request_with_tools_is_told_of_the_tools():
     body = {"error": 'template: :3:14: executing "" at <.Tools>: can\'t evaluate field Properties'}
-    error = find_error(500, {}, b"", body, Asked("m", tools=True))
+    error = find_error(500, {}, b"", body, ErrorContext("m", tools=True))
     assert type(error) is InvalidRequestError
     assert "tools" in error.hint
 
@@ -586,7 +586,7 @@ HUGE = int("9" * 400)
 def test_figures_that_cannot_be_harm_no_reply(name, figure):
     value = {"message": {"content": "Hi"}, "done": True, "eval_count": 3, name: figure}
     assert reply(value, asked(), 1.0).text == "Hi"
-    stream = OllamaStream(asked(), Asked("asked"), 0.0)
+    stream = OllamaStream(asked(), ErrorContext("asked"), 0.0)
     stream.feed(value)
     assert stream.completion().text == "Hi"
 
@@ -633,7 +633,7 @@ def test_a_tool_without_a_function_is_refused(tool):
 
 def test_an_overflow_with_numbers_without_end_is_one_all_the_same():
     body = {"error": f"request ({'9' * 5000} tokens) exceeds the available context size (9 tokens)"}
-    assert type(find_error(400, {}, b"", body, Asked("m"))) is ContextLengthError
+    assert type(find_error(400, {}, b"", body, ErrorContext("m"))) is ContextLengthError
 
 
 def test_what_a_dict_has_besides_goes_along():
@@ -682,7 +682,7 @@ def test_vectors_of_several_lengths_are_none():
 
 
 def test_a_server_that_forbids_does_not_want_a_token():
-    error = find_error(403, {}, b"", None, Asked("m"))
+    error = find_error(403, {}, b"", None, ErrorContext("m"))
     assert "forbids" in error.message
     assert "token" not in error.message
 

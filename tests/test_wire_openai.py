@@ -18,7 +18,7 @@ from lmstudio_provider import (
     Usage,
 )
 from lmstudio_provider._core.types import Call
-from lmstudio_provider._dialects.errors import Asked
+from lmstudio_provider._dialects.errors import ErrorContext
 from lmstudio_provider._dialects.models import openai_models as models_of
 from lmstudio_provider._dialects.openai import chat_call, reply
 from lmstudio_provider._dialects.openai_stream import ChatStream
@@ -252,7 +252,7 @@ def test_a_lone_surrogate_does_not_stop_a_request():
 
 def streamed(data, *, cut=None):
     """The chunks and the completion of the bytes of a body."""
-    reader, stream = SSEReader(Limits()), ChatStream(asked(), Asked("asked"), 0.0)
+    reader, stream = SSEReader(Limits()), ChatStream(asked(), ErrorContext("asked"), 0.0)
     pieces = [data] if cut is None else [data[i : i + cut] for i in range(0, len(data), cut)]
     chunks = []
     for piece in pieces:
@@ -341,7 +341,7 @@ def test_tool_calls_are_joined_and_come_with_the_last_chunk(sample, name, calls)
     ],
 )
 def test_an_error_in_a_stream_has_its_class_by_meaning(sample, name, kind, text):
-    stream = ChatStream(asked(), Asked("asked"), 0.0)
+    stream = ChatStream(asked(), ErrorContext("asked"), 0.0)
     with pytest.raises(kind) as caught:
         for event in SSEReader(Limits()).feed(sample(name)):
             stream.feed(event)
@@ -352,7 +352,7 @@ def test_an_error_in_a_stream_has_its_class_by_meaning(sample, name, kind, text)
 @pytest.mark.parametrize("data", ['{"message": "boom"}', '"boom"', '{"error": "boom"}'])
 def test_an_event_named_error_is_one_whatever_its_data(data):
     with pytest.raises(ServerError, match="boom"):
-        ChatStream(asked(), Asked("asked"), 0.0).feed(Event("error", data))
+        ChatStream(asked(), ErrorContext("asked"), 0.0).feed(Event("error", data))
 
 
 @pytest.mark.parametrize("data", [b"", b": nothing\n\n", None])
@@ -368,7 +368,7 @@ def test_an_answer_without_text_is_one_where_the_model_says_that_it_stopped():
 
 
 def test_a_stream_that_ends_without_its_end_is_interrupted(sample):
-    stream = ChatStream(asked(), Asked("asked"), 0.0)
+    stream = ChatStream(asked(), ErrorContext("asked"), 0.0)
     for event in SSEReader(Limits()).feed(sample("chat_stream_cut.sse")):
         stream.feed(event)
     with pytest.raises(StreamInterruptedError):
@@ -394,7 +394,7 @@ def test_a_stream_that_ends_without_its_end_is_interrupted(sample):
 )
 def test_an_event_of_the_wrong_shape_is_a_protocol_error(data):
     with pytest.raises(ProtocolError):
-        ChatStream(asked(), Asked("asked"), 0.0).feed(Event("message", data))
+        ChatStream(asked(), ErrorContext("asked"), 0.0).feed(Event("message", data))
 
 
 @pytest.mark.parametrize(
@@ -410,11 +410,11 @@ def test_an_event_of_the_wrong_shape_is_a_protocol_error(data):
     ],
 )
 def test_an_event_that_says_nothing_is_passed_over(data):
-    assert ChatStream(asked(), Asked("asked"), 0.0).feed(Event("message", data)) is None
+    assert ChatStream(asked(), ErrorContext("asked"), 0.0).feed(Event("message", data)) is None
 
 
 def test_a_chunk_is_made_of_what_a_delta_adds():
-    feed = ChatStream(asked(), Asked("asked"), 0.0).feed
+    feed = ChatStream(asked(), ErrorContext("asked"), 0.0).feed
     delta = {"content": "Hi", "reasoning_content": "hm"}
     assert feed(Event("message", json.dumps({"choices": [{"delta": delta}]}))) == Chunk("Hi", reasoning="hm")
 
@@ -505,7 +505,7 @@ def test_a_call_of_a_reply_that_was_cut_off_is_not_lost(finish_reason):
 
 
 def test_a_call_of_a_stream_that_broke_or_was_cancelled_is_not_lost():
-    stream = ChatStream(asked(), Asked("asked"), 0.0)
+    stream = ChatStream(asked(), ErrorContext("asked"), 0.0)
     for event in SSEReader(Limits()).feed(chunks_of([{"delta": call_delta("purge", '{"all": tr')}], done=False)):
         stream.feed(event)
     with pytest.raises(StreamInterruptedError):
@@ -589,7 +589,7 @@ def test_calls_thoughts_and_ends_of_other_choices_are_not_those_of_the_reply():
 
 
 def test_a_reply_has_not_ended_where_only_another_choice_has():
-    stream = ChatStream(asked(), Asked("asked"), 0.0)
+    stream = ChatStream(asked(), ErrorContext("asked"), 0.0)
     for event in SSEReader(Limits()).feed(chunks_of([delta_of(0, "A")], [delta_of(1, "B", "stop")], done=False)):
         stream.feed(event)
     assert not stream.ended
@@ -598,11 +598,11 @@ def test_a_reply_has_not_ended_where_only_another_choice_has():
 
 
 def test_a_choice_that_is_read_at_the_end_and_broken_is_an_error_that_keeps_what_came():
-    stream = ChatStream(asked(), Asked("asked"), 0.0)
+    stream = ChatStream(asked(), ErrorContext("asked"), 0.0)
     for event in SSEReader(Limits()).feed(chunks_of([delta_of(1, "B")], [{"index": 1, "delta": 7}])):
         stream.feed(event)
     assert stream.completion().text == "B"
-    again = ChatStream(asked(), Asked("asked"), 0.0)
+    again = ChatStream(asked(), ErrorContext("asked"), 0.0)
     again.feed(Event("message", json.dumps({"choices": [{"index": 1, "delta": 7}]})))
     with pytest.raises(ProtocolError):
         again.finish()

@@ -22,7 +22,7 @@ from lmstudio_provider import (
     Usage,
 )
 from lmstudio_provider._core.types import Call
-from lmstudio_provider._dialects.errors import Asked
+from lmstudio_provider._dialects.errors import ErrorContext
 from lmstudio_provider._dialects.responses import chat_call, find_error, reply
 from lmstudio_provider._dialects.responses_stream import ResponsesStream
 from lmstudio_provider._http.readers import Event, SSEReader
@@ -265,7 +265,7 @@ def test_a_reply_of_the_wrong_shape_is_a_protocol_error(value):
 def test_a_reply_that_failed_raises_its_error_with_what_was_generated():
     error = {"code": "server_error", "message": "The model has crashed without additional information."}
     value = output(message("29"), function_call("now", "{}"), status="failed", error=error)
-    assert find_error(200, {}, b"", value, Asked("asked")) is None
+    assert find_error(200, {}, b"", value, ErrorContext("asked")) is None
     with pytest.raises(ServerError, match="the model crashed in LM Studio") as caught:
         reply_of(value)
     partial = caught.value.partial
@@ -276,8 +276,8 @@ def test_a_reply_that_failed_raises_its_error_with_what_was_generated():
 
 def test_only_a_reply_that_succeeded_on_the_wire_is_left_to_be_read():
     value = output(status="failed", error={"message": "The model has crashed."})
-    assert isinstance(find_error(500, {}, b"", value, Asked("asked")), ServerError)
-    assert find_error(200, {}, b"[]", [], Asked("asked")) is None
+    assert isinstance(find_error(500, {}, b"", value, ErrorContext("asked")), ServerError)
+    assert find_error(200, {}, b"[]", [], ErrorContext("asked")) is None
 
 
 def test_a_reply_that_failed_without_a_reason_is_an_error_all_the_same():
@@ -287,7 +287,7 @@ def test_a_reply_that_failed_without_a_reason_is_an_error_all_the_same():
 
 def test_an_error_is_known_by_its_meaning(sample):
     body = sample("errors/no_models_loaded_responses.json")
-    assert isinstance(find_error(404, {}, body, json.loads(body), Asked()), NoModelLoadedError)
+    assert isinstance(find_error(404, {}, body, json.loads(body), ErrorContext()), NoModelLoadedError)
 
 
 def test_a_reply_has_reasoning_text_and_calls(sample):
@@ -376,7 +376,7 @@ def test_a_call_of_a_reply_that_was_cut_off_is_not_lost():
 
 
 def new_stream(*tools):
-    return ResponsesStream(asked(*tools), Asked("asked"), 0.0)
+    return ResponsesStream(asked(*tools), ErrorContext("asked"), 0.0)
 
 
 def fed(stream, *values):

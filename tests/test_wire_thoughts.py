@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from lmstudio_provider._core.types import Call
 from lmstudio_provider._dialects import messages, ollama, openai, responses
-from lmstudio_provider._dialects.errors import Asked
+from lmstudio_provider._dialects.errors import ErrorContext
 from lmstudio_provider._dialects.messages_stream import MessagesStream
 from lmstudio_provider._dialects.ollama_stream import OllamaStream
 from lmstudio_provider._dialects.openai_stream import ChatStream
@@ -290,7 +290,7 @@ def stream_of(dialect, text):
         ),
         "ollama": (OllamaStream, [*({"message": {"content": each}} for each in text), {"done": True}]),
     }[dialect]
-    stream = kind(call_to("/"), Asked("asked"), 0.0)
+    stream = kind(call_to("/"), ErrorContext("asked"), 0.0)
     for event in fed_:
         stream.feed(event)
     stream.finish()
@@ -311,7 +311,7 @@ def test_thoughts_in_the_text_follow_those_that_came_beside_it():
 
 
 def test_a_stream_keeps_what_it_delivered_and_its_completion_is_right():
-    stream = ChatStream(call_to("/"), Asked("asked"), 0.0)
+    stream = ChatStream(call_to("/"), ErrorContext("asked"), 0.0)
     chunks = [
         stream.feed(event)
         for event in events(*({"choices": [{"delta": {"content": each}}]} for each in ("Hm.</think>", "Yes.")))

@@ -9,7 +9,7 @@ import traceback
 import warnings
 from typing import Callable, Generic, TypeVar
 
-from .errors import InvalidRequestError, shown
+from .errors import InvalidRequestError, preview
 
 logger = logging.getLogger("lmstudio_provider")
 
@@ -22,7 +22,7 @@ class Callback(Generic[_Value]):
     def __init__(self, name: str, function: Callable[[_Value], object] | None) -> None:
         if function is not None and not callable(function):
             hint = "Options go by name: model=..."
-            raise InvalidRequestError(f"{name}={shown(function)} cannot be called", hint=hint)
+            raise InvalidRequestError(f"{name}={preview(function)} cannot be called", hint=hint)
         self._function = function
 
     def __call__(self, value: _Value) -> None:

@@ -7,7 +7,7 @@ import math
 import sys
 from typing import Any, Callable, Mapping, NamedTuple
 
-from .errors import InvalidRequestError, ProviderError, shown
+from .errors import InvalidRequestError, ProviderError, preview
 
 
 class Check(NamedTuple):
@@ -53,7 +53,7 @@ FUNCTION = Check(callable, "cannot be called")
 def check(what: str, value: object, rule: Check, kind: type[ProviderError] = InvalidRequestError) -> None:
     """Raise an error of that ``kind`` if ``value`` is not what ``rule`` says."""
     if not rule.fits(value):
-        raise kind(f"{what}={shown(value)} {rule.problem}", hint=rule.hint)
+        raise kind(f"{what}={preview(value)} {rule.problem}", hint=rule.hint)
 
 
 def check_fields(

@@ -73,7 +73,7 @@ class ProviderError(Exception):
         return f"{type(self).__name__}({str(self)!r})"
 
 
-def shown(value: object) -> str:
+def preview(value: object) -> str:
     """Return ``value`` as a message quotes it: a long one is cut."""
     try:
         text = repr(value)

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Iterable, Mapping, Protocol, Sequence, Union
 from urllib.parse import unquote_to_bytes
 
-from .errors import InvalidRequestError, shown
+from .errors import InvalidRequestError, preview
 
 
 class ReadableImage(Protocol):
@@ -68,7 +68,7 @@ def _content(image: Any) -> tuple[bytes, str]:
     if isinstance(image, os.PathLike):
         path = os.fsdecode(image)
         try:
-            return Path(path).read_bytes(), shown(path)
+            return Path(path).read_bytes(), preview(path)
         except (OSError, ValueError) as error:
             raise _unreadable(path, error) from error
     if hasattr(image, "read"):
@@ -91,7 +91,7 @@ def _of_text(text: str) -> tuple[bytes, str]:
     failure: Exception | None = None
     if not _is_data_url(text) and len(text) <= _LONGEST_PATH:
         try:
-            return Path(text).read_bytes(), shown(text)
+            return Path(text).read_bytes(), preview(text)
         except (OSError, ValueError) as error:
             failure = error
     content = _decoded(text.encode("ascii", "replace"))
@@ -107,7 +107,7 @@ def _of_text(text: str) -> tuple[bytes, str]:
 
 
 def _unreadable(path: str, error: Exception) -> InvalidRequestError:
-    return InvalidRequestError(f"images: cannot read {shown(path)}: {getattr(error, 'strerror', None) or error}")
+    return InvalidRequestError(f"images: cannot read {preview(path)}: {getattr(error, 'strerror', None) or error}")
 
 
 def _is_data_url(text: str) -> bool:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Callable, Iterable, Mapping, Sequence, Union
 
 from .checks import MAPPING, TEXT, Check, check, check_fields
-from .errors import InvalidRequestError, shown
+from .errors import InvalidRequestError, preview
 from .images import Image, listed, repr_without_images
 from .message_forms import call_as_dict, image_part, in_openai_form, plain_of
 from .options import nearest, refuse_other_names
@@ -52,7 +52,7 @@ class Message:
         if self.role not in ("system", "user", "assistant", "tool"):
             others = "There are 'system', 'user', 'assistant' and 'tool'; a dict may have any other"
             hint = _role_hint(self.role) or others
-            raise InvalidRequestError(f"Message: role={shown(self.role)} is unknown", hint=hint)
+            raise InvalidRequestError(f"Message: role={preview(self.role)} is unknown", hint=hint)
         if self.content is not None and not isinstance(self.content, str):
             object.__setattr__(self, "content", list(all_of("Message: content", self.content, Mapping)))
         check_fields(vars(self), dict.fromkeys(("name", "tool_call_id", "reasoning"), TEXT), "Message: ")
@@ -126,7 +126,7 @@ class Message:
             return cls(plain["role"], plain.get("content"), tool_calls=calls, **optional)
         except (LookupError, TypeError, AttributeError) as error:
             # By its keys alone: what they hold may be images.
-            what = f"a dict with {', '.join(map(repr, message))}" if isinstance(message, Mapping) else shown(message)
+            what = f"a dict with {', '.join(map(repr, message))}" if isinstance(message, Mapping) else preview(message)
             raise InvalidRequestError(
                 f"{what} is not a message in OpenAI's or Ollama's form, with a role and content"
             ) from error
@@ -156,7 +156,7 @@ def _check_dict(what: str, message: object) -> None:
     role = message["role"]
     hint = _role_hint(role) if isinstance(role, str) else "There are 'system', 'user', 'assistant' and 'tool'"
     if hint:
-        raise InvalidRequestError(f"{what}: role={shown(role)} is unknown", hint=hint)
+        raise InvalidRequestError(f"{what}: role={preview(role)} is unknown", hint=hint)
     for name in map(str, () if "content" in message else message):
         if name in _CONTENT_ELSEWHERE or nearest(name, ["content"]):
             raise InvalidRequestError(f"{what} has {name!r} and no content", hint="Did you mean 'content'?")

@@ -41,7 +41,7 @@ def find(models: Iterable[ModelInfo], name: str) -> ModelInfo | None:
 _LONGEST = 300
 
 
-def near(name: str, known: Sequence[str]) -> tuple[str, ...]:
+def close_matches(name: str, known: Sequence[str]) -> tuple[str, ...]:
     """The names of ``known`` that ``name`` may be a misspelling of, the nearest first."""
     known = [each for each in known if each != name and len(each) <= _LONGEST]
     if len(name) > _LONGEST:

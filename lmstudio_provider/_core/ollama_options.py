@@ -6,7 +6,7 @@ import re
 from typing import Any, Mapping
 
 from .checks import Check, check_fields, number
-from .errors import InvalidRequestError, ProviderError, shown
+from .errors import InvalidRequestError, ProviderError, preview
 from .options import OTHERS
 
 # What stands in ``options``: the names of its documentation and source, also those that it had (it ignores them now).
@@ -75,14 +75,14 @@ def check_places(extra: Mapping[str, Any]) -> None:
     wrong.update((name, value) for name, value in inside.items() if _option(name) not in (None, name))
     if wrong:
         right = {_option(name) or name: value for name, value in {**inside, **wrong}.items()}
-        fields = [f"{_FIELDS[name]}={shown(right[name])}" for name in map(_option, wrong) if name in _FIELDS]
+        fields = [f"{_FIELDS[name]}={preview(right[name])}" for name in map(_option, wrong) if name in _FIELDS]
         without = f"; {', '.join(fields)} can be written without extra" if fields else ""
-        hint = f"Write extra={{'options': {shown(right)}}}{without}"
+        hint = f"Write extra={{'options': {preview(right)}}}{without}"
         raise InvalidRequestError(f"extra: Ollama ignores {', '.join(map(repr, wrong))} there", hint=hint)
     astray = {name: value for name, value in inside.items() if name in _BESIDE}
     if astray:
         what = f"extra: Ollama ignores {', '.join(map(repr, astray))} inside of 'options'"
-        raise InvalidRequestError(what, hint=f"Write extra={shown(astray)}")
+        raise InvalidRequestError(what, hint=f"Write extra={preview(astray)}")
 
 
 def _option(name: str) -> str | None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Callable, Iterable, Literal, Mapping, Sequence, TypeVar, Union
 
 from .checks import FLAG, MAPPING, NAME, TEXT, Check, check, check_fields, number, one_of
-from .errors import InvalidRequestError, shown
+from .errors import InvalidRequestError, preview
 from .images import Image, data_url, listed, repr_without_images
 from .messages import Message, Messages, Tool, ToolInput, all_of, checked
 from .ollama_options import KEEP_ALIVE
@@ -132,7 +132,7 @@ class _Options:
 def _check_stop(stop: Any) -> None:
     texts = [stop] if isinstance(stop, str) or not isinstance(stop, Sequence) else stop
     if stop is not None and not all(isinstance(text, str) for text in texts):
-        raise InvalidRequestError(f"stop={shown(stop)} is not text or a sequence of texts")
+        raise InvalidRequestError(f"stop={preview(stop)} is not text or a sequence of texts")
     if "" in texts:
         where = "stop" if stop == "" else f"stop[{list(texts).index('')}]"
         raise InvalidRequestError(f"{where} is empty", hint="Leave it out: it would end a reply before it begins")

@@ -9,7 +9,7 @@ from typing import Callable, TypeVar
 _Value = TypeVar("_Value")
 
 
-def begin(function: Callable[..., _Value], *arguments: object) -> Future[_Value]:
+def run_in_daemon_thread(function: Callable[..., _Value], *arguments: object) -> Future[_Value]:
     """Call ``function`` in a thread of its own, which the end of the program does not wait for."""
     # No executor: it joins its threads when the interpreter ends, also those that a silent server holds.
     future: Future[_Value] = Future()

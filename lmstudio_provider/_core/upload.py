@@ -7,7 +7,7 @@ import stat
 from pathlib import Path
 from typing import Callable, Generator, Iterator
 
-from .errors import InvalidRequestError, shown
+from .errors import InvalidRequestError, preview
 
 _PIECE_BYTES = 1024 * 1024
 
@@ -26,9 +26,9 @@ class Upload:
     def __init__(self, name: str, path: object, report: Callable[[int], object]) -> None:
         text = os.fspath(path) if isinstance(path, (str, os.PathLike)) else None
         if not isinstance(text, str):
-            raise InvalidRequestError(f"{name}={shown(path)} is not a path")
+            raise InvalidRequestError(f"{name}={preview(path)} is not a path")
         self._path = Path(text)
-        self._what = f"{name}={shown(text)}"
+        self._what = f"{name}={preview(text)}"
         self._report = report
         self._sending: Generator[bytes, None, None] | None = None
         self.failure: Exception | None = None

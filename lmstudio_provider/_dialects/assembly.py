@@ -10,7 +10,7 @@ from typing import Any, Mapping, Sequence
 
 from .._core.errors import ProtocolError
 from .._core.types import Completion, ToolCall
-from .json_text import shown
+from .json_text import preview
 
 _STRUCTURE = re.compile(r'\\.?|["{}\[\]]', re.S)
 
@@ -150,7 +150,7 @@ class ToolCallAssembly:
         return False
 
     def _note(self, wrong: object, what: str) -> None:
-        self._wrong = self._wrong or f"{what} is {type(wrong).__name__}: {shown(json.dumps(wrong))}"
+        self._wrong = self._wrong or f"{what} is {type(wrong).__name__}: {preview(json.dumps(wrong))}"
 
     def check(self, completion: Completion | None = None) -> None:
         """Raise ProtocolError if anything was no call; its ``partial`` is ``completion``."""

@@ -19,7 +19,7 @@ from .._core.errors import (
     StatusError,
 )
 from .._core.json import loads
-from .._core.model_names import near
+from .._core.model_names import close_matches
 from .._core.redaction import redact
 from .._http.reply import retry_after
 from .json_text import count
@@ -27,7 +27,7 @@ from .pages import HINTS, Answer, read_answer, redirect, wants_basic
 
 
 @dataclass(frozen=True)
-class Fault:
+class ErrorBody:
     """What an error body says."""
 
     message: str
@@ -42,7 +42,7 @@ PASSWORD = "name and password"  # noqa: S105
 
 
 @dataclass(frozen=True)
-class Asked:
+class ErrorContext:
     """What a message has to know of the call that failed."""
 
     model: str = ""
@@ -60,7 +60,7 @@ class Asked:
     tools: bool = False
 
 
-def find_fault(value: object) -> Fault | None:
+def find_fault(value: object) -> ErrorBody | None:
     """The error that a JSON value reports, or None: a truthy ``error`` is one, whatever the status.
 
     So is an object that calls itself one, as vLLM's does.
@@ -71,26 +71,26 @@ def find_fault(value: object) -> Fault | None:
     if not error:
         return None
     if not isinstance(error, dict):
-        return _unwrap(Fault(error if isinstance(error, str) else json.dumps(error)))
+        return _unwrap(ErrorBody(error if isinstance(error, str) else json.dumps(error)))
     text = {name: str(error[name]) for name in ("message", "type", "code", "param") if error.get(name)}
     message = text.get("message") or json.dumps(error)
-    return _unwrap(Fault(message, text.get("type", ""), text.get("code", ""), text.get("param"), error))
+    return _unwrap(ErrorBody(message, text.get("type", ""), text.get("code", ""), text.get("param"), error))
 
 
-def _unwrap(fault: Fault) -> Fault:
+def _unwrap(fault: ErrorBody) -> ErrorBody:
     # "Engine protocol predict request returned 400: {json}" (LM Studio 0.4.20 on), or the JSON alone (Ollama): the
     # inner object is the real cause.
     if not fault.message.startswith(("Engine protocol", "{")) or "{" not in fault.message:
         return fault
     try:
         inner = loads(fault.message[fault.message.index("{") :])["error"]
-        return Fault(str(inner["message"]), str(inner.get("type", "")), "", fault.param, inner)
+        return ErrorBody(str(inner["message"]), str(inner.get("type", "")), "", fault.param, inner)
     except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
         return fault  # it only looked like one: the text as it is says enough
 
 
 @dataclass(frozen=True)
-class Meaning:
+class ErrorRule:
     """What an error means, and how to tell it by."""
 
     error: type[StatusError | InvalidRequestError]
@@ -116,18 +116,18 @@ class Meanings:
     """What the errors of one kind of server mean."""
 
     #: Tested in this order, codes before texts.
-    known: Sequence[Meaning]
-    by_status: Mapping[int, Meaning]
+    known: Sequence[ErrorRule]
+    by_status: Mapping[int, ErrorRule]
     #: A request that was refused, and a server that failed, for reasons that nobody knows yet.
-    request: Meaning
-    failed: Meaning
+    request: ErrorRule
+    failed: ErrorRule
     other: Other
     #: What it calls an API token.
     credentials: str = "API token"
     #: Which version brought the endpoints whose path begins so.
     since: Mapping[str, str] = field(default_factory=dict)
 
-    def find(self, fault: Fault, status: int) -> Meaning | None:
+    def find(self, fault: ErrorBody, status: int) -> ErrorRule | None:
         """Return what ``fault`` means by its code, else by its text, or None if only the status is known."""
         names = {fault.code, fault.type}
         for meaning in self.known:
@@ -141,18 +141,18 @@ class Meanings:
                     return meaning
         return None
 
-    def by_default(self, fault: Fault, status: int) -> Meaning:
+    def by_default(self, fault: ErrorBody, status: int) -> ErrorRule:
         """Return what ``fault`` means by its status."""
         if status < 300:  # an error under 200, or in a stream: its type is all there is
             return self.request if fault.type.startswith("invalid_request") else self.failed
         if status >= 500:
             return self.failed
-        return self.by_status.get(status, Meaning(StatusError, f"the server answered HTTP {status}", ""))
+        return self.by_status.get(status, ErrorRule(StatusError, f"the server answered HTTP {status}", ""))
 
 
 # What the servers have in common, because the same engine runs behind them.
 CRASHES = ("llama runner process", "llama-server process", "error was encountered while running the model")
-STILL_LOADING = Meaning(
+STILL_LOADING = ErrorRule(
     ServerError,
     "the server is still loading the model",
     "Ask again shortly",
@@ -177,11 +177,11 @@ def _without_names(text: str) -> str:
 
 def fault_error(
     meanings: Meanings,
-    fault: Fault,
+    fault: ErrorBody,
     status: int,
     headers: Mapping[str, str],
     body: str,
-    asked: Asked,
+    asked: ErrorContext,
     answer: Answer | None = None,
 ) -> ProviderError:
     """Return the error to raise for ``fault``, which was made of ``answer`` if that did not report it as JSON."""
@@ -202,7 +202,7 @@ def fault_error(
         if prompt and context:
             what, said = f"the prompt has {prompt} tokens and the model's context holds {context}", ""
     elif meaning.error is ModelNotFoundError:
-        data["model"], data["near"] = asked.model, near(asked.model, asked.known)
+        data["model"], data["near"] = asked.model, close_matches(asked.model, asked.known)
     elif meaning.error is EndpointNotFoundError:
         data["since"] = next((meanings.since[each] for each in meanings.since if asked.path.startswith(each)), None)
     if meanings.other.signs.search(f"{fault.code} {fault.message[:_MOST_SAID]}"):
@@ -234,7 +234,7 @@ def fault_error(
 _MOST_SAID = 4000
 
 
-def _refused(token: str, hint: str, status: int, headers: Mapping[str, str], asked: Asked) -> tuple[str, str]:
+def _refused(token: str, hint: str, status: int, headers: Mapping[str, str], asked: ErrorContext) -> tuple[str, str]:
     """Return what was refused, and what to do about it: the API token, or a name and password, as proxies want them."""
     source = asked.token_source
     if source and asked.credentials:
@@ -263,7 +263,7 @@ _TOKENS = [
 ]
 
 
-def _tokens(fault: Fault) -> tuple[int | None, int | None]:
+def _tokens(fault: ErrorBody) -> tuple[int | None, int | None]:
     """The tokens of the prompt and those that fit into the context, where the error tells them."""
     prompt, context = count(fault.inner.get("n_prompt_tokens")), count(fault.inner.get("n_ctx"))
     if (prompt or 0) > 0 and (context or 0) > 0:
@@ -276,7 +276,7 @@ def _tokens(fault: Fault) -> tuple[int | None, int | None]:
 
 
 def find_error(
-    meanings: Meanings, status: int, headers: Mapping[str, str], body: bytes, value: object, asked: Asked
+    meanings: Meanings, status: int, headers: Mapping[str, str], body: bytes, value: object, asked: ErrorContext
 ) -> ProviderError | None:
     """Return the error that a whole reply is, or None; ``value`` is its JSON, None if it is not JSON."""
     fault = find_fault(value)
@@ -295,7 +295,7 @@ def find_error(
         said, advice = redirect(status, headers, asked.path)
         return ProtocolError(redact(said, asked.secrets), hint=redact(advice, asked.secrets), sent=True)
     answer = read_answer(status, headers, text, value)
-    return fault_error(meanings, Fault(answer.text), status, headers, text, asked, answer)
+    return fault_error(meanings, ErrorBody(answer.text), status, headers, text, asked, answer)
 
 
 def _excerpt(text: str) -> str:

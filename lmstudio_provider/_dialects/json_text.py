@@ -16,7 +16,7 @@ def parse(text: bytes | str, what: str) -> Any:
     except (ValueError, RecursionError) as error:
         why = "nested too deeply" if isinstance(error, RecursionError) else str(error)
     # Out here the error has no context, which would carry the whole text: it may be large, and repeat a secret.
-    raise ProtocolError(f"{what} is no JSON ({why}): {shown(text)}", sent=True)
+    raise ProtocolError(f"{what} is no JSON ({why}): {preview(text)}", sent=True)
 
 
 def member(value: Any, name: str, kind: type, what: str) -> Any:
@@ -24,20 +24,20 @@ def member(value: Any, name: str, kind: type, what: str) -> Any:
     found = value.get(name) if isinstance(value, dict) else None
     if not isinstance(found, kind):
         whole = f"{what} has no {name!r} of type {kind.__name__}" if isinstance(value, dict) else f"{what} is no object"
-        raise ProtocolError(f"{whole}: {shown(json.dumps(value))}", hint=_HINT, sent=True)
+        raise ProtocolError(f"{whole}: {preview(json.dumps(value))}", hint=_HINT, sent=True)
     return found
 
 
 def no_object(what: str, value: object) -> ProtocolError:
     """Return the error for an event or a line of a stream that is no JSON object."""
-    text = f"{what} of the stream is {type(value).__name__}, not an object: {shown(json.dumps(value))}"
+    text = f"{what} of the stream is {type(value).__name__}, not an object: {preview(json.dumps(value))}"
     return ProtocolError(text, sent=True)
 
 
 _HINT = "Check that the base URL is that of the server that is meant, and not of another program"
 
 
-def shown(text: bytes | str) -> str:
+def preview(text: bytes | str) -> str:
     """The beginning of ``text``, quoted, for a message."""
     text = text.decode("utf-8", "replace") if isinstance(text, bytes) else text
     return repr(text if len(text) <= 200 else text[:200] + "…") if text else "it is empty"

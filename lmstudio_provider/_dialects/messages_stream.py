@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from .._core.types import Call
-from .errors import Asked
+from .errors import ErrorContext
 from .json_text import member, text_or_none
 from .messages import block_texts, call_piece, finish_reason, read_usage
 from .typed_stream import TypedStream
@@ -16,7 +16,7 @@ _OF_PROMPT = ("input_tokens", "cache_read_input_tokens")
 class MessagesStream(TypedStream):
     """Makes chunks of the events of one reply."""
 
-    def __init__(self, call: Call, asked: Asked, started: float) -> None:
+    def __init__(self, call: Call, asked: ErrorContext, started: float) -> None:
         super().__init__(call, asked, started)
         self._told: dict[str, Any] = {}
         # The arguments that each call began with, by the index of its block; None where pieces have come since.

@@ -19,16 +19,16 @@ from .._core.errors import (
 )
 from .._core.ollama_options import KEEP_ALIVE
 from . import errors
-from .errors import CRASHES, STILL_LOADING, TEMPLATE_AND_TOOLS, TEMPLATES, Meaning, Meanings, Other
+from .errors import CRASHES, STILL_LOADING, TEMPLATE_AND_TOOLS, TEMPLATES, ErrorRule, Meanings, Other
 
-_AUTHENTICATION = Meaning(
+_AUTHENTICATION = ErrorRule(
     AuthenticationError,
     "the server refused the API key",
     "Run 'ollama signin', or give OLLAMA_API_KEY or api_token=; a local Ollama wants neither",
     codes=("invalid_api_key",),
     texts=("unauthorized",),
 )
-_CONTEXT = Meaning(
+_CONTEXT = ErrorRule(
     ContextLengthError,
     "the conversation does not fit into the model's context",
     "Send less, or raise num_ctx=",
@@ -42,55 +42,55 @@ _CONTEXT = Meaning(
         "max context size",
     ),
 )
-_FORBIDDEN = Meaning(
+_FORBIDDEN = ErrorRule(
     AuthenticationError,
     "the server forbids it",
     "Cloud models may be switched off there, or the Host header is not allowed: use the server's own address",
 )
-_ENDPOINT = Meaning(
+_ENDPOINT = ErrorRule(
     EndpointNotFoundError,
     "the server does not know this endpoint",
     "Check host, port and path of the base URL, and the version of Ollama",
     texts=("404 page not found", "unexpected endpoint"),
 )
-_RATE = Meaning(RateLimitError, "the server has too many requests", "Ask again later", texts=("server busy",))
-_REQUEST = Meaning(InvalidRequestError, "the server refused the request", "")
-_FAILED = Meaning(ServerError, "the server failed", "See its log, as Ollama's documentation on troubleshooting says")
+_RATE = ErrorRule(RateLimitError, "the server has too many requests", "Ask again later", texts=("server busy",))
+_REQUEST = ErrorRule(InvalidRequestError, "the server refused the request", "")
+_FAILED = ErrorRule(ServerError, "the server failed", "See its log, as Ollama's documentation on troubleshooting says")
 
 _KNOWN = [
     _CONTEXT,
-    Meaning(
+    ErrorRule(
         InvalidRequestError,
         "the model {model!r} cannot do that",
         "Take a model whose capabilities have it ('ollama show MODEL'), or leave it out",
         texts=("does not support", "not support embedding"),
     ),
-    Meaning(
+    ErrorRule(
         ModelCrashedError,
         "the model crashed in Ollama",
         "Take a smaller model or a smaller num_ctx if memory is short",
         texts=("model runner has unexpectedly stopped", "out of memory", *CRASHES),
     ),
-    Meaning(
+    ErrorRule(
         ModelLoadError,
         "the server could not load the model {model!r}",
         "Unload other models ('ollama stop MODEL'), or take a smaller model or a smaller num_ctx",
         texts=("requires more system memory", "failed to load model", "unable to load model", "error loading model"),
     ),
     STILL_LOADING,
-    Meaning(
+    ErrorRule(
         InvalidRequestError,
         "the server refused an option",
         "Check the names and types in extra={'options': ...}",
         texts=("option must be of type", "invalid format:"),
     ),
-    Meaning(
+    ErrorRule(
         InvalidRequestError,
         "the server refused keep_alive",
         KEEP_ALIVE.hint,
         texts=("time: missing unit", "time: unknown unit", "time: invalid duration", "unsupported type: "),
     ),
-    Meaning(
+    ErrorRule(
         ModelNotFoundError,
         "the server does not know the model {model!r}",
         "list_models() names those that it has; 'ollama pull MODEL', or pull(), downloads one",
@@ -102,7 +102,7 @@ _KNOWN = [
             "invalid model identifier",
         ),
     ),
-    Meaning(
+    ErrorRule(
         InvalidRequestError,
         "the server cannot make a model of that",
         "Give a whole GGUF file of a model that it can run, and a template in Go's form, if any",
@@ -114,14 +114,14 @@ _KNOWN = [
             "unsupported architecture",
         ),
     ),
-    Meaning(
+    ErrorRule(
         InvalidRequestError,
         "the model's chat template refuses this conversation",
         "Use one system message and let user and assistant take turns, or take another model",
         texts=TEMPLATES,
         tools_hint=TEMPLATE_AND_TOOLS,
     ),
-    Meaning(NoModelLoadedError, "the server has no model loaded", "Load one there", texts=("no models loaded",)),
+    ErrorRule(NoModelLoadedError, "the server has no model loaded", "Load one there", texts=("no models loaded",)),
     _AUTHENTICATION,
     _ENDPOINT,
     _RATE,

@@ -7,17 +7,17 @@ from typing import Any, Mapping
 
 from .._core.errors import ProtocolError
 from .._core.types import Call, Chunk, Stats
-from .errors import Asked, find_fault
-from .growing import GrowingReply
+from .accumulator import ReplyAccumulator
+from .errors import ErrorContext, find_fault
 from .json_text import no_object, text_or_none
 from .ollama import finish_reason, read_stats, read_usage, said
 from .ollama_errors import fault_error
 
 
-class OllamaStream(GrowingReply):
+class OllamaStream(ReplyAccumulator):
     """Makes chunks of the lines of one reply to a chat, or to a text."""
 
-    def __init__(self, call: Call, asked: Asked, started: float) -> None:
+    def __init__(self, call: Call, asked: ErrorContext, started: float) -> None:
         super().__init__(call, asked, started)
         self._last: Mapping[str, Any] = {}
         self._has_message = False

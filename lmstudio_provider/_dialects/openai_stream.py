@@ -8,17 +8,17 @@ from typing import Any, Mapping
 from .._core.errors import ProtocolError
 from .._core.types import Call, Chunk, Completion, Stats
 from .._http.readers import Event
-from .errors import Asked, Fault, find_fault
-from .growing import GrowingReply
+from .accumulator import ReplyAccumulator
+from .errors import ErrorBody, ErrorContext, find_fault
 from .json_text import member, no_object, parse, text_or_none
 from .lmstudio_errors import fault_error
 from .openai import content_text, is_first, read_stats, read_usage, reasoning_text
 
 
-class ChatStream(GrowingReply):
+class ChatStream(ReplyAccumulator):
     """Makes chunks of the events of one reply to a chat, or to a text."""
 
-    def __init__(self, call: Call, asked: Asked, started: float) -> None:
+    def __init__(self, call: Call, asked: ErrorContext, started: float) -> None:
         super().__init__(call, asked, started)
         self._stats: object = None
         # The choices that came before one that is the reply; None when that has come.
@@ -33,7 +33,7 @@ class ChatStream(GrowingReply):
         fault = find_fault(value)
         said = value.get("message") or value.get("detail") if isinstance(value, dict) else None
         if fault is None and (event.event == "error" or (isinstance(said, str) and "choices" not in value)):
-            fault = Fault(said if isinstance(said, str) else event.data)
+            fault = ErrorBody(said if isinstance(said, str) else event.data)
         if fault is not None:
             raise fault_error(fault, 200, {}, event.data, self._asked)
         if not isinstance(value, dict):

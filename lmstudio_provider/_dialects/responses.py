@@ -13,7 +13,7 @@ from .._core.requests import ChatRequest, ResponsesRequest
 from .._core.types import Call, Completion, Usage
 from . import lmstudio_errors, openai
 from .assembly import ToolCallAssembly
-from .errors import Asked, Fault, find_fault
+from .errors import ErrorBody, ErrorContext, find_fault
 from .json_text import count, member, text_or_none
 from .openai import completion_of, content_text, json_schema, offered
 from .thoughts import split_thoughts
@@ -82,7 +82,7 @@ def _tool(tool: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def find_error(
-    status: int, headers: Mapping[str, str], body: bytes, value: object, asked: Asked
+    status: int, headers: Mapping[str, str], body: bytes, value: object, asked: ErrorContext
 ) -> ProviderError | None:
     """As everywhere at LM Studio, but for a reply that failed, which may have text: ``reply`` raises it."""
     if 200 <= status < 300 and isinstance(value, dict) and value.get("status") == "failed":
@@ -103,7 +103,7 @@ def reply(value: Any, call: Call, duration_s: float) -> Completion:
     usage = read_usage(value.get("usage"))
     completion = completion_of(value, call, duration_s, text, reasoning + thought, tools, usage, finish)
     if failed:
-        error = failure(value, json.dumps(value), Asked(call.model, tools=bool(call.tools)))
+        error = failure(value, json.dumps(value), ErrorContext(call.model, tools=bool(call.tools)))
         # Without the raw reply, which has the text of the error again, and in that there may be a secret.
         error.partial = dataclasses.replace(completion, raw=None)
         raise error
@@ -127,9 +127,9 @@ def warn_of_lost_conversation() -> None:
     )
 
 
-def failure(response: Mapping[str, Any], body: str, asked: Asked) -> ProviderError:
+def failure(response: Mapping[str, Any], body: str, asked: ErrorContext) -> ProviderError:
     """The error that a ``response`` failed with."""
-    fault = find_fault(response) or Fault("the response failed, and no reason is given")
+    fault = find_fault(response) or ErrorBody("the response failed, and no reason is given")
     return lmstudio_errors.fault_error(fault, 200, {}, body, asked)
 
 

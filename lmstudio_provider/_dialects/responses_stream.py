@@ -6,9 +6,9 @@ import json
 from typing import Any, Mapping, Sequence
 
 from .._core.types import Call, Chunk
+from .accumulator import GrowingText
 from .assembly import ToolCallAssembly
-from .errors import Asked, find_fault
-from .growing import GrowingText
+from .errors import ErrorContext, find_fault
 from .json_text import member, text_or_none
 from .openai import content_text
 from .responses import (
@@ -41,7 +41,7 @@ class ResponsesStream(TypedStream):
     whole one counts what had not come before.
     """
 
-    def __init__(self, call: Call, asked: Asked, started: float) -> None:
+    def __init__(self, call: Call, asked: ErrorContext, started: float) -> None:
         super().__init__(call, asked, started)
         self._offered = call.tools
         self._continues = call.continues

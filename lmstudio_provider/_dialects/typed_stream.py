@@ -7,14 +7,14 @@ from typing import Any
 
 from .._core.types import Chunk, Stats
 from .._http.readers import Event
+from .accumulator import ReplyAccumulator
 from .errors import find_fault
-from .growing import GrowingReply
 from .json_text import no_object, parse, text_or_none
 from .lmstudio_errors import fault_error
 from .openai import read_stats
 
 
-class TypedStream(GrowingReply):
+class TypedStream(ReplyAccumulator):
     """Makes chunks of the events of one reply; subclasses know the types."""
 
     def feed(self, event: Event) -> Chunk | None:

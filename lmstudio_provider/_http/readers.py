@@ -222,7 +222,7 @@ class SSEReader:
 _INFLATED_BYTES = 64 * 1024
 
 
-def inflated(pieces: Iterable[bytes], encoding: str) -> Iterator[bytes]:
+def decompress(pieces: Iterable[bytes], encoding: str) -> Iterator[bytes]:
     """The pieces of a body that is compressed as ``Content-Encoding`` says, none larger than 64 KiB; none is empty.
 
     None was asked for, but a proxy may compress unasked. Raises ProtocolError, and EOFError where the end is missing.

@@ -13,7 +13,7 @@ from .._core.errors import ProtocolError, ProviderError, RequestTimeoutError, Se
 from .._core.types import Limits
 from .connection import causes, timed_out
 from .exchange import CancelledCall, Exchange
-from .readers import inflated
+from .readers import decompress
 
 _PIECE_BYTES = 64 * 1024
 #: As much as is read of the body of an error.
@@ -78,7 +78,7 @@ class Reply:
         try:
             if self._pieces is None:
                 encoding = (self.headers.get("Content-Encoding") or "identity").strip().lower()
-                self._pieces = self._raw if encoding == "identity" else inflated(self._raw, encoding)
+                self._pieces = self._raw if encoding == "identity" else decompress(self._raw, encoding)
             piece = next(self._pieces, b"")
         except (http.client.HTTPException, HTTPError, OSError, EOFError, ValueError) as error:
             self.drop()

@@ -13,7 +13,7 @@ from .._core.errors import (
     JobNotFoundError,
     ProviderError,
     RequestTimeoutError,
-    shown,
+    preview,
 )
 from .._core.progress import Meter
 from .._core.requests import check_given
@@ -105,7 +105,7 @@ class Download:
         """
         callback = Callback("on_progress", on_progress)
         if isinstance(poll, bool) or not isinstance(poll, (int, float)) or not 0 < poll <= _LONGEST_S:
-            raise InvalidRequestError(f"poll={shown(poll)} is no number of seconds above 0 and up to {_LONGEST_S:g}")
+            raise InvalidRequestError(f"poll={preview(poll)} is no number of seconds above 0 and up to {_LONGEST_S:g}")
         check_seconds("deadline", deadline)
         end = None if deadline is None else Deadline(deadline, time.monotonic())
         while True:

@@ -7,8 +7,8 @@ from typing import Any, Callable, Mapping
 
 from .._core.errors import ProtocolError, ProviderError, StreamInterruptedError
 from .._core.types import Call
-from .._dialects.errors import Asked, Fault, find_fault
-from .._dialects.growing import GrowingText
+from .._dialects.accumulator import GrowingText
+from .._dialects.errors import ErrorBody, ErrorContext, find_fault
 from .._dialects.json_text import member, no_object, number, parse, text_or_none
 from .._dialects.lmstudio_errors import fault_error
 from .._http.readers import Event
@@ -20,7 +20,7 @@ from .types import InvalidToolCallItem, MessageItem, NativeCompletion, OutputIte
 class NativeAssembly:
     """Makes typed events of the events of one reply."""
 
-    def __init__(self, call: Call, asked: Asked, started: float) -> None:
+    def __init__(self, call: Call, asked: ErrorContext, started: float) -> None:
         self._call = call
         self._asked = asked
         self._started = started  # time.monotonic() when the request was sent
@@ -73,7 +73,7 @@ class NativeAssembly:
         self._note(made)
         return made
 
-    def _failed(self, fault: Fault, body: str) -> events.ErrorEvent:
+    def _failed(self, fault: ErrorBody, body: str) -> events.ErrorEvent:
         error = fault_error(fault, 200, {}, body, self._asked)
         self._error = self._error or error  # the first one is the cause
         return events.ErrorEvent(error)

@@ -21,7 +21,7 @@ from .._core.types import Call, ModelInfo, Timeouts
 from .._dialects import models
 from .._provider.http_provider import Caller
 from .._provider.local_models import Waiting
-from .._provider.session import Plan, Session
+from .._provider.session import CallOptions, Session
 from . import dialect as native
 from .types import LoadedModel, check_load_options, fits
 
@@ -35,7 +35,7 @@ _UNLOAD_S = 30.0
 _LATER = f"when it is, it will be unloaded: a program that ends before waits for that, for {_PATIENCE_S:g} s at most"
 
 
-def list_models(session: Session, plan: Plan) -> list[ModelInfo]:
+def list_models(session: Session, plan: CallOptions) -> list[ModelInfo]:
     """Return the models on disk, with the instances of each."""
     changes = session.cache.changes
     found: list[ModelInfo] = session.ask(Call("GET", models.NATIVE_PATH), plan, models.native_models)
@@ -116,7 +116,7 @@ class Block:
     model: str
     config: Mapping[str, Any]
     session: Session
-    plan: Plan
+    plan: CallOptions
 
     def __post_init__(self) -> None:
         self._call = native.load_call(self.model, check_load_options(self.model, self.config))
@@ -124,7 +124,9 @@ class Block:
         self._own_session = self.caller.new_session(self.plan.config)
         limits = [self.plan.timeouts.first_byte, self.plan.deadline and self.plan.deadline.seconds]
         unload_s = min([_UNLOAD_S, *filter(None, limits)])
-        self._own_plan = Plan(self.plan.config, dataclasses.replace(self.plan.timeouts, first_byte=unload_s), None)
+        self._own_plan = CallOptions(
+            self.plan.config, dataclasses.replace(self.plan.timeouts, first_byte=unload_s), None
+        )
         self._pid = os.getpid()
         #: The instances that were there before this block loaded one; None if it has not, or if nothing came of it.
         self._before: set[str] | None = None

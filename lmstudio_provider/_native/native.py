@@ -8,14 +8,14 @@ import time
 from typing import Any, Callable, Iterator
 
 from .._core.callbacks import warn
-from .._core.errors import EmptyAnswerWarning, InvalidRequestError, ModelNotFoundError, shown
+from .._core.errors import EmptyAnswerWarning, InvalidRequestError, ModelNotFoundError, preview
 from .._core.options import Unpack, show_options
 from .._core.requests import check_given, check_name, override
 from .._core.types import UNSET, Call, LoadedInstance, ModelInfo, Progress, Timeout, Timeouts, Unset
 from .._core.usage import status_of
 from .._dialects.json_text import text_or_none
 from .._provider.http_provider import Caller, as_it_is
-from .._provider.session import Plan, Session
+from .._provider.session import CallOptions, Session
 from . import dialect as native
 from .download import Download
 from .events_reader import NativeAssembly
@@ -110,7 +110,7 @@ class Native:
 
     def _plan(
         self, input: Any, options: dict[str, Any], stream: bool
-    ) -> tuple[Session, Call, Plan, Callable[[NativeCompletion], NativeCompletion]]:
+    ) -> tuple[Session, Call, CallOptions, Callable[[NativeCompletion], NativeCompletion]]:
         limits = [options.pop(name, UNSET) for name in ("timeout", "deadline")]
         given = input if isinstance(input, NativeRequest) else NativeRequest(input)
         request = override(given, ELSEWHERE, **options)
@@ -140,12 +140,12 @@ class Native:
         """
         body = check_load_options(model, config)
         if not isinstance(echo_load_config, bool):
-            raise InvalidRequestError(f"echo_load_config={shown(echo_load_config)} is neither True nor False")
+            raise InvalidRequestError(f"echo_load_config={preview(echo_load_config)} is neither True nor False")
         if echo_load_config:
             body["echo_load_config"] = True
         return self._load(native.load_call(model, body), *self._caller.where(timeout, deadline))
 
-    def _load(self, call: Call, session: Session, plan: Plan) -> LoadedModel:
+    def _load(self, call: Call, session: Session, plan: CallOptions) -> LoadedModel:
         loaded: LoadedModel = session.ask(call, plan, native.load_reply)
         self._loads.forget(session.base_url, loaded.instance_id)
         self._caller.forget_models()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, Callable, Iterator
 
 from .._core.callbacks import Callback
-from .._core.errors import InvalidRequestError, shown
+from .._core.errors import InvalidRequestError, preview
 from .._dialects.thoughts import ThoughtSplitter
 from .._http.reply import Reply
 from .._provider.stream import BaseStream
@@ -63,7 +63,7 @@ class Notices:
 
     def __init__(self, function: Callable[[str, float], object] | None) -> None:
         if function is not None and not callable(function):
-            raise InvalidRequestError(f"on_progress={shown(function)} cannot be called")
+            raise InvalidRequestError(f"on_progress={preview(function)} cannot be called")
         call = None if function is None else lambda stage: function(*stage)
         self._callback: Callback[tuple[str, float]] = Callback("on_progress", call)
         self._last: tuple[str, float] | None = None

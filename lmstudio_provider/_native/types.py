@@ -10,7 +10,7 @@ from typing import Any, ClassVar, Mapping, Sequence, TypedDict, Union
 from urllib.parse import urlsplit
 
 from .._core.checks import check_numbers
-from .._core.errors import InvalidRequestError, shown
+from .._core.errors import InvalidRequestError, preview
 from .._core.images import Image, data_url, listed, repr_without_images
 from .._core.messages import all_of
 from .._core.options import OTHERS, refuse_other_names
@@ -173,7 +173,7 @@ class NativeRequest:
         if not isinstance(self.system_prompt, (str, type(None))):
             raise InvalidRequestError(f"system_prompt is {type(self.system_prompt).__name__}, not text")
         if not isinstance(self.store, bool):
-            raise InvalidRequestError(f"store={shown(self.store)} is neither True nor False")
+            raise InvalidRequestError(f"store={preview(self.store)} is neither True nor False")
         check_name("reasoning", self.reasoning)  # which words there are, the model says
         object.__setattr__(self, "images", tuple(map(data_url, listed(self.images))))
         given = self.integrations
@@ -338,7 +338,7 @@ def check_load_options(model: object, config: Mapping[str, Any]) -> dict[str, An
                 hint = "A time to live goes with lm.chat(..., ttl=), where that loads the model"
             raise InvalidRequestError(f"{name!r} is no option of loading", hint=hint)
         if name in _LOAD_SWITCHES and not isinstance(value, (bool, type(None))):
-            raise InvalidRequestError(f"{name}={shown(value)} is neither True nor False")
+            raise InvalidRequestError(f"{name}={preview(value)} is neither True nor False")
     check_numbers({**dict.fromkeys(names), **config}, _LOAD_NUMBERS)
     return {name: value for name, value in config.items() if value is not None}
 

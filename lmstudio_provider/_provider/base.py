@@ -23,7 +23,7 @@ from .._core.requests import (
 )
 from .._core.types import UNSET, Capabilities, Chunk, Completion, Embeddings, Health, ModelInfo, Timeout, Unset
 from .._dialects.tool_text import take_calls, warn_of_lost_calls
-from .diagnosis import of_error, of_models, with_advice
+from .diagnosis import health_from_error, of_models, with_advice
 from .stream import Stream
 
 _Self = TypeVar("_Self", bound="Provider")
@@ -103,7 +103,7 @@ class Provider(ABC):
         except (ConfigurationError, ProviderClosedError):
             raise
         except ProviderError as error:
-            health = of_error(error, time.monotonic() - started)
+            health = health_from_error(error, time.monotonic() - started)
         else:
             health = of_models(models, time.monotonic() - started)
         return with_advice(self._identified(health, models, started, timeout), models)

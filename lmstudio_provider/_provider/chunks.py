@@ -8,7 +8,7 @@ from typing import Any, Callable, Generic, Iterable, Iterator, Mapping, TypeVar
 
 from .._core.errors import InvalidRequestError, ProviderError
 from .._core.types import Chunk, Completion, ToolCall, Usage
-from .._dialects.growing import GrowingText
+from .._dialects.accumulator import GrowingText
 from .._dialects.openai import read_stats
 
 _Piece = TypeVar("_Piece")

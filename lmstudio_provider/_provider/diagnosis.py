@@ -19,7 +19,7 @@ def of_models(models: Sequence[ModelInfo], latency_s: float) -> Health:
     )
 
 
-def of_error(error: ProviderError, latency_s: float | None) -> Health:
+def health_from_error(error: ProviderError, latency_s: float | None) -> Health:
     """Return the health of a server that did not; ``latency_s`` is the time that it took to say so."""
     refused = isinstance(error, AuthenticationError) and not error.wants_password
     away = isinstance(error, ServerUnavailableError) and not error.answered

@@ -6,7 +6,7 @@ import time
 from typing import Iterable, Iterator, Sequence
 
 from .._core.errors import ProviderError, ServerUnavailableError
-from .._core.threads import begin
+from .._core.threads import run_in_daemon_thread
 from .._core.types import Health, check_seconds
 from .base import Provider
 
@@ -18,7 +18,7 @@ def check_health(providers: Iterable[Provider], timeout: float | None) -> Iterat
     """Check all ``providers`` at once, and yield their health in order; raise ConfigurationError for ``timeout``."""
     check_seconds("timeout", timeout)
     end = None if timeout is None else time.monotonic() + timeout + _GRACE_S
-    asked = [(provider, begin(provider.health_check, timeout)) for provider in providers]
+    asked = [(provider, run_in_daemon_thread(provider.health_check, timeout)) for provider in providers]
     for provider, future in asked:
         try:
             health = future.result(None if end is None else max(0.0, end - time.monotonic()))

@@ -45,7 +45,7 @@ from .._core.usage import Status, UsageRecord, status_of
 from .._dialects.tool_text import take_calls, warn_of_lost_calls
 from .embedding import checked_texts, embed_and_compare, embed_in_batches, embed_what_fits, hinting
 from .local_models import LocalModels, patience
-from .session import ChatDialect, Plan, Session
+from .session import CallOptions, ChatDialect, Session
 from .settings import Config
 from .stream import Stream
 from .truncation import contexts_of, find_cut, send_or_cut, warn_of_cut_prompt, warn_of_cut_texts
@@ -161,7 +161,11 @@ class HTTPProvider(LocalModels):
                 plan = plan._replace(waited_s=0.0)
             return part
 
-        with self._recording_failure("embed", call, started), session.telling(call, plan), hinting(session, model):
+        with (
+            self._recording_failure("embed", call, started),
+            session.annotate_errors(call, plan),
+            hinting(session, model),
+        ):
             if on_truncation == "ignore":
                 whole, context = embed_in_batches(ask, inputs), None
             elif dialect.REFUSES_LONG_TEXTS:
@@ -176,7 +180,7 @@ class HTTPProvider(LocalModels):
         return whole
 
     def _find_cut(
-        self, texts: Sequence[str], plan: Plan, model: str, sent: bool, counted: int | None
+        self, texts: Sequence[str], plan: CallOptions, model: str, sent: bool, counted: int | None
     ) -> tuple[tuple[int, ...] | None, int | None]:
         """Return which texts do not fit into the context of ``model``, None if that is not known, and its length.
 
@@ -205,14 +209,14 @@ class HTTPProvider(LocalModels):
         session, call, plan, finished = self._plan(request, overrides, dialect, stream=False)
         started = time.monotonic()
 
-        def ask(call: Call, plan: Plan) -> Completion:
+        def ask(call: Call, plan: CallOptions) -> Completion:
             begun = time.monotonic()
             reply: Completion = session.ask(
                 call, plan, lambda value: dialect.reply(value, call, time.monotonic() - begun), dialect
             )
             return reply
 
-        with self._recording_failure(operation, call, started), session.telling(call, plan):
+        with self._recording_failure(operation, call, started), session.annotate_errors(call, plan):
             completion, refusal = send_or_cut(ask, call, plan)
             if refusal is not None:
                 warn_of_cut_prompt(refusal, call.model)
@@ -222,7 +226,7 @@ class HTTPProvider(LocalModels):
 
     def _plan(
         self, request: Request, overrides: dict[str, Any], dialect: ChatDialect, stream: bool
-    ) -> tuple[Session, Call, Plan, Callable[[Completion], Completion]]:
+    ) -> tuple[Session, Call, CallOptions, Callable[[Completion], Completion]]:
         """Who is called with what, and how, and what makes of the reply what the caller gets.
 
         Raises InvalidRequestError, ConfigurationError, ProviderClosedError.
@@ -243,8 +247,8 @@ class HTTPProvider(LocalModels):
         return {}
 
     def _model_of(
-        self, model: str | None, tier: str | None, plan: Plan
-    ) -> tuple[str, Callable[[_Served], _Served], Plan]:
+        self, model: str | None, tier: str | None, plan: CallOptions
+    ) -> tuple[str, Callable[[_Served], _Served], CallOptions]:
         """The model to name, what looks at the one that answered, if anybody has asked for one, and what time is left.
 
         Raises ProviderError, if none was named and none can be chosen.

@@ -14,7 +14,7 @@ from .._core.types import UNSET, Capabilities, ModelInfo
 from .local_server import LocalServer
 from .model_cache import DISCOVERY_S
 from .model_choice import Fits, chats, embeds, first, nothing_to_choose
-from .session import Plan, source_of_limit
+from .session import CallOptions, source_of_limit
 
 # Ctrl-C wakes no thread that waits for a lock on Windows: it is noticed at the end of a wait of this length.
 _WAIT_S = 1.0
@@ -23,7 +23,7 @@ _WAIT_S = 1.0
 class Waiting:
     """The patience of one call: its ``deadline``, and its time until the first byte, from now on."""
 
-    def __init__(self, plan: Plan, is_closed: Callable[[], bool]) -> None:
+    def __init__(self, plan: CallOptions, is_closed: Callable[[], bool]) -> None:
         ends: list[tuple[float, str]] = (
             [] if plan.timeouts.first_byte is None else [(plan.timeouts.first_byte, "first_byte")]
         )
@@ -53,7 +53,7 @@ class Waiting:
         return self._started + self._longest - time.monotonic()
 
 
-def patience(plan: Plan) -> float:
+def patience(plan: CallOptions) -> float:
     """Return how long a discovery may be waited for, so that the call has at least half of its time left."""
     limits = [DISCOVERY_S]
     if plan.timeouts.first_byte is not None:
@@ -103,7 +103,7 @@ class LocalModels(LocalServer):
             return model
         return self._choose_model(self._where(UNSET, UNSET)[1])[0]
 
-    def _choose_model(self, plan: Plan, *wanted: Fits) -> tuple[str, Plan]:
+    def _choose_model(self, plan: CallOptions, *wanted: Fits) -> tuple[str, CallOptions]:
         """Choose the first model that fits, one that chats by default; return it with what time is left of ``plan``."""
         wanted = wanted or (chats,)
         models, plan = self._models_within(plan, needed=self._default_model is None)
@@ -118,7 +118,9 @@ class LocalModels(LocalServer):
             raise self._nothing_to_choose(self._cached_models())  # with what was asked about them meanwhile
         return self._default_model, plan
 
-    def _first(self, models: Sequence[ModelInfo], plan: Plan, *wanted: Fits) -> tuple[ModelInfo | None, Plan]:
+    def _first(
+        self, models: Sequence[ModelInfo], plan: CallOptions, *wanted: Fits
+    ) -> tuple[ModelInfo | None, CallOptions]:
         """Return the first of ``models`` that fits, and ``plan`` with what time is left of it.
 
         If a server's list can be wrong, its provider asks for more here.
@@ -132,7 +134,7 @@ class LocalModels(LocalServer):
         error.provider = self.id
         return error
 
-    def _embedding_model(self, plan: Plan) -> tuple[str, Plan]:
+    def _embedding_model(self, plan: CallOptions) -> tuple[str, CallOptions]:
         """The setting for the tier "embedding", else the first embedding model, else what chats: it may embed, too."""
         named = self._settings.model("embedding")
         if named is None:
@@ -143,7 +145,7 @@ class LocalModels(LocalServer):
         found, plan = self._first(models, plan, embeds)
         return found.name if found else named, plan
 
-    def _models_within(self, plan: Plan, needed: bool) -> tuple[Sequence[ModelInfo], Plan]:
+    def _models_within(self, plan: CallOptions, needed: bool) -> tuple[Sequence[ModelInfo], CallOptions]:
         """Return the models that are known, after waiting for a discovery under way, and ``plan`` with that time.
 
         If they are ``needed``, all the time of the call may pass, and RequestTimeoutError is raised if it has.
@@ -164,7 +166,7 @@ class LocalModels(LocalServer):
                 raise
         return cache.models, plan._replace(waited_s=time.monotonic() - started)
 
-    def _models_now(self, plan: Plan) -> Sequence[ModelInfo]:
+    def _models_now(self, plan: CallOptions) -> Sequence[ModelInfo]:
         """Ask for the models, as a part of a call; raises ProviderError."""
         silences = [each for each in (plan.timeouts.first_byte, plan.timeouts.idle) if each is not None]
         # A list is not waited for as long as a model that is being loaded.
@@ -175,7 +177,7 @@ class LocalModels(LocalServer):
             error.sent = False  # of what the call was for
             raise
 
-    def _waiting(self, plan: Plan) -> Waiting:
+    def _waiting(self, plan: CallOptions) -> Waiting:
         return Waiting(plan, lambda: self._closed)
 
 

@@ -20,7 +20,7 @@ from .._http.exchange import Deadline
 from .._http.transport import PoolManager, Transport
 from .base import Provider
 from .model_cache import DISCOVERY_S, ModelCache
-from .session import Dialect, Facts, Plan, Session
+from .session import CallOptions, Dialect, ServerInfo, Session
 from .settings import Config, Names, Secret, Settings, as_timeouts, check_arguments
 
 # What people type for an argument of a provider; options of a call have their place there.
@@ -102,7 +102,7 @@ class LocalServer(Provider):
             self.id = id
         arguments = {name: self._arguments[name] for name in self._names.variables}
         self._settings = Settings(self._names, arguments, settings)
-        self._facts = Facts(
+        self._facts = ServerInfo(
             self.id,
             self._server_name,
             self._dialect,
@@ -176,7 +176,7 @@ class LocalServer(Provider):
         timeouts = as_timeouts(timeout)
         deadline = None if seconds is None else Deadline(seconds, time.monotonic())
         try:
-            return (session or self._session(config)).list_models(Plan(config, timeouts, deadline), brief)
+            return (session or self._session(config)).list_models(CallOptions(config, timeouts, deadline), brief)
         except RequestTimeoutError as error:
             if seconds == timeout:
                 error.hint = "Raise timeout= (seconds), or give None for no limit"
@@ -191,7 +191,7 @@ class LocalServer(Provider):
         cache.wait(timeout)
         return bool(cache.models)
 
-    def _where(self, timeout: Timeout | Unset, deadline: float | Unset | None) -> tuple[Session, Plan]:
+    def _where(self, timeout: Timeout | Unset, deadline: float | Unset | None) -> tuple[Session, CallOptions]:
         """The session with the server as it is set now, and how it is to be called."""
         started = time.monotonic()
         seconds = self._deadline if deadline is UNSET else deadline
@@ -199,7 +199,7 @@ class LocalServer(Provider):
         config = self._settings.config()
         timeouts = as_timeouts(timeout) if timeout is not UNSET else config.timeouts or Timeouts()
         session = self._session(config)
-        return session, Plan(config, timeouts, None if seconds is None else Deadline(seconds, started))
+        return session, CallOptions(config, timeouts, None if seconds is None else Deadline(seconds, started))
 
     def reset_client(self) -> None:
         with self._own_lock():

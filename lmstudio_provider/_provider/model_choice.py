@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Callable, Iterable, Sequence
 
-from .._core.errors import InvalidRequestError, shown
+from .._core.errors import InvalidRequestError, preview
 from .._core.types import ModelInfo
 
 Fits = Callable[[ModelInfo], bool]
@@ -45,10 +45,10 @@ def nothing_to_choose(models: Sequence[ModelInfo], server: str, names: str, get_
     """Return the error that says why none of ``models`` was chosen, and how to name one."""
     if not models:
         return InvalidRequestError(f"{server} has no models", hint=f"{get_hint}, or name a model with {names}")
-    told = [f"{shown(model.id)} ({_why_not(model)})" for model in models[:_MOST_NAMED]]
+    told = [f"{preview(model.id)} ({_why_not(model)})" for model in models[:_MOST_NAMED]]
     if len(models) > _MOST_NAMED:
         told.append(f"and {len(models) - _MOST_NAMED} more")
-    named = next((f", such as model={shown(model.id)}" for model in models if model.can_chat), "")
+    named = next((f", such as model={preview(model.id)}" for model in models if model.can_chat), "")
     hint = f"To use one, name it with {names}{named}; or {get_hint[:1].lower()}{get_hint[1:]}"
     return InvalidRequestError(f"no model was named, and {server} has none to choose: {', '.join(told)}", hint=hint)
 
@@ -58,4 +58,4 @@ def _why_not(model: ModelInfo) -> str:
         return "runs elsewhere"
     if model.type == "embedding":
         return "embeds"
-    return "its type is not known" if model.type is None else f"its type is {shown(model.type)}"
+    return "its type is not known" if model.type is None else f"its type is {preview(model.type)}"

@@ -22,8 +22,8 @@ from .._core.redaction import credentials, header_secrets, redact
 from .._core.requests import ChatRequest, TextRequest
 from .._core.types import Call, Chunk, Completion, Embeddings, Limits, ModelInfo, Timeouts
 from .._dialects.checked_reader import CheckedReader, StreamReader
-from .._dialects.errors import PASSWORD, Asked, find_fault
-from .._dialects.json_text import parse, shown
+from .._dialects.errors import PASSWORD, ErrorContext, find_fault
+from .._dialects.json_text import parse, preview
 from .._dialects.pages import is_page, read_answer
 from .._http.exchange import CancelledCall, Deadline
 from .._http.reply import Reply
@@ -52,12 +52,12 @@ class ChatDialect(Protocol):
         """The completion of a reply, where it is no stream."""
 
     def find_error(
-        self, status: int, headers: Mapping[str, str], body: bytes, value: object, asked: Asked
+        self, status: int, headers: Mapping[str, str], body: bytes, value: object, asked: ErrorContext
     ) -> ProviderError | None:
         """The error that a whole reply is; ``value`` is its JSON, None where it is none."""
 
     @property
-    def Assembly(self) -> Callable[[Call, Asked, float], Assembly[Chunk, Completion]]:
+    def Assembly(self) -> Callable[[Call, ErrorContext, float], Assembly[Chunk, Completion]]:
         """Makes chunks of a stream's events."""
 
     @property
@@ -102,7 +102,7 @@ class Dialect(ChatDialect, Protocol):
 
 
 @dataclass(frozen=True)
-class Facts:
+class ServerInfo:
     """What is the same for all sessions of a provider."""
 
     provider_id: str
@@ -118,7 +118,7 @@ class Facts:
     headers: Mapping[str, str] = field(repr=False)
 
 
-class Plan(NamedTuple):
+class CallOptions(NamedTuple):
     """How a call is to be made."""
 
     config: Config
@@ -131,20 +131,24 @@ class Plan(NamedTuple):
 class Session:
     """Makes calls to one base URL. Shared by threads, used in the process that made it."""
 
-    def __init__(self, facts: Facts, base_url: str, transport: Transport, cache: ModelCache) -> None:
+    def __init__(self, facts: ServerInfo, base_url: str, transport: Transport, cache: ModelCache) -> None:
         self.base_url = base_url
         self.cache = cache
         self._facts = facts
         self._transport = transport
 
     def ask(
-        self, call: Call, plan: Plan, read: Callable[[Any], Any] | None = None, dialect: ChatDialect | None = None
+        self,
+        call: Call,
+        plan: CallOptions,
+        read: Callable[[Any], Any] | None = None,
+        dialect: ChatDialect | None = None,
     ) -> Any:
         """Send ``call``; return what ``read`` makes of the JSON of its reply, or the JSON; raises ProviderError.
 
         What is an error is for ``dialect`` to say, or for the server's own.
         """
-        with self.telling(call, plan):
+        with self.annotate_errors(call, plan):
             reply = self._send(call, plan, "application/json")
             value = self._value(reply.status, reply.headers, reply.read_all(), call, plan, dialect)
             return value if read is None else read(value)
@@ -152,9 +156,9 @@ class Session:
     def stream(
         self,
         call: Call,
-        plan: Plan,
+        plan: CallOptions,
         kind: Callable[..., _Stream],
-        new_assembly: Callable[[Call, Asked, float], object],
+        new_assembly: Callable[[Call, ErrorContext, float], object],
         finished: Callable[[Any], Completion],
         over: Callable[[Any, BaseException | None], None],
     ) -> _Stream:
@@ -163,7 +167,7 @@ class Session:
         ``new_assembly`` makes what makes items of its events, ``finished`` makes of a whole reply what the caller
         gets, and ``over`` is called once, at the end.
         """
-        with self.telling(call, plan):
+        with self.annotate_errors(call, plan):
             reply = self._open_stream(call, plan)
             try:
                 reader = self._reader(reply, call, plan)
@@ -174,12 +178,12 @@ class Session:
                 reply.drop()
                 raise
 
-    def events(self, call: Call, plan: Plan) -> Generator[Any, None, None]:
+    def events(self, call: Call, plan: CallOptions) -> Generator[Any, None, None]:
         """Send ``call`` and iterate over the events of its stream, which ends where the body does.
 
         An event that is an error is raised. StreamInterruptedError is raised where the body breaks off.
         """
-        with self.telling(call, plan):
+        with self.annotate_errors(call, plan):
             reply = self._open_stream(call, plan)
             reader, data = self._reader(reply, call, plan), b"..."
             try:
@@ -196,7 +200,7 @@ class Session:
             finally:
                 reply.drop()
 
-    def _open_stream(self, call: Call, plan: Plan) -> Reply:
+    def _open_stream(self, call: Call, plan: CallOptions) -> Reply:
         reply = self._send(call, plan, self._facts.dialect.STREAM_TYPE)
         kind = (reply.headers.get("Content-Type") or "").lower()
         # An error comes as JSON, also under 200; a proxy's page as HTML. Anything else is taken for a stream.
@@ -204,7 +208,7 @@ class Session:
             raise self._reader(reply, call, plan).no_stream(reply.read_all())
         return reply
 
-    def _reader(self, reply: Reply, call: Call, plan: Plan) -> CheckedReader:
+    def _reader(self, reply: Reply, call: Call, plan: CallOptions) -> CheckedReader:
         """Return the reader of a stream, which raises what the body says if it is none."""
 
         def find_error(body: bytes, value: object) -> ProviderError | None:
@@ -213,7 +217,7 @@ class Session:
 
         return CheckedReader(self._facts.dialect.Reader(self._transport.limits), reply, find_error)
 
-    def list_models(self, plan: Plan, brief: bool = False) -> list[ModelInfo]:
+    def list_models(self, plan: CallOptions, brief: bool = False) -> list[ModelInfo]:
         """Ask for the models, and keep them in the cache; ``brief`` asks for the list alone."""
         changes = self.cache.changes
         models = self._facts.dialect.list_models(
@@ -231,7 +235,7 @@ class Session:
         self._transport.close()
         self.cache.close()
 
-    def _send(self, call: Call, plan: Plan, accept: str) -> Reply:
+    def _send(self, call: Call, plan: CallOptions, accept: str) -> Reply:
         headers = {"Accept": accept, "Accept-Encoding": "identity", "User-Agent": "lmstudio-provider"}
         if call.body is not None:
             headers["Content-Type"] = "application/json"
@@ -251,7 +255,7 @@ class Session:
         headers: Mapping[str, str],
         body: bytes,
         call: Call,
-        plan: Plan,
+        plan: CallOptions,
         dialect: ChatDialect | None = None,
     ) -> Any:
         """Return the JSON of a whole reply; raises the error that it is, and ProtocolError."""
@@ -272,7 +276,7 @@ class Session:
             return ProtocolError(f"the reply is not JSON: {page.said}", hint=page.hint, sent=True)
         kind = headers.get("Content-Type") or "no content type"
         return ProtocolError(
-            f"the reply (HTTP {status}, {kind}) is no JSON: {shown(body)}",
+            f"the reply (HTTP {status}, {kind}) is no JSON: {preview(body)}",
             hint=f"Check that the base URL is that of {self._facts.name}, and not of another program on that port",
             sent=True,
         )
@@ -283,7 +287,7 @@ class Session:
         headers: Mapping[str, str],
         body: bytes,
         value: Any,
-        asked: Asked,
+        asked: ErrorContext,
         dialect: ChatDialect | None = None,
     ) -> None:
         error = (dialect or self._facts.dialect).find_error(status, headers, body, value, asked)
@@ -293,7 +297,7 @@ class Session:
             finally:
                 del error  # no cycle of error, traceback and frame keeps the request's body
 
-    def _asked(self, call: Call, plan: Plan) -> Asked:
+    def _asked(self, call: Call, plan: CallOptions) -> ErrorContext:
         config = plan.config
         secrets = [config.base_url.password or "", *header_secrets(self._facts.headers), *self._transport.secrets()]
         secrets += [
@@ -308,7 +312,7 @@ class Session:
         embeds, any_kind = "embed" in call.path, call.path.startswith("/api/v1/models")
         models = self.cache.models
         known = tuple(each.id for each in models if any_kind or (each.type == "embedding" if embeds else each.can_chat))
-        return Asked(
+        return ErrorContext(
             call.model,
             source,
             (*secrets, *call.secrets),
@@ -319,7 +323,7 @@ class Session:
         )
 
     @contextlib.contextmanager
-    def telling(self, call: Call, plan: Plan) -> Iterator[None]:
+    def annotate_errors(self, call: Call, plan: CallOptions) -> Iterator[None]:
         """Add to the errors of the block what was called, and where."""
         try:
             yield
@@ -330,7 +334,7 @@ class Session:
             self._tell(error, call, plan)
             raise
 
-    def _tell(self, error: ProviderError, call: Call, plan: Plan) -> ProviderError:
+    def _tell(self, error: ProviderError, call: Call, plan: CallOptions) -> ProviderError:
         """Add to ``error`` what was called, and where; said once, however deep the error came from."""
         if error.url is None:
             # Whatever the message quotes: a server may repeat what it was sent.
@@ -360,7 +364,7 @@ class Session:
         return error
 
 
-def source_of_limit(error: RequestTimeoutError, plan: Plan) -> str:
+def source_of_limit(error: RequestTimeoutError, plan: CallOptions) -> str:
     """Return what to add to the hint of ``error`` if a setting is where its limit came from."""
     source = plan.config.timeouts_source if plan.timeouts == plan.config.timeouts else None
     return f"; it came from {source}" if source and error.limit != "deadline" else ""

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Callable, Iterable, Mapping, NamedTuple, Protocol, Reversible, Sized
 
 from .._core.checks import FLAG, NAME, Check, check, check_fields, instance, number
-from .._core.errors import ConfigurationError, shown
+from .._core.errors import ConfigurationError, preview
 from .._core.types import UNSET, Limits, Timeouts, check_seconds
 from .urls import BaseURL, parse_base_url
 
@@ -136,7 +136,7 @@ class Settings:
         """Return the model that is set for ``tier``, else the one for all tiers, else None."""
         if tier is not None and not (isinstance(tier, str) and re.fullmatch(_TIER, tier)):
             hint = f"Write tier='fast' for the setting {self._names.prefix}_model_fast, or leave tier out"
-            raise ConfigurationError(f"tier={shown(tier)} is not a name of letters, digits, - and _", hint=hint)
+            raise ConfigurationError(f"tier={preview(tier)} is not a name of letters, digits, - and _", hint=hint)
         self._check_keys()
         setting = (self.find(f"model_{tier}") if tier else None) or self.find("model")
         return None if setting is None else _text(setting, "model").strip()
@@ -209,7 +209,7 @@ class Settings:
                 source += f", in milliseconds: {value} means {value} ms, write {value}s for seconds"
             check_seconds("timeout", seconds)
         except (TypeError, ValueError, OverflowError, ConfigurationError) as error:
-            what = f"timeout={shown(value)}, from {setting.source}, is not a positive length of time"
+            what = f"timeout={preview(value)}, from {setting.source}, is not a positive length of time"
             raise ConfigurationError(what, hint="Write '30s', '500ms' or '2m', or a number of milliseconds") from error
         return as_timeouts(seconds), source
 
@@ -296,7 +296,7 @@ def _text(setting: Setting, name: str) -> str:
         return str(setting.value)  # a port: what is wrong with it is known where URLs are read
     if not isinstance(setting.value, str):
         # A URL of another type may have a password inside.
-        named = name if name == "base_url" else f"{name}={shown(setting.value)}"
+        named = name if name == "base_url" else f"{name}={preview(setting.value)}"
         raise ConfigurationError(f"{named}, from {setting.source}, is {type(setting.value).__name__}, not text")
     return setting.value
 
@@ -319,7 +319,7 @@ def _tokens(setting: Setting | None) -> int | None:
     if isinstance(value, str) and re.fullmatch("[0-9]{1,15}", value):
         value = int(value)
     if not number(1, 1e15, whole=True).fits(value):
-        what = f"num_ctx={shown(setting.value)}, from {setting.source}, is not a whole number of tokens"
+        what = f"num_ctx={preview(setting.value)}, from {setting.source}, is not a whole number of tokens"
         raise ConfigurationError(what, hint="Write how many tokens the context can hold, such as 8192")
     return int(value)
 

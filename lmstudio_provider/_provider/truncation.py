@@ -11,7 +11,7 @@ from .._core.callbacks import warn
 from .._core.errors import ContextLengthError, TruncationWarning
 from .._core.model_names import find
 from .._core.types import Call, ModelInfo
-from .session import Plan
+from .session import CallOptions
 
 _Reply = TypeVar("_Reply")
 
@@ -24,7 +24,7 @@ _MOST_BYTES = 16
 
 
 def send_or_cut(
-    send: Callable[[Call, Plan], _Reply], call: Call, plan: Plan
+    send: Callable[[Call, CallOptions], _Reply], call: Call, plan: CallOptions
 ) -> tuple[_Reply, ContextLengthError | None]:
     """Return what ``send`` returns; if the server refuses a prompt that may be cut, send it again, to be cut.
 

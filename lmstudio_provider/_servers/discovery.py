@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 
 from .._core.errors import ConfigurationError, ProtocolError, ProviderError
 from .._core.json import loads
-from .._core.threads import begin
+from .._core.threads import run_in_daemon_thread
 from .._core.types import Call, Limits, Timeouts, check_seconds
 from .._dialects.json_text import parse
 from .._http.exchange import CancelledCall, Deadline
@@ -122,7 +122,7 @@ def probe(urls: Mapping[str, str | None], deadline: Deadline) -> list[Endpoint]:
     """Ask all ``urls`` at once what answers there; each server of this machine stands in the result once."""
     probes = [_Probe(url, authorization, deadline) for url, authorization in urls.items()]
     try:
-        done, _ = wait([begin(each.run) for each in probes], timeout=max(0.0, deadline.left()))
+        done, _ = wait([run_in_daemon_thread(each.run) for each in probes], timeout=max(0.0, deadline.left()))
     finally:
         for each in probes:
             each.transport.close()  # the threads that still wait wake up, and end

@@ -16,7 +16,7 @@ from .._core.errors import ConfigurationError, ProviderError, RequestTimeoutErro
 from .._core.images import data_url, listed
 from .._core.options import show_options
 from .._core.requests import CompletionRequest, chat_request
-from .._core.threads import begin
+from .._core.threads import run_in_daemon_thread
 from .._core.types import UNSET, Capabilities, Chunk, Health, check_seconds
 from .._http.exchange import Deadline
 from .._provider.base import Provider
@@ -273,7 +273,7 @@ class Failover(Provider):
         raise self._told(none_available(failures))
 
     def _ask_all(self, ask: Callable[[Provider], _Value]) -> list[Future[_Value]]:
-        return [begin(ask, provider) for provider in self._providers]
+        return [run_in_daemon_thread(ask, provider) for provider in self._providers]
 
     def _told(self, error: ServerUnavailableError) -> ServerUnavailableError:
         error.provider = self.id

@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 from .._core.errors import ConfigurationError, ServerUnavailableError
 from .._core.redaction import HIDDEN, credentials, redact
-from .._core.threads import begin
+from .._core.threads import run_in_daemon_thread
 from .._http.exchange import Deadline
 from .._provider.lmstudio_server import LMStudioServer
 from .._provider.settings import Config, Settings
@@ -91,7 +91,7 @@ def _start(
             process.wait()
     if endpoint is not None:
         if status is None:  # it stays, and somebody has to wait for it
-            begin(process.wait)
+            run_in_daemon_thread(process.wait)
         return endpoint
     how = "did not come to an end" if status is None else f"ended with exit status {status}"
     said = _shown(output, config)

@@ -8,7 +8,7 @@ import re
 from typing import Any, Callable, Iterator, Mapping
 
 from ..checks import to_json
-from ..errors import InvalidRequestError, StructuredOutputError, shown
+from ..errors import InvalidRequestError, StructuredOutputError, preview
 from ..json import is_too_deep, loads_leniently
 from ..types import Completion
 from .convert import convert
@@ -68,7 +68,7 @@ def structure_of(response_format: Any) -> Structure | None:
         return _of_mapping(response_format)
     if not is_hint(response_format):
         raise InvalidRequestError(
-            f"response_format={shown(response_format)} is not a type or a JSON schema",
+            f"response_format={preview(response_format)} is not a type or a JSON schema",
             hint="Write a dataclass with a field for each thing that you want to know, and give the class; with "
             "Ollama, {'type': 'json_object'} is any JSON",
         )

@@ -8,7 +8,7 @@ from abc import ABC, abstractmethod
 from .._core.errors import ProtocolError, StreamInterruptedError
 from .._core.types import Call, Chunk, Completion, Stats, Usage
 from .assembly import ToolCallAssembly
-from .errors import Asked
+from .errors import ErrorContext
 from .thoughts import ThoughtSplitter, split_unopened
 
 
@@ -41,10 +41,10 @@ class GrowingText:
 _BLOCK = 1000
 
 
-class GrowingReply(ABC):
+class ReplyAccumulator(ABC):
     """Keeps what the pieces of one reply add up to; subclasses read the pieces."""
 
-    def __init__(self, call: Call, asked: Asked, started: float) -> None:
+    def __init__(self, call: Call, asked: ErrorContext, started: float) -> None:
         self._requested_model = call.model
         self._provider_id = call.provider_id
         self._asked = asked
