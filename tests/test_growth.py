@@ -316,7 +316,7 @@ MODELS = {
         {"models": [{"name": f"m{i}", "capabilities": ["completion"]} for i in range(n)]},
         {},
     ),
-    "long names": lambda n: partial(close_matches, "abc" * n, ["acb" * n, "abd" * n]),
+    "long names": lambda n: partial(close_matches, "abc" * 20 * n, ["acb" * 20 * n, "abd" * 20 * n]),
     "many names": lambda n: partial(close_matches, "model", [f"modem{i}" for i in range(n)]),
     "a name of colons": lambda n: partial(find, models.openai_models({"data": [{"id": ":1" * 50 * n}]}), "m"),
 }
@@ -422,7 +422,7 @@ def check(make):
     else:
         pytest.fail(f"{FACTOR} times the input takes more than {MOST} times the time: {times}")
     before, after = peak(make(max(size // FACTOR, 10))), peak(make(size))  # counting makes it several times slower
-    assert after <= MOST * max(before, 10_000), f"{before} bytes became {after}"
+    assert after <= MOST * max(before, 30_000), f"{before} bytes became {after}"
 
 
 @pytest.mark.filterwarnings("ignore::lmstudio_provider.ToolCallWarning")
