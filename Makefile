@@ -18,9 +18,9 @@ help:
 demo: $(VENV)/.installed
 	$(BIN)/python examples/quickstart.py
 
-# Bytecode is kept, whatever the environment says: the tests start many interpreters.
+# A process for each core; bytecode is kept, whatever the environment says, because the tests start many interpreters.
 test: $(VENV)/.test
-	PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest --ignore=tests/integration --ignore=tests/load --ignore=tests/soak
+	PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -n auto --ignore=tests/integration --ignore=tests/load --ignore=tests/soak
 
 check: $(VENV)/.dev
 	$(BIN)/ruff check .
