@@ -3,7 +3,7 @@ import pickle
 import pytest
 
 import lmstudio_provider
-from lmstudio_provider import Completion, ProviderError, StatusError, StreamInterruptedError
+from lmstudio_provider import Completion, ProviderError, StatusError
 
 ERRORS = [
     value for value in vars(lmstudio_provider).values() if isinstance(value, type) and issubclass(value, ProviderError)
@@ -29,8 +29,3 @@ def test_data_that_is_not_known_is_none():
     error = StatusError("it broke")
     assert (error.status, error.code, error.param, error.body, error.retry_after_s) == (None,) * 5
     assert (error.provider, error.method, error.url, error.partial, error.sent) == (None, None, None, None, False)
-
-
-def test_a_broken_stream_is_caught_as_a_provider_error():
-    with pytest.raises(ProviderError, match="it broke"):
-        raise StreamInterruptedError("it broke")

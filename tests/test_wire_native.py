@@ -319,7 +319,10 @@ def test_a_loaded_model_has_its_instance_and_its_config(sample):
 
 
 def test_an_unloaded_instance_is_answered_with_its_id(sample):
-    native.unload_reply(json.loads(sample("v1_model_unload.json")))
+    value = json.loads(sample("v1_model_unload.json"))
+    native.unload_reply(value)
+    with pytest.raises(ProtocolError, match="instance_id"):
+        native.unload_reply({**value, "instance_id": None})
 
 
 @pytest.mark.parametrize("name", ["v1_download.json", "v1_download_already.json", "v1_download_status.json"])
