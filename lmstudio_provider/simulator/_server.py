@@ -5,6 +5,7 @@ from __future__ import annotations
 import abc
 import json
 import os
+import selectors
 import socket
 import socketserver
 import sys
@@ -106,7 +107,6 @@ class StandIn(abc.ABC):
 
     def __enter__(self: _Self) -> _Self:
         self._server = _Server(self)
-        threading.Thread(target=self._server.serve_forever, args=[0.02], name="simulator", daemon=True).start()
         return self
 
     def __exit__(
@@ -122,6 +122,7 @@ class _Server(socketserver.ThreadingTCPServer):
     # On Windows, this option would let a second server listen on the same port.
     allow_reuse_address = sys.platform != "win32"
     request_queue_size = 128  # with the default of 5, some of many clients at once would wait for seconds
+    timeout = 0  # handle_request() is called when a client is there, and does not wait if it has left
 
     def __init__(self, stand_in: StandIn) -> None:
         self.stand_in = stand_in
@@ -129,7 +130,23 @@ class _Server(socketserver.ThreadingTCPServer):
         self.stopping = threading.Event()
         self._open: set[socket.socket] = set()
         self._changed = threading.Condition()
+        self._stop, self._stopped = socket.socketpair()
         super().__init__(("127.0.0.1", stand_in.port), _Handler)
+        self._thread = threading.Thread(target=self._serve, name="simulator", daemon=True)
+        self._thread.start()
+
+    def _serve(self) -> None:
+        """Accept connections until there is a byte to read; ``serve_forever`` would look for its end now and then."""
+        with selectors.DefaultSelector() as selector:
+            selector.register(self, selectors.EVENT_READ)
+            selector.register(self._stopped, selectors.EVENT_READ)
+            while all(key.fileobj is self for key, _ in selector.select()):
+                self.handle_request()
+
+    def server_close(self) -> None:
+        super().server_close()
+        self._stop.close()
+        self._stopped.close()
 
     def process_request(self, request: Any, client_address: Any) -> None:
         with self._changed:
@@ -153,7 +170,8 @@ class _Server(socketserver.ThreadingTCPServer):
             self.server_close()
             return
         self.stopping.set()
-        self.shutdown()
+        self._stop.send(b"x")
+        self._thread.join()
         self.server_close()
         with self._changed:
             for connection in self._open:
