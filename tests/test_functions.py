@@ -248,7 +248,7 @@ def test_a_function_without_a_name_needs_one():
             },
         ),
     ],
-    ids=str,
+    ids=lambda value: str(getattr(value, "__name__", value)),  # str() of a NewType has its address on Python 3.9
 )
 def test_the_schema_of_a_hint(hint, schema):
     assert of_hint(hint).schema["properties"]["x"] == schema
