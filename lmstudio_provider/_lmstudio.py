@@ -28,7 +28,7 @@ from ._core.requests import (
     override,
 )
 from ._core.types import Chunk, Completion, Health, ModelInfo
-from ._dialects import lmstudio, messages_dialect, responses_dialect
+from ._dialects import lmstudio, messages, responses
 from ._dialects.lmstudio_errors import MEANINGS
 from ._native.loading import Loads
 from ._native.native import Native
@@ -90,7 +90,7 @@ class LMStudioProvider(LMStudioServer):
         ``store`` and ``reasoning_effort``; any other raises InvalidRequestError.
         """
         given: dict[str, Any] = dict(overrides)
-        return self._generate("responses", _responses_request(request, given), given, responses_dialect)
+        return self._generate("responses", _responses_request(request, given), given, responses.DIALECT)
 
     @overload
     def responses_stream(
@@ -110,7 +110,7 @@ class LMStudioProvider(LMStudioServer):
     ) -> Stream | Completion:
         """Answer as ``responses`` does, piece by piece; ``on_chunk`` is that of ``stream``."""
         given: dict[str, Any] = dict(overrides)
-        return self._stream("responses", _responses_request(request, given), on_chunk, given, responses_dialect)
+        return self._stream("responses", _responses_request(request, given), on_chunk, given, responses.DIALECT)
 
     def messages(self, request: DialectInput, **overrides: Unpack[StreamOverrides]) -> Completion:
         """Answer over Anthropic's ``/v1/messages`` (LM Studio 0.4.1).
@@ -120,7 +120,7 @@ class LMStudioProvider(LMStudioServer):
         ``tool_choice`` and ``extra``; any other raises InvalidRequestError.
         """
         given: dict[str, Any] = dict(overrides)
-        return self._generate("messages", chat_request(_chat(request, given)), given, messages_dialect)
+        return self._generate("messages", chat_request(_chat(request, given)), given, messages.DIALECT)
 
     @overload
     def messages_stream(
@@ -140,7 +140,7 @@ class LMStudioProvider(LMStudioServer):
     ) -> Stream | Completion:
         """Answer as ``messages`` does, piece by piece; ``on_chunk`` is that of ``stream``."""
         given: dict[str, Any] = dict(overrides)
-        return self._stream("messages", chat_request(_chat(request, given)), on_chunk, given, messages_dialect)
+        return self._stream("messages", chat_request(_chat(request, given)), on_chunk, given, messages.DIALECT)
 
 
 def _responses_request(request: Any, overrides: dict[str, Any]) -> ResponsesRequest:

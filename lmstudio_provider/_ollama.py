@@ -28,7 +28,7 @@ from ._core.requests import embed_options
 from ._core.types import UNSET, Call, Limits, LoadedInstance, ModelInfo, Progress, Timeout, Timeouts, Unset
 from ._core.upload import StoppedError, Upload
 from ._core.usage import UsageRecorder
-from ._dialects import ollama, ollama_dialect
+from ._dialects import ollama
 from ._dialects import ollama_models as wire
 from ._http.exchange import Deadline
 from ._http.transport import PoolManager
@@ -329,7 +329,7 @@ class OllamaProvider(OllamaModels):
     id = "ollama"
     display_name = "Ollama (Local)"
 
-    _dialect = ollama_dialect
+    _dialect = ollama.DIALECT
     _server_name = "Ollama"
     _names = Names(
         prefix="ollama",

@@ -2,7 +2,7 @@ import itertools
 
 import pytest
 
-from lmstudio_provider._dialects.assembly import ToolCallAssembly
+from lmstudio_provider._dialects.accumulator import ToolCallAssembly
 
 
 def assembled(*deltas, whole=False):

@@ -30,13 +30,13 @@ from lmstudio_provider._core.schema.json_schema import fitted
 from lmstudio_provider._core.schema.structured import structure_of
 from lmstudio_provider._core.types import Call
 from lmstudio_provider._dialects import embeddings, lmstudio_errors, models, ollama, ollama_errors, ollama_models
-from lmstudio_provider._dialects.assembly import ToolCallAssembly
+from lmstudio_provider._dialects.accumulator import ToolCallAssembly
 from lmstudio_provider._dialects.errors import ErrorContext
-from lmstudio_provider._dialects.messages_stream import MessagesStream
-from lmstudio_provider._dialects.ollama_stream import OllamaStream
-from lmstudio_provider._dialects.openai_stream import ChatStream
+from lmstudio_provider._dialects.messages import MessagesStream
+from lmstudio_provider._dialects.ollama import OllamaStream
+from lmstudio_provider._dialects.openai import ChatStream
 from lmstudio_provider._dialects.pages import read_answer
-from lmstudio_provider._dialects.responses_stream import ResponsesStream
+from lmstudio_provider._dialects.responses import ResponsesStream
 from lmstudio_provider._dialects.thoughts import ThoughtSplitter, split_thoughts
 from lmstudio_provider._dialects.tool_text import take_calls, warn_of_lost_calls
 from lmstudio_provider._http.readers import Event, NDJSONReader, SSEReader, decompress

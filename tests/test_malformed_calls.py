@@ -6,7 +6,7 @@ import pickle
 import pytest
 
 from lmstudio_provider import LMStudioProvider, MemoryUsage, OllamaProvider, ProtocolError
-from lmstudio_provider._dialects.assembly import ToolCallAssembly
+from lmstudio_provider._dialects.accumulator import ToolCallAssembly
 
 CALL = {"id": "1", "type": "function", "function": {"name": "f", "arguments": "{}"}}
 

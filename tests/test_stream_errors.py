@@ -9,9 +9,9 @@ from test_wire_errors import QUIRKS
 from lmstudio_provider import LMStudioProvider, OllamaProvider, ProtocolError, ProviderError, StreamInterruptedError
 from lmstudio_provider._core.types import Call
 from lmstudio_provider._dialects.errors import ErrorContext
-from lmstudio_provider._dialects.messages_stream import MessagesStream
-from lmstudio_provider._dialects.openai_stream import ChatStream
-from lmstudio_provider._dialects.responses_stream import ResponsesStream
+from lmstudio_provider._dialects.messages import MessagesStream
+from lmstudio_provider._dialects.openai import ChatStream
+from lmstudio_provider._dialects.responses import ResponsesStream
 from lmstudio_provider._http.readers import Event
 from lmstudio_provider._native.events_reader import NativeAssembly
 

@@ -21,9 +21,8 @@ from lmstudio_provider import (
 )
 from lmstudio_provider._core.types import Call
 from lmstudio_provider._dialects.errors import ErrorContext
-from lmstudio_provider._dialects.messages import chat_call, reply
-from lmstudio_provider._dialects.messages_dialect import find_error
-from lmstudio_provider._dialects.messages_stream import MessagesStream
+from lmstudio_provider._dialects.lmstudio_errors import find_error
+from lmstudio_provider._dialects.messages import MessagesStream, chat_call, reply
 from lmstudio_provider._http.readers import Event, SSEReader
 
 PIXEL = "data:image/png;base64,iVBORw0KGgo="

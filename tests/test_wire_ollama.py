@@ -32,10 +32,9 @@ from lmstudio_provider import (
 )
 from lmstudio_provider._core.types import Call
 from lmstudio_provider._dialects.errors import ErrorContext
-from lmstudio_provider._dialects.ollama import chat_call, embed_call, embed_reply, reply, text_call
+from lmstudio_provider._dialects.ollama import OllamaStream, chat_call, embed_call, embed_reply, reply, text_call
 from lmstudio_provider._dialects.ollama_errors import find_error
 from lmstudio_provider._dialects.ollama_models import Inquiry, list_models, ps_reply, show_reply, tags_reply
-from lmstudio_provider._dialects.ollama_stream import OllamaStream
 from lmstudio_provider._http.readers import NDJSONReader
 
 PNG = b"\x89PNG\r\n\x1a\n" + b"0" * 8

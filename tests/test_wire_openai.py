@@ -20,8 +20,7 @@ from lmstudio_provider import (
 from lmstudio_provider._core.types import Call
 from lmstudio_provider._dialects.errors import ErrorContext
 from lmstudio_provider._dialects.models import openai_models as models_of
-from lmstudio_provider._dialects.openai import chat_call, reply
-from lmstudio_provider._dialects.openai_stream import ChatStream
+from lmstudio_provider._dialects.openai import ChatStream, chat_call, reply
 from lmstudio_provider._http.readers import Event, SSEReader
 
 

@@ -23,8 +23,7 @@ from lmstudio_provider import (
 )
 from lmstudio_provider._core.types import Call
 from lmstudio_provider._dialects.errors import ErrorContext
-from lmstudio_provider._dialects.responses import chat_call, find_error, reply
-from lmstudio_provider._dialects.responses_stream import ResponsesStream
+from lmstudio_provider._dialects.responses import ResponsesStream, chat_call, find_error, reply
 from lmstudio_provider._http.readers import Event, SSEReader
 
 ID = "resp_4c19f2a07be35d8146a0c7e2f913b5d86a0e471c93bd52f8"

@@ -7,10 +7,10 @@ from hypothesis import strategies as st
 from lmstudio_provider._core.types import Call
 from lmstudio_provider._dialects import messages, ollama, openai, responses
 from lmstudio_provider._dialects.errors import ErrorContext
-from lmstudio_provider._dialects.messages_stream import MessagesStream
-from lmstudio_provider._dialects.ollama_stream import OllamaStream
-from lmstudio_provider._dialects.openai_stream import ChatStream
-from lmstudio_provider._dialects.responses_stream import ResponsesStream
+from lmstudio_provider._dialects.messages import MessagesStream
+from lmstudio_provider._dialects.ollama import OllamaStream
+from lmstudio_provider._dialects.openai import ChatStream
+from lmstudio_provider._dialects.responses import ResponsesStream
 from lmstudio_provider._dialects.thoughts import ThoughtSplitter, split_thoughts, split_unopened
 from lmstudio_provider._http.readers import Event
 

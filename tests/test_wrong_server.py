@@ -9,6 +9,7 @@ from lmstudio_provider import (
     ModelNotFoundError,
     OllamaProvider,
     ProviderError,
+    ServerUnavailableError,
 )
 from lmstudio_provider.simulator import SimulatedLMStudio
 
@@ -80,3 +81,18 @@ def test_the_greeting_of_ollama_is_known(raw_server, provider_of):
     with pytest.raises(ProviderError, match="Ollama is running") as caught:
         provider_of(raw_server(answer(200, b"Ollama is running", "text/plain"))).complete("Hi")
     assert "OllamaProvider" in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("provider", "hint"),
+    [
+        (LMStudioProvider, "see the server's log: 'lms log stream'"),
+        (OllamaProvider, "see the server's log"),
+    ],
+)
+def test_the_hint_about_a_server_that_hangs_up_names_its_own_command_for_the_log(raw_server, provider, hint):
+    server = raw_server(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n{")
+    with provider(server.url, model="m", refresh=False) as one:
+        with pytest.raises(ServerUnavailableError) as caught:
+            one.chat("Hi")
+    assert caught.value.hint == f"Ask again; if it happens each time, {hint}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import enum
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Callable, Mapping, NamedTuple, Union
+from typing import TYPE_CHECKING, Any, Callable, Literal, Mapping, NamedTuple, Union
 
 from .checks import MAPPING, TEXT, Check, check, check_fields, number, to_json
 from .errors import ConfigurationError, ProviderError, ToolArgumentsError
@@ -108,6 +108,14 @@ class Call:
     """A file that is sent instead of a body."""
     may_be_empty: bool = False
     """True if a reply without a body is a success."""
+    model_kind: Literal["chat", "embedding", "any"] = "chat"
+    """The models that can do what the call is for; an error about an unknown model suggests one of them."""
+    warnings: list[RuntimeWarning] = field(default_factory=list, repr=False, compare=False)
+    """What the dialect noted about the call or its reply, for the provider to warn of."""
+
+    def fits(self, model: ModelInfo) -> bool:
+        """Return True if ``model`` can do what the call is for."""
+        return model.can_chat if self.model_kind == "chat" else self.model_kind in ("any", model.type)
 
 
 _ARGUMENTS = MAPPING._replace(hint="Text goes into raw_arguments=")

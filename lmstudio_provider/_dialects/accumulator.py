@@ -1,14 +1,19 @@
-"""A reply that grows: what every dialect's stream of chunks adds up to."""
+"""A reply that grows: its text, its reasoning and its tool calls, of the pieces of a stream in any dialect."""
 
 from __future__ import annotations
 
+import dataclasses
+import json
+import re
 import time
+import uuid
 from abc import ABC, abstractmethod
+from typing import Any, Mapping, Sequence
 
 from .._core.errors import ProtocolError, StreamInterruptedError
-from .._core.types import Call, Chunk, Completion, Stats, Usage
-from .assembly import ToolCallAssembly
+from .._core.types import Call, Chunk, Completion, Stats, ToolCall, Usage
 from .errors import ErrorContext
+from .json_text import preview
 from .thoughts import ThoughtSplitter, split_unopened
 
 
@@ -45,8 +50,7 @@ class ReplyAccumulator(ABC):
     """Keeps what the pieces of one reply add up to; subclasses read the pieces."""
 
     def __init__(self, call: Call, asked: ErrorContext, started: float) -> None:
-        self._requested_model = call.model
-        self._provider_id = call.provider_id
+        self._call = call
         self._asked = asked
         self._started = started  # time.monotonic() when the request was sent
         self._first: float | None = None
@@ -121,13 +125,219 @@ class ReplyAccumulator(ABC):
             reasoning += unopened
         return Completion(
             text=text,
-            model=self._model or self._requested_model,
-            requested_model=self._requested_model,
+            model=self._model or self._call.model,
+            requested_model=self._call.model,
             finish_reason=self._finish_reason or finish_reason,
             reasoning=reasoning,
             tool_calls=self._tools.calls(),
             usage=self._usage,
             stats=self._read_stats(first, duration),
             id=self._id,
-            provider_id=self._provider_id,
+            provider_id=self._call.provider_id,
         )
+
+
+_STRUCTURE = re.compile(r'\\.?|["{}\[\]]', re.S)
+
+
+class _Slot:
+    """A call that grows."""
+
+    def __init__(self, index: object = None) -> None:
+        self.index = index
+        self.id = ""
+        self.name = ""
+        #: Whether the server says the name with each piece.
+        self.repeats_name = False
+        self.arguments: list[str] = []
+        self._seen = 0
+        self._depth = 0
+        self._quoted = self._escaped = self._whole = False
+
+    def is_whole(self) -> bool:
+        """Return True if the arguments have come to their end: all their brackets and quotes are closed.
+
+        Each piece is read once, however often this is asked.
+        """
+        for piece in self.arguments[self._seen :]:
+            start, self._escaped = int(self._escaped), False
+            for match in _STRUCTURE.finditer(piece, start):
+                mark = match[0]
+                if mark[0] == "\\":
+                    self._escaped = len(mark) == 1  # what it escapes is in the next piece
+                    continue
+                if mark == '"':
+                    self._quoted = not self._quoted
+                elif not self._quoted:
+                    self._depth += 1 if mark in "{[" else -1
+                self._whole = not self._quoted and self._depth <= 0
+        self._seen = len(self.arguments)
+        return self._whole
+
+
+class ToolCallAssembly:
+    """Joins the pieces of tool calls: by id, else by index, else to the last one.
+
+    A call's id and name come once; later pieces leave them out, or send them empty. Another id or another name under
+    an index that is taken begins another call (some servers count every call as 0, or not at all), and so does the
+    same name after whole arguments. A name that LM Studio has turned into snake_case (it does so since 0.3.23), or that
+    has markup of the model around it, is that of the offered tool again.
+    """
+
+    def __init__(self, offered: Sequence[str] = ()) -> None:
+        self._offered = offered
+        self._slots: list[_Slot] = []
+        self._by_id: dict[str, _Slot] = {}
+        self._by_index: dict[str, _Slot] = {}
+        self._by_key: dict[str, _Slot] = {}
+        # What was neither a call nor a piece of one, and whether a piece had nothing in it.
+        self._wrong: str | None = None
+        self._has_empty = False
+
+    def add(self, pieces: Any, whole: bool = False) -> None:
+        """Take the value of ``tool_calls``: pieces, or the ``whole`` calls of a reply that is no stream.
+
+        What is malformed is left out, for ``check`` to raise when all has come.
+        """
+        pieces = pieces if self._is(pieces or None, list, "tool_calls") else []
+        pieces = self.objects([piece for piece in pieces if piece is not None], "a tool call")
+        for position, piece in enumerate(pieces):
+            if not whole and not any(piece[name] or name == "function" for name in piece if name not in _PLACE):
+                self._has_empty = True  # it may come before the call, or after it
+                continue
+            index = piece.get("index")
+            if index is None and len(pieces) > 1:
+                index = f"position {position}"  # entries that stand beside each other are different calls
+            id_, name, arguments = self._read(piece)
+            slot = None if whole else self._find(id_, index, name, arguments)
+            self._grow(slot or self._new(index), id_, name, arguments)
+
+    def objects(self, values: Sequence[Any], what: str) -> list[dict[str, Any]]:
+        """Return the objects among ``values``; anything else is for ``check`` to raise."""
+        found = [value for value in values if isinstance(value, dict)]
+        if len(found) < len(values):
+            self._note(next(value for value in values if not isinstance(value, dict)), what)
+        return found
+
+    def add_to(self, key: str, piece: Mapping[str, Any]) -> None:
+        """Take a piece of the call that ``key`` stands for, whatever else it says."""
+        slot = self._by_key[key] = self._by_key.get(key) or self._new(None)
+        self._grow(slot, *self._read(piece))
+
+    def _find(self, id_: str, index: object, name: str, arguments: str) -> _Slot | None:
+        """Return the call that a piece goes on with, or None if it begins another."""
+        slot = self._by_id.get(id_)
+        if slot is None or (index is not None and slot.index not in (None, index)):
+            last = self._slots[-1] if self._slots and not id_ else None
+            slot = last if index is None else self._by_index.get(str(index))
+        if slot is None or (id_ and slot.id not in ("", id_)):
+            return None
+        if name and slot.name:
+            same = name == slot.name
+            # An id says that it is the same call; whole arguments say that it is not, unless the name comes always.
+            if not same or (not id_ and slot.is_whole() and (arguments or not slot.repeats_name)):
+                return None
+            slot.repeats_name = True
+        return slot
+
+    def _new(self, index: object) -> _Slot:
+        slot = self._by_index[str(index)] = _Slot(index)
+        self._slots.append(slot)
+        return slot
+
+    def _grow(self, slot: _Slot, id_: str, name: str, arguments: str) -> None:
+        slot.name = slot.name or name
+        if id_ and not slot.id:
+            slot.id = id_
+            self._by_id[id_] = slot
+        if arguments:
+            slot.arguments.append(arguments)
+
+    def _read(self, piece: Mapping[str, Any]) -> tuple[str, str, str]:
+        """Return the id, the name and the arguments of a piece, each empty if it is left out."""
+        id_: Any = piece.get("id")
+        function: Any = piece.get("function")
+        function = function if self._is(function, dict, "the function of a tool call") else {}
+        name, arguments = function.get("name"), function.get("arguments")
+        name = self.name_of(name) if self._is(name, str, "the name of a tool call") else ""
+        if arguments is not None and not isinstance(arguments, str):
+            self._is(arguments, dict, f"the arguments of the tool call {name[:100]!r}")
+            arguments = json.dumps(arguments, ensure_ascii=False)
+        self._is(id_, (str, int), "the id of a tool call")
+        return str(id_ or ""), name, arguments or ""
+
+    def _is(self, value: object, kind: type | tuple[type, ...], what: str) -> bool:
+        """Return True if ``value`` is of that type; note what is of another, unless it was left out."""
+        if isinstance(value, kind):
+            return True
+        if value is not None:
+            self._note(value, what)
+        return False
+
+    def _note(self, wrong: object, what: str) -> None:
+        self._wrong = self._wrong or f"{what} is {type(wrong).__name__}: {preview(json.dumps(wrong))}"
+
+    def check(self, completion: Completion | None = None) -> None:
+        """Raise ProtocolError if anything was no call; its ``partial`` is ``completion``."""
+        wrong = self._wrong
+        names = [slot.name.strip() for slot in self._slots] or [""] * self._has_empty
+        if wrong is None and "" in names:
+            wrong = "a tool call has no name"
+        if wrong is not None:
+            hint = "Ask again; if it happens each time, the server misreads what the model writes: try another model"
+            error = ProtocolError(f"the reply is malformed: {wrong}", hint=hint, sent=True)
+            # Without the raw reply, which may repeat a secret.
+            error.partial = completion and dataclasses.replace(completion, raw=None)
+            raise error
+
+    def calls(self) -> tuple[ToolCall, ...]:
+        """Return the calls so far, each with an id of its own.
+
+        An id that the server left out, or gave to another call as well, is made up: LM Studio refuses to be sent an
+        empty one, and nobody knows whose result it is that has the id of two calls.
+        """
+        taken: set[str] = set()
+        slots = [slot for slot in self._slots if slot.name or slot.arguments]
+        for slot in slots:
+            if not slot.id or slot.id in taken:
+                slot.id = f"call_{uuid.uuid4().hex[:12]}"
+            taken.add(slot.id)
+        return tuple(ToolCall(slot.id, slot.name, raw_arguments="".join(slot.arguments)) for slot in slots)
+
+    def name_of(self, name: str) -> str:
+        """Return the name of the offered tool that ``name`` means, or ``name`` itself if no tool or two can be meant.
+
+        gpt-oss addresses a call to ``functions.weather``, and what stands around that can get into the name (LM Studio
+        docs: api-changelog, 0.3.23). Such markup is never a part of a name, whether the tool was offered or not.
+        """
+        if name in self._offered:
+            return name
+        address = next(filter(None, (pattern.search(name) for pattern in _ADDRESSES)), None)
+        bare = address[1] if address else ""
+        if bare in self._offered:
+            return bare
+        for candidate in (name, bare):
+            alike = [each for each in self._offered if _folded(each) == _folded(candidate)]
+            exact = [each for each in alike if each == candidate]
+            if len(exact or alike) == 1:
+                return (exact or alike)[0]
+        return bare if bare and _MARKUP.search(name) else name
+
+
+# What a piece says of where it belongs, and not of the call.
+_PLACE = ("index", "type")
+
+# The name after its namespace, as the recipient of a message, or before the markup that is left of one.
+_ADDRESSES = [
+    re.compile(pattern)
+    for pattern in (
+        r"(?<![\w.])functions[.:/]([^\s<:]+)",
+        r"\bto=([^\s<]+)",
+        r"^\s*(?!assistant\b)([^\s<]+)\s*(?:<\||json\b|code\b)",
+    )
+]
+_MARKUP = re.compile(r"<\||\bto=")
+
+
+def _folded(name: str) -> str:
+    return re.sub(r"[\W_]", "", name).lower()

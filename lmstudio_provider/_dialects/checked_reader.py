@@ -3,30 +3,15 @@
 from __future__ import annotations
 
 import contextlib
-import re
-from typing import Any, Callable, ClassVar, Protocol, Sequence
+from typing import Any, Callable, Union
 
 from .._core.errors import ProtocolError, ProviderError, StreamInterruptedError
+from .._http.readers import NDJSONReader, SSEReader
 from .._http.reply import Reply
 from .json_text import parse
 from .pages import is_page, read_answer
 
-
-class StreamReader(Protocol):
-    """Makes events of the bytes of a stream, and knows what is none."""
-
-    #: How a body begins that is JSON or a page.
-    NO_STREAM: ClassVar[re.Pattern[bytes]]
-
-    def feed(self, data: bytes) -> list[Any]:
-        """The events that ``data`` completes."""
-
-    def finish(self) -> list[Any]:
-        """The event that the end of the body cut off, if any."""
-
-    @property
-    def strange(self) -> Sequence[str]:
-        """The lines since the last event that say nothing in a stream."""
+StreamReader = Union[SSEReader, NDJSONReader]
 
 
 class CheckedReader:

@@ -31,7 +31,8 @@ def embed_call(
     """
     refuse_for_lm_studio(num_ctx=num_ctx, keep_alive=keep_alive)
     body = {"model": model, "input": list(texts)}
-    return Call("POST", "/v1/embeddings", to_json(body, "the texts").encode("ascii"), model)
+    content = to_json(body, "the texts").encode("ascii")
+    return Call("POST", "/v1/embeddings", content, model, model_kind="embedding")
 
 
 def embed_reply(value: Any, call: Call, count: int) -> Embeddings:

@@ -1,41 +1,61 @@
-"""LM Studio's dialect: what a provider has to know of it, under the names that every dialect uses."""
+"""LM Studio's dialect, and how to recognise LM Studio."""
 
 from __future__ import annotations
 
+from typing import Any, Mapping
+
 from .._core.types import Call
-from .._http.readers import SSEReader as Reader
+from .._http.readers import SSEReader
+from . import openai
+from .dialect import Dialect
 from .embeddings import embed_call, embed_reply
 from .lmstudio_errors import find_error
-from .models import greeting_call, is_greeting, list_models
-from .openai import chat_call, reply, text_call
-from .openai_stream import ChatStream as Assembly
+from .models import list_models
 
-STREAM_TYPE = "text/event-stream"
+# A chat that the client leaves while its model loads needs no hint: LM Studio goes on loading.
+DIALECT = Dialect(
+    chat_call=openai.chat_call,
+    text_call=openai.text_call,
+    reply=openai.reply,
+    accumulator=openai.ChatStream,
+    reader=SSEReader,
+    stream_type="text/event-stream",
+    find_error=find_error,
+    list_models=list_models,
+    embed_call=embed_call,
+    embed_reply=embed_reply,
+    no_reasoning="extra={'reasoning_effort': 'none'}",
+    log="lms log stream",
+)
 
-REFUSES_LONG_TEXTS = False
 
-NO_REASONING = "extra={'reasoning_effort': 'none'}"
-
-
-def load_hint(call: Call) -> str:
-    """Return nothing: LM Studio goes on loading a model if the client leaves."""
-    return ""
+def greeting_call() -> Call:
+    """Return the call that only LM Studio answers with a greeting (LM Studio's Python SDK sends it, too)."""
+    return Call("GET", "/lmstudio-greeting")
 
 
-__all__ = [
-    "NO_REASONING",
-    "REFUSES_LONG_TEXTS",
-    "STREAM_TYPE",
-    "Assembly",
-    "Reader",
-    "chat_call",
-    "embed_call",
-    "embed_reply",
-    "find_error",
-    "greeting_call",
-    "is_greeting",
-    "list_models",
-    "load_hint",
-    "reply",
-    "text_call",
-]
+def is_greeting(value: Any) -> bool:
+    """Return True if LM Studio answers its greeting so."""
+    return isinstance(value, dict) and value.get("lmstudio") is True
+
+
+def wants_token(status: int, value: Mapping[str, Any]) -> bool:
+    """Return True if LM Studio asks for an API token so; OpenAI's own type is "invalid_request_error"."""
+    error = value.get("error")
+    return (
+        status == 401
+        and isinstance(error, dict)
+        and error.get("code") == "invalid_api_key"
+        and error.get("type", "invalid_request") == "invalid_request"
+    )
+
+
+def is_own_list(value: Mapping[str, Any]) -> bool:
+    """Return True if a reply of ``/v1/models`` is LM Studio's, by the owner of the models."""
+    models = value.get("data")
+    return (
+        value.get("object") == "list"
+        and isinstance(models, list)
+        and bool(models)
+        and all(isinstance(each, dict) and each.get("owned_by") == "organization_owner" for each in models)
+    )

@@ -1,4 +1,4 @@
-"""Ollama's own API, as the source of its server has it (0.33): the requests and the replies that come whole."""
+"""Ollama's own API, as the source of its server has it (0.33): requests, replies and streams."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ import functools
 import json
 from typing import Any, Mapping, Sequence
 
-from .._core.callbacks import warn
 from .._core.checks import to_json
 from .._core.errors import InvalidRequestError, ProtocolError, ToolArgumentsError, ToolCallWarning
 from .._core.images import Image, data_url, listed
@@ -17,10 +16,15 @@ from .._core.messages import Message, Tool
 from .._core.ollama_options import check_keep_alive, check_places
 from .._core.requests import ChatRequest, TextRequest
 from .._core.schema.structured import structure_of
-from .._core.types import Call, Completion, Embeddings, Stats, ToolCall, Usage
-from .assembly import ToolCallAssembly
+from .._core.types import Call, Chunk, Completion, Embeddings, Stats, ToolCall, Usage
+from .._http.readers import NDJSONReader
+from .accumulator import ReplyAccumulator, ToolCallAssembly
+from .dialect import Dialect
 from .embeddings import vector
-from .json_text import count, member, number, prompt_count, text_or_none, total
+from .errors import ErrorContext, find_fault
+from .json_text import count, member, no_object, number, prompt_count, text_or_none, total
+from .ollama_errors import fault_error, find_error
+from .ollama_models import list_models
 from .thoughts import split_thoughts
 
 # What goes into "options", and under which name.
@@ -47,12 +51,12 @@ def version_reply(value: Any) -> str:
     return version
 
 
-def text_call(request: TextRequest, model: str, stream: bool) -> Call:
+def text_call(request: TextRequest, model: str, stream: bool, provider_id: str = "") -> Call:
     """Ask for what comes after a text."""
-    return _call("/api/generate", {"model": model, "prompt": request.prompt, "raw": True}, request, stream)
+    return _call("/api/generate", {"model": model, "prompt": request.prompt, "raw": True}, request, stream, provider_id)
 
 
-def chat_call(request: ChatRequest, model: str, stream: bool) -> Call:
+def chat_call(request: ChatRequest, model: str, stream: bool, provider_id: str = "") -> Call:
     """Ask for the next message. Raises InvalidRequestError for what Ollama does not take."""
     body: dict[str, Any] = {"model": model, "messages": _messages(request.messages)}
     tools = [tool.as_dict() if isinstance(tool, Tool) else dict(tool) for tool in request.tools]
@@ -68,18 +72,25 @@ def chat_call(request: ChatRequest, model: str, stream: bool) -> Call:
         body["tools"] = tools
     structure = structure_of(request.response_format)
     if structure is not None:
-        if tools:
-            warn(
-                "Ollama never calls tools of a request that has a response_format; ask with the tools first, and then, "
-                "with their results and without tools, for the answer in that form",
-                ToolCallWarning,
-            )
         body["format"] = "json" if structure.schema is None else structure.schema
-    return _call("/api/chat", body, request, stream, tuple(names))
+    call = _call("/api/chat", body, request, stream, provider_id, tuple(names))
+    if structure is not None and tools:
+        call.warnings.append(
+            ToolCallWarning(
+                "Ollama never calls tools of a request that has a response_format; ask with the tools first, and then, "
+                "with their results and without tools, for the answer in that form"
+            )
+        )
+    return call
 
 
 def _call(
-    path: str, body: dict[str, Any], request: ChatRequest | TextRequest, stream: bool, tools: tuple[str, ...] = ()
+    path: str,
+    body: dict[str, Any],
+    request: ChatRequest | TextRequest,
+    stream: bool,
+    provider_id: str,
+    tools: tuple[str, ...] = (),
 ) -> Call:
     for name in ("logit_bias", "draft_model"):
         if getattr(request, name) is not None:
@@ -105,7 +116,8 @@ def _call(
     body["options"] = {**options, **more} if isinstance(more, Mapping) else more
     content = to_json(body, "the request").encode("ascii")
     warns = request.on_truncation == "warn" and "truncate" not in request.extra
-    return Call("POST", path, content, model, tools, cut=functools.partial(_cut, content) if warns else None)
+    cut = functools.partial(_cut, content) if warns else None
+    return Call("POST", path, content, model, tools, provider_id, cut=cut)
 
 
 def _cut(content: bytes) -> bytes:
@@ -292,7 +304,8 @@ def embed_call(
         body["options"] = {"num_ctx": num_ctx}
     if keep_alive is not None:
         body["keep_alive"] = keep_alive
-    return Call("POST", "/api/embed", to_json(body, "the texts").encode("ascii"), model)
+    content = to_json(body, "the texts").encode("ascii")
+    return Call("POST", "/api/embed", content, model, model_kind="embedding")
 
 
 def embed_reply(value: Any, call: Call, texts: int) -> Embeddings:
@@ -304,3 +317,56 @@ def embed_reply(value: Any, call: Call, texts: int) -> Embeddings:
     if len(vectors) != texts or len({len(each) for each in vectors}) > 1:
         raise ProtocolError(f"the reply has {len(vectors)} vectors for {texts} texts, or of several lengths", sent=True)
     return Embeddings(vectors, text_or_none(value.get("model")) or call.model, call.model, usage)
+
+
+class OllamaStream(ReplyAccumulator):
+    """Makes chunks of the lines of one reply to a chat, or to a text."""
+
+    def __init__(self, call: Call, asked: ErrorContext, started: float) -> None:
+        super().__init__(call, asked, started)
+        self._last: Mapping[str, Any] = {}
+        self._has_message = False
+
+    def feed(self, event: Any) -> Chunk | None:
+        """The chunk that a line makes, if any; raises ProtocolError, or the error that the line reports."""
+        fault = find_fault(event)
+        if fault is not None:
+            raise fault_error(fault, 200, {}, json.dumps(event), self._asked)
+        if not isinstance(event, dict):
+            raise no_object("a line", event)
+        is_end = event.get("done") and event.get("message") is event.get("response") is None  # and says nothing more
+        content, reasoning, calls = ("", "", None) if is_end else said(event)
+        self._has_message = self._has_message or not is_end
+        self._tools.add(calls, whole=True)  # one or several a line; older servers give them neither id nor index
+        self._model = self._model or text_or_none(event.get("model"))
+        if event.get("done"):
+            self._last, self._usage, self.done = event, read_usage(event), True
+            self._finish_reason = finish_reason(event, bool(self._tools.calls()))
+        self._raw = "response" in event
+        return self._chunk(content, reasoning) if self._raw else self._content(content, reasoning)
+
+    def finish(self) -> list[Chunk]:
+        """Return the last chunks; see the base class for what it raises, and ProtocolError without any message."""
+        if self.done and not self._has_message:
+            raise ProtocolError("no line of the reply has a 'message'", sent=True)
+        return super().finish()
+
+    def _read_stats(self, first_s: float | None, duration_s: float) -> Stats:
+        return read_stats(self._last, self._usage, first_s, duration_s)
+
+
+DIALECT = Dialect(
+    chat_call=chat_call,
+    text_call=text_call,
+    reply=reply,
+    accumulator=OllamaStream,
+    reader=NDJSONReader,
+    stream_type="application/x-ndjson",
+    find_error=find_error,
+    list_models=list_models,
+    embed_call=embed_call,
+    embed_reply=embed_reply,
+    load_hint=load_hint,
+    refuses_long_texts=True,
+    no_reasoning="extra={'reasoning_effort': 'none'}",
+)

@@ -18,7 +18,7 @@ from .._core.errors import (
 )
 from .._core.types import Call, LoadedInstance, ModelInfo
 from .json_text import count, member, text_or_none
-from .kinds import is_remote, kinds, word_of_capabilities
+from .models import is_remote, kinds, word_of_capabilities
 
 if TYPE_CHECKING:
     from .._core.upload import Upload
@@ -95,7 +95,8 @@ def create_call(model: str, digest: str | None, from_model: str | None, given: M
 
 
 def _post(path: str, body: Mapping[str, Any], model: str = "") -> Call:
-    return Call("POST", path, to_json(body, "the request").encode("ascii"), model or body["model"])
+    content = to_json(body, "the request").encode("ascii")
+    return Call("POST", path, content, model or body["model"], model_kind="any")
 
 
 def progress_line(value: Any) -> tuple[str, str | None, int | None, int | None]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import Any, Mapping, Sequence
 
 from .._core.checks import to_json
@@ -11,9 +12,12 @@ from .._core.messages import Message, Tool
 from .._core.ollama_options import refuse_for_lm_studio
 from .._core.requests import ChatRequest, TextRequest
 from .._core.schema.structured import structure_of
-from .._core.types import Call, Completion, Stats, Usage
-from .assembly import ToolCallAssembly
-from .json_text import count, member, number, prompt_count, text_or_none
+from .._core.types import Call, Chunk, Completion, Stats, Usage
+from .._http.readers import Event
+from .accumulator import ReplyAccumulator, ToolCallAssembly
+from .errors import ErrorBody, ErrorContext, find_fault
+from .json_text import count, member, no_object, number, parse, prompt_count, text_or_none
+from .lmstudio_errors import fault_error
 from .thoughts import split_thoughts
 
 #: Fields of a request that go into the body under their own name, where they are set.
@@ -23,12 +27,12 @@ _FIELDS = (
 )  # fmt: skip
 
 
-def text_call(request: TextRequest, model: str, stream: bool) -> Call:
+def text_call(request: TextRequest, model: str, stream: bool, provider_id: str = "") -> Call:
     """Ask for what comes after a text. Raises InvalidRequestError for what cannot be written as JSON."""
-    return _call("/v1/completions", {"model": model, "prompt": request.prompt}, request, stream)
+    return _call("/v1/completions", {"model": model, "prompt": request.prompt}, request, stream, provider_id)
 
 
-def chat_call(request: ChatRequest, model: str, stream: bool) -> Call:
+def chat_call(request: ChatRequest, model: str, stream: bool, provider_id: str = "") -> Call:
     """Ask for the next message. Raises InvalidRequestError for what cannot be written as JSON."""
     tools, choice = offered(request)
     body: dict[str, Any] = {"model": model, "messages": plain_messages(request)}
@@ -39,7 +43,7 @@ def chat_call(request: ChatRequest, model: str, stream: bool) -> Call:
     schema = json_schema(request)
     if schema is not None:
         body["response_format"] = {"type": "json_schema", "json_schema": schema}
-    return _call("/v1/chat/completions", body, request, stream, tool_names(tools))
+    return _call("/v1/chat/completions", body, request, stream, provider_id, tool_names(tools))
 
 
 def json_schema(request: ChatRequest) -> dict[str, Any] | None:
@@ -84,7 +88,12 @@ def plain_messages(request: ChatRequest) -> list[dict[str, Any]]:
 
 
 def _call(
-    path: str, body: dict[str, Any], request: ChatRequest | TextRequest, stream: bool, tools: tuple[str, ...] = ()
+    path: str,
+    body: dict[str, Any],
+    request: ChatRequest | TextRequest,
+    stream: bool,
+    provider_id: str,
+    tools: tuple[str, ...] = (),
 ) -> Call:
     model = body["model"]
     refuse_for_lm_studio(num_ctx=request.num_ctx, keep_alive=request.keep_alive)
@@ -98,7 +107,7 @@ def _call(
     if stream:
         body["stream_options"] = {"include_usage": True}
     body.update(request.extra)
-    return Call("POST", path, to_json(body, "the request").encode("ascii"), model, tools)
+    return Call("POST", path, to_json(body, "the request").encode("ascii"), model, tools, provider_id)
 
 
 def _with_ids(messages: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -227,3 +236,75 @@ def read_stats(value: object, usage: Usage | None, first_s: float | None, durati
         draft_model=text_or_none(given.get("draft_model")),
         **{f"{kind}_draft_tokens_count": count(given.get(f"{kind}_draft_tokens_count")) for kind in _DRAFT_COUNTS},
     )
+
+
+class ChatStream(ReplyAccumulator):
+    """Makes chunks of the events of one reply to a chat, or to a text."""
+
+    def __init__(self, call: Call, asked: ErrorContext, started: float) -> None:
+        super().__init__(call, asked, started)
+        self._stats: object = None
+        # The choices that came before one that is the reply; None when that has come.
+        self._others: list[dict[str, Any]] | None = []
+
+    def feed(self, event: Event) -> Chunk | None:
+        """The chunk that ``event`` makes, if any; raises ProtocolError, or the error that the event reports."""
+        if event.is_done() or event.is_blank():
+            self.done = self.done or event.is_done()
+            return None
+        value = parse(event.data, "an event of the stream")
+        fault = find_fault(value)
+        said = value.get("message") or value.get("detail") if isinstance(value, dict) else None
+        if fault is None and (event.event == "error" or (isinstance(said, str) and "choices" not in value)):
+            fault = ErrorBody(said if isinstance(said, str) else event.data)
+        if fault is not None:
+            raise fault_error(fault, 200, {}, event.data, self._asked)
+        if not isinstance(value, dict):
+            raise no_object("an event", value)
+        self._id = self._id or text_or_none(value.get("id"))
+        self._model = self._model or text_or_none(value.get("model"))
+        self._usage = read_usage(value.get("usage")) or self._usage
+        self._stats = value.get("stats") or self._stats
+        # The event that carries the usage has no choices, or an empty list of them.
+        choices = [] if value.get("choices") is None else member(value, "choices", list, "an event of the stream")
+        for choice in choices:
+            if not isinstance(choice, dict):
+                raise ProtocolError(f"a choice in the stream is {type(choice).__name__}, not an object", sent=True)
+            if is_first(choice):
+                self._others = None
+                return self._choice(choice)
+        if self._others is not None:
+            self._others += choices
+        return None
+
+    def _choice(self, choice: Mapping[str, Any]) -> Chunk | None:
+        self._finish_reason = text_or_none(choice.get("finish_reason")) or self._finish_reason
+        if isinstance(choice.get("text"), str):  # of /v1/completions: as the model wrote it
+            self._raw = True
+            return self._chunk(choice["text"], "")
+        if choice.get("delta") is None:
+            return None
+        return self._delta(member(choice, "delta", dict, "a choice in the stream"))
+
+    def _delta(self, delta: Mapping[str, Any]) -> Chunk | None:
+        self._tools.add(delta.get("tool_calls"))
+        return self._content(content_text(delta.get("content")), reasoning_text(delta))
+
+    def _only_others(self) -> list[Chunk]:
+        """Return the chunks of the choice that came first, if none was the reply."""
+        others, self._others = self._others or [], None
+        chunks = [self._choice(each) for each in others if each.get("index") == others[0].get("index")]
+        return [chunk for chunk in chunks if chunk is not None]
+
+    def finish(self) -> list[Chunk]:
+        """Return the last chunks; see the base class for what it raises, and ProtocolError."""
+        return [*self._only_others(), *super().finish()]
+
+    def completion(self, finish_reason: str | None = None) -> Completion:
+        """Return the reply as far as it came."""
+        with contextlib.suppress(ProtocolError):  # of a choice that was to be read at the end
+            self._only_others()
+        return super().completion(finish_reason)
+
+    def _read_stats(self, first_s: float | None, duration_s: float) -> Stats:
+        return read_stats(self._stats, self._usage, first_s, duration_s)

@@ -6,25 +6,24 @@ import dataclasses
 import json
 from typing import Any, Iterator, Mapping, Sequence
 
-from .._core.callbacks import warn
 from .._core.errors import ConversationLostWarning, ProviderError
 from .._core.messages import Message
 from .._core.requests import ChatRequest, ResponsesRequest
 from .._core.types import Call, Completion, Usage
-from . import lmstudio_errors, openai
-from .assembly import ToolCallAssembly
+from . import lmstudio, lmstudio_errors, openai
+from .accumulator import GrowingText, ToolCallAssembly
 from .errors import ErrorBody, ErrorContext, find_fault
 from .json_text import count, member, text_or_none
 from .openai import completion_of, content_text, json_schema, offered
 from .thoughts import split_thoughts
-from .turns import call_of, parts_of, refuse_others, text_of, turns
+from .typed import TypedStream, call_of, parts_of, refuse_others, text_of, turns
 
 PATH = "/v1/responses"
 #: The two kinds of text that a reply consists of.
 ANSWER, REASONING = "output_text", "reasoning_text"
 
 
-def chat_call(request: ChatRequest, model: str, stream: bool) -> Call:
+def chat_call(request: ChatRequest, model: str, stream: bool, provider_id: str = "") -> Call:
     """Ask for the next message. Raises InvalidRequestError for what the endpoint does not take."""
     refuse_others(request, PATH, ["response_format"])
     system, messages = turns(request)
@@ -44,8 +43,7 @@ def chat_call(request: ChatRequest, model: str, stream: bool) -> Call:
         effort = request.reasoning_effort
         body.update(previous_response_id=request.previous_response_id, store=request.store)
         body["reasoning"] = None if effort is None else {"effort": effort}
-    continues = {**body, **request.extra}.get("previous_response_id") is not None
-    return dataclasses.replace(call_of(PATH, body, request, stream, tools), continues=continues)
+    return call_of(PATH, body, request, stream, provider_id, tools)
 
 
 def _items(message: Message) -> Iterator[dict[str, Any]]:
@@ -108,23 +106,19 @@ def reply(value: Any, call: Call, duration_s: float) -> Completion:
         error.partial = dataclasses.replace(completion, raw=None)
         raise error
     tools.check(completion)
-    if call.continues and began_anew(value):
-        warn_of_lost_conversation()
+    _note_lost_conversation(value, call)
     return completion
 
 
-def began_anew(response: Mapping[str, Any]) -> bool:
-    """Return True if the server says that a reply goes on from no other."""
-    return response.get("previous_response_id", "") is None
-
-
-def warn_of_lost_conversation() -> None:
-    """Warn that the model did not see what it was to go on from."""
-    warn(
-        "the conversation began anew: this server keeps no replies, and ignored previous_response_id, as Ollama does; "
-        "send the whole conversation each time, as Conversation does",
-        ConversationLostWarning,
-    )
+def _note_lost_conversation(response: Mapping[str, Any], call: Call) -> None:
+    """Have the caller warned if the model did not see the conversation that it was to continue."""
+    if call.continues and response.get("previous_response_id", "") is None:
+        call.warnings.append(
+            ConversationLostWarning(
+                "the conversation began anew: this server keeps no replies, and ignored previous_response_id, as "
+                "Ollama does; send the whole conversation each time, as Conversation does"
+            )
+        )
 
 
 def failure(response: Mapping[str, Any], body: str, asked: ErrorContext) -> ProviderError:
@@ -192,3 +186,143 @@ def finish_reason(status: object, response: Mapping[str, Any], called: bool) -> 
 def read_usage(value: object) -> Usage | None:
     """The tokens that a reply reports, or None where it reports none."""
     return openai.read_usage(value, "input_tokens", "output_tokens")
+
+
+_TEXTS = {"response.output_text": ANSWER, "response.reasoning_text": REASONING}
+_CALL = "function_call"
+#: Where an event that ends something has it whole; under "text", unless it is listed here.
+_WHOLE = {"response.function_call_arguments": "arguments", "response.content_part": "part"}
+
+
+class ResponsesStream(TypedStream):
+    """Makes chunks of the events of one reply.
+
+    Each text comes up to four times: in deltas, and whole at the end of its part, of its item and of the reply. Of a
+    whole one counts what had not come before.
+    """
+
+    def __init__(self, call: Call, asked: ErrorContext, started: float) -> None:
+        super().__init__(call, asked, started)
+        # The place of each call, by where it came and its id, and of the last one that began there.
+        self._calls: dict[tuple[str, str], str] = {}
+        self._last_call: dict[str, str] = {}
+        # What came, by kind, item and part.
+        self._came: dict[tuple[str, str, str], GrowingText] = {}
+
+    def _take(self, kind: str, value: dict[str, Any], data: str) -> tuple[str, str]:
+        what, _, step = kind.rpartition(".")
+        place, index = _place(value, value.get("item_id")), value.get("content_index") or 0
+        whole = step == "done"
+        if what == "response":
+            return self._response(step, value.get("response"), data)
+        if what == "response.output_item":
+            return self._item(value)
+        if step in ("delta", "done"):
+            text: Any = value.get(_WHOLE.get(what, "text") if whole else "delta")
+            if what == "response.function_call_arguments":
+                self._add_call(self._last_call.get(place, place), {"name": value.get("name")}, text, whole)
+            elif what in _TEXTS:
+                return self._said(_TEXTS[what], place, index, text, whole)
+            elif what == "response.content_part" and part_kind(text) is not None:
+                return self._said(str(part_kind(text)), place, index, text.get("text"), whole)
+        return "", ""
+
+    def _said(self, kind: str, place: str, index: object, text: object, whole: bool) -> tuple[str, str]:
+        added = self._new((kind, place, str(index)), text, whole)
+        return (added, "") if kind == ANSWER else ("", added)
+
+    def _add_call(self, place: str, told: Mapping[str, Any], arguments: object, whole: bool) -> None:
+        """Keep what was ``told`` of a call (its id, its name) and what is new of its arguments."""
+        if isinstance(arguments, dict):
+            arguments = json.dumps(arguments, ensure_ascii=False)
+        if isinstance(arguments, (str, type(None))):  # else it is malformed, which is told when all has come
+            arguments = self._new((_CALL, place, ""), arguments, whole)
+        self._tools.add_to(place, call_piece({**told, "arguments": arguments}))
+
+    def _new(self, where: tuple[str, str, str], text: object, whole: bool) -> str:
+        """What of ``text`` had not come; raises ProtocolError where it is none."""
+        came, new = self._came.setdefault(where, GrowingText()), content_text(text)
+        if whole:
+            goes_on = len(new) > came.length and new.startswith(came.whole())  # not joined for each of many ends
+            new = new[came.length :] if goes_on else ""
+        came.add(new)
+        return new
+
+    def _place_of_call(self, place: str, item: Mapping[str, Any]) -> str:
+        """Return a place for a call of its own, also if the server counts every call as the same one."""
+        id_ = str(item.get("call_id") or item.get("id") or "")
+        found = self._calls.get((place, id_)) or self._calls.get((place, ""))
+        if found is None:
+            found = f"{place} {id_}" if id_ and place in self._last_call else self._last_call.get(place, place)
+            self._last_call[place] = found
+        self._calls[place, id_] = found
+        return found
+
+    def _item(self, value: Mapping[str, Any]) -> tuple[str, str]:
+        item = member(value, "item", dict, "an event of the stream")
+        place = _place(value, item.get("id"))
+        if item.get("type") == "function_call":
+            place = self._place_of_call(place, item)
+            self._add_call(place, item, item.get("arguments"), whole=True)
+        said = [self._said(kind, place, index, text, whole=True) for index, kind, text in item_texts(item)]
+        return "".join(text for text, _ in said), "".join(reasoning for _, reasoning in said)
+
+    def _response(self, step: str, response: Any, data: str) -> tuple[str, str]:
+        response = response if isinstance(response, dict) else {}
+        self._id = self._id or text_or_none(response.get("id"))
+        self._model = self._model or text_or_none(response.get("model"))
+        if step not in ("completed", "incomplete", "failed"):
+            return "", ""
+        self._usage = read_usage(response.get("usage"))
+        items = items_of(response.get("output"))
+        calls = call_pieces(items)
+        if calls and len(calls) >= len(self._tools.calls()):  # whole, whatever came of them before
+            self._tools = ToolCallAssembly(self._call.tools)
+            self._tools.add(calls, whole=True)
+        text, reasoning = (_rest(texts_of(items, kind), self._all_that_came(kind)) for kind in (ANSWER, REASONING))
+        if step == "failed" or find_fault(response) is not None:
+            self._content(text, reasoning)
+            raise failure(response, data, self._asked)
+        _note_lost_conversation(response, self._call)
+        self._finish_reason, self.done = finish_reason(step, response, bool(self._tools.calls())), True
+        return text, reasoning
+
+    def _all_that_came(self, kind: str) -> list[str]:
+        return [came.whole() for (each, _, _), came in self._came.items() if each == kind]
+
+
+def _place(value: Mapping[str, Any], id_: object) -> str:
+    """Which item an event is about: its index, else its id."""
+    index = value.get("output_index")
+    return str(id_ if index is None else index)
+
+
+def _rest(texts: Sequence[str], came: Sequence[str]) -> str:
+    """What of the ``texts`` of a whole reply had not come."""
+    whole, before = "".join(texts), "".join(came)
+    if whole.startswith(before):
+        return whole[len(before) :]
+    # They differ, be it in blanks alone: new is a text that has nothing to do with what came.
+    known = {each.strip() for each in came if each.strip()}
+    few = known if len(known) * len(texts) <= _MOST_COMPARED else ()
+    return "".join(
+        text
+        for text in texts
+        if text.strip() not in known and not any(each in text or text.strip() in each for each in few)
+    )
+
+
+# More pairs of texts than any reply has are not searched for each other: that takes time for each pair.
+_MOST_COMPARED = 1000
+
+
+NO_REASONING = "reasoning_effort='none'"
+
+
+DIALECT = lmstudio.DIALECT._replace(
+    chat_call=chat_call,
+    reply=reply,
+    accumulator=ResponsesStream,
+    find_error=find_error,
+    no_reasoning="reasoning_effort='none'",
+)

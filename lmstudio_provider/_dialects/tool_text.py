@@ -14,7 +14,7 @@ from .._core.json import is_too_deep
 from .._core.messages import Tool
 from .._core.schema.json_schema import MisfitError, fitted, plain
 from .._core.types import Completion, ToolCall
-from .assembly import ToolCallAssembly
+from .accumulator import ToolCallAssembly
 
 # What models are trained to put around a call: Qwen's and Hermes' form, and the one that LM Studio teaches the others.
 _MARKS = (("<tool_call>", "</tool_call>"), ("[TOOL_REQUEST]", "[END_TOOL_REQUEST]"))

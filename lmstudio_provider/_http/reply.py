@@ -22,7 +22,7 @@ _MAX_ERROR_BYTES = 1024 * 1024
 _DRAIN_S = 0.1
 #: What to do about a server that hangs up.
 USE_HTTPS = "That port speaks TLS: write https:// in the base URL"
-HUNG_UP = "Ask again; if it happens each time, see the server's log (of LM Studio: 'lms log stream')"
+HUNG_UP = "Ask again; if it happens each time, see the server's log"
 
 
 def reason(error: BaseException) -> str:

@@ -230,4 +230,4 @@ def download_reply(value: Any) -> Mapping[str, Any]:
 
 
 def _post(path: str, body: Mapping[str, Any], model: str) -> Call:
-    return Call("POST", path, to_json(body, "the request").encode("ascii"), model)
+    return Call("POST", path, to_json(body, "the request").encode("ascii"), model, model_kind="any")

@@ -42,10 +42,11 @@ from .._core.requests import (
 from .._core.schema.structured import structure_of
 from .._core.types import UNSET, Call, Chunk, Completion, Embeddings, Timeout, Unset, Usage
 from .._core.usage import Status, UsageRecord, status_of
+from .._dialects.dialect import Dialect
 from .._dialects.tool_text import take_calls, warn_of_lost_calls
 from .embedding import checked_texts, embed_and_compare, embed_in_batches, embed_what_fits, hinting
 from .local_models import LocalModels, patience
-from .session import CallOptions, ChatDialect, Session
+from .session import CallOptions, Session
 from .settings import Config
 from .stream import Stream
 from .truncation import contexts_of, find_cut, send_or_cut, warn_of_cut_prompt, warn_of_cut_texts
@@ -104,7 +105,7 @@ class HTTPProvider(LocalModels):
         request: Request,
         on_chunk: Callable[[Chunk], object] | None,
         overrides: dict[str, Any],
-        dialect: ChatDialect,
+        dialect: Dialect,
     ) -> Stream | Completion:
         callback = Callback("on_chunk", on_chunk)
         session, call, plan, finished = self._plan(request, overrides, dialect, stream=True)
@@ -116,7 +117,7 @@ class HTTPProvider(LocalModels):
 
         with self._recording_failure(operation, call, started):
             stream, refusal = send_or_cut(
-                lambda call, plan: session.stream(call, plan, Stream, dialect.Assembly, finished, over), call, plan
+                lambda call, plan: session.stream(call, plan, Stream, dialect.accumulator, finished, over), call, plan
             )
         if refusal is not None:
             try:
@@ -168,7 +169,7 @@ class HTTPProvider(LocalModels):
         ):
             if on_truncation == "ignore":
                 whole, context = embed_in_batches(ask, inputs), None
-            elif dialect.REFUSES_LONG_TEXTS:
+            elif dialect.refuses_long_texts:
                 whole, context = embed_what_fits(ask, inputs, model, on_truncation, self._context_hint)
             else:
                 find_cut = functools.partial(self._find_cut, inputs, plan)
@@ -203,7 +204,7 @@ class HTTPProvider(LocalModels):
         return cut, max(contexts, default=None)
 
     def _generate(
-        self, operation: str, request: Request, overrides: dict[str, Any], dialect: ChatDialect | None = None
+        self, operation: str, request: Request, overrides: dict[str, Any], dialect: Dialect | None = None
     ) -> Completion:
         dialect = dialect or self._dialect
         session, call, plan, finished = self._plan(request, overrides, dialect, stream=False)
@@ -225,7 +226,7 @@ class HTTPProvider(LocalModels):
         return completion
 
     def _plan(
-        self, request: Request, overrides: dict[str, Any], dialect: ChatDialect, stream: bool
+        self, request: Request, overrides: dict[str, Any], dialect: Dialect, stream: bool
     ) -> tuple[Session, Call, CallOptions, Callable[[Completion], Completion]]:
         """Who is called with what, and how, and what makes of the reply what the caller gets.
 
@@ -236,11 +237,11 @@ class HTTPProvider(LocalModels):
         request = with_defaults(override(request, **overrides), self._defaults(plan.config))
         model, served, plan = self._model_of(request.model, request.tier, plan)
         if isinstance(request, TextRequest):
-            call = self._dialect.text_call(request, model, stream)
-            return session, dataclasses.replace(call, provider_id=self.id), plan, served
+            return session, dialect.text_call(request, model, stream, self.id), plan, served
         chat = request.as_chat() if isinstance(request, CompletionRequest) else request
-        call = dataclasses.replace(dialect.chat_call(chat, model, stream), provider_id=self.id)
-        return session, call, plan, lambda completion: finished(served(completion), chat, dialect.NO_REASONING)
+        call = dialect.chat_call(chat, model, stream, self.id)
+        warn_of(call)
+        return session, call, plan, lambda completion: finished(served(completion), chat, call, dialect.no_reasoning)
 
     def _defaults(self, config: Config) -> dict[str, Any]:
         """Return the options of calls that do not say otherwise; None is not sent."""
@@ -335,11 +336,19 @@ class Caller:
         self.recording_failure = provider._recording_failure
 
 
-def finished(completion: Completion, request: ChatRequest, no_reasoning: str) -> Completion:
+def warn_of(call: Call) -> None:
+    """Warn of what the dialect has noted, once."""
+    while call.warnings:
+        noted = call.warnings.pop(0)
+        warn(str(noted), type(noted))
+
+
+def finished(completion: Completion, request: ChatRequest, call: Call, no_reasoning: str) -> Completion:
     """The completion as the caller gets it: parsed where that was asked for; raises StructuredOutputError.
 
     ``no_reasoning`` is the option that switches reasoning off, if there is one.
     """
+    warn_of(call)
     if isinstance(request, ToolLoopRequest):
         completion = take_calls(completion, request.tools)
     else:

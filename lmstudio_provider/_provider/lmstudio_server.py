@@ -13,7 +13,7 @@ class LMStudioServer(HTTPProvider):
     id = "lm-studio"
     display_name = "LM Studio (Local)"
 
-    _dialect = lmstudio
+    _dialect = lmstudio.DIALECT
     _server_name = "LM Studio"
     _names = Names(
         prefix="lmstudio",

@@ -16,11 +16,12 @@ from .._core.options import OTHERS, check_names, show_options
 from .._core.overrides import Options
 from .._core.types import UNSET, Limits, ModelInfo, Timeout, Timeouts, Unset, check_seconds
 from .._core.usage import UsageRecorder
+from .._dialects.dialect import Dialect
 from .._http.exchange import Deadline
 from .._http.transport import PoolManager, Transport
 from .base import Provider
 from .model_cache import DISCOVERY_S, ModelCache
-from .session import CallOptions, Dialect, ServerInfo, Session
+from .session import CallOptions, ServerInfo, Session
 from .settings import Config, Names, Secret, Settings, as_timeouts, check_arguments
 
 # What people type for an argument of a provider; options of a call have their place there.

@@ -6,7 +6,7 @@ import contextlib
 import functools
 import json
 from dataclasses import dataclass, field
-from typing import Any, Callable, Generator, Iterator, Mapping, NamedTuple, Protocol, Sequence, TypeVar
+from typing import Any, Callable, Generator, Iterator, Mapping, NamedTuple, TypeVar
 from urllib.parse import urlsplit
 
 from .._core.errors import (
@@ -19,86 +19,21 @@ from .._core.errors import (
 )
 from .._core.model_names import find
 from .._core.redaction import credentials, header_secrets, redact
-from .._core.requests import ChatRequest, TextRequest
-from .._core.types import Call, Chunk, Completion, Embeddings, Limits, ModelInfo, Timeouts
-from .._dialects.checked_reader import CheckedReader, StreamReader
+from .._core.types import Call, Completion, ModelInfo, Timeouts
+from .._dialects.checked_reader import CheckedReader
+from .._dialects.dialect import Dialect
 from .._dialects.errors import PASSWORD, ErrorContext, find_fault
 from .._dialects.json_text import parse, preview
 from .._dialects.pages import is_page, read_answer
 from .._http.exchange import CancelledCall, Deadline
-from .._http.reply import Reply
+from .._http.reply import HUNG_UP, Reply
 from .._http.transport import Transport
 from .model_cache import ModelCache
 from .settings import Config
-from .stream import Assembly, BaseStream
+from .stream import BaseStream
 from .urls import is_loopback
 
 _Stream = TypeVar("_Stream", bound=BaseStream[Any, Any])
-
-
-class Ask(Protocol):
-    """Sends a call; returns what ``read`` makes of the JSON of its reply, or the JSON itself; raises ProviderError."""
-
-    def __call__(self, call: Call, read: Callable[[Any], Any] | None = None) -> Any: ...
-
-
-class ChatDialect(Protocol):
-    """How to ask for the next message, and to read the reply: a module of ``_dialects``."""
-
-    def chat_call(self, request: ChatRequest, model: str, stream: bool) -> Call:
-        """Ask for the next message."""
-
-    def reply(self, value: Any, call: Call, duration_s: float) -> Completion:
-        """The completion of a reply, where it is no stream."""
-
-    def find_error(
-        self, status: int, headers: Mapping[str, str], body: bytes, value: object, asked: ErrorContext
-    ) -> ProviderError | None:
-        """The error that a whole reply is; ``value`` is its JSON, None where it is none."""
-
-    @property
-    def Assembly(self) -> Callable[[Call, ErrorContext, float], Assembly[Chunk, Completion]]:
-        """Makes chunks of a stream's events."""
-
-    @property
-    def NO_REASONING(self) -> str:
-        """How a caller switches reasoning off; empty where that cannot be."""
-
-
-class Dialect(ChatDialect, Protocol):
-    """What a server speaks: a module of ``_dialects``."""
-
-    def list_models(self, ask: Ask, details: dict[str, ModelInfo], brief: bool) -> list[ModelInfo]:
-        """Return the models of the server; ``details`` keeps what was asked about single ones.
-
-        If it is to be ``brief``, one request is sent, or as many as it takes to find the list.
-        """
-
-    def text_call(self, request: TextRequest, model: str, stream: bool) -> Call:
-        """Ask for what comes after a text."""
-
-    def embed_call(
-        self, texts: Sequence[str], model: str, truncate: bool, *, num_ctx: int | None, keep_alive: float | str | None
-    ) -> Call:
-        """Ask for the vectors of some texts; ``truncate`` is whether one that is too long may be cut."""
-
-    def embed_reply(self, value: Any, call: Call, count: int) -> Embeddings:
-        """The vectors of that reply."""
-
-    def load_hint(self, call: Call) -> str:
-        """Return what to add to the hint if ``call`` ran out of time while its model may have been loading."""
-
-    @property
-    def REFUSES_LONG_TEXTS(self) -> bool:
-        """Whether the server refuses texts that it must not cut."""
-
-    @property
-    def STREAM_TYPE(self) -> str:
-        """The media type of a stream."""
-
-    @property
-    def Reader(self) -> Callable[[Limits], StreamReader]:
-        """Makes events of a stream's bytes."""
 
 
 @dataclass(frozen=True)
@@ -142,7 +77,7 @@ class Session:
         call: Call,
         plan: CallOptions,
         read: Callable[[Any], Any] | None = None,
-        dialect: ChatDialect | None = None,
+        dialect: Dialect | None = None,
     ) -> Any:
         """Send ``call``; return what ``read`` makes of the JSON of its reply, or the JSON; raises ProviderError.
 
@@ -201,7 +136,7 @@ class Session:
                 reply.drop()
 
     def _open_stream(self, call: Call, plan: CallOptions) -> Reply:
-        reply = self._send(call, plan, self._facts.dialect.STREAM_TYPE)
+        reply = self._send(call, plan, self._facts.dialect.stream_type)
         kind = (reply.headers.get("Content-Type") or "").lower()
         # An error comes as JSON, also under 200; a proxy's page as HTML. Anything else is taken for a stream.
         if not 200 <= reply.status < 300 or "json" in kind.replace("ndjson", "") or "html" in kind:
@@ -215,7 +150,7 @@ class Session:
             asked = self._asked(call, plan)
             return self._facts.dialect.find_error(reply.status, reply.headers, body, value, asked)
 
-        return CheckedReader(self._facts.dialect.Reader(self._transport.limits), reply, find_error)
+        return CheckedReader(self._facts.dialect.reader(self._transport.limits), reply, find_error)
 
     def list_models(self, plan: CallOptions, brief: bool = False) -> list[ModelInfo]:
         """Ask for the models, and keep them in the cache; ``brief`` asks for the list alone."""
@@ -256,7 +191,7 @@ class Session:
         body: bytes,
         call: Call,
         plan: CallOptions,
-        dialect: ChatDialect | None = None,
+        dialect: Dialect | None = None,
     ) -> Any:
         """Return the JSON of a whole reply; raises the error that it is, and ProtocolError."""
         value = None
@@ -288,7 +223,7 @@ class Session:
         body: bytes,
         value: Any,
         asked: ErrorContext,
-        dialect: ChatDialect | None = None,
+        dialect: Dialect | None = None,
     ) -> None:
         error = (dialect or self._facts.dialect).find_error(status, headers, body, value, asked)
         if error is not None:
@@ -308,10 +243,8 @@ class Session:
             source, what = "the base URL", PASSWORD
         if "authorization" in {name.lower() for name in self._facts.headers}:
             source, what = "the argument headers", "Authorization"
-        # What a request for a text, or for vectors, may have meant can do that.
-        embeds, any_kind = "embed" in call.path, call.path.startswith("/api/v1/models")
-        models = self.cache.models
-        known = tuple(each.id for each in models if any_kind or (each.type == "embedding" if embeds else each.can_chat))
+        # Only a model that can do what the call is for may be the one that was meant.
+        known = tuple(each.id for each in self.cache.models if call.fits(each))
         return ErrorContext(
             call.model,
             source,
@@ -349,6 +282,8 @@ class Session:
                 cause.args = tuple(redact(each, secrets) if isinstance(each, str) else each for each in cause.args)
             error.provider, error.method = self._facts.provider_id, call.method
             error.url = plan.config.base_url.text + call.path
+            if HUNG_UP in error.hint and self._facts.dialect.log:
+                error.hint = error.hint.replace(HUNG_UP, f"{HUNG_UP}: {self._facts.dialect.log!r}")
             if isinstance(error, ServerUnavailableError) and (error.refused or not error.sent):
                 url = plan.config.base_url.text
                 if not error.answered and not error.proxy:

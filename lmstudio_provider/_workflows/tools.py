@@ -22,7 +22,7 @@ from .._core.results import result_text
 from .._core.schema.functions import Function
 from .._core.schema.json_schema import MisfitError, fitted
 from .._core.types import Chunk, Completion, ToolCall
-from .._dialects.assembly import ToolCallAssembly
+from .._dialects.accumulator import ToolCallAssembly
 from .._dialects.tool_text import take_calls, warn_of_lost_calls, was_cut
 from .._provider.stream import Stream
 

@@ -1,8 +1,9 @@
-"""Requests for the dialects that LM Studio speaks beside chat: what both of them make of messages and options."""
+"""What the dialects of ``/v1/responses`` and ``/v1/messages`` have in common."""
 
 from __future__ import annotations
 
 import dataclasses
+from abc import abstractmethod
 from typing import Any, Callable, Collection, Mapping
 
 from .._core.checks import to_json
@@ -10,8 +11,13 @@ from .._core.errors import InvalidRequestError
 from .._core.messages import Message
 from .._core.ollama_options import refuse_for_lm_studio
 from .._core.requests import ChatRequest
-from .._core.types import Call
-from .openai import plain_messages, tool_names
+from .._core.types import Call, Chunk, Stats
+from .._http.readers import Event
+from .accumulator import ReplyAccumulator
+from .errors import find_fault
+from .json_text import no_object, parse, text_or_none
+from .lmstudio_errors import fault_error
+from .openai import plain_messages, read_stats, tool_names
 
 _EVERYWHERE = (
     "model", "tier", "max_tokens", "temperature", "top_p", "on_truncation", "extra", "messages", "tools", "tool_choice",
@@ -27,12 +33,16 @@ def refuse_others(request: ChatRequest, path: str, taken: Collection[str]) -> No
             raise InvalidRequestError(f"{each.name} cannot be given to {path}", hint=hint)
 
 
-def call_of(path: str, body: dict[str, Any], request: ChatRequest, stream: bool, tools: list[dict[str, Any]]) -> Call:
-    """The call with the values of ``body`` that are not None, and what all requests have."""
+def call_of(
+    path: str, body: dict[str, Any], request: ChatRequest, stream: bool, provider_id: str, tools: list[dict[str, Any]]
+) -> Call:
+    """Return the call with the options that all requests have, and with the values of ``body`` that are not None."""
     body.update(temperature=request.temperature, top_p=request.top_p, stream=stream)
     sent = {name: value for name, value in body.items() if value is not None}
     sent.update(request.extra)
-    return Call("POST", path, to_json(sent, "the request").encode("ascii"), body["model"], tool_names(tools))
+    continues = sent.get("previous_response_id") is not None
+    content = to_json(sent, "the request").encode("ascii")
+    return Call("POST", path, content, body["model"], tool_names(tools), provider_id, continues)
 
 
 def turns(request: ChatRequest) -> tuple[str | None, list[Message]]:
@@ -78,3 +88,29 @@ def parts_of(
         else:
             parts.append(dict(part))
     return parts
+
+
+class TypedStream(ReplyAccumulator):
+    """Makes chunks of the events of one reply; subclasses know the types."""
+
+    def feed(self, event: Event) -> Chunk | None:
+        """The chunk that ``event`` makes, if any; raises ProtocolError, or the error that the event reports."""
+        if event.is_done() or event.is_blank():
+            return None  # an event with a type ends the reply
+        value = parse(event.data, "an event of the stream")
+        fault = find_fault(value)
+        kind = text_or_none(value.get("type")) if isinstance(value, dict) else None
+        if fault is None and "error" in (kind, event.event):
+            fault = find_fault({"error": value or event.data})  # it is the error, instead of holding it
+        if fault is not None:
+            raise fault_error(fault, 200, {}, event.data, self._asked)
+        if not isinstance(value, dict):
+            raise no_object("an event", value)
+        return self._content(*self._take(kind or event.event, value, event.data))
+
+    @abstractmethod
+    def _take(self, kind: str, value: dict[str, Any], data: str) -> tuple[str, str]:
+        """What an event of some type adds to the text, and to the reasoning; ``data`` is its JSON."""
+
+    def _read_stats(self, first_s: float | None, duration_s: float) -> Stats:
+        return read_stats(None, self._usage, first_s, duration_s)

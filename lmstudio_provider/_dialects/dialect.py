@@ -1,0 +1,49 @@
+"""The functions and facts that make up a dialect."""
+
+from __future__ import annotations
+
+from typing import Any, Callable, Mapping, NamedTuple
+
+from .._core.errors import ProviderError
+from .._core.requests import ChatRequest, TextRequest
+from .._core.types import Call, Completion, Embeddings, Limits, ModelInfo
+from .accumulator import ReplyAccumulator
+from .checked_reader import StreamReader
+from .errors import ErrorContext
+
+
+class Dialect(NamedTuple):  # a frozen dataclass would take ten times as long to make on import
+    """What a provider needs to know of an API. The functions do no I/O."""
+
+    chat_call: Callable[[ChatRequest, str, bool, str], Call]
+    """Return the call for a request, a model, whether to stream, and the id of the provider."""
+    text_call: Callable[[TextRequest, str, bool, str], Call]
+    """Return the call that continues a text; the arguments are those of ``chat_call``."""
+    reply: Callable[[Any, Call, float], Completion]
+    """Return the completion of a whole reply, of its JSON, its call, and the seconds that it took."""
+    accumulator: Callable[[Call, ErrorContext, float], ReplyAccumulator]
+    """Makes chunks of the events of a stream. The last argument is ``time.monotonic()`` at the start of the call."""
+    reader: Callable[[Limits], StreamReader]
+    """Makes events of the bytes of a stream."""
+    stream_type: str
+    """The media type of a stream."""
+    find_error: Callable[[int, Mapping[str, str], bytes, object, ErrorContext], ProviderError | None]
+    """Return the error that a whole reply reports, of its status, headers, body and JSON; None if it reports none."""
+    list_models: Callable[[Callable[..., Any], dict[str, ModelInfo], bool], list[ModelInfo]]
+    """Return the models of the server.
+
+    The first argument sends a call and returns what its second argument makes of the JSON of the reply. The second
+    keeps what was asked about single models. The third is True to send no request but that for the list.
+    """
+    embed_call: Callable[..., Call]
+    """Return the call for the vectors of texts: texts, model, whether the server may cut them; num_ctx, keep_alive."""
+    embed_reply: Callable[[Any, Call, int], Embeddings]
+    """Return the vectors of so many texts."""
+    load_hint: Callable[[Call], str] = lambda call: ""
+    """Return what to add to the hint if a call ran out of time while its model may have been loading."""
+    refuses_long_texts: bool = False
+    """True if the server refuses to embed texts that are too long and must not be cut."""
+    no_reasoning: str = ""
+    """How the caller switches reasoning off; empty if that is not possible."""
+    log: str = ""
+    """The command that shows the log of the server; empty if there is none."""
