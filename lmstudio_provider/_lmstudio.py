@@ -29,7 +29,7 @@ from ._core.requests import (
 )
 from ._core.types import Chunk, Completion, Health, ModelInfo
 from ._dialects import lmstudio, messages, responses
-from ._dialects.lmstudio_errors import MEANINGS
+from ._dialects.lmstudio_errors import TABLE
 from ._native.loading import Loads
 from ._native.native import Native
 from ._provider.diagnosis import not_lm_studio
@@ -51,7 +51,7 @@ class LMStudioProvider(LMStudioServer):
         if not health.reachable:
             return health
         if any((model.raw or {}).get("owned_by") == "library" for model in models or ()):  # so says Ollama
-            return not_lm_studio(health, self.base_url, MEANINGS.other.hint)
+            return not_lm_studio(health, self.base_url, TABLE.other.hint)
         # Its own lists of models tell what is loaded, and no other server has them.
         is_lm_studio = True if models and health.loaded is not None else None
         hint = "Check the address if it should be"

@@ -15,6 +15,7 @@ from .._core.errors import (
     ModelNotFoundError,
     ProtocolError,
     ProviderError,
+    RateLimitError,
     ServerError,
     StatusError,
 )
@@ -26,16 +27,15 @@ from .json_text import count
 from .pages import HINTS, Answer, read_answer, redirect, wants_basic
 
 
-@dataclass(frozen=True)
-class ErrorBody:
-    """What an error body says."""
+class ErrorBody(NamedTuple):
+    """The error that a body reports."""
 
     message: str
     type: str = ""
     code: str = ""
     param: str | None = None
-    #: The object that says it: that of the engine, where the text carried one.
-    inner: Mapping[str, Any] = field(default_factory=dict)
+    inner: Mapping[str, Any] = {}
+    """The JSON object of the error: the engine's, if the text contained one."""
 
 
 PASSWORD = "name and password"  # noqa: S105
@@ -43,27 +43,27 @@ PASSWORD = "name and password"  # noqa: S105
 
 @dataclass(frozen=True)
 class ErrorContext:
-    """What a message has to know of the call that failed."""
+    """The facts about a failed call that its error needs."""
 
     model: str = ""
-    #: Where the API token, or what else says who asks, came from, or None where nothing does.
     token_source: str | None = None
-    #: What must never be shown.
+    """The source of the API token or of other credentials, None if there are none."""
     secrets: tuple[str, ...] = field(default=(), repr=False)
-    #: The path of the call.
+    """Values that must never be shown."""
     path: str = ""
-    #: The ids of the models that the server is known to have.
+    """The path of the call."""
     known: tuple[str, ...] = ()
-    #: What says who asks, if it is not the API token: PASSWORD, or "Authorization".
+    """The ids of the models that the server has, as far as they are known."""
     credentials: str = ""
-    #: Whether tools were offered.
+    """The kind of credentials, unless they are an API token: PASSWORD, or "Authorization"."""
     tools: bool = False
+    """True if tools were offered."""
 
 
 def find_fault(value: object) -> ErrorBody | None:
-    """The error that a JSON value reports, or None: a truthy ``error`` is one, whatever the status.
+    """Return the error that a JSON value reports, None if it reports none.
 
-    So is an object that calls itself one, as vLLM's does.
+    A truthy ``error`` is one, whatever the status. So is an object that calls itself one, as vLLM's does.
     """
     error = value.get("error") if isinstance(value, dict) else None
     if not error and isinstance(value, dict) and value.get("object") == "error":
@@ -73,12 +73,11 @@ def find_fault(value: object) -> ErrorBody | None:
     if not isinstance(error, dict):
         return _unwrap(ErrorBody(error if isinstance(error, str) else json.dumps(error)))
     text = {name: str(error[name]) for name in ("message", "type", "code", "param") if error.get(name)}
-    message = text.get("message") or json.dumps(error)
-    return _unwrap(ErrorBody(message, text.get("type", ""), text.get("code", ""), text.get("param"), error))
+    return _unwrap(ErrorBody(**{"message": json.dumps(error), **text}, inner=error))
 
 
 def _unwrap(fault: ErrorBody) -> ErrorBody:
-    # "Engine protocol predict request returned 400: {json}" (LM Studio 0.4.20 on), or the JSON alone (Ollama): the
+    # "Engine protocol predict request returned 400: {json}" (LM Studio 0.4.20 on), or only the JSON (Ollama): the
     # inner object is the real cause.
     if not fault.message.startswith(("Engine protocol", "{")) or "{" not in fault.message:
         return fault
@@ -89,153 +88,180 @@ def _unwrap(fault: ErrorBody) -> ErrorBody:
         return fault  # it only looked like one: the text as it is says enough
 
 
-@dataclass(frozen=True)
-class ErrorRule:
-    """What an error means, and how to tell it by."""
+class ErrorRule(NamedTuple):
+    """The error to raise for some codes and texts of a server, its message and its hint."""
 
     error: type[StatusError | InvalidRequestError]
     what: str
-    hint: str
-    #: The server's codes and types, and the stable parts of its texts.
-    codes: tuple[str, ...] = ()
-    texts: tuple[str, ...] = ()
-    #: What to do besides if the request offered tools.
+    hint: str = ""
+    codes: str = ""
+    """The server's codes and types, separated by blanks."""
+    texts: str = ""
+    """The stable parts of its messages, in small letters, separated by ``|``."""
     tools_hint: str = ""
+    """What else to do if the request offered tools."""
 
 
-class Other(NamedTuple):
-    """The server that people take for the one that was asked, and what only it says."""
+class OtherServer(NamedTuple):
+    """The server that people mistake for the one that was asked."""
 
     name: str
     signs: re.Pattern[str]
+    """Matches the texts that only that server sends."""
     hint: str
 
 
-@dataclass(frozen=True)
-class Meanings:
-    """What the errors of one kind of server mean."""
-
-    #: Tested in this order, codes before texts.
-    known: Sequence[ErrorRule]
-    by_status: Mapping[int, ErrorRule]
-    #: A request that was refused, and a server that failed, for reasons that nobody knows yet.
-    request: ErrorRule
-    failed: ErrorRule
-    other: Other
-    #: What it calls an API token.
-    credentials: str = "API token"
-    #: Which version brought the endpoints whose path begins so.
-    since: Mapping[str, str] = field(default_factory=dict)
-
-    def find(self, fault: ErrorBody, status: int) -> ErrorRule | None:
-        """Return what ``fault`` means by its code, else by its text, or None if only the status is known."""
-        names = {fault.code, fault.type}
-        for meaning in self.known:
-            if names.intersection(meaning.codes):
-                return meaning
-        # What is quoted may be the name of any file or model, and hold any of the words: it counts last, and not at all
-        # where the server failed.
-        for text in [_without_names(fault.message), *([fault.message.lower()] if status < 500 else [])]:
-            for meaning in self.known:
-                if any(part in text for part in meaning.texts):
-                    return meaning
-        return None
-
-    def by_default(self, fault: ErrorBody, status: int) -> ErrorRule:
-        """Return what ``fault`` means by its status."""
-        if status < 300:  # an error under 200, or in a stream: its type is all there is
-            return self.request if fault.type.startswith("invalid_request") else self.failed
-        if status >= 500:
-            return self.failed
-        return self.by_status.get(status, ErrorRule(StatusError, f"the server answered HTTP {status}", ""))
-
-
-# What the servers have in common, because the same engine runs behind them.
-CRASHES = ("llama runner process", "llama-server process", "error was encountered while running the model")
+# Rules that servers share, because the same engine runs behind them.
+REQUEST = ErrorRule(InvalidRequestError, "the server refused the request")
+RATE = ErrorRule(
+    RateLimitError, "the server has too many requests", "Ask again later", "rate_limit_exceeded", "server busy"
+)
 STILL_LOADING = ErrorRule(
     ServerError,
     "the server is still loading the model",
     "Ask again shortly",
-    texts=("loading model", "model loading", "model is loading", "still loading", "currently loading", "being loaded"),
+    texts="loading model|model loading|model is loading|still loading|currently loading|being loaded",
 )
-TEMPLATES = (
-    "jinja", "chat template", "chat_template", "rendering prompt", "template: :", "failed to render template",
-    "conversation roles must alternate", "roles are supported", "value is not callable", "unknown stringvalue filter",
-)  # fmt: skip
-TEMPLATE_AND_TOOLS = (
-    "Its template may fail on the tools: give each parameter one plain type, without anyOf or $ref, offer fewer tools, "
-    "or take a model that is trained for tools"
+TEMPLATE = ErrorRule(
+    InvalidRequestError,
+    "the model's chat template refuses this conversation",
+    "Use one system message and let user and assistant take turns, or take another model",
+    texts="jinja|chat template|chat_template|rendering prompt|template: :|failed to render template|"
+    "conversation roles must alternate|roles are supported|value is not callable|unknown stringvalue filter",
+    tools_hint="Its template may fail on the tools: give each parameter one plain type, without anyOf or $ref, offer "
+    "fewer tools, or take a model that is trained for tools",
 )
+CRASHES = "llama runner process|llama-server process|error was encountered while running the model"
+
+# More than is ever shown.
+_MOST_SAID = 4000
 
 _NAMES = re.compile(r"""(?<![A-Za-z0-9])'[^']*'(?![A-Za-z0-9])|"[^"]*"|`[^`]*`|(?<!\S)[^\s'"`]*[/\\]\S*""")
 
 
 def _without_names(text: str) -> str:
-    """Return ``text`` in small letters, without what is quoted in it, without paths, and with single blanks."""
+    """Return ``text`` in small letters, without quoted text and paths, and with single blanks."""
     return " ".join(_NAMES.sub(" ", text.lower()).split())
 
 
-def fault_error(
-    meanings: Meanings,
-    fault: ErrorBody,
-    status: int,
-    headers: Mapping[str, str],
-    body: str,
-    asked: ErrorContext,
-    answer: Answer | None = None,
-) -> ProviderError:
-    """Return the error to raise for ``fault``, which was made of ``answer`` if that did not report it as JSON."""
-    meaning, advice = meanings.find(fault, status), answer.hint if answer else ""
-    hint = meaning.hint if meaning else advice or (HINTS[status] if status in (408, 413, 502, 504) else "")
-    meaning = meaning or meanings.by_default(fault, status)
-    what, hint = meaning.what.format(model=asked.model), hint or meaning.hint
-    said = redact(fault.message[:_MOST_SAID], asked.secrets)
-    data: dict[str, Any] = {}
-    if meaning.error is AuthenticationError:
-        data["token_source"] = asked.token_source
-        data["wants_password"] = asked.credentials == PASSWORD or wants_basic(headers)
-        what, hint = _refused(meanings.credentials, hint, status, headers, asked)
-        if fault.code in meaning.codes:
-            said = ""  # it repeats the beginning of a malformed token
-    elif meaning.error is ContextLengthError:
-        data["prompt_tokens"], data["context_length"] = prompt, context = _tokens(fault)
-        if prompt and context:
-            what, said = f"the prompt has {prompt} tokens and the model's context holds {context}", ""
-    elif meaning.error is ModelNotFoundError:
-        data["model"], data["near"] = asked.model, close_matches(asked.model, asked.known)
-    elif meaning.error is EndpointNotFoundError:
-        data["since"] = next((meanings.since[each] for each in meanings.since if asked.path.startswith(each)), None)
-    if meanings.other.signs.search(f"{fault.code} {fault.message[:_MOST_SAID]}"):
-        what += f"; it answers as {meanings.other.name} does"
-        # Other servers in Go, such as Traefik, say the same, with this header.
-        sure = not advice or not headers.get("X-Content-Type-Options")
-        hint = meanings.other.hint if sure else f"{meanings.other.hint}. {advice}"
-    elif data.get("since") and answer is None:
-        hint = f"LM Studio has it since {data['since']}: update it. {hint}"
-    elif meaning.tools_hint and asked.tools:
-        hint = f"{meaning.tools_hint}. {hint}"
-    if data.get("near"):
-        hint = f"Did you mean {' or '.join(map(repr, data['near']))}? {hint}"
-    shown = redact(answer.said, asked.secrets) if answer else _excerpt(said)
-    return meaning.error(
-        f"{what}: {shown}" if said or answer else what,
-        hint=hint,
-        status=status,
-        code=redact(fault.code, asked.secrets) or None,
-        param=None if fault.param is None else redact(fault.param, asked.secrets),
-        body=redact(body, asked.secrets),
-        retry_after_s=retry_after(headers),
-        sent=True,
-        **data,
-    )
+class ErrorTable(NamedTuple):
+    """The rules for the errors of one server."""
 
+    server: str
+    rules: Sequence[ErrorRule]
+    """They apply in this order, all codes before all texts."""
+    authentication: ErrorRule
+    forbidden: ErrorRule
+    endpoint: ErrorRule
+    failed: ErrorRule
+    """The rule for a server that failed for an unknown reason."""
+    other: OtherServer
+    credentials: str = "API token"
+    """The server's word for an API token."""
+    since: Mapping[str, str] = {}
+    """The versions that introduced the endpoints, by the beginnings of their paths."""
 
-# More than is ever shown.
-_MOST_SAID = 4000
+    def _rule(self, fault: ErrorBody, status: int) -> ErrorRule | None:
+        """Return the rule for ``fault`` by its code, else by its text, None if none fits."""
+        for rule in self.rules:
+            if {fault.code, fault.type}.intersection(rule.codes.split()):
+                return rule
+        # Quoted text may be the name of any file or model, and contain any of the words: it counts last, and not at all
+        # if the server failed.
+        for text in [_without_names(fault.message), *([fault.message.lower()] if status < 500 else [])]:
+            for rule in self.rules:
+                if rule.texts and any(part in text for part in rule.texts.split("|")):
+                    return rule
+        return None
+
+    def _rule_by_status(self, fault: ErrorBody, status: int) -> ErrorRule:
+        if status < 300:  # an error under 200, or in a stream: only its type is known
+            return REQUEST if fault.type.startswith("invalid_request") else self.failed
+        if status >= 500:
+            return self.failed
+        known = {401: self.authentication, 403: self.forbidden, 404: self.endpoint, 405: self.endpoint, 429: RATE}
+        if status in (400, 413, 422):
+            return REQUEST
+        return known.get(status) or ErrorRule(StatusError, f"the server answered HTTP {status}")
+
+    def fault_error(
+        self,
+        fault: ErrorBody,
+        status: int,
+        headers: Mapping[str, str],
+        body: str,
+        asked: ErrorContext,
+        answer: Answer | None = None,
+    ) -> ProviderError:
+        """Return the error to raise for ``fault``, which was made of ``answer`` if that did not report it as JSON."""
+        found, advice = self._rule(fault, status), answer.hint if answer else ""
+        rule = found or self._rule_by_status(fault, status)
+        hint = rule.hint if found else advice or (HINTS[status] if status in (408, 413, 502, 504) else rule.hint)
+        what = rule.what.format(model=asked.model)
+        said = redact(fault.message[:_MOST_SAID], asked.secrets)
+        data: dict[str, Any] = {}
+        if rule.error is AuthenticationError:
+            data["token_source"] = asked.token_source
+            data["wants_password"] = asked.credentials == PASSWORD or wants_basic(headers)
+            what, hint = _refused(self.credentials, hint, status, headers, asked)
+            if fault.code in rule.codes.split():
+                said = ""  # it repeats the beginning of a malformed token
+        elif rule.error is ContextLengthError:
+            data["prompt_tokens"], data["context_length"] = prompt, context = _tokens(fault)
+            if prompt and context:
+                what, said = f"the prompt has {prompt} tokens and the model's context holds {context}", ""
+        elif rule.error is ModelNotFoundError:
+            data["model"], data["near"] = asked.model, close_matches(asked.model, asked.known)
+        elif rule.error is EndpointNotFoundError:
+            data["since"] = next((self.since[each] for each in self.since if asked.path.startswith(each)), None)
+        if self.other.signs.search(f"{fault.code} {fault.message[:_MOST_SAID]}"):
+            what += f"; it answers as {self.other.name} does"
+            # Other servers in Go, such as Traefik, say the same, with this header.
+            sure = not advice or not headers.get("X-Content-Type-Options")
+            hint = self.other.hint if sure else f"{self.other.hint}. {advice}"
+        elif data.get("since") and answer is None:
+            hint = f"{self.server} has it since {data['since']}: update it. {hint}"
+        elif rule.tools_hint and asked.tools:
+            hint = f"{rule.tools_hint}. {hint}"
+        if data.get("near"):
+            hint = f"Did you mean {' or '.join(map(repr, data['near']))}? {hint}"
+        shown = redact(answer.said, asked.secrets) if answer else _excerpt(said)
+        return rule.error(
+            f"{what}: {shown}" if said or answer else what,
+            hint=hint,
+            status=status,
+            code=redact(fault.code, asked.secrets) or None,
+            param=None if fault.param is None else redact(fault.param, asked.secrets),
+            body=redact(body, asked.secrets),
+            retry_after_s=retry_after(headers),
+            sent=True,
+            **data,
+        )
+
+    def find_error(
+        self, status: int, headers: Mapping[str, str], body: bytes, value: object, asked: ErrorContext
+    ) -> ProviderError | None:
+        """Return the error that a whole reply reports, or None; ``value`` is its JSON, None if it is not JSON."""
+        fault, is_success = find_fault(value), 200 <= status < 300
+        if fault is None and is_success and value is not None:
+            return None
+        text = body.decode("utf-8", "replace")
+        if fault is not None:
+            return self.fault_error(fault, status, headers, text, asked)
+        if is_success:
+            if len(text) > 100 or not self.other.signs.search(text):  # a reply that only broke off may contain any word
+                return None
+            said = f"the reply is not JSON; it answers as {self.other.name} does: "
+            return ProtocolError(said + _excerpt(redact(text, asked.secrets)), hint=self.other.hint, sent=True)
+        if 300 <= status < 400:
+            said, advice = redirect(status, headers, asked.path)
+            return ProtocolError(redact(said, asked.secrets), hint=redact(advice, asked.secrets), sent=True)
+        answer = read_answer(status, headers, text, value)
+        return self.fault_error(ErrorBody(answer.text), status, headers, text, asked, answer)
 
 
 def _refused(token: str, hint: str, status: int, headers: Mapping[str, str], asked: ErrorContext) -> tuple[str, str]:
-    """Return what was refused, and what to do about it: the API token, or a name and password, as proxies want them."""
+    """Return the message and the hint for a refused API token, or for a name and password, as proxies want them."""
     source = asked.token_source
     if source and asked.credentials:
         what = f"the server refused the {asked.credentials} that came from {source}"
@@ -264,7 +290,7 @@ _TOKENS = [
 
 
 def _tokens(fault: ErrorBody) -> tuple[int | None, int | None]:
-    """The tokens of the prompt and those that fit into the context, where the error tells them."""
+    """Return the tokens of the prompt and of the context, None for each that the error does not report."""
     prompt, context = count(fault.inner.get("n_prompt_tokens")), count(fault.inner.get("n_ctx"))
     if (prompt or 0) > 0 and (context or 0) > 0:
         return prompt, context
@@ -273,29 +299,6 @@ def _tokens(fault: ErrorBody) -> tuple[int | None, int | None]:
         if match:
             return int(match["prompt"]), int(match["context"])
     return None, None
-
-
-def find_error(
-    meanings: Meanings, status: int, headers: Mapping[str, str], body: bytes, value: object, asked: ErrorContext
-) -> ProviderError | None:
-    """Return the error that a whole reply is, or None; ``value`` is its JSON, None if it is not JSON."""
-    fault = find_fault(value)
-    if fault is None and 200 <= status < 300 and value is not None:
-        return None
-    text = body.decode("utf-8", "replace")
-    if fault is None and 200 <= status < 300:
-        other = meanings.other
-        if len(text) > 100 or not other.signs.search(text):  # a reply that is only broken may speak of anything
-            return None
-        said = f"the reply is not JSON; it answers as {other.name} does: {_excerpt(redact(text, asked.secrets))}"
-        return ProtocolError(said, hint=other.hint, sent=True)
-    if fault is not None:
-        return fault_error(meanings, fault, status, headers, text, asked)
-    if 300 <= status < 400:
-        said, advice = redirect(status, headers, asked.path)
-        return ProtocolError(redact(said, asked.secrets), hint=redact(advice, asked.secrets), sent=True)
-    answer = read_answer(status, headers, text, value)
-    return fault_error(meanings, ErrorBody(answer.text), status, headers, text, asked, answer)
 
 
 def _excerpt(text: str) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import re
 
 from .._core.errors import (
@@ -14,33 +13,25 @@ from .._core.errors import (
     ModelLoadError,
     ModelNotFoundError,
     NoModelLoadedError,
-    RateLimitError,
     ServerError,
 )
 from .._core.ollama_options import KEEP_ALIVE
-from . import errors
-from .errors import CRASHES, STILL_LOADING, TEMPLATE_AND_TOOLS, TEMPLATES, ErrorRule, Meanings, Other
+from .errors import CRASHES, RATE, STILL_LOADING, TEMPLATE, ErrorRule, ErrorTable, OtherServer
 
 _AUTHENTICATION = ErrorRule(
     AuthenticationError,
     "the server refused the API key",
     "Run 'ollama signin', or give OLLAMA_API_KEY or api_token=; a local Ollama wants neither",
-    codes=("invalid_api_key",),
-    texts=("unauthorized",),
+    codes="invalid_api_key",
+    texts="unauthorized",
 )
 _CONTEXT = ErrorRule(
     ContextLengthError,
     "the conversation does not fit into the model's context",
     "Send less, or raise num_ctx=",
-    codes=("exceed_context_size_error",),
-    texts=(
-        "exceeds the context length",
-        "longer than the context length",
-        "available context size",
-        "max context length",
-        "maximum context length",
-        "max context size",
-    ),
+    codes="exceed_context_size_error",
+    texts="exceeds the context length|longer than the context length|available context size|"
+    "max context length|maximum context length|max context size",
 )
 _FORBIDDEN = ErrorRule(
     AuthenticationError,
@@ -51,98 +42,68 @@ _ENDPOINT = ErrorRule(
     EndpointNotFoundError,
     "the server does not know this endpoint",
     "Check host, port and path of the base URL, and the version of Ollama",
-    texts=("404 page not found", "unexpected endpoint"),
+    texts="404 page not found|unexpected endpoint",
 )
-_RATE = ErrorRule(RateLimitError, "the server has too many requests", "Ask again later", texts=("server busy",))
-_REQUEST = ErrorRule(InvalidRequestError, "the server refused the request", "")
 _FAILED = ErrorRule(ServerError, "the server failed", "See its log, as Ollama's documentation on troubleshooting says")
 
-_KNOWN = [
+_RULES = [
     _CONTEXT,
     ErrorRule(
         InvalidRequestError,
         "the model {model!r} cannot do that",
         "Take a model whose capabilities have it ('ollama show MODEL'), or leave it out",
-        texts=("does not support", "not support embedding"),
+        texts="does not support|not support embedding",
     ),
     ErrorRule(
         ModelCrashedError,
         "the model crashed in Ollama",
         "Take a smaller model or a smaller num_ctx if memory is short",
-        texts=("model runner has unexpectedly stopped", "out of memory", *CRASHES),
+        texts=f"model runner has unexpectedly stopped|out of memory|{CRASHES}",
     ),
     ErrorRule(
         ModelLoadError,
         "the server could not load the model {model!r}",
         "Unload other models ('ollama stop MODEL'), or take a smaller model or a smaller num_ctx",
-        texts=("requires more system memory", "failed to load model", "unable to load model", "error loading model"),
+        texts="requires more system memory|failed to load model|unable to load model|error loading model",
     ),
     STILL_LOADING,
     ErrorRule(
         InvalidRequestError,
         "the server refused an option",
         "Check the names and types in extra={'options': ...}",
-        texts=("option must be of type", "invalid format:"),
+        texts="option must be of type|invalid format:",
     ),
     ErrorRule(
         InvalidRequestError,
         "the server refused keep_alive",
         KEEP_ALIVE.hint,
-        texts=("time: missing unit", "time: unknown unit", "time: invalid duration", "unsupported type: "),
+        texts="time: missing unit|time: unknown unit|time: invalid duration|unsupported type: ",
     ),
     ErrorRule(
         ModelNotFoundError,
         "the server does not know the model {model!r}",
         "list_models() names those that it has; 'ollama pull MODEL', or pull(), downloads one",
-        texts=(
-            "not found, try pulling",
-            "manifest: file does not exist",
-            "model not found",
-            "model does not exist",
-            "invalid model identifier",
-        ),
+        texts="not found, try pulling|manifest: file does not exist|model not found|model does not exist|"
+        "invalid model identifier",
     ),
     ErrorRule(
         InvalidRequestError,
         "the server cannot make a model of that",
         "Give a whole GGUF file of a model that it can run, and a template in Go's form, if any",
-        texts=(
-            "not in gguf format",
-            "invalid file magic",
-            "digest mismatch",
-            "template error",
-            "unsupported architecture",
-        ),
+        texts="not in gguf format|invalid file magic|digest mismatch|template error|unsupported architecture",
     ),
-    ErrorRule(
-        InvalidRequestError,
-        "the model's chat template refuses this conversation",
-        "Use one system message and let user and assistant take turns, or take another model",
-        texts=TEMPLATES,
-        tools_hint=TEMPLATE_AND_TOOLS,
-    ),
-    ErrorRule(NoModelLoadedError, "the server has no model loaded", "Load one there", texts=("no models loaded",)),
+    TEMPLATE,
+    ErrorRule(NoModelLoadedError, "the server has no model loaded", "Load one there", texts="no models loaded"),
     _AUTHENTICATION,
     _ENDPOINT,
-    _RATE,
+    RATE,
 ]
-_BY_STATUS = {
-    400: _REQUEST,
-    401: _AUTHENTICATION,
-    403: _FORBIDDEN,
-    404: _ENDPOINT,
-    405: _ENDPOINT,
-    413: _REQUEST,
-    422: _REQUEST,
-    429: _RATE,
-}
 
-_LM_STUDIO = Other(
+_LM_STUDIO = OtherServer(
     "LM Studio",
     re.compile(r"unexpected endpoint or method|invalid model identifier|'lms |LM Studio|^invalid_api_key", re.I),
-    "Ask LM Studio with LMStudioProvider; discover() tells what runs where",
+    "Ask LM Studio with LMStudioProvider; discover() lists the servers that answer",
 )
 
-MEANINGS = Meanings(_KNOWN, _BY_STATUS, _REQUEST, _FAILED, _LM_STUDIO, "API key")
-find_error = functools.partial(errors.find_error, MEANINGS)
-fault_error = functools.partial(errors.fault_error, MEANINGS)
+TABLE = ErrorTable("Ollama", _RULES, _AUTHENTICATION, _FORBIDDEN, _ENDPOINT, _FAILED, _LM_STUDIO, "API key")
+find_error, fault_error = TABLE.find_error, TABLE.fault_error
