@@ -16,6 +16,7 @@ from .._core.errors import ConfigurationError, ProtocolError, ProviderError
 from .._core.json import loads
 from .._core.threads import run_in_daemon_thread
 from .._core.types import Call, Limits, Timeouts, check_seconds
+from .._dialects import lmstudio
 from .._dialects.json_text import parse
 from .._http.exchange import CancelledCall, Deadline
 from .._http.transport import Transport
@@ -160,8 +161,8 @@ class _Probe:
             self._identify()
 
     def _identify(self) -> None:
-        greeting = self._ask("/lmstudio-greeting")
-        if greeting.status == 200 and greeting.value.get("lmstudio") is True:
+        greeting = self._ask(lmstudio.greeting_call().path)
+        if greeting.status == 200 and lmstudio.is_greeting(greeting.value):
             self._found("lm-studio", greeting)
             if self._ask("/v1/models").status == 401:
                 self._found("lm-studio", greeting, needs_token=True)
@@ -170,12 +171,13 @@ class _Probe:
         if version.status == 200 and isinstance(version.value.get("version"), str):
             self._found("ollama", version)
             return
-        if _wants_token(greeting):
+        if lmstudio.wants_token(greeting.status, greeting.value):
             self._found("lm-studio", greeting, needs_token=True)
             return
         models = self._ask("/v1/models")  # of a version that does not know the greeting
-        if _wants_token(models) or _is_list_of_lm_studio(models):
-            self._found("lm-studio", models, needs_token=models.status == 401)
+        needs_token = lmstudio.wants_token(models.status, models.value)
+        if needs_token or (models.status == 200 and lmstudio.is_own_list(models.value)):
+            self._found("lm-studio", models, needs_token)
 
     def _found(self, provider_id: str, answer: _Answer, needs_token: bool = False) -> None:
         version = answer.value["version"] if provider_id == "ollama" else None
@@ -205,25 +207,3 @@ class _Probe:
         if self._address and ipaddress.ip_address(self._address.partition("%")[0]).is_loopback:
             host = "localhost"
         return host, parts.port or {"http": 80, "https": 443}[parts.scheme], parts.path
-
-
-def _wants_token(answer: _Answer) -> bool:
-    """Whether it is how LM Studio asks for an API token; OpenAI's own type is "invalid_request_error"."""
-    error = answer.value.get("error")
-    return (
-        answer.status == 401
-        and isinstance(error, dict)
-        and error.get("code") == "invalid_api_key"
-        and error.get("type", "invalid_request") == "invalid_request"
-    )
-
-
-def _is_list_of_lm_studio(answer: _Answer) -> bool:
-    models = answer.value.get("data")
-    return (
-        answer.status == 200
-        and answer.value.get("object") == "list"
-        and isinstance(models, list)
-        and bool(models)
-        and all(isinstance(each, dict) and each.get("owned_by") == "organization_owner" for each in models)
-    )
