@@ -426,7 +426,7 @@ def test_indexes_of_any_kind_are_borne():
 
 
 def test_an_event_that_is_no_json_is_a_protocol_error():
-    with pytest.raises(ProtocolError, match="no JSON"):
+    with pytest.raises(ProtocolError, match="is not JSON"):
         new_stream().feed(Event("response.created", "{"))
 
 

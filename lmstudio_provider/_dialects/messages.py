@@ -11,8 +11,8 @@ from .._core.types import Call, Completion, ToolCall, Usage
 from . import lmstudio
 from .accumulator import ToolCallAssembly
 from .errors import ErrorContext
-from .json_text import count, member, prompt_count, text_or_none, total
-from .openai import completion_of, content_text, offered
+from .json_text import count, mapping, member, prompt_count, text_or_none, total
+from .openai import completion_of, content_text, offered, read_stats
 from .thoughts import split_thoughts
 from .typed import TypedStream, call_of, parts_of, refuse_others, text_of, turns
 
@@ -20,11 +20,11 @@ PATH = "/v1/messages"
 
 
 def chat_call(request: ChatRequest, model: str, stream: bool, provider_id: str = "") -> Call:
-    """Ask for the next message. Raises InvalidRequestError for what the endpoint does not take."""
+    """Return the call for the next message. Raises InvalidRequestError for an option that the endpoint refuses."""
     refuse_others(request, PATH, ["top_k", "stop"])
     if request.max_tokens in (None, -1):
         raise InvalidRequestError(
-            f"max_tokens={request.max_tokens} cannot be given to {PATH}, which wants a limit",
+            f"max_tokens={request.max_tokens} cannot be given to {PATH}, which needs a limit",
             hint="Give the most tokens that the answer may have, such as max_tokens=4096",
         )
     system, messages = turns(request)
@@ -43,7 +43,7 @@ def chat_call(request: ChatRequest, model: str, stream: bool, provider_id: str =
 
 
 def _alternating(messages: list[Message]) -> list[dict[str, Any]]:
-    """Turns of user and assistant, of which several messages may make one."""
+    """Return turns of user and assistant; messages of the same role become one."""
     found: list[dict[str, Any]] = []
     for message in messages:
         role = "assistant" if message.role == "assistant" else "user"
@@ -73,7 +73,7 @@ def _image_block(url: str) -> dict[str, Any]:
     head, comma, data = url.partition(";base64,")
     if not comma or not head.startswith("data:"):
         raise InvalidRequestError(
-            f"an image is no base64 data: URL, and {PATH} takes no other", hint="Use Message.user(images=)"
+            f"an image is not a base64 data: URL, and {PATH} takes no other", hint="Use Message.user(images=)"
         )
     return {"type": "image", "source": {"type": "base64", "media_type": head[len("data:") :], "data": data}}
 
@@ -83,14 +83,14 @@ def _tool_use(call: ToolCall) -> dict[str, Any]:
         return {"type": "tool_use", "id": call.id, "name": call.name, "input": call.arguments}
     except ToolArgumentsError as error:
         raise InvalidRequestError(
-            f"the call {call.id!r} of {call.name!r} cannot be sent to {PATH}, which takes its arguments as an object "
-            f"alone: {error.message}",
+            f"the call {call.id!r} of {call.name!r} cannot be sent to {PATH}, which takes only an object as its "
+            f"arguments: {error.message}",
             hint="Leave out that call and its result, or send the conversation with chat()",
         ) from error
 
 
 def _tool(tool: Mapping[str, Any]) -> dict[str, Any]:
-    """The tool without the level between; one that has it not is sent as it is."""
+    """Return the tool without the level "function"; one without that level stays as it is."""
     function = tool.get("function")
     if not isinstance(function, Mapping):
         return dict(tool)
@@ -105,7 +105,7 @@ def _choice(choice: str, wanted: str | None) -> dict[str, Any]:
 
 
 def reply(value: Any, call: Call, duration_s: float) -> Completion:
-    """The completion of a whole reply; raises ProtocolError."""
+    """Return the completion of a whole reply; raises ProtocolError."""
     tools = ToolCallAssembly(call.tools)
     blocks = tools.objects(member(value, "content", list, "the reply"), "a block of the reply")
     said = [block_texts(block) for block in blocks]
@@ -115,20 +115,21 @@ def reply(value: Any, call: Call, duration_s: float) -> Completion:
         [call_piece(block, block.get("input")) for block in blocks if block.get("type") == "tool_use"], whole=True
     )
     usage, finish = read_usage(value.get("usage")), finish_reason(value.get("stop_reason"))
-    completion = completion_of(value, call, duration_s, text, reasoning + thought, tools, usage, finish)
+    stats = read_stats(None, usage, None, duration_s)
+    completion = completion_of(value, call, text, reasoning + thought, tools, usage, stats, finish)
     tools.check(completion)
     return completion
 
 
 def block_texts(block: Mapping[str, Any]) -> tuple[str, str]:
-    """The text and the reasoning of a block, or of a piece of one; raises ProtocolError for what is none."""
+    """Return the text and the reasoning of a block, or of a piece of one; raises ProtocolError if they are not text."""
     kind = str(block.get("type"))
     text = content_text(block.get("text")) if kind in ("text", "text_delta") else ""
     return text, content_text(block.get("thinking")) if kind in ("thinking", "thinking_delta") else ""
 
 
 def call_piece(block: Mapping[str, Any], arguments: object) -> dict[str, Any]:
-    """The call of a block, in the form of chat."""
+    """Return the call of a block, in the form of chat."""
     return {"id": block.get("id"), "function": {"name": block.get("name"), "arguments": arguments}}
 
 
@@ -136,16 +137,16 @@ _REASONS = {"end_turn": "stop", "stop_sequence": "stop", "max_tokens": "length",
 
 
 def finish_reason(stop_reason: object) -> str | None:
-    """Why a reply ended, in the words of chat; one that chat does not have is kept."""
-    reason = text_or_none(stop_reason)
-    return None if reason is None else _REASONS.get(reason, reason)
+    """Return why a reply ended, in the word of chat if it has one."""
+    reason = text_or_none(stop_reason) or ""
+    return _REASONS.get(reason, reason) or None
 
 
 def read_usage(value: object) -> Usage | None:
     """Return the tokens that a reply reports, or None if it reports none."""
-    told = value if isinstance(value, dict) else {}
-    counts = prompt_count(told.get("input_tokens")), count(told.get("output_tokens"))
-    usage = Usage(*counts, total(*counts), cached_tokens=count(told.get("cache_read_input_tokens")))
+    given = mapping(value)
+    counts = prompt_count(given.get("input_tokens")), count(given.get("output_tokens"))
+    usage = Usage(*counts, total(*counts), cached_tokens=count(given.get("cache_read_input_tokens")))
     return None if usage == Usage() else usage
 
 
@@ -153,12 +154,12 @@ _OF_PROMPT = ("input_tokens", "cache_read_input_tokens")
 
 
 class MessagesStream(TypedStream):
-    """Makes chunks of the events of one reply."""
+    """Makes chunks of the events of one streamed reply."""
 
     def __init__(self, call: Call, asked: ErrorContext, started: float) -> None:
         super().__init__(call, asked, started)
-        self._told: dict[str, Any] = {}
-        # The arguments that each call began with, by the index of its block; None where pieces have come since.
+        self._counts: dict[str, Any] = {}
+        # The arguments that each call began with, by the index of its block; None if pieces have come since.
         self._begun: dict[str, Any] = {}
 
     def _take(self, kind: str, value: dict[str, Any], data: str) -> tuple[str, str]:
@@ -166,7 +167,7 @@ class MessagesStream(TypedStream):
         if kind == "message_start":
             message = member(value, "message", dict, "an event of the stream")
             self._id, self._model = text_or_none(message.get("id")), text_or_none(message.get("model"))
-            # The tokens of the reply are not counted yet.
+            # The server has not counted the tokens of the reply yet.
             self._count(message.get("usage"), *_OF_PROMPT)
         elif kind == "content_block_start":
             block = member(value, "content_block", dict, "an event of the stream")
@@ -176,7 +177,7 @@ class MessagesStream(TypedStream):
             return block_texts(block)
         elif kind == "content_block_delta":
             delta = member(value, "delta", dict, "an event of the stream")
-            # Blocks of other types have input, too.
+            # Blocks of other types can have input, too.
             if index in self._begun and delta.get("partial_json"):
                 self._begun[index] = None
                 self._tools.add([{"index": index, "function": {"arguments": delta["partial_json"]}}])
@@ -199,11 +200,11 @@ class MessagesStream(TypedStream):
             self._tools.add([{"index": index, "function": {"arguments": arguments}}])
 
     def _count(self, usage: object, *names: str) -> None:
-        told = usage if isinstance(usage, dict) else {}
+        given = mapping(usage)
         for name in names:
-            if told.get(name) or name not in self._told:  # 0 says nothing against a count that came before
-                self._told[name] = told.get(name)
-        self._usage = read_usage(self._told)
+            if given.get(name) or name not in self._counts:  # 0 does not replace a count that came before
+                self._counts[name] = given.get(name)
+        self._usage = read_usage(self._counts)
 
 
 NO_REASONING = ""

@@ -6,41 +6,31 @@ from typing import Any, Callable, Mapping, Sequence
 
 from .._core.errors import AuthenticationError, InvalidRequestError, ProtocolError, RateLimitError, StatusError
 from .._core.types import Call, LoadedInstance, ModelInfo
-from .json_text import count, member, text_or_none
+from .json_text import count, items, mapping, member, text_or_none
 
 NATIVE_PATH = "/api/v1/models"
 
 
-def greeting_call() -> Call:
-    """Ask what tells LM Studio from any other server (LM Studio's Python SDK does so)."""
-    return Call("GET", "/lmstudio-greeting")
-
-
-def is_greeting(value: Any) -> bool:
-    """Whether that is how LM Studio answers."""
-    return isinstance(value, dict) and value.get("lmstudio") is True
-
-
 def list_models(ask: Callable[..., Any], details: object = None, brief: bool = False) -> list[ModelInfo]:
-    """The models of the best list that the server has, which says all there is; raises ProviderError.
+    """Return the models of the most detailed list that the server has; raises ProviderError.
 
-    There is no endpoint that tells a version: what does not know a path may answer anything, status 200 included.
+    No endpoint reports a version, so each list is tried. A server that does not know a path may answer anything, even
+    with status 200. Every list is complete, whether it is to be ``brief`` or not.
     """
-    models: list[ModelInfo]
-    for path, read in ((NATIVE_PATH, native_models), ("/api/v0/models", v0_models)):
+    for path, read in ((NATIVE_PATH, native_models), ("/api/v0/models", v0_models), ("/v1/models", openai_models)):
         try:
-            models = ask(Call("GET", path), read)
+            models: list[ModelInfo] = ask(Call("GET", path), read)
+            break
         except (AuthenticationError, RateLimitError):
-            raise  # the next one would answer the same
+            raise  # the next list would answer the same
         except (StatusError, InvalidRequestError, ProtocolError):
-            continue
-        return models
-    models = ask(Call("GET", "/v1/models"), openai_models)
+            if read is openai_models:
+                raise
     return models
 
 
 def native_models(value: Any) -> list[ModelInfo]:
-    """The models of a reply of ``/api/v1/models``; raises ProtocolError."""
+    """Return the models of a reply of ``/api/v1/models``; raises ProtocolError."""
     entries = member(value, "models", list, "the list of models")
     ids = [member(entry, "key", str, "a model in the list") for entry in entries]
     found = zip(ids, kinds([word_of_type(entry) for entry in entries], ids), entries)
@@ -48,41 +38,40 @@ def native_models(value: Any) -> list[ModelInfo]:
 
 
 def _native_model(id_: str, kind: str | None, entry: Mapping[str, Any]) -> ModelInfo:
-    told = _mapping(entry.get("capabilities"))  # embedding models have none
-    reasoning = _mapping(told.get("reasoning"))
-    options = reasoning.get("allowed_options")
-    vision = told.get("vision") is True or kind == "vlm"
+    can = mapping(entry.get("capabilities"))  # embedding models have none
+    reasoning = mapping(can.get("reasoning"))
+    vision = can.get("vision") is True or kind == "vlm"
     embeds = kind == "embedding"
-    loaded = entry.get("loaded_instances")
-    instances = tuple(map(_instance, loaded if isinstance(loaded, list) else ()))
+    loaded = items(entry.get("loaded_instances"))
+    instances = tuple(map(_instance, loaded))
     return ModelInfo(
         id_,
         "vlm" if kind == "llm" and vision else kind,
         loaded=bool(instances),
-        # A request that names the model is answered by the instance of the same name, where there is one.
+        # If there is an instance with the name of the model, it answers the requests that name the model.
         context_length=next((each.context_length for each in instances if each.id == id_), None)
         or next((each.context_length for each in instances), None),
-        quantization=text_or_none(_mapping(entry.get("quantization")).get("name")),
+        quantization=text_or_none(mapping(entry.get("quantization")).get("name")),
         size_bytes=count(entry.get("size_bytes")),
-        vision=vision if vision or told or embeds else None,
-        tool_use=told.get("trained_for_tool_use") is True if told or embeds else None,
+        vision=vision if vision or can or embeds else None,
+        tool_use=can.get("trained_for_tool_use") is True if can or embeds else None,
         max_context_length=count(entry.get("max_context_length")),
         instances=instances,
-        reasoning_options=tuple(map(str, options)) if isinstance(options, list) else (),
+        reasoning_options=tuple(map(str, items(reasoning.get("allowed_options")))),
         reasoning_default=text_or_none(reasoning.get("default")),
         raw=entry,
-        remote=is_remote(id_, entry, *(loaded if isinstance(loaded, list) else ())),
+        remote=is_remote(id_, entry, *loaded),
     )
 
 
 def _instance(entry: Any) -> LoadedInstance:
-    config = _mapping(entry.get("config") if isinstance(entry, dict) else None)
+    config = mapping(entry.get("config") if isinstance(entry, dict) else None)
     id_ = member(entry, "id", str, "a loaded instance in the list")
     return LoadedInstance(id_, count(config.get("context_length")), config)
 
 
 def v0_models(value: Any) -> list[ModelInfo]:
-    """The models of a reply of ``/api/v0/models``; raises ProtocolError."""
+    """Return the models of a reply of ``/api/v0/models``; raises ProtocolError."""
     models = _models(member(value, "data", list, "the list of models"))
     if not all("state" in model.raw for model in models):
         raise ProtocolError("the models in the list have no state", sent=True)
@@ -90,32 +79,32 @@ def v0_models(value: Any) -> list[ModelInfo]:
 
 
 def openai_models(value: Any) -> list[ModelInfo]:
-    """The models of a reply of ``/v1/models``, whoever sent it; raises ProtocolError.
+    """Return the models of a reply of ``/v1/models``, from any server; raises ProtocolError.
 
-    LM Studio tells the ids alone there, and names embedding models so that they can be known (LM Studio docs,
-    openai-compat). Other servers tell more: llama.cpp's "multimodal", or what /api/v0/models tells.
+    LM Studio lists only ids there, with "embed" in those of embedding models (LM Studio docs, openai-compat). Other
+    servers add to that: llama.cpp "multimodal", others the fields of ``/api/v0/models``.
     """
     if isinstance(value, dict) and value.get("data", ...) is None:
-        return []  # which is how Ollama writes an empty list
+        return []  # Ollama writes an empty list so
     return _models(member(value, "data", list, "the list of models"))
 
 
 def _models(entries: list[Any]) -> list[ModelInfo]:
     ids = [member(entry, "id", str, "a model in the list") for entry in entries]
     words = [word_of_type(entry) for entry in entries]
-    told = [entry.get("capabilities") for entry in entries]
-    if any(isinstance(each, list) and PURPOSES.intersection(map(str, each)) for each in told):
-        words = [word or word_of_capabilities(each) for word, each in zip(words, told)]
+    listed = [entry.get("capabilities") for entry in entries]
+    if any(PURPOSES.intersection(map(str, items(each))) for each in listed):
+        words = [word or word_of_capabilities(each) for word, each in zip(words, listed)]
     return [_model(id_, kind, entry) for id_, kind, entry in zip(ids, kinds(words, ids), entries)]
 
 
 def _model(id_: str, kind: str | None, entry: Mapping[str, Any]) -> ModelInfo:
-    told, vision, tool_use = entry.get("capabilities"), None, None
-    if isinstance(told, Mapping):
-        vision = told["vision"] if isinstance(told.get("vision"), bool) else None
-    elif isinstance(told, list):
-        vision = bool({"vision", "multimodal"}.intersection(map(str, told)))
-        tool_use = "tool_use" in told if "state" in entry else None
+    can, vision, tool_use = entry.get("capabilities"), None, None
+    if isinstance(can, Mapping):
+        vision = can["vision"] if isinstance(can.get("vision"), bool) else None
+    elif isinstance(can, list):
+        vision = bool({"vision", "multimodal"}.intersection(map(str, can)))
+        tool_use = "tool_use" in can if "state" in entry else None
     return ModelInfo(
         id_,
         kind,
@@ -130,14 +119,10 @@ def _model(id_: str, kind: str | None, entry: Mapping[str, Any]) -> ModelInfo:
     )
 
 
-def _mapping(value: object) -> Mapping[str, Any]:
-    return value if isinstance(value, dict) else {}
-
-
-# What servers write for the kinds that this package has a word for; any other word stays as it is.
+# The words of servers for the kinds that this package knows; any other word stays as it is.
 _WORDS = {"llm": "llm", "vlm": "vlm", "embedding": "embedding", "embeddings": "embedding"}
 
-#: Those of Ollama's capabilities that say what a model is for; the others say what else it can do.
+# Those of Ollama's capabilities that are the purpose of a model; the others are things that it can do besides.
 PURPOSES = frozenset({"completion", "embedding", "image", "decision"})
 
 # Ollama's marks of a cloud model, and LM Link's of a model on another device (null if it is on this one).
@@ -148,27 +133,26 @@ def word_of_type(entry: Mapping[str, Any]) -> str | None:
     """Return the kind that the ``type`` of an entry names, None if it names none."""
     word = entry.get("type")
     word = word.strip() if isinstance(word, str) else ""
-    # "model" is what Anthropic's form of the list calls every entry.
+    # In Anthropic's form of the list, the type of every entry is "model".
     return _WORDS.get(word.casefold(), word) if word.casefold() not in ("", "model") else None
 
 
 def word_of_capabilities(capabilities: object) -> str | None:
     """Return the kind that Ollama's list of capabilities means, None if there is no such list."""
-    words = [each for each in capabilities if isinstance(each, str)] if isinstance(capabilities, list) else []
+    words = [each for each in items(capabilities) if isinstance(each, str)]
     if "completion" in words:
         return "llm"
     return next(iter([*filter(PURPOSES.__contains__, words), *words]), None)
 
 
 def kinds(words: Sequence[str | None], names: Sequence[str]) -> list[str | None]:
-    """Return the kind of each model: its word. If no model of the list has a word, the names decide."""
+    """Return the kind of each model: its word, or its kind by its name if no model of the list has a word."""
     if any(words):
         return list(words)
     return ["embedding" if "embed" in name.casefold() else "llm" for name in names]
 
 
 def is_remote(name: str, *entries: Mapping[str, Any]) -> bool:
-    """Return True if the name of a model, or what the list says of it, means that it runs on another machine."""
-    bare = name.strip().casefold()
-    bare = bare[: -len(":latest")] if bare.endswith(":latest") else bare
-    return bare.endswith(("-cloud", ":cloud")) or any(entry.get(mark) for entry in entries for mark in _REMOTE_MARKS)
+    """Return True if a model runs on another machine, by its name or its entries in a list."""
+    marked = name.strip().casefold().endswith(("-cloud", ":cloud", "-cloud:latest", ":cloud:latest"))
+    return marked or any(entry.get(mark) for entry in entries for mark in _REMOTE_MARKS)

@@ -22,51 +22,46 @@ from .accumulator import ReplyAccumulator, ToolCallAssembly
 from .dialect import Dialect
 from .embeddings import vector
 from .errors import ErrorContext, find_fault
-from .json_text import count, member, no_object, number, prompt_count, text_or_none, total
+from .json_text import count, mapping, member, no_object, number, prompt_count, text_or_none, total
 from .ollama_errors import fault_error, find_error
 from .ollama_models import list_models
+from .openai import completion_of
 from .thoughts import split_thoughts
 
-# What goes into "options", and under which name.
-_OPTIONS = {
-    "max_tokens": "num_predict",
-    **{
-        name: name
-        for name in (
-            "temperature", "top_p", "top_k", "min_p", "repeat_penalty", "presence_penalty", "frequency_penalty", "seed",
-            "num_ctx",
-        )
-    },
-}  # fmt: skip
+# The fields of a request that go into "options", under the same names; max_tokens is "num_predict" there.
+_OPTIONS = (
+    "temperature", "top_p", "top_k", "min_p", "repeat_penalty", "presence_penalty", "frequency_penalty", "seed",
+    "num_ctx",
+)  # fmt: skip
 
 
 def version_call() -> Call:
-    """Ask for the server's version."""
+    """Return the call that asks for the server's version."""
     return Call("GET", "/api/version")
 
 
 def version_reply(value: Any) -> str:
-    """The version of that reply; raises ProtocolError."""
+    """Return the version in that reply; raises ProtocolError."""
     version: str = member(value, "version", str, "the reply")
     return version
 
 
 def text_call(request: TextRequest, model: str, stream: bool, provider_id: str = "") -> Call:
-    """Ask for what comes after a text."""
+    """Return the call that continues a text."""
     return _call("/api/generate", {"model": model, "prompt": request.prompt, "raw": True}, request, stream, provider_id)
 
 
 def chat_call(request: ChatRequest, model: str, stream: bool, provider_id: str = "") -> Call:
-    """Ask for the next message. Raises InvalidRequestError for what Ollama does not take."""
+    """Return the call for the next message. Raises InvalidRequestError for an option that Ollama does not have."""
     body: dict[str, Any] = {"model": model, "messages": _messages(request.messages)}
     tools = [tool.as_dict() if isinstance(tool, Tool) else dict(tool) for tool in request.tools]
     names = [_tool_name(position, tool) for position, tool in enumerate(tools)]
-    # There is no tool_choice: not to offer a tool is all that can be done.
+    # Ollama has no tool_choice, so the tools that must not be called are not offered.
     if request.tool_choice == "none":
         tools = []
     elif request.tool_choice not in (None, "auto", "required"):
         if request.tool_choice not in names:
-            raise InvalidRequestError(f"tool_choice={request.tool_choice!r} names no tool of the request")
+            raise InvalidRequestError(f"tool_choice={request.tool_choice!r} is not a tool of the request")
         tools = [tool for tool, name in zip(tools, names) if name == request.tool_choice]
     if tools:
         body["tools"] = tools
@@ -97,9 +92,11 @@ def _call(
             raise InvalidRequestError(f"{name} is not known to Ollama", hint="Leave it out")
     model = body["model"]
     body["stream"] = stream
-    # Otherwise the server cuts a prompt that is too long without a word; older ones do all the same.
+    # Otherwise the server cuts a prompt that is too long, and does not report that. Old versions cut it anyway.
     body["truncate"] = request.on_truncation == "ignore"
-    options = {wire: value for name, wire in _OPTIONS.items() if (value := getattr(request, name)) is not None}
+    options = {name: value for name in _OPTIONS if (value := getattr(request, name)) is not None}
+    if request.max_tokens is not None:
+        options["num_predict"] = request.max_tokens
     if request.stop is not None:
         options["stop"] = [request.stop] if isinstance(request.stop, str) else list(request.stop)
     check_keep_alive("ttl", request.ttl)
@@ -108,7 +105,7 @@ def _call(
         body["keep_alive"] = keep_alive
     check_places(request.extra)
     extra = dict(request.extra)
-    if "reasoning_effort" in extra:  # which is what LM Studio calls it
+    if "reasoning_effort" in extra:  # LM Studio's name for it
         effort = extra.pop("reasoning_effort")
         body["think"] = False if effort == "none" else effort
     more = extra.pop("options", {})
@@ -121,20 +118,19 @@ def _call(
 
 
 def _cut(content: bytes) -> bytes:
-    """Return the body of the same request, of which the server may cut the prompt."""
+    """Return the body of the same request, but let the server cut the prompt."""
     return to_json({**json.loads(content), "truncate": True}, "the request").encode("ascii")
 
 
 def _tool_name(position: int, tool: Mapping[str, Any]) -> str:
-    function = tool.get("function")
-    name = function.get("name") if isinstance(function, Mapping) else None
+    name = mapping(tool.get("function")).get("name")
     if not isinstance(name, str):
         raise InvalidRequestError(f"tools[{position}] has no function with a name", hint="Give Tools, or OpenAI's form")
     return name
 
 
 def _messages(messages: Sequence[Message | Mapping[str, Any]]) -> list[dict[str, Any]]:
-    # Images beside the text are in the form of Ollama, which takes more kinds of them.
+    # Images beside the text are in Ollama's own form, which allows more kinds of them.
     images = [[] if isinstance(each, Message) else listed(each.get("images")) for each in messages]
     plain = [each if isinstance(each, Message) else Message.from_dict({**each, "images": None}) for each in messages]
     answered = answered_calls([each.as_dict() for each in plain])
@@ -144,7 +140,7 @@ def _messages(messages: Sequence[Message | Mapping[str, Any]]) -> list[dict[str,
 
 
 def _message(message: Message, beside: Sequence[Image], answered: Mapping[str, Any]) -> dict[str, Any]:
-    """The message with the images ``beside`` its text; ``answered`` is the call of which it is the result."""
+    """Return the message with the images ``beside`` its text; ``answered`` is the call whose result it is."""
     parts = [{"type": "text", "text": message.content or ""}]
     if message.content is not None and not isinstance(message.content, str):
         parts = list(message.content)  # type: ignore[arg-type]
@@ -155,19 +151,14 @@ def _message(message: Message, beside: Sequence[Image], answered: Mapping[str, A
     if message.reasoning:
         wire["thinking"] = message.reasoning
     if message.tool_calls:
+        functions = [{"name": call.name, "arguments": _arguments(call)} for call in message.tool_calls]
         wire["tool_calls"] = [
-            {
-                **({"id": call.id} if call.id else {}),
-                "function": {"name": call.name, "arguments": _arguments(call)},
-            }
-            for call in message.tool_calls
+            {"id": call.id, "function": function} if call.id else {"function": function}
+            for call, function in zip(message.tool_calls, functions)
         ]
     if message.role == "tool":
-        named = {
-            "tool_name": message.name or name_of(answered),
-            "tool_call_id": message.tool_call_id or answered.get("id"),
-        }
-        wire.update((name, value) for name, value in named.items() if value)
+        name, id_ = message.name or name_of(answered), message.tool_call_id or answered.get("id")
+        wire.update({"tool_name": name} if name else {}, **({"tool_call_id": id_} if id_ else {}))
     return wire
 
 
@@ -183,19 +174,18 @@ def _text(part: Mapping[str, Any]) -> str:
 
 
 def _image(part: Mapping[str, Any]) -> str:
-    """The base64 of a data URL, which is what Ollama takes."""
+    """Return the base64 of a data URL."""
     url = part.get("image_url")
     text = url.get("url") if isinstance(url, Mapping) else url
     head, _, data = str(text).partition(",")
     if not head.startswith("data:") or not head.endswith(";base64"):
-        raise InvalidRequestError(
-            "an image is no base64 data: URL, and Ollama takes no other", hint="Use Message.user(images=)"
-        )
+        hint = "Use Message.user(images=)"
+        raise InvalidRequestError("an image is not a base64 data: URL, and Ollama takes no other", hint=hint)
     return data
 
 
 def _base64(image: Image) -> str:
-    """Return what Ollama takes: base64 as it is, and else what Message.user(images=) takes."""
+    """Return the base64 of an image: of text that is base64 already, or of anything that Message.user() takes."""
     if isinstance(image, str):
         with contextlib.suppress(ValueError):
             base64.b64decode(image, validate=True)
@@ -204,7 +194,7 @@ def _base64(image: Image) -> str:
 
 
 def _arguments(call: ToolCall) -> dict[str, Any]:
-    """Return the arguments as the object that Ollama wants, also if the model wrote none."""
+    """Return the arguments as an object, which Ollama requires, even if the model wrote something else."""
     try:
         return call.arguments
     except ToolArgumentsError:
@@ -212,30 +202,20 @@ def _arguments(call: ToolCall) -> dict[str, Any]:
 
 
 def reply(value: Any, call: Call, duration_s: float) -> Completion:
-    """The completion of a whole reply to a chat or a text; raises ProtocolError."""
-    content, reasoning, calls = said(value)
+    """Return the completion of a whole reply to a chat or a text; raises ProtocolError."""
+    content, reasoning, calls = read_texts(value)
     tools = ToolCallAssembly(call.tools)
     tools.add(calls, whole=True)
     text, thought = (content, "") if "response" in value else split_thoughts(content)
     usage = read_usage(value)
-    completion = Completion(
-        text=text,
-        model=text_or_none(value.get("model")) or call.model,
-        requested_model=call.model,
-        finish_reason=finish_reason(value, bool(tools.calls())),
-        reasoning=reasoning + thought,
-        tool_calls=tools.calls(),
-        usage=usage,
-        stats=read_stats(value, usage, None, duration_s),
-        raw=value,
-        provider_id=call.provider_id,
-    )
+    stats, finish = read_stats(value, usage, None, duration_s), finish_reason(value, bool(tools.calls()))
+    completion = completion_of(value, call, text, reasoning + thought, tools, usage, stats, finish)
     tools.check(completion)
     return completion
 
 
-def said(value: Any) -> tuple[str, str, Any]:
-    """Text, reasoning and tool calls of a reply, or of a line of one; raises ProtocolError."""
+def read_texts(value: Any) -> tuple[str, str, Any]:
+    """Return the text, the reasoning and the tool calls of a reply, or of a line of one; raises ProtocolError."""
     where = value if isinstance(value, dict) and "response" in value else member(value, "message", dict, "the reply")
     texts = [where.get("response", where.get("content")), where.get("thinking")]
     for text in texts:
@@ -245,7 +225,7 @@ def said(value: Any) -> tuple[str, str, Any]:
 
 
 def finish_reason(value: Mapping[str, Any], called: bool) -> str | None:
-    """Why a reply ended, in the words of all dialects; None where it has not."""
+    """Return why a reply ended, in the words that all dialects use; None if it has not ended."""
     if not value.get("done"):
         return None
     reason = text_or_none(value.get("done_reason")) or "stop"
@@ -253,7 +233,7 @@ def finish_reason(value: Mapping[str, Any], called: bool) -> str | None:
 
 
 def read_usage(value: Mapping[str, Any]) -> Usage | None:
-    """Return the tokens that a reply reports; a count of 0 is left out there, like one that is not known."""
+    """Return the tokens that a reply reports. Ollama leaves out a count of 0, as it does one that is not known."""
     counts = prompt_count(value.get("prompt_eval_count")), count(value.get("eval_count"))
     usage = Usage(*counts, total(*counts), cached_tokens=count(value.get("prompt_eval_cached_count")))
     return None if usage == Usage() else usage
@@ -264,19 +244,19 @@ def load_hint(call: Call) -> str:
     if call.path not in ("/api/chat", "/api/generate", "/api/embed"):
         return ""
     return (
-        "; Ollama stops loading a model if the client leaves, so the limit has to be longer than loading takes, or "
-        f"load({call.model!r}) has to come first"
+        "; Ollama stops loading a model if the client leaves, so set a limit that is longer than that takes, or call "
+        f"load({call.model!r}) first"
     )
 
 
 def read_stats(value: Mapping[str, Any], usage: Usage | None, first_s: float | None, duration_s: float) -> Stats:
-    """The server's nanoseconds as seconds, completed by what was measured here."""
+    """Return the server's nanoseconds as seconds, completed by measured seconds."""
     generation, prompt, load = (_seconds(value, name) for name in ("eval", "prompt_eval", "load"))
     first = first_s if prompt is None else prompt + (load or 0.0)
     generation = duration_s - (first_s or 0.0) if generation is None else generation
     tokens = usage.completion_tokens if usage else None
     return Stats(
-        # One token has no rate: the server then reports a duration of 1000 ns.
+        # One token has no rate: the server reports 1000 ns for it.
         tokens_per_second=tokens / generation if tokens and tokens > 1 and generation > 0 else None,
         time_to_first_token_s=first if first_s is None else first_s,
         generation_time_s=generation,
@@ -298,7 +278,7 @@ def embed_call(
     num_ctx: int | None = None,
     keep_alive: float | str | None = None,
 ) -> Call:
-    """Ask for the vectors of some texts; one that is too long is cut, or all are refused."""
+    """Return the call for vectors; if ``truncate``, the server cuts a text that is too long, else it refuses all."""
     body: dict[str, Any] = {"model": model, "input": list(texts), "truncate": truncate}
     if num_ctx is not None:
         body["options"] = {"num_ctx": num_ctx}
@@ -309,7 +289,7 @@ def embed_call(
 
 
 def embed_reply(value: Any, call: Call, texts: int) -> Embeddings:
-    """The vectors of so many ``texts``; raises ProtocolError."""
+    """Return the vectors of so many ``texts``; raises ProtocolError."""
     found = member(value, "embeddings", list, "the reply")
     tokens = prompt_count(value.get("prompt_eval_count"))
     usage = None if tokens is None else Usage(tokens, total_tokens=tokens)
@@ -320,7 +300,7 @@ def embed_reply(value: Any, call: Call, texts: int) -> Embeddings:
 
 
 class OllamaStream(ReplyAccumulator):
-    """Makes chunks of the lines of one reply to a chat, or to a text."""
+    """Makes chunks of the lines of one streamed reply to a chat, or to a text."""
 
     def __init__(self, call: Call, asked: ErrorContext, started: float) -> None:
         super().__init__(call, asked, started)
@@ -328,14 +308,14 @@ class OllamaStream(ReplyAccumulator):
         self._has_message = False
 
     def feed(self, event: Any) -> Chunk | None:
-        """The chunk that a line makes, if any; raises ProtocolError, or the error that the line reports."""
+        """Return the chunk of a line, if any; raises ProtocolError, or the error that the line reports."""
         fault = find_fault(event)
         if fault is not None:
             raise fault_error(fault, 200, {}, json.dumps(event), self._asked)
         if not isinstance(event, dict):
             raise no_object("a line", event)
-        is_end = event.get("done") and event.get("message") is event.get("response") is None  # and says nothing more
-        content, reasoning, calls = ("", "", None) if is_end else said(event)
+        is_end = event.get("done") and event.get("message") is event.get("response") is None
+        content, reasoning, calls = ("", "", None) if is_end else read_texts(event)
         self._has_message = self._has_message or not is_end
         self._tools.add(calls, whole=True)  # one or several a line; older servers give them neither id nor index
         self._model = self._model or text_or_none(event.get("model"))
@@ -346,7 +326,7 @@ class OllamaStream(ReplyAccumulator):
         return self._chunk(content, reasoning) if self._raw else self._content(content, reasoning)
 
     def finish(self) -> list[Chunk]:
-        """Return the last chunks; see the base class for what it raises, and ProtocolError without any message."""
+        """Return the last chunks; raises what the base class does, and ProtocolError if no line had a message."""
         if self.done and not self._has_message:
             raise ProtocolError("no line of the reply has a 'message'", sent=True)
         return super().finish()

@@ -1,4 +1,4 @@
-"""Ollama's lists of models, as the source of its server has them (0.33), and what it says of a single one."""
+"""Ollama's API for models, as in the source of its server (0.33)."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from .._core.errors import (
     ServerUnavailableError,
 )
 from .._core.types import Call, LoadedInstance, ModelInfo
-from .json_text import count, member, text_or_none
+from .json_text import count, items, mapping, member, text_or_none
 from .models import is_remote, kinds, word_of_capabilities
 
 if TYPE_CHECKING:
@@ -25,35 +25,35 @@ if TYPE_CHECKING:
 
 
 _BLOBS = "/api/blobs/"
-# The name does not matter to the server, but its ending does.
+# Only the ending of the name matters to the server.
 _FILE = "model.gguf"
 
-# What answers so now answers so the next time.
+# A server that answers so now answers so the next time.
 _LASTING = (EndpointNotFoundError, InvalidRequestError, ProtocolError)
 
 
 def ps_call() -> Call:
-    """Ask what is in memory."""
+    """Return the call for the list of models in memory."""
     return Call("GET", "/api/ps")
 
 
 def show_call(model: str) -> Call:
-    """Ask what a model is."""
+    """Return the call for the details of a model."""
     return _post("/api/show", {"model": model})
 
 
 def load_call(model: str, num_ctx: int | None, keep_alive: float | str | None) -> Call:
-    """Load a model that chats, which a chat without messages does."""
+    """Return the call that loads a model that chats: a chat without messages."""
     return _post("/api/chat", {"model": model, "messages": [], "stream": False, **_how(num_ctx, keep_alive)})
 
 
 def load_by_embedding_call(model: str, num_ctx: int | None, keep_alive: float | str | None) -> Call:
-    """Load a model that only embeds; an empty text may be refused."""
+    """Return the call that loads a model that only embeds. The server may refuse an empty text."""
     return _post("/api/embed", {"model": model, "input": "load", **_how(num_ctx, keep_alive)})
 
 
 def unload_call(model: str) -> Call:
-    """Unload a model, whatever it is for."""
+    """Return the call that unloads a model of any kind."""
     return load_call(model, None, 0)
 
 
@@ -63,33 +63,33 @@ def _how(num_ctx: int | None, keep_alive: float | str | None) -> dict[str, Any]:
 
 
 def copy_call(source: str, destination: str) -> Call:
-    """Give a model another name besides."""
+    """Return the call that gives a model a second name."""
     call = _post("/api/copy", {"source": source, "destination": destination}, source)
     return dataclasses.replace(call, may_be_empty=True)
 
 
 def delete_call(model: str) -> Call:
-    """Delete a model."""
+    """Return the call that deletes a model."""
     return dataclasses.replace(_post("/api/delete", {"model": model}), method="DELETE", may_be_empty=True)
 
 
 def pull_call(model: str, insecure: bool) -> Call:
-    """Download a model, and tell how far it is."""
+    """Return the call that downloads a model and reports its progress."""
     return _post("/api/pull", {"model": model, "stream": True, **({"insecure": True} if insecure else {})})
 
 
 def has_file_call(digest: str) -> Call:
-    """Ask whether the server has the file of that SHA-256."""
+    """Return the call that asks whether the server has the file with that SHA-256."""
     return Call("HEAD", f"{_BLOBS}sha256:{digest}", may_be_empty=True)
 
 
 def send_file_call(digest: str, upload: Upload) -> Call:
-    """Send the file of that SHA-256."""
+    """Return the call that sends the file with that SHA-256."""
     return Call("POST", f"{_BLOBS}sha256:{digest}", upload=upload, may_be_empty=True)
 
 
 def create_call(model: str, digest: str | None, from_model: str | None, given: Mapping[str, Any]) -> Call:
-    """Make a model of a file that the server has, or of another model."""
+    """Return the call that makes a model of a file that the server has, or of another model."""
     origin: dict[str, Any] = {"from": from_model} if digest is None else {"files": {_FILE: f"sha256:{digest}"}}
     return _post("/api/create", {"model": model, "stream": True, **origin, **given}, from_model or model)
 
@@ -100,13 +100,13 @@ def _post(path: str, body: Mapping[str, Any], model: str = "") -> Call:
 
 
 def progress_line(value: Any) -> tuple[str, str | None, int | None, int | None]:
-    """Return what a line of a download tells: the status, which part, and its bytes so far and altogether."""
+    """Return the status in a line of a download, its part, and the part's bytes so far and in total."""
     status = member(value, "status", str, "a line of the reply")
     return status, text_or_none(value.get("digest")), count(value.get("completed")), count(value.get("total"))
 
 
 def list_models(ask: Callable[..., Any], details: dict[str, ModelInfo], brief: bool) -> list[ModelInfo]:
-    """Return the models on disk with what is known of them; unless ``brief``, all else is asked for that is not.
+    """Return the models on disk with their known details; unless ``brief``, ask for the missing ones.
 
     Raises ProviderError.
     """
@@ -118,7 +118,7 @@ def list_models(ask: Callable[..., Any], details: dict[str, ModelInfo], brief: b
 
 
 def tags_reply(value: Any, details: Mapping[str, ModelInfo]) -> list[ModelInfo]:
-    """Return the models of a list with what is known of them besides; raises ProtocolError."""
+    """Return the models of a list with their known ``details``; raises ProtocolError."""
     entries = _entries(value)
     names = [member(entry, "name", str, "a model") for entry in entries]
     words = [word_of_capabilities(entry.get("capabilities")) for entry in entries]
@@ -126,7 +126,7 @@ def tags_reply(value: Any, details: Mapping[str, ModelInfo]) -> list[ModelInfo]:
 
 
 def ps_reply(value: Any) -> list[LoadedInstance]:
-    """Return what is in memory; raises ProtocolError."""
+    """Return the models in memory; raises ProtocolError."""
     return [
         LoadedInstance(member(entry, "name", str, "a model"), count(entry.get("context_length")), entry)
         for entry in _entries(value)
@@ -134,39 +134,38 @@ def ps_reply(value: Any) -> list[LoadedInstance]:
 
 
 def show_reply(value: Any, name: str) -> ModelInfo:
-    """Return what the server says of the model of that name; raises ProtocolError.
+    """Return the details of the model with that name; raises ProtocolError.
 
-    The type is None if the server does not say what its models are for.
+    The type is None if the server does not report the purpose of its models.
     """
-    member({"reply": value}, "reply", dict, "what the server says of the model")
-    info, thinking = _mapping(value.get("model_info")), _mapping(value.get("thinking"))
-    values = thinking.get("values")
+    member({"reply": value}, "reply", dict, "the description of the model")
+    info, thinking = mapping(value.get("model_info")), mapping(value.get("thinking"))
     model = _model(name, word_of_capabilities(value.get("capabilities")), value)
     longest = count(info.get(f"{info.get('general.architecture')}.context_length"))
     return dataclasses.replace(
         model,
         max_context_length=longest or model.max_context_length,
-        reasoning_options=tuple(filter(None, map(_option, values if isinstance(values, list) else ()))),
+        reasoning_options=tuple(filter(None, map(_option, items(thinking.get("values"))))),
         reasoning_default=_option(thinking.get("default")),
     )
 
 
 def with_type(model: ModelInfo) -> ModelInfo:
-    """Return the model with a type, which its name decides if nobody has said more."""
+    """Return the model with a type, by its name if the type is not known."""
     return dataclasses.replace(model, type=kinds([model.type], [model.id])[0])
 
 
 class Inquiry:
-    """Asks what the list of models does not say, and not twice; a list is worth having without it."""
+    """Asks once for the details that the list of models lacks; without them, the list is still useful."""
 
     def __init__(self, ask: Callable[..., Any], details: dict[str, ModelInfo]) -> None:
         self._ask = ask
         self._details = details
-        #: Whether the server did not answer: it would be waited for as long the next time.
         self.is_silent = False
+        """True if the server did not answer: the next question would wait as long."""
 
     def with_instances(self, models: list[ModelInfo]) -> list[ModelInfo]:
-        """Return the models with what is in memory of them; raises ProviderClosedError."""
+        """Return the models with their instances in memory; raises ProviderClosedError."""
         running = self._more(ps_call(), ps_reply)
         if not isinstance(running, list):
             return models
@@ -174,7 +173,7 @@ class Inquiry:
         return [_with_instance(model, loaded.get(model.id)) for model in models]
 
     def confirm(self, model: ModelInfo) -> ModelInfo:
-        """Return the model with what the server says of it, which is right if the list is not.
+        """Return the model with the server's details of it, which are right if the list is wrong.
 
         Raises ProviderClosedError.
         """
@@ -187,11 +186,11 @@ class Inquiry:
         return _with_details(model, self._details)
 
     def known(self, models: Iterable[ModelInfo]) -> list[ModelInfo]:
-        """Return the models with what has been asked about them."""
+        """Return the models with the details that are known."""
         return [_with_details(model, self._details) for model in models]
 
     def _more(self, call: Call, read: Callable[[Any], Any]) -> Any:
-        """Return the reply or the error that came instead, and None once the server has been silent."""
+        """Return the reply, or the error that came instead, or None as soon as the server has been silent."""
         if self.is_silent:
             return None
         try:
@@ -204,8 +203,8 @@ class Inquiry:
 
 
 def _model(name: str, kind: str | None, entry: Mapping[str, Any]) -> ModelInfo:
-    capabilities, details = entry.get("capabilities"), _mapping(entry.get("details"))
-    can = {str(each) for each in capabilities} if isinstance(capabilities, list) else None
+    capabilities, details = entry.get("capabilities"), mapping(entry.get("details"))
+    can = set(map(str, capabilities)) if isinstance(capabilities, list) else None
     return ModelInfo(
         name,
         kind,
@@ -242,22 +241,18 @@ def _with_instance(model: ModelInfo, instance: LoadedInstance | None) -> ModelIn
 
 
 def _key(model: ModelInfo) -> str:
-    """Return what another version of the model does not have."""
+    """Return a key that another version of the model does not have."""
     return text_or_none(model.raw.get("digest")) or f"{model.id} {model.raw.get('modified_at')}"
 
 
 def _entries(value: Any) -> list[Any]:
     """Return the models of a list; raises ProtocolError."""
     if isinstance(value, dict) and value.get("models", ...) is None:
-        return []  # which is how Go writes an empty list
+        return []  # Go writes an empty list so
     models: list[Any] = member(value, "models", list, "the list")
     return models
 
 
 def _option(value: object) -> str | None:
-    """Return a value of ``think`` in the words of all servers."""
+    """Return a value of ``think`` in the words that all servers use."""
     return "on" if value is True else "off" if value is False else text_or_none(value)
-
-
-def _mapping(value: object) -> Mapping[str, Any]:
-    return value if isinstance(value, dict) else {}

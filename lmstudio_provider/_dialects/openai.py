@@ -16,11 +16,11 @@ from .._core.types import Call, Chunk, Completion, Stats, Usage
 from .._http.readers import Event
 from .accumulator import ReplyAccumulator, ToolCallAssembly
 from .errors import ErrorBody, ErrorContext, find_fault
-from .json_text import count, member, no_object, number, parse, prompt_count, text_or_none
+from .json_text import count, mapping, member, no_object, number, parse, prompt_count, text_or_none
 from .lmstudio_errors import fault_error
 from .thoughts import split_thoughts
 
-#: Fields of a request that go into the body under their own name, where they are set.
+# The fields of a request that go into the body under their own names, if they are set.
 _FIELDS = (
     "max_tokens", "temperature", "top_p", "top_k", "min_p", "repeat_penalty", "presence_penalty",
     "frequency_penalty", "stop", "seed", "logit_bias", "ttl", "draft_model",
@@ -28,12 +28,12 @@ _FIELDS = (
 
 
 def text_call(request: TextRequest, model: str, stream: bool, provider_id: str = "") -> Call:
-    """Ask for what comes after a text. Raises InvalidRequestError for what cannot be written as JSON."""
+    """Return the call that continues a text. Raises InvalidRequestError for a value that JSON cannot hold."""
     return _call("/v1/completions", {"model": model, "prompt": request.prompt}, request, stream, provider_id)
 
 
 def chat_call(request: ChatRequest, model: str, stream: bool, provider_id: str = "") -> Call:
-    """Ask for the next message. Raises InvalidRequestError for what cannot be written as JSON."""
+    """Return the call for the next message. Raises InvalidRequestError for a value that JSON cannot hold."""
     tools, choice = offered(request)
     body: dict[str, Any] = {"model": model, "messages": plain_messages(request)}
     if choice is not None:
@@ -47,7 +47,7 @@ def chat_call(request: ChatRequest, model: str, stream: bool, provider_id: str =
 
 
 def json_schema(request: ChatRequest) -> dict[str, Any] | None:
-    """Return the schema that the answer has to fit, with its name; None if there is none.
+    """Return the schema that the answer has to fit, with its name, or None.
 
     Raises InvalidRequestError for JSON without a schema.
     """
@@ -63,27 +63,27 @@ def json_schema(request: ChatRequest) -> dict[str, Any] | None:
 
 
 def offered(request: ChatRequest) -> tuple[list[dict[str, Any]], str | None]:
-    """The tools to offer, in OpenAI's form, and the word for how to choose; raises InvalidRequestError."""
+    """Return the tools to offer, in OpenAI's form, and the word for the choice; raises InvalidRequestError."""
     tools = [tool.as_dict() if isinstance(tool, Tool) else dict(tool) for tool in request.tools]
     if request.tool_choice in (None, "auto", "none", "required"):
         return tools, request.tool_choice
-    # LM Studio refuses the object that names one function: offering it alone says the same.
+    # LM Studio refuses the object that names one function; offering no other tool means the same.
     tools = [tool for tool in tools if name_of(tool) == request.tool_choice]
     if not tools:
         raise InvalidRequestError(
-            f"tool_choice={request.tool_choice!r} names no tool of the request",
+            f"tool_choice={request.tool_choice!r} is not a tool of the request",
             hint="Give 'auto', 'none', 'required', or the name of one of the tools",
         )
     return tools, "required"
 
 
 def tool_names(tools: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:
-    """The names of tools in OpenAI's form, of those that have one."""
+    """Return the names of tools in OpenAI's form, without those that have none."""
     return tuple(filter(None, map(name_of, tools)))
 
 
 def plain_messages(request: ChatRequest) -> list[dict[str, Any]]:
-    """The messages in OpenAI's form, with content and with an id for each tool call."""
+    """Return the messages in OpenAI's form, with content and with an id for each tool call."""
     return _with_ids([_message(each) for each in request.messages])
 
 
@@ -99,7 +99,7 @@ def _call(
     refuse_for_lm_studio(num_ctx=request.num_ctx, keep_alive=request.keep_alive)
     if request.ttl is not None and request.ttl < 1:  # -5 was seen to mean the default
         raise InvalidRequestError(
-            f"ttl={request.ttl} says nothing to LM Studio, which takes its default, most often an hour",
+            f"ttl={request.ttl} has no effect: LM Studio takes its default, usually an hour",
             hint="Give seconds; lm.native.load() loads a model that stays, and lm.native.unload() unloads one",
         )
     body.update((name, value) for name in _FIELDS if (value := getattr(request, name)) is not None)
@@ -130,7 +130,7 @@ def _message(message: Message | Mapping[str, Any]) -> dict[str, Any]:
 
 
 def reply(value: Any, call: Call, duration_s: float) -> Completion:
-    """The completion of a whole reply to a chat or a text; raises ProtocolError."""
+    """Return the completion of a whole reply to a chat or a text; raises ProtocolError."""
     choices = member(value, "choices", list, "the reply")
     if not choices:
         raise ProtocolError("the reply has no choices: the list is empty", sent=True)
@@ -138,16 +138,16 @@ def reply(value: Any, call: Call, duration_s: float) -> Completion:
     tools = ToolCallAssembly(call.tools)
     reasoning = thought = ""
     if isinstance(choice, dict) and isinstance(choice.get("text"), str):
-        text = choice["text"]  # of /v1/completions: as the model wrote it
+        text = choice["text"]  # of /v1/completions, which changes nothing that the model wrote
     else:
         message = member(choice, "message", dict, "a choice of the reply")
         reasoning = reasoning_text(message)
         text, thought = split_thoughts(content_text(message.get("content")))
         tools.add(message.get("tool_calls"), whole=True)
     usage = read_usage(value.get("usage"))
-    completion = completion_of(
-        value, call, duration_s, text, reasoning + thought, tools, usage, text_or_none(choice.get("finish_reason"))
-    )
+    stats = read_stats(value.get("stats"), usage, None, duration_s)
+    finish = text_or_none(choice.get("finish_reason"))
+    completion = completion_of(value, call, text, reasoning + thought, tools, usage, stats, finish)
     tools.check(completion)
     return completion
 
@@ -155,14 +155,14 @@ def reply(value: Any, call: Call, duration_s: float) -> Completion:
 def completion_of(
     value: Mapping[str, Any],
     call: Call,
-    duration_s: float,
     text: str,
     reasoning: str,
     tools: ToolCallAssembly,
     usage: Usage | None,
+    stats: Stats,
     finish_reason: str | None,
 ) -> Completion:
-    """The completion of the reply ``value``, of what was read from it."""
+    """Return the completion of the whole reply ``value``."""
     return Completion(
         text=text,
         model=text_or_none(value.get("model")) or call.model,
@@ -171,7 +171,7 @@ def completion_of(
         reasoning=reasoning,
         tool_calls=tools.calls(),
         usage=usage,
-        stats=read_stats(value.get("stats"), usage, None, duration_s),
+        stats=stats,
         id=text_or_none(value.get("id")),
         raw=value,
         provider_id=call.provider_id,
@@ -179,19 +179,19 @@ def completion_of(
 
 
 def is_first(choice: Mapping[str, Any]) -> bool:
-    """Return True if a choice is the reply; those beside it (of ``n``) are other replies to the same request."""
+    """Return True if a choice is the reply; with ``n`` there are more replies to the same request."""
     return str(choice.get("index") or 0) == "0"
 
 
 def content_text(content: object) -> str:
-    """The text of a ``content``, which may be null or absent; raises ProtocolError for anything but text."""
+    """Return the text of a ``content``, "" if it is null or absent; raises ProtocolError if it is not text."""
     if content is None or isinstance(content, str):
         return content or ""
     raise ProtocolError(f"the reply's content is {type(content).__name__}, not text", sent=True)
 
 
 def reasoning_text(message: Mapping[str, Any]) -> str:
-    """The reasoning beside the content, under either of its names."""
+    """Return the reasoning beside the content, under either of its names."""
     # reasoning_content is a setting of 0.3.9, reasoning came with gpt-oss in 0.3.23; never both.
     return content_text(message.get("reasoning_content") or message.get("reasoning"))
 
@@ -211,19 +211,18 @@ def read_usage(value: object, prompt: str = "prompt_tokens", completion: str = "
 
 
 def _detail(usage: Mapping[str, Any], name: str, detail: str) -> object:
-    details = usage.get(f"{name}_details")
-    return details.get(detail) if isinstance(details, dict) else None
+    return mapping(usage.get(f"{name}_details")).get(detail)
 
 
 _DRAFT_COUNTS = ("total", "accepted", "rejected", "ignored")
 
 
 def read_stats(value: object, usage: Usage | None, first_s: float | None, duration_s: float) -> Stats:
-    """The server's stats, completed by what was measured here: seconds until the first text, and altogether."""
-    given: Mapping[str, Any] = value if isinstance(value, dict) else {}
+    """Return the server's stats, completed by measured seconds: until the first text, and in total."""
+    given = mapping(value)
     generation = duration_s - (first_s or 0.0)
     tokens = usage.completion_tokens if usage else None
-    # From the first text of a stream to its end, one token takes no time.
+    # One token of a stream has no rate: its first text is also its end.
     has_rate = tokens and generation > 0 and (tokens > 1 or first_s is None)
     measured = tokens / generation if tokens and has_rate else None
     names = ("tokens_per_second", "time_to_first_token", "generation_time")
@@ -239,16 +238,16 @@ def read_stats(value: object, usage: Usage | None, first_s: float | None, durati
 
 
 class ChatStream(ReplyAccumulator):
-    """Makes chunks of the events of one reply to a chat, or to a text."""
+    """Makes chunks of the events of one streamed reply to a chat, or to a text."""
 
     def __init__(self, call: Call, asked: ErrorContext, started: float) -> None:
         super().__init__(call, asked, started)
         self._stats: object = None
-        # The choices that came before one that is the reply; None when that has come.
+        # The choices before the first one that is the reply; None as soon as that has come.
         self._others: list[dict[str, Any]] | None = []
 
     def feed(self, event: Event) -> Chunk | None:
-        """The chunk that ``event`` makes, if any; raises ProtocolError, or the error that the event reports."""
+        """Return the chunk of ``event``, if any; raises ProtocolError, or the error that the event reports."""
         if event.is_done() or event.is_blank():
             self.done = self.done or event.is_done()
             return None
@@ -279,14 +278,12 @@ class ChatStream(ReplyAccumulator):
 
     def _choice(self, choice: Mapping[str, Any]) -> Chunk | None:
         self._finish_reason = text_or_none(choice.get("finish_reason")) or self._finish_reason
-        if isinstance(choice.get("text"), str):  # of /v1/completions: as the model wrote it
+        if isinstance(choice.get("text"), str):  # of /v1/completions
             self._raw = True
             return self._chunk(choice["text"], "")
         if choice.get("delta") is None:
             return None
-        return self._delta(member(choice, "delta", dict, "a choice in the stream"))
-
-    def _delta(self, delta: Mapping[str, Any]) -> Chunk | None:
+        delta = member(choice, "delta", dict, "a choice in the stream")
         self._tools.add(delta.get("tool_calls"))
         return self._content(content_text(delta.get("content")), reasoning_text(delta))
 
@@ -297,12 +294,12 @@ class ChatStream(ReplyAccumulator):
         return [chunk for chunk in chunks if chunk is not None]
 
     def finish(self) -> list[Chunk]:
-        """Return the last chunks; see the base class for what it raises, and ProtocolError."""
+        """Return the last chunks; raises what the base class does, and ProtocolError."""
         return [*self._only_others(), *super().finish()]
 
     def completion(self, finish_reason: str | None = None) -> Completion:
-        """Return the reply as far as it came."""
-        with contextlib.suppress(ProtocolError):  # of a choice that was to be read at the end
+        """Return the reply so far."""
+        with contextlib.suppress(ProtocolError):  # in a choice that is only read at the end
             self._only_others()
         return super().completion(finish_reason)
 

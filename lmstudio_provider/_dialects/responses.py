@@ -13,18 +13,18 @@ from .._core.types import Call, Completion, Usage
 from . import lmstudio, lmstudio_errors, openai
 from .accumulator import GrowingText, ToolCallAssembly
 from .errors import ErrorBody, ErrorContext, find_fault
-from .json_text import count, member, text_or_none
+from .json_text import count, mapping, member, text_or_none
 from .openai import completion_of, content_text, json_schema, offered
 from .thoughts import split_thoughts
 from .typed import TypedStream, call_of, parts_of, refuse_others, text_of, turns
 
 PATH = "/v1/responses"
-#: The two kinds of text that a reply consists of.
+# The two kinds of text in a reply.
 ANSWER, REASONING = "output_text", "reasoning_text"
 
 
 def chat_call(request: ChatRequest, model: str, stream: bool, provider_id: str = "") -> Call:
-    """Ask for the next message. Raises InvalidRequestError for what the endpoint does not take."""
+    """Return the call for the next message. Raises InvalidRequestError for an option that the endpoint refuses."""
     refuse_others(request, PATH, ["response_format"])
     system, messages = turns(request)
     tools, choice = offered(request)
@@ -74,7 +74,7 @@ def _image_part(url: str) -> dict[str, Any]:
 
 
 def _tool(tool: Mapping[str, Any]) -> dict[str, Any]:
-    """The tool without the level between, unlike chat; one that is no function, such as "mcp", stays as it is."""
+    """Return the tool without the level "function" of chat; a tool of another type, such as "mcp", stays as it is."""
     function = tool.get("function")
     return {"type": "function", **function} if isinstance(function, Mapping) else dict(tool)
 
@@ -82,14 +82,14 @@ def _tool(tool: Mapping[str, Any]) -> dict[str, Any]:
 def find_error(
     status: int, headers: Mapping[str, str], body: bytes, value: object, asked: ErrorContext
 ) -> ProviderError | None:
-    """As everywhere at LM Studio, but for a reply that failed, which may have text: ``reply`` raises it."""
+    """Return the error that a whole reply reports, or None; a "failed" one may have text, so ``reply`` raises that."""
     if 200 <= status < 300 and isinstance(value, dict) and value.get("status") == "failed":
         return None
     return lmstudio_errors.find_error(status, headers, body, value, asked)
 
 
 def reply(value: Any, call: Call, duration_s: float) -> Completion:
-    """The completion of a whole reply; raises ProtocolError, or the error that it failed with."""
+    """Return the completion of a whole reply; raises ProtocolError, or the error that it failed with."""
     tools = ToolCallAssembly(call.tools)
     items = tools.objects(member(value, "output", list, "the reply"), "an item of the output")
     reasoning = "".join(texts_of(items, REASONING))
@@ -99,10 +99,11 @@ def reply(value: Any, call: Call, duration_s: float) -> Completion:
     failed = status == "failed"
     finish = None if failed else finish_reason(status, value, bool(tools.calls()))
     usage = read_usage(value.get("usage"))
-    completion = completion_of(value, call, duration_s, text, reasoning + thought, tools, usage, finish)
+    stats = openai.read_stats(None, usage, None, duration_s)
+    completion = completion_of(value, call, text, reasoning + thought, tools, usage, stats, finish)
     if failed:
         error = failure(value, json.dumps(value), ErrorContext(call.model, tools=bool(call.tools)))
-        # Without the raw reply, which has the text of the error again, and in that there may be a secret.
+        # Without the raw reply: it repeats the text of the error, which may contain a secret.
         error.partial = dataclasses.replace(completion, raw=None)
         raise error
     tools.check(completion)
@@ -122,28 +123,28 @@ def _note_lost_conversation(response: Mapping[str, Any], call: Call) -> None:
 
 
 def failure(response: Mapping[str, Any], body: str, asked: ErrorContext) -> ProviderError:
-    """The error that a ``response`` failed with."""
-    fault = find_fault(response) or ErrorBody("the response failed, and no reason is given")
+    """Return the error that a ``response`` failed with."""
+    fault = find_fault(response) or ErrorBody("the response failed, and the server gave no reason")
     return lmstudio_errors.fault_error(fault, 200, {}, body, asked)
 
 
 def items_of(output: object) -> list[dict[str, Any]]:
-    """The items of the ``output`` of a stream; raises ProtocolError."""
+    """Return the items of the ``output`` of a stream; raises ProtocolError."""
     items = member({"output": output or []}, "output", list, "the response")
     return [member({"item": item}, "item", dict, "the output") for item in items]
 
 
 def texts_of(items: Sequence[Mapping[str, Any]], kind: str) -> list[str]:
-    """The texts of one kind in some items, in their order."""
+    """Return the texts of one kind in some items, in their order."""
     return [text for item in items for _, each, text in item_texts(item) if each == kind]
 
 
 def item_texts(item: Mapping[str, Any]) -> Iterator[tuple[int, str, str]]:
-    """The texts of an item, each with its index and its kind; raises ProtocolError for what should be text and is none.
+    """Yield the index, the kind and the text of each part of an item that is answer or reasoning.
 
-    Of items and parts that are neither answer nor reasoning there are none.
+    Raises ProtocolError for a part that should have a text and has none.
     """
-    # OpenAI tells a summary of reasoning that it keeps to itself.
+    # OpenAI sends only a summary of the reasoning.
     content = item.get("content") or item.get("summary")
     if item.get("type") in ("message", "reasoning") and content:
         for index, part in enumerate(member({"content": content}, "content", list, "an item of the reply")):
@@ -153,9 +154,8 @@ def item_texts(item: Mapping[str, Any]) -> Iterator[tuple[int, str, str]]:
 
 
 def part_kind(part: object) -> str | None:
-    """Whether a part is answer or reasoning; None where it is neither."""
-    kind = part.get("type") if isinstance(part, Mapping) else None
-    return {ANSWER: ANSWER, REASONING: REASONING, "summary_text": REASONING}.get(str(kind))
+    """Return ANSWER or REASONING for a part, None if it is neither."""
+    return {ANSWER: ANSWER, REASONING: REASONING, "summary_text": REASONING}.get(str(mapping(part).get("type")))
 
 
 def call_pieces(items: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
@@ -169,44 +169,43 @@ def call_piece(item: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def finish_reason(status: object, response: Mapping[str, Any], called: bool) -> str | None:
-    """Why a reply ended, in the words of chat."""
+    """Return why a reply ended, in the words of chat."""
     if status == "completed":
-        # Ollama says so of a reply that was cut, too.
+        # Ollama's word for a reply that was cut, too.
         limit, used = count(response.get("max_output_tokens")), read_usage(response.get("usage"))
         if limit and used and (used.completion_tokens or 0) >= limit:
             return "length"
         return "tool_calls" if called else "stop"
     if status == "incomplete":
-        details = response.get("incomplete_details")
-        reason = text_or_none(details.get("reason")) if isinstance(details, Mapping) else None
+        reason = text_or_none(mapping(response.get("incomplete_details")).get("reason"))
         return "length" if reason == "max_output_tokens" else reason or "incomplete"
     return text_or_none(status)
 
 
 def read_usage(value: object) -> Usage | None:
-    """The tokens that a reply reports, or None where it reports none."""
+    """Return the tokens that a reply reports, None if it reports none."""
     return openai.read_usage(value, "input_tokens", "output_tokens")
 
 
 _TEXTS = {"response.output_text": ANSWER, "response.reasoning_text": REASONING}
 _CALL = "function_call"
-#: Where an event that ends something has it whole; under "text", unless it is listed here.
+# The fields of the events that end something, which hold all of it; of those that are not listed it is "text".
 _WHOLE = {"response.function_call_arguments": "arguments", "response.content_part": "part"}
 
 
 class ResponsesStream(TypedStream):
-    """Makes chunks of the events of one reply.
+    """Makes chunks of the events of one streamed reply.
 
-    Each text comes up to four times: in deltas, and whole at the end of its part, of its item and of the reply. Of a
-    whole one counts what had not come before.
+    Each text comes up to four times: in deltas, and whole at the end of its part, of its item and of the reply. A whole
+    text adds only the part of it that had not come before.
     """
 
     def __init__(self, call: Call, asked: ErrorContext, started: float) -> None:
         super().__init__(call, asked, started)
-        # The place of each call, by where it came and its id, and of the last one that began there.
+        # The key of each call, by its place and its id, and of the last call that began in a place.
         self._calls: dict[tuple[str, str], str] = {}
         self._last_call: dict[str, str] = {}
-        # What came, by kind, item and part.
+        # The texts so far, by kind, item and part.
         self._came: dict[tuple[str, str, str], GrowingText] = {}
 
     def _take(self, kind: str, value: dict[str, Any], data: str) -> tuple[str, str]:
@@ -214,7 +213,7 @@ class ResponsesStream(TypedStream):
         place, index = _place(value, value.get("item_id")), value.get("content_index") or 0
         whole = step == "done"
         if what == "response":
-            return self._response(step, value.get("response"), data)
+            return self._response(step, mapping(value.get("response")), data)
         if what == "response.output_item":
             return self._item(value)
         if step in ("delta", "done"):
@@ -231,16 +230,16 @@ class ResponsesStream(TypedStream):
         added = self._new((kind, place, str(index)), text, whole)
         return (added, "") if kind == ANSWER else ("", added)
 
-    def _add_call(self, place: str, told: Mapping[str, Any], arguments: object, whole: bool) -> None:
-        """Keep what was ``told`` of a call (its id, its name) and what is new of its arguments."""
+    def _add_call(self, place: str, item: Mapping[str, Any], arguments: object, whole: bool) -> None:
+        """Keep the id and the name of a call, and the new part of its arguments."""
         if isinstance(arguments, dict):
             arguments = json.dumps(arguments, ensure_ascii=False)
-        if isinstance(arguments, (str, type(None))):  # else it is malformed, which is told when all has come
+        if isinstance(arguments, (str, type(None))):  # anything else is malformed: check() raises that at the end
             arguments = self._new((_CALL, place, ""), arguments, whole)
-        self._tools.add_to(place, call_piece({**told, "arguments": arguments}))
+        self._tools.add_to(place, call_piece({**item, "arguments": arguments}))
 
     def _new(self, where: tuple[str, str, str], text: object, whole: bool) -> str:
-        """What of ``text`` had not come; raises ProtocolError where it is none."""
+        """Return the part of ``text`` that had not come; raises ProtocolError if it is not text."""
         came, new = self._came.setdefault(where, GrowingText()), content_text(text)
         if whole:
             goes_on = len(new) > came.length and new.startswith(came.whole())  # not joined for each of many ends
@@ -249,7 +248,7 @@ class ResponsesStream(TypedStream):
         return new
 
     def _place_of_call(self, place: str, item: Mapping[str, Any]) -> str:
-        """Return a place for a call of its own, also if the server counts every call as the same one."""
+        """Return the key of a call, another for each call, even if the server gives all calls the same index."""
         id_ = str(item.get("call_id") or item.get("id") or "")
         found = self._calls.get((place, id_)) or self._calls.get((place, ""))
         if found is None:
@@ -267,8 +266,7 @@ class ResponsesStream(TypedStream):
         said = [self._said(kind, place, index, text, whole=True) for index, kind, text in item_texts(item)]
         return "".join(text for text, _ in said), "".join(reasoning for _, reasoning in said)
 
-    def _response(self, step: str, response: Any, data: str) -> tuple[str, str]:
-        response = response if isinstance(response, dict) else {}
+    def _response(self, step: str, response: Mapping[str, Any], data: str) -> tuple[str, str]:
         self._id = self._id or text_or_none(response.get("id"))
         self._model = self._model or text_or_none(response.get("model"))
         if step not in ("completed", "incomplete", "failed"):
@@ -276,7 +274,7 @@ class ResponsesStream(TypedStream):
         self._usage = read_usage(response.get("usage"))
         items = items_of(response.get("output"))
         calls = call_pieces(items)
-        if calls and len(calls) >= len(self._tools.calls()):  # whole, whatever came of them before
+        if calls and len(calls) >= len(self._tools.calls()):  # they are whole, unlike the pieces before
             self._tools = ToolCallAssembly(self._call.tools)
             self._tools.add(calls, whole=True)
         text, reasoning = (_rest(texts_of(items, kind), self._all_that_came(kind)) for kind in (ANSWER, REASONING))
@@ -292,17 +290,17 @@ class ResponsesStream(TypedStream):
 
 
 def _place(value: Mapping[str, Any], id_: object) -> str:
-    """Which item an event is about: its index, else its id."""
+    """Return the index of the item that an event is about, else its id."""
     index = value.get("output_index")
     return str(id_ if index is None else index)
 
 
 def _rest(texts: Sequence[str], came: Sequence[str]) -> str:
-    """What of the ``texts`` of a whole reply had not come."""
+    """Return the part of the ``texts`` of a whole reply that had not come."""
     whole, before = "".join(texts), "".join(came)
     if whole.startswith(before):
         return whole[len(before) :]
-    # They differ, be it in blanks alone: new is a text that has nothing to do with what came.
+    # They differ, perhaps only in blanks: a text counts as new if it neither contains nor is part of one that came.
     known = {each.strip() for each in came if each.strip()}
     few = known if len(known) * len(texts) <= _MOST_COMPARED else ()
     return "".join(
@@ -312,7 +310,7 @@ def _rest(texts: Sequence[str], came: Sequence[str]) -> str:
     )
 
 
-# More pairs of texts than any reply has are not searched for each other: that takes time for each pair.
+# Comparing takes time for each pair of texts; no real reply has more of them.
 _MOST_COMPARED = 1000
 
 

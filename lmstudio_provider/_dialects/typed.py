@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from abc import abstractmethod
-from typing import Any, Callable, Collection, Mapping
+from typing import Any, Callable, Collection
 
 from .._core.checks import to_json
 from .._core.errors import InvalidRequestError
@@ -15,7 +15,7 @@ from .._core.types import Call, Chunk, Stats
 from .._http.readers import Event
 from .accumulator import ReplyAccumulator
 from .errors import find_fault
-from .json_text import no_object, parse, text_or_none
+from .json_text import mapping, no_object, parse, text_or_none
 from .lmstudio_errors import fault_error
 from .openai import plain_messages, read_stats, tool_names
 
@@ -25,7 +25,7 @@ _EVERYWHERE = (
 
 
 def refuse_others(request: ChatRequest, path: str, taken: Collection[str]) -> None:
-    """Raise InvalidRequestError for an option that is set and is not ``taken`` at ``path``."""
+    """Raise InvalidRequestError for an option that is set and that ``path`` does not take."""
     refuse_for_lm_studio(num_ctx=request.num_ctx, keep_alive=request.keep_alive)
     for each in dataclasses.fields(ChatRequest):
         if each.name not in (*_EVERYWHERE, *taken) and getattr(request, each.name) is not None:
@@ -48,8 +48,8 @@ def call_of(
 def turns(request: ChatRequest) -> tuple[str | None, list[Message]]:
     """Return the system messages as one text, joined by blank lines, and the others, with an id for each tool call.
 
-    No server is known to read thoughts at the endpoints that take these. Raises InvalidRequestError for what is not a
-    message.
+    Their reasoning is left out: no server is known to read it at these endpoints. Raises InvalidRequestError for a
+    value that is not a message.
     """
     system, others = [], []
     for plain in plain_messages(request):
@@ -59,12 +59,12 @@ def turns(request: ChatRequest) -> tuple[str | None, list[Message]]:
             continue
         others.append(message)
         if message.role == "tool" and not message.tool_call_id:
-            raise InvalidRequestError("the result of a tool answers no call: it has no tool_call_id")
+            raise InvalidRequestError("the result of a tool does not answer a call: it has no tool_call_id")
     return "\n\n".join(filter(None, system)) or None, others
 
 
 def text_of(content: Any) -> str:
-    """The text of a ``content`` that can be nothing else; raises InvalidRequestError."""
+    """Return the text of a ``content``; raises InvalidRequestError if there is anything else in it."""
     texts = [content] if isinstance(content, str) else [part.get("text") for part in content]
     if not all(isinstance(text, str) for text in texts):
         raise InvalidRequestError("only a user's message can hold more than text")
@@ -74,13 +74,12 @@ def text_of(content: Any) -> str:
 def parts_of(
     content: Any, text: Callable[[str], dict[str, Any]], image: Callable[[str], dict[str, Any]]
 ) -> list[dict[str, Any]]:
-    """What ``text`` and ``image`` (of its URL) make of each part; one that is in no form of OpenAI's stays as it is."""
+    """Return the parts, made by ``text`` and ``image`` (of a URL); one that is not in OpenAI's form stays as it is."""
     if isinstance(content, str):
         return [text(content)]
     parts = []
     for part in content:
-        source = part.get("image_url")
-        url = source.get("url") if isinstance(source, Mapping) else None
+        url = mapping(part.get("image_url")).get("url")
         if part.get("type") == "text" and isinstance(part.get("text"), str):
             parts.append(text(part["text"]))
         elif part.get("type") == "image_url" and isinstance(url, str):
@@ -91,12 +90,12 @@ def parts_of(
 
 
 class TypedStream(ReplyAccumulator):
-    """Makes chunks of the events of one reply; subclasses know the types."""
+    """Makes chunks of the events of one reply, which have types; subclasses know the types."""
 
     def feed(self, event: Event) -> Chunk | None:
-        """The chunk that ``event`` makes, if any; raises ProtocolError, or the error that the event reports."""
+        """Return the chunk of ``event``, if any; raises ProtocolError, or the error that the event reports."""
         if event.is_done() or event.is_blank():
-            return None  # an event with a type ends the reply
+            return None  # the reply ends with an event that has a type
         value = parse(event.data, "an event of the stream")
         fault = find_fault(value)
         kind = text_or_none(value.get("type")) if isinstance(value, dict) else None
@@ -110,7 +109,7 @@ class TypedStream(ReplyAccumulator):
 
     @abstractmethod
     def _take(self, kind: str, value: dict[str, Any], data: str) -> tuple[str, str]:
-        """What an event of some type adds to the text, and to the reasoning; ``data`` is its JSON."""
+        """Return the text and the reasoning that an event of type ``kind`` adds; ``data`` is its JSON."""
 
     def _read_stats(self, first_s: float | None, duration_s: float) -> Stats:
         return read_stats(None, self._usage, first_s, duration_s)
