@@ -1,4 +1,4 @@
-"""Separates reasoning from the answer if a server leaves it in the text, between the marks of the model."""
+"""Separates reasoning from the answer, if a server leaves it in the text between the marks of the model."""
 
 from __future__ import annotations
 
@@ -8,20 +8,20 @@ from typing import Collection, Iterator
 
 
 class _Section:
-    """A part of a text, thoughts or the answer, and what ends it: marks, each with what has to follow it."""
+    """A part of a text, thoughts or the answer, with the marks that end it and the text that must follow each."""
 
     def __init__(self, thinking: bool, *ends: tuple[str, str]) -> None:
         self.thinking = thinking
         patterns = [re.escape(end) + (f"(?={re.escape(following)})" if following else "") for end, following in ends]
         self.end = re.compile("|".join(patterns) or "(?!)")
-        # In code, a mark may be spoken of: that is known when the backtick behind it has come.
+        # A mark in code does not count: that is known as soon as the backtick behind it has come.
         quoted = [f"`{end}`" for end, following in ends if not following]
         self._awaited = [end + following for end, following in ends] + quoted
         self._longest = max(map(len, self._awaited), default=0)
         self._last = [end for end, following in ends if end and following]
 
     def held_from(self, text: str, at: int) -> int:
-        """Return where the end of ``text`` begins that could become an end of the section."""
+        """Return the position from which ``text`` could become a mark that ends the section."""
         for start in range(max(at, len(text) - self._longest), len(text)):
             tail = text[start:]
             if any(mark != tail and mark.startswith(tail) for mark in self._awaited):
@@ -29,11 +29,11 @@ class _Section:
         return len(text)
 
     def last_end(self, text: str, at: int) -> int:
-        """Return where the section ends in a text that is over, in which nothing has to follow."""
+        """Return the end of the section in a text that is over, in which nothing has to follow a mark."""
         return len(text) - max((len(end) for end in self._last if text.endswith(end, at)), default=0)
 
 
-# What gpt-oss writes is a row of messages, each with a channel. A message that calls a tool is left as it is.
+# gpt-oss writes a row of messages, each with a channel. A message that calls a tool is left as it is.
 _NEXT = "<|start|>assistant"
 _ANALYSIS = _Section(True, ("<|end|>", ""), ("<|return|>", ""), ("", _NEXT), ("", "<|channel|>final"))
 _SAID = _Section(False, ("<|end|>", _NEXT), ("<|return|>", _NEXT))
@@ -44,7 +44,7 @@ _HEADER = re.compile(
 _HEADERS = ("<|channel|>", f"{_NEXT}<|channel|>")
 
 _ANSWER = _Section(False)
-#: The sections by the marks that begin them: of most models, of Magistral and of Gemma.
+# The sections by the marks that begin them: of most models, of Magistral and of Gemma.
 _SECTIONS = {
     "": _ANSWER,
     "<think>": _Section(True, ("</think>", "")),
@@ -58,9 +58,9 @@ _MAX_BLANKS = 1000
 
 
 class ThoughtSplitter:
-    """Parts thoughts from the answer, also where the marks come in pieces.
+    """Separates thoughts from the answer, even if the marks come in pieces.
 
-    A mark counts only where a section begins, so that an answer may speak of marks. ``parted`` says that a section
+    A mark counts only at the beginning of a section, so an answer may mention marks. ``parted`` is True if a section
     came before.
     """
 
@@ -72,7 +72,7 @@ class ThoughtSplitter:
         self._backticks = 0
 
     def feed(self, text: str, end: bool = False) -> tuple[str, str]:
-        """Return what ``text`` adds to the answer, and what it adds to the reasoning; ``end`` holds nothing back."""
+        """Return the text that ``text`` adds to the answer and to the reasoning; ``end`` holds nothing back."""
         if self._section is _ANSWER:
             return text, ""
         text, at = self._held + text, 0
@@ -89,7 +89,7 @@ class ThoughtSplitter:
             _, newline, line = piece.rpartition("\n")
             self._backticks = line.count("`") + (0 if newline else self._backticks)
             if found and self._backticks % 2 and piece.endswith("`") and text.startswith("`", found.end()):
-                piece += found[0]  # thoughts that speak of their own end, as code
+                piece += found[0]  # the thoughts mention their mark, as code
             elif found:
                 self._section = None
             said[section.thinking].append(piece)
@@ -100,11 +100,11 @@ class ThoughtSplitter:
         return "".join(said[False]), "".join(said[True])
 
     def _begin(self, text: str, at: int, end: bool) -> int:
-        """Set the section that begins, if that is known, and return where its text begins."""
+        """Set the section that begins, if that is known, and return the position of its text."""
         found = _NO_BLANK.search(text, at)
         start = found.start() if found else len(text)
         if self._parted:
-            at = start  # the blanks between sections belong to none
+            at = start  # the blanks between sections belong to neither
         mark, section = "", _ANSWER
         if start - at < _MAX_BLANKS:  # endless blanks are not held back for ever
             following = text[start : start + _LONGEST]
@@ -119,7 +119,7 @@ class ThoughtSplitter:
 
 
 def _may_go_on(text: str) -> bool:
-    """Return whether ``text`` may be the beginning of a mark that is not whole."""
+    """Return True if ``text`` may be the beginning of a mark."""
     if text.startswith(_HEADERS) and "<|message|>" not in text:
         return len(text) < _LONGEST
     return any(each != text and each.startswith(text) for each in (*_SECTIONS, *_HEADERS))
@@ -133,10 +133,10 @@ def split_thoughts(text: str) -> tuple[str, str]:
 
 
 def split_unopened(answer: str) -> tuple[str, str]:
-    """Part an answer at the first mark that ends thoughts and that nothing opened; return the answer and the thoughts.
+    """Return the answer and the thoughts, separated at the first mark that ends thoughts and that nothing opened.
 
     Some templates put the mark that opens thoughts into the prompt (LM Studio bug-tracker 803, 2147). A mark in a code
-    span, a fence or quotes is not one: an answer may speak of marks.
+    span, a fence or quotes does not count: an answer may mention marks.
     """
     opened: collections.Counter[str] = collections.Counter()
     for mark in _marks_outside_quotes(answer) if _CLOSING.search(answer) else ():
@@ -155,7 +155,7 @@ _OPENED_BY = {"</think>": "<think>", "[/THINK]": "[THINK]", "<channel|>": "<|cha
 _OPEN = "|".join(map(re.escape, _OPENED_BY.values()))
 _CLOSE = rf"</think>|\[/THINK\]|<channel\|>|<\|end\|>(?={re.escape(_NEXT)})"
 _CLOSING = re.compile(_CLOSE)
-#: The ends of quotes, by what begins them.
+# The characters that end quotes, by the one that begins them.
 _QUOTES = {
     pair[0]: pair[1:]
     for pair in (
@@ -163,16 +163,23 @@ _QUOTES = {
         "「」", "『』", "《》", "〈〉", "〝〞〟", "｢｣", "\uff02\uff02", "\uff07\uff07",
     )
 }  # fmt: skip
-# Quotes that have nothing but a mark in them, with blanks or without. In Swedish and Finnish, both sides are the same.
+# These may also be apostrophes, inches, or a part of a Hebrew word, beside a letter or digit of a script with blanks
+# between words, unlike Thai and Chinese.
+_AMBIGUOUS = "[\"'\u2019]"
+_OF_WORD = r"[^\W_\u0e00-\U0010ffff]"
+_CANNOT_BEGIN = re.compile(rf"(?<={_OF_WORD}){_AMBIGUOUS}|{_AMBIGUOUS}(?=\s)")
+_CANNOT_END = re.compile(rf"(?<=\s){_AMBIGUOUS}|{_AMBIGUOUS}(?={_OF_WORD})")
+# Quotes with only a mark in them, with blanks or without. In Swedish and Finnish, both sides are the same. Arabic and
+# Hebrew join words such as "and" to the quotes; inches follow a digit.
 _ALONE = re.compile(
-    "|".join(
+    rf"(?!(?<=\d)\"|(?<={_OF_WORD})['\u2019])(?:"
+    + "|".join(
         rf"{begin}[^\S\n]{{0,2}}(?:{_OPEN}|{_CLOSE})[^\S\n]{{0,2}}[{ends}]"
         for begin, ends in [*_QUOTES.items(), ("”", "”"), ("\u2019", "\u2019"), ("»", "»")]
     )
+    + ")"
 )
-# These may also be apostrophes, inches, or a part of a Hebrew word.
-_AMBIGUOUS = "\"'\u2019"
-# A backslash takes its meaning from what follows, but for a backtick: in code it is a character like any other.
+# A backslash escapes the next character, except a backtick: in code, a backslash is an ordinary character.
 _TOKEN = re.compile(rf"\\[^`]|`+|[{''.join([*_QUOTES, *_QUOTES.values()])}]|(?P<mark>{_OPEN}|{_CLOSE})")
 _LINE = re.compile(r"[^\n]*\n|[^\n]+")
 _QUOTED = re.compile(r"\s*>")
@@ -182,7 +189,7 @@ _AFTER_FENCE = re.compile(rf"\s*(?:\Z|{_CLOSE})")
 
 
 def _marks_outside_quotes(text: str) -> Iterator[re.Match[str]]:
-    """Yield the marks that stand in no fence, no quoted line, and no code span or quotes that end in their line."""
+    """Yield the marks outside fences, quoted lines, and code spans or quotes that end in their line."""
     fence = ""
     for line in _LINE.finditer(text):
         start, stop = line.span()
@@ -200,47 +207,19 @@ def _marks_outside_quotes(text: str) -> Iterator[re.Match[str]]:
 
 def _marks_of_line(text: str, start: int, stop: int) -> Iterator[re.Match[str]]:
     # Twice, because a list of the tokens would take a hundred times the memory of a text of quotes.
-    last = {token[0]: token.start() for token in _TOKEN.finditer(text, start, stop) if _can_end(text, token)}
+    tokens = _TOKEN.finditer(text, start, stop)
+    last = {token[0]: token.start() for token in tokens if not _CANNOT_END.match(text, token.start())}
     ends: Collection[str] = ()
     for token in _TOKEN.finditer(text, start, stop):
         if token.start() < start:
             continue  # in quotes that are over
         if ends:
-            if token[0] in ends and _can_end(text, token):
+            if token[0] in ends and not _CANNOT_END.match(text, token.start()):
                 ends = ()
         elif token["mark"]:
             yield token
-        elif alone := _alone(text, token, stop):
+        elif alone := _ALONE.match(text, token.start(), stop):
             start = alone.end()
-        else:
-            wanted = [token[0]] if token[0][0] == "`" else _QUOTES.get(token[0], "") if _can_begin(text, token) else ""
+        elif not _CANNOT_BEGIN.match(text, token.start()):
+            wanted = [token[0]] if token[0][0] == "`" else _QUOTES.get(token[0], "")
             ends = wanted if any(last.get(each, -1) > token.start() for each in wanted) else ()
-
-
-def _alone(text: str, token: re.Match[str], stop: int) -> re.Match[str] | None:
-    """Return the quotes that begin with ``token`` and have nothing but a mark in them, if they are such quotes."""
-    before, _ = _beside(text, token)
-    # Arabic and Hebrew join words such as "and" to the quotes; inches follow a digit.
-    apart = not (before.isdigit() if token[0] == '"' else token[0] in _AMBIGUOUS and _is_of_word(before))
-    return _ALONE.match(text, token.start(), stop) if apart else None
-
-
-def _can_begin(text: str, token: re.Match[str]) -> bool:
-    """Return whether quotes can begin with ``token``."""
-    before, after = _beside(text, token)
-    return token[0] not in _AMBIGUOUS or not (_is_of_word(before) or after.isspace())
-
-
-def _can_end(text: str, token: re.Match[str]) -> bool:
-    """Return whether quotes, or code, can end with ``token``."""
-    before, after = _beside(text, token)
-    return token[0] not in _AMBIGUOUS or not (before.isspace() or _is_of_word(after))
-
-
-def _is_of_word(character: str) -> bool:
-    """Return whether it is a letter or digit of a script with blanks between words, unlike Thai and Chinese."""
-    return character.isalnum() and character < "\u0e00"
-
-
-def _beside(text: str, token: re.Match[str]) -> tuple[str, str]:
-    return text[max(0, token.start() - 1) : token.start()], text[token.end() : token.end() + 1]
