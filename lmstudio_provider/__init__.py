@@ -1,6 +1,9 @@
 """LM Studio from Python with one dependency: complete, chat, stream and call tools on a local model."""
 
+import importlib.util
 import logging
+import sys
+from typing import TYPE_CHECKING, Any
 
 from ._core.errors import (
     AuthenticationError,
@@ -51,33 +54,35 @@ from ._core.types import (
     Usage,
 )
 from ._core.usage import MemoryUsage, UsageRecord, UsageRecorder
-from ._lmstudio import LMStudioProvider
-from ._native import events
-from ._native.conversation import NativeConversation
-from ._native.download import Download
-from ._native.native import Native
-from ._native.stream import NativeStream
-from ._native.types import (
-    EphemeralMCP,
-    InvalidToolCallItem,
-    LoadedModel,
-    MessageItem,
-    NativeCompletion,
-    NativeRequest,
-    Plugin,
-    ReasoningItem,
-    ToolCallItem,
-    UnknownItem,
-)
-from ._ollama import OllamaProvider
-from ._provider.base import Provider
-from ._provider.stream import Stream
-from ._servers.discovery import Endpoint, discover
-from ._servers.failover import Failover
-from ._servers.registry import Registry
-from ._servers.start import start_server
-from ._workflows.conversation import Conversation
-from ._workflows.tools import ToolEvent, ToolRun, run_tools
+
+if TYPE_CHECKING:
+    from ._lmstudio import LMStudioProvider
+    from ._native import events
+    from ._native.conversation import NativeConversation
+    from ._native.download import Download
+    from ._native.native import Native
+    from ._native.stream import NativeStream
+    from ._native.types import (
+        EphemeralMCP,
+        InvalidToolCallItem,
+        LoadedModel,
+        MessageItem,
+        NativeCompletion,
+        NativeRequest,
+        Plugin,
+        ReasoningItem,
+        ToolCallItem,
+        UnknownItem,
+    )
+    from ._ollama import OllamaProvider
+    from ._provider.base import Provider
+    from ._provider.stream import Stream
+    from ._servers.discovery import Endpoint, discover
+    from ._servers.failover import Failover
+    from ._servers.registry import Registry
+    from ._servers.start import start_server
+    from ._workflows.conversation import Conversation
+    from ._workflows.tools import ToolEvent, ToolRun, run_tools
 
 __version__ = "0.1.0"
 
@@ -162,6 +167,69 @@ __all__ = [
     "run_tools",
     "start_server",
 ]
+
+# What loads on first use: importing the package is cheap, and a vendored copy can leave optional folders out.
+_ON_FIRST_USE = {
+    "_lmstudio": ["LMStudioProvider"],
+    "_native.conversation": ["NativeConversation"],
+    "_native.download": ["Download"],
+    "_native.events": ["events"],
+    "_native.native": ["Native"],
+    "_native.stream": ["NativeStream"],
+    "_native.types": [
+        "EphemeralMCP",
+        "InvalidToolCallItem",
+        "LoadedModel",
+        "MessageItem",
+        "NativeCompletion",
+        "NativeRequest",
+        "Plugin",
+        "ReasoningItem",
+        "ToolCallItem",
+        "UnknownItem",
+    ],
+    "_ollama": ["OllamaProvider"],
+    "_provider.base": ["Provider"],
+    "_provider.stream": ["Stream"],
+    "_servers.discovery": ["Endpoint", "discover"],
+    "_servers.failover": ["Failover"],
+    "_servers.registry": ["Registry"],
+    "_servers.start": ["start_server"],
+    "_workflows.conversation": ["Conversation"],
+    "_workflows.tools": ["ToolEvent", "ToolRun", "run_tools"],
+}
+_MODULES = {name: module for module, names in _ON_FIRST_USE.items() for name in names}
+
+
+def _folder(name: str) -> str:
+    return _MODULES[name].partition(".")[0]
+
+
+def _is_there(name: str) -> bool:
+    return name not in _MODULES or importlib.util.find_spec(f"{__name__}.{_folder(name)}") is not None
+
+
+if not TYPE_CHECKING:  # type checkers need the whole __all__, and a __getattr__ would make every name valid to them
+    _PUBLIC = __all__
+    del __all__  # "import *" would fail on a name that was left out, so __getattr__ returns those that are there
+
+    def __getattr__(name: str) -> Any:
+        """Load ``name`` on its first use (PEP 562)."""
+        if name == "__all__":
+            return list(filter(_is_there, _PUBLIC))
+        if name not in _MODULES:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        if not _is_there(name):
+            # hasattr() expects an AttributeError; "from ... import" would replace its message by one that says less.
+            kind = ImportError if sys._getframe(1).f_code.co_name == "_handle_fromlist" else AttributeError
+            raise kind(f"{name!r} is not in this copy of {__name__}, because {_folder(name)!r} was left out of it")
+        module = importlib.import_module(f"{__name__}.{_MODULES[name]}")
+        value = globals()[name] = module if name == "events" else getattr(module, name)
+        return value
+
+    def __dir__() -> list[str]:
+        return sorted({*globals(), *__getattr__("__all__")})
+
 
 # Without it, Python would print the library's warnings where an application has not set up logging.
 logging.getLogger("lmstudio_provider").addHandler(logging.NullHandler())
