@@ -198,15 +198,15 @@ _ON_FIRST_USE = {
     "_workflows.conversation": ["Conversation"],
     "_workflows.tools": ["ToolEvent", "ToolRun", "run_tools"],
 }
+_NEEDS = {"_ollama": ["_dialects.ollama"]}
 _MODULES = {name: module for module, names in _ON_FIRST_USE.items() for name in names}
 
 
-def _folder(name: str) -> str:
-    return _MODULES[name].partition(".")[0]
-
-
-def _is_there(name: str) -> bool:
-    return name not in _MODULES or importlib.util.find_spec(f"{__name__}.{_folder(name)}") is not None
+def _left_out(name: str) -> list[str]:
+    """Return the parts of the package that ``name`` needs and that this copy does not have."""
+    module = _MODULES.get(name, "_core")
+    parts = [module.partition(".")[0], *_NEEDS.get(module, [])]
+    return [part for part in parts if importlib.util.find_spec(f"{__name__}.{part}") is None]
 
 
 if not TYPE_CHECKING:  # type checkers need the whole __all__, and a __getattr__ would make every name valid to them
@@ -216,13 +216,13 @@ if not TYPE_CHECKING:  # type checkers need the whole __all__, and a __getattr__
     def __getattr__(name: str) -> Any:
         """Load ``name`` on its first use (PEP 562)."""
         if name == "__all__":
-            return list(filter(_is_there, _PUBLIC))
+            return [each for each in _PUBLIC if not _left_out(each)]
         if name not in _MODULES:
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-        if not _is_there(name):
+        if _left_out(name):
             # hasattr() expects an AttributeError; "from ... import" would replace its message by one that says less.
             kind = ImportError if sys._getframe(1).f_code.co_name == "_handle_fromlist" else AttributeError
-            raise kind(f"{name!r} is not in this copy of {__name__}, because {_folder(name)!r} was left out of it")
+            raise kind(f"{name!r} needs {_left_out(name)[0]!r}, which was left out of this copy of {__name__}")
         module = importlib.import_module(f"{__name__}.{_MODULES[name]}")
         value = globals()[name] = module if name == "events" else getattr(module, name)
         return value

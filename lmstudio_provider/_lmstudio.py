@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+import importlib
 import time
-from typing import Any, Callable, overload
+from typing import TYPE_CHECKING, Any, Callable, overload
 
 from ._core.errors import (
     AuthenticationError,
+    ConfigurationError,
     InvalidRequestError,
     ProtocolError,
     RateLimitError,
@@ -28,14 +30,18 @@ from ._core.requests import (
     override,
 )
 from ._core.types import Chunk, Completion, Health, ModelInfo
-from ._dialects import lmstudio, messages, responses
+from ._dialects import lmstudio
 from ._dialects.lmstudio_errors import TABLE
-from ._native.loading import Loads
-from ._native.native import Native
 from ._provider.diagnosis import not_lm_studio
 from ._provider.http_provider import Caller
 from ._provider.lmstudio_server import LMStudioServer
 from ._provider.stream import Stream
+
+if TYPE_CHECKING:
+    from ._native.native import Native
+
+# A vendored copy of the package may leave these modules out.
+_OPTIONAL = ("_native.native", "_dialects.responses", "_dialects.messages")
 
 
 @show_options(ResponsesRequest)
@@ -74,12 +80,22 @@ class LMStudioProvider(LMStudioServer):
         return dataclasses.replace(health, is_lm_studio=is_lm_studio)
 
     def _prepare(self) -> None:
-        self._loads = Loads()
+        # Imported here because a call imports nothing: a fork meanwhile could leave the child waiting for that import.
+        self._parts = {module: _imported(module) for module in _OPTIONAL}
+        native = self._parts["_native.native"]
+        self._loads = native and native.Loads()
+
+    def _part(self, module: str) -> Any:
+        part = self._parts[module]
+        if part is None:
+            raise ConfigurationError(f"this call needs {module!r}, which was left out of this copy of {__package__}")
+        return part
 
     @property
     def native(self) -> Native:
         """LM Studio's own API: chats with progress and state, and loading, unloading and downloading models."""
-        return Native(Caller(self), self._loads)
+        native: Native = self._part("_native.native").Native(Caller(self), self._loads)
+        return native
 
     def responses(self, request: DialectInput, **overrides: Unpack[ResponsesOverrides]) -> Completion:
         """Answer over OpenAI's ``/v1/responses``, where the server keeps the conversation (LM Studio 0.3.29).
@@ -90,7 +106,9 @@ class LMStudioProvider(LMStudioServer):
         ``store`` and ``reasoning_effort``; any other raises InvalidRequestError.
         """
         given: dict[str, Any] = dict(overrides)
-        return self._generate("responses", _responses_request(request, given), given, responses.DIALECT)
+        return self._generate(
+            "responses", _responses_request(request, given), given, self._part("_dialects.responses").DIALECT
+        )
 
     @overload
     def responses_stream(
@@ -110,7 +128,9 @@ class LMStudioProvider(LMStudioServer):
     ) -> Stream | Completion:
         """Answer as ``responses`` does, piece by piece; ``on_chunk`` is that of ``stream``."""
         given: dict[str, Any] = dict(overrides)
-        return self._stream("responses", _responses_request(request, given), on_chunk, given, responses.DIALECT)
+        return self._stream(
+            "responses", _responses_request(request, given), on_chunk, given, self._part("_dialects.responses").DIALECT
+        )
 
     def messages(self, request: DialectInput, **overrides: Unpack[StreamOverrides]) -> Completion:
         """Answer over Anthropic's ``/v1/messages`` (LM Studio 0.4.1).
@@ -120,7 +140,9 @@ class LMStudioProvider(LMStudioServer):
         ``tool_choice`` and ``extra``; any other raises InvalidRequestError.
         """
         given: dict[str, Any] = dict(overrides)
-        return self._generate("messages", chat_request(_chat(request, given)), given, messages.DIALECT)
+        return self._generate(
+            "messages", chat_request(_chat(request, given)), given, self._part("_dialects.messages").DIALECT
+        )
 
     @overload
     def messages_stream(
@@ -140,7 +162,20 @@ class LMStudioProvider(LMStudioServer):
     ) -> Stream | Completion:
         """Answer as ``messages`` does, piece by piece; ``on_chunk`` is that of ``stream``."""
         given: dict[str, Any] = dict(overrides)
-        return self._stream("messages", chat_request(_chat(request, given)), on_chunk, given, messages.DIALECT)
+        return self._stream(
+            "messages", chat_request(_chat(request, given)), on_chunk, given, self._part("_dialects.messages").DIALECT
+        )
+
+
+def _imported(module: str) -> Any:
+    """Return a module of this package, or None if it was left out."""
+    name = f"{__package__}.{module}"
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        if not f"{name}.".startswith(f"{error.name}."):  # the module is there, and one that it needs is not
+            raise
+        return None
 
 
 def _responses_request(request: Any, overrides: dict[str, Any]) -> ResponsesRequest:

@@ -21,12 +21,19 @@ from .._dialects.json_text import parse
 from .._http.exchange import CancelledCall, Deadline
 from .._http.transport import Transport
 from .._lmstudio import LMStudioProvider
-from .._ollama import OllamaProvider
+from .._provider.local_server import LocalServer
 from .._provider.settings import Settings
 from .._provider.urls import parse_base_url
 
+#: The provider of each kind of server.
+PROVIDERS: dict[str, type[LocalServer]] = {"lm-studio": LMStudioProvider}
+with contextlib.suppress(ImportError):  # a vendored copy may have left it out
+    from .._ollama import OllamaProvider
+
+    PROVIDERS["ollama"] = OllamaProvider
+
 #: What the settings of each kind of server are called; each is looked for at the default port of each.
-NAMES = {kind.id: kind._names for kind in (LMStudioProvider, OllamaProvider)}
+NAMES = {provider_id: kind._names for provider_id, kind in PROVIDERS.items()}
 
 # A list of models is the longest that is asked for.
 _LIMITS = Limits(max_reply_bytes=1024 * 1024)

@@ -9,15 +9,11 @@ from urllib.parse import urlsplit
 
 from .._core.errors import ConfigurationError, ServerUnavailableError
 from .._lmstudio import LMStudioProvider
-from .._ollama import OllamaProvider
 from .._provider.base import Provider
 from .._provider.health import check_health, none_available
 from .._provider.local_server import LocalServer
 from .._provider.settings import Settings
-from .discovery import discover, lm_studio_url
-
-# What a discovered endpoint of each ``provider_id`` becomes.
-_PROVIDERS: dict[str, type[LocalServer]] = {"lm-studio": LMStudioProvider, "ollama": OllamaProvider}
+from .discovery import PROVIDERS, discover, lm_studio_url
 
 
 class Registry:
@@ -40,7 +36,7 @@ class Registry:
         registry = cls()
         try:
             for endpoint in discover(timeout, settings=settings):
-                kind = _PROVIDERS.get(endpoint.provider_id)
+                kind = PROVIDERS.get(endpoint.provider_id)
                 if kind is not None:
                     own = {} if kind.id not in registry else {"id": f"{kind.id}@{_address(endpoint.base_url)}"}
                     where = _where(kind, endpoint.base_url, settings)
@@ -90,8 +86,8 @@ class Registry:
                 return provider
             failures.append((provider, health.error))
         if not failures:
-            kinds = " nor ".join(kind._server_name for kind in _PROVIDERS.values())
-            hint = ". ".join(kind._start_hint for kind in _PROVIDERS.values())
+            kinds = " nor ".join(kind._server_name for kind in PROVIDERS.values())
+            hint = ". ".join(kind._start_hint for kind in PROVIDERS.values())
             raise ServerUnavailableError(
                 f"the registry is empty: neither {kinds} was found, and no provider registered", hint=hint, refused=True
             )

@@ -1,0 +1,217 @@
+"""A vendored copy of the package can leave out what is optional; the rest of it works, and says what it misses."""
+
+from __future__ import annotations
+
+import ast
+import io
+import shutil
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+import urllib3
+
+import lmstudio_provider
+
+PACKAGE = Path(lmstudio_provider.__file__).parent
+#: What can be left out together, each with names that are then missing from the package.
+OPTIONAL = {
+    "_native": (["_native", "events.py"], ["Native", "NativeRequest", "events"]),
+    "_workflows": (["_workflows"], ["Conversation", "run_tools"]),
+    "_servers": (["_servers"], ["Registry", "discover"]),
+    "_ollama.py": (["_ollama.py"], ["OllamaProvider"]),
+    "the dialect of Ollama": (["_dialects/ollama*.py"], ["OllamaProvider"]),
+    "the dialect of responses": (["_dialects/responses*.py"], []),
+    "the dialect of messages": (["_dialects/messages*.py"], []),
+    "simulator": (["simulator"], []),
+    "cli": (["cli"], []),
+}
+CHAT = """
+from lmstudio_provider import *
+with LMStudioProvider({url!r}) as lm:
+    print(lm.chat("Hi").text)
+    print("".join(lm.stream("Hi").text()))
+    print(len(lm.embed(["a", "b"]).vectors))
+"""
+
+
+def leave_out(folder: Path, *patterns: str) -> None:
+    for path in [path for pattern in patterns for path in folder.glob(pattern)]:
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+
+@pytest.fixture
+def copy(tmp_path):
+    """Return a copy of the package without what is named."""
+
+    def make(*names):
+        folder = tmp_path / "lmstudio_provider"
+        shutil.copytree(PACKAGE, folder, ignore=shutil.ignore_patterns("__pycache__"))
+        for name in names:
+            leave_out(folder, *OPTIONAL[name][0])
+        return folder
+
+    return make
+
+
+def run(folder, code):
+    # -I and -S keep the installed package and the current folder away; urllib3 is where it is.
+    paths = [str(folder.parent), str(Path(urllib3.__file__).parent.parent)]
+    program = f"import sys; sys.path[:0] = {paths!r}\n{code}"
+    return subprocess.run(
+        [sys.executable, "-I", "-S", "-c", program], capture_output=True, text=True, timeout=60, check=False
+    )
+
+
+def printed(folder, code):
+    ended = run(folder, code)
+    assert (ended.returncode, ended.stderr) == (0, "")
+    return ended.stdout
+
+
+def chat_with(folder, url):
+    *texts, vectors = printed(folder, CHAT.format(url=url)).splitlines()
+    assert len(texts) == 2
+    assert all(text.endswith("You said: Hi") for text in texts)
+    assert vectors == "2"
+
+
+@pytest.mark.parametrize("name", OPTIONAL)
+def test_a_copy_without_an_optional_part_chats(copy, simulator, name):
+    chat_with(copy(name), simulator.url)
+
+
+def test_a_copy_without_all_optional_parts_chats(copy, simulator):
+    chat_with(copy(*OPTIONAL), simulator.url)
+
+
+def test_a_copy_in_a_zip_file_chats(copy, simulator):
+    folder = copy("_servers")
+    archive = shutil.make_archive(str(folder.parent / "vendored"), "zip", folder.parent, folder.name)
+    shutil.rmtree(folder)
+    chat_with(Path(archive) / "lmstudio_provider", simulator.url)
+
+
+@pytest.mark.parametrize("part", [part for part, (_, names) in OPTIONAL.items() if names])
+def test_the_names_of_a_part_that_was_left_out_are_not_there(copy, part):
+    names = OPTIONAL[part][1]
+    code = f"import lmstudio_provider as lm; names = {names!r}\n"
+    code += "print([name for name in names if name in lm.__all__ or name in dir(lm) or hasattr(lm, name)])"
+    assert printed(copy(part), code) == "[]\n"
+
+
+@pytest.mark.parametrize(
+    ("part", "module", "name"),
+    [
+        ("_native", "_native", "Native"),
+        ("_native", "_native", "events"),
+        ("_workflows", "_workflows", "run_tools"),
+        ("_servers", "_servers", "discover"),
+        ("_ollama.py", "_ollama", "OllamaProvider"),
+        ("the dialect of Ollama", "_dialects.ollama", "OllamaProvider"),
+    ],
+)
+def test_a_name_that_was_left_out_says_so(copy, part, module, name):
+    folder = copy(part)
+    message = f"{name!r} needs {module!r}, which was left out of this copy of lmstudio_provider\n"
+    imported = run(folder, f"from lmstudio_provider import {name}").stderr
+    used = run(folder, f"import lmstudio_provider\nlmstudio_provider.{name}").stderr
+    assert imported.endswith(f"ImportError: {message}")
+    assert used.endswith(f"AttributeError: {message}")
+
+
+@pytest.mark.parametrize(
+    ("part", "module", "call"),
+    [
+        ("_native", "_native.native", "native"),
+        ("the dialect of responses", "_dialects.responses", "responses('Hi')"),
+        ("the dialect of responses", "_dialects.responses", "responses_stream('Hi')"),
+        ("the dialect of messages", "_dialects.messages", "messages('Hi')"),
+        ("the dialect of messages", "_dialects.messages", "messages_stream('Hi')"),
+    ],
+)
+def test_a_call_that_needs_a_part_that_was_left_out_says_so(copy, part, module, call):
+    code = "from lmstudio_provider import ConfigurationError, LMStudioProvider\n"
+    code += f"try: LMStudioProvider(refresh=False).{call}\nexcept ConfigurationError as error: print(error.message)"
+    message = printed(copy(part), code)
+    assert message.startswith(f"this call needs '{module}")
+    assert message.endswith("which was left out of this copy of lmstudio_provider\n")
+
+
+def test_a_copy_without_ollama_finds_lm_studio(copy, simulator):
+    code = f"from lmstudio_provider import Registry, discover\nfound = discover(5, hosts=[{simulator.url!r}])\n"
+    code += f"print([each.provider_id for each in found if each.base_url == {simulator.url!r}], len(Registry()))"
+    assert printed(copy("_ollama.py"), code) == "['lm-studio'] 0\n"
+
+
+def code_lines(path):
+    """Return how many lines of ``path`` are not blank, a comment or a docstring."""
+    source = path.read_text(encoding="utf-8")
+    texts = [
+        statement
+        for node in ast.walk(ast.parse(source))
+        if isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef))
+        for statement in node.body
+        if isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Constant)
+    ]
+    documented = {line for each in texts for line in range(each.lineno, (each.end_lineno or each.lineno) + 1)}
+    lines = enumerate(map(str.strip, source.splitlines()), 1)
+    return sum(bool(line) and not line.startswith("#") and number not in documented for number, line in lines)
+
+
+def test_the_smallest_copy_is_small(copy):
+    folder = copy(*OPTIONAL)
+    leave_out(folder, "_dialects/typed.py")  # of responses() and messages() alone
+    paths = sorted(folder.rglob("*.py"))
+    with zipfile.ZipFile(io.BytesIO(), "w", zipfile.ZIP_DEFLATED) as archive:
+        for path in paths:
+            archive.write(path, path.relative_to(folder.parent))
+        zipped = sum(each.compress_size for each in archive.infolist())
+    lines = sum(map(code_lines, paths))
+    print(f"{lines} code lines, {zipped / 1000:.0f} kB zipped")
+    # The aim is 4,600 lines and 95 kB.
+    assert lines <= 7_650
+    assert zipped <= 170_000
+
+
+def test_the_front_door_loads_what_type_checkers_see():
+    tree = ast.parse((PACKAGE / "__init__.py").read_text(encoding="utf-8"))
+    block = next(each for each in tree.body if isinstance(each, ast.If))
+    for_checkers = next(
+        each.value for each in tree.body if isinstance(each, ast.Assign) and "__all__" in ast.dump(each)
+    )
+    imported = {each.name: node.module for node in block.body for each in node.names}
+    loaded = {name: module.replace("_native.events", "_native") for name, module in lmstudio_provider._MODULES.items()}
+    assert imported == loaded
+    assert ast.literal_eval(for_checkers) == lmstudio_provider.__all__
+    assert set(lmstudio_provider.__all__) <= set(dir(lmstudio_provider))
+
+
+def test_importing_the_package_does_not_import_urllib3_nor_an_optional_part():
+    folders = ["lmstudio_provider." + name for name in ("_native", "_workflows", "_servers", "_ollama", "simulator")]
+    code = f"import sys, lmstudio_provider; print([name for name in ['urllib3', *{folders!r}] if name in sys.modules])"
+    assert printed(PACKAGE, code) == "[]\n"
+
+
+def test_a_name_that_never_was_is_an_ordinary_attribute_error():
+    with pytest.raises(AttributeError, match=r"^module 'lmstudio_provider' has no attribute 'Nonsense'$"):
+        lmstudio_provider.Nonsense  # noqa: B018
+
+
+def test_a_call_imports_nothing(simulator):
+    # A fork while another thread imports a module can leave the child waiting for that import.
+    code = f"""
+import sys
+from lmstudio_provider import LMStudioProvider, Message, Tool
+with LMStudioProvider({simulator.url!r}) as lm:
+    before = set(sys.modules)
+    lm.chat([Message.user("Hi")], temperature=0, max_tokens=5)
+    for stream in lm.stream("Hi"), lm.responses_stream("Hi"), lm.messages_stream("Hi"), lm.native.stream("Hi"):
+        list(stream)
+    lm.complete("Hi"), lm.responses("Hi"), lm.messages("Hi"), lm.native.chat("Hi"), lm.embed(["a", "b"])
+    lm.list_models(), lm.native.models(), lm.refresh_models(), lm.health_check()
+    print(sorted(set(sys.modules) - before))
+"""
+    assert printed(PACKAGE, code) == "[]\n"
