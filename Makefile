@@ -3,16 +3,17 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help demo test check load soak matrix matrix-ends benchmark integration format clean
+.PHONY: help demo test check load soak matrix matrix-ends benchmark import-time integration format clean
 
 help:
 	@echo "make demo         a tour of the package, with your LM Studio or a stand-in"
 	@echo "make test         the tests, which use only loopback"
-	@echo "make check        run ruff and mypy --strict"
+	@echo "make check        run ruff, mypy --strict and pyright"
 	@echo "make load         the load tests: many streams at once, and a very long one"
 	@echo "make soak         Ctrl-C and forks at random moments, and mutated replies (SOAK_SEED, SOAK_SECONDS)"
 	@echo "make matrix       the tests on each installed Python, with the oldest and the newest urllib3"
 	@echo "make benchmark    measure how late the pieces of a stream are"
+	@echo "make import-time  measure what importing the package costs"
 	@echo "make integration  the tests against llama.cpp (Python 3.10 or newer)"
 
 demo: $(VENV)/.installed
@@ -26,6 +27,9 @@ check: $(VENV)/.dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/mypy --platform win32
+	$(BIN)/mypy --platform darwin
+	$(BIN)/basedpyright
 
 load: $(VENV)/.test
 	$(BIN)/python -m pytest tests/load
@@ -41,6 +45,9 @@ matrix-ends: $(VENV)/.installed
 
 benchmark: $(VENV)/.installed
 	$(BIN)/python benchmarks/latency.py
+
+import-time: $(VENV)/.installed
+	$(BIN)/python benchmarks/import_time.py
 
 integration: $(VENV)/.integration
 	INTEGRATION=required $(BIN)/python -m pytest tests/integration
