@@ -25,8 +25,8 @@ from lmstudio_provider import Completion, Conversation, Limits, LMStudioProvider
 from lmstudio_provider._core.json import loads, loads_leniently
 from lmstudio_provider._core.model_names import close_matches, find
 from lmstudio_provider._core.redaction import hide, redact, url_secrets
-from lmstudio_provider._core.schema.convert import convert
 from lmstudio_provider._core.schema.json_schema import fitted
+from lmstudio_provider._core.schema.schemas import schema_of
 from lmstudio_provider._core.schema.structured import structure_of
 from lmstudio_provider._core.types import Call
 from lmstudio_provider._dialects import embeddings, lmstudio_errors, models, ollama, ollama_errors, ollama_models
@@ -98,6 +98,10 @@ def take(text):
 def refused(function, *arguments):
     with contextlib.suppress(ValueError, ProviderError):
         function(*arguments)
+
+
+def read_as(hint, value):
+    return fitted(value, schema_of(hint, "x"))
 
 
 def piece(**members):
@@ -215,16 +219,16 @@ THOUGHTS = {
     ),
 }
 VALUES = {
-    "a long list": lambda n: partial(convert, [{"name": "x", "values": [1, 2]}] * 2 * n, List[Item]),  # noqa: UP006
+    "a long list": lambda n: partial(read_as, List[Item], [{"name": "x", "values": [1, 2]}] * 2 * n),  # noqa: UP006
     "a list under a long name": lambda n: partial(
-        convert,
-        {"k" * 2000 * n: list(range(10 * n))},
+        read_as,
         Dict[str, List[int]],  # noqa: UP006
+        {"k" * 2000 * n: list(range(10 * n))},
     ),
     "a list under a long name, by a schema": lambda n: partial(
         fitted, {"k" * 2000 * n: list(range(10 * n))}, {"additionalProperties": {"items": {"type": "integer"}}}
     ),
-    "one that fits nothing": lambda n: partial(refused, convert, [1] * 50 * n, Union[int, str, bool]),
+    "one that fits nothing": lambda n: partial(refused, read_as, Union[int, str, bool], [1] * 50 * n),
     "nested names by a schema": lambda n: partial(
         fitted, nested(100, "k" * n), {"additionalProperties": {"$ref": "#"}}
     ),
@@ -238,12 +242,12 @@ VALUES = {
         },
     ),
     "a long number": lambda n: partial(refused, fitted, "1" * 50 * n, {"type": "integer"}),
-    "a long duration": lambda n: partial(refused, convert, "P" + "1" * 50 * n, datetime.timedelta),
-    "a long date": lambda n: partial(refused, convert, "2024." + "1" * 50 * n, datetime.datetime),
-    "a long decimal": lambda n: partial(convert, "1" * 20 * n, decimal.Decimal),
+    "a long duration": lambda n: partial(refused, read_as, datetime.timedelta, "P" + "1" * 50 * n),
+    "a long date": lambda n: partial(refused, read_as, datetime.datetime, "2024." + "1" * 50 * n),
+    "a long decimal": lambda n: partial(read_as, decimal.Decimal, "1" * 20 * n),
     "choices": lambda n: partial(refused, fitted, "x" * 50 * n, {"enum": ["a", "b"]}),
     "unknown members": lambda n: partial(
-        refused, convert, {"name": "x", "values": [], **{f"x{i}": 1 for i in range(5 * n)}}, Item
+        refused, read_as, Item, {"name": "x", "values": [], **{f"x{i}": 1 for i in range(5 * n)}}
     ),
     "answers in a text": lambda n: partial(read_answer_as, Item, 'So: {"name": 1} ' * 5 * n),
     "fences in a text": lambda n: partial(read_answer_as, Item, "```json\n{}\n``` " * 5 * n),

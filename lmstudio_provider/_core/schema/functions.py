@@ -7,9 +7,9 @@ import inspect
 from typing import Any, Callable, Mapping
 
 from ..errors import ConfigurationError
-from .convert import convert_members
 from .docstrings import described
 from .hints import Member, member, resolved
+from .json_schema import fitted
 from .schemas import schema_of_members
 
 
@@ -36,8 +36,9 @@ class Function:
         except (TypeError, ValueError) as error:
             raise ConfigurationError(f"{self.name}: Python does not know its parameters: {error}") from error
         hints = resolved(vars(target).get("__init__", target) if isinstance(target, type) else target, self.name)
-        self._members = [self._member(each, hints, descriptions) for each in self._parameters.values()]
-        self.schema = schema_of_members(self._members, f"{self.name}: the parameter")
+        members = [self._member(each, hints, descriptions) for each in self._parameters.values()]
+        self._arguments = schema_of_members(members, f"{self.name}: the parameter")
+        self.schema = self._arguments.plain()
 
     def _member(
         self, parameter: inspect.Parameter, hints: Mapping[str, Any], descriptions: Mapping[str, str]
@@ -54,8 +55,9 @@ class Function:
         return member(parameter.name, hints[parameter.name], required, default, descriptions.get(parameter.name, ""))
 
     def read(self, arguments: Mapping[str, Any]) -> dict[str, Any]:
-        """Return the arguments as what the hints say; raise MisfitError."""
-        return convert_members(arguments, self._members)
+        """Return the arguments, converted to their type hints; raise MisfitError."""
+        values: dict[str, Any] = fitted(arguments, self._arguments)
+        return values
 
     def call(self, values: Mapping[str, Any]) -> Any:
         """Call the function with what ``read`` returned."""

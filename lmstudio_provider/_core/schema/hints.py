@@ -9,7 +9,6 @@ import decimal
 import enum
 import functools
 import inspect
-import math
 import pathlib
 import types
 import typing
@@ -24,7 +23,7 @@ TEXTS: dict[Any, str] = {
     datetime.datetime: "date-time", datetime.date: "date", datetime.time: "time", datetime.timedelta: "duration",
     uuid.UUID: "uuid", decimal.Decimal: "decimal", **dict.fromkeys([pathlib.Path, pathlib.PurePath], "path"),
 }  # fmt: skip
-_ARRAYS: dict[Any, Any] = {
+ARRAYS: dict[Any, Any] = {
     list: list, set: set, frozenset: frozenset,
     **{getattr(collections.abc, name): list for name in ("Iterable", "Collection", "Sequence", "MutableSequence")},
 }  # fmt: skip
@@ -72,7 +71,7 @@ def _name_of_kind(hint: Any, origin: Any) -> str:
         return "union"
     if origin is tuple:
         return "tuple"
-    for name, kinds in (("scalar", SCALARS), ("text", TEXTS), ("array", _ARRAYS), ("object", _OBJECTS)):
+    for name, kinds in (("scalar", SCALARS), ("text", TEXTS), ("array", ARRAYS), ("object", _OBJECTS)):
         if origin in kinds:
             return name
     if isinstance(hint, type) and is_model(hint):
@@ -92,22 +91,6 @@ def is_model(cls: Any) -> bool:
 
 def _is_record(cls: type) -> bool:
     return dataclasses.is_dataclass(cls) or (issubclass(cls, dict) and hasattr(cls, "__total__"))
-
-
-def array_of(kind: Kind) -> tuple[Any, Any]:
-    """Return the class of an array whose items have one hint, and that hint."""
-    return _ARRAYS.get(kind.type, tuple), kind.arguments[0] if kind.arguments else Any
-
-
-def has_one_item_hint(kind: Kind) -> bool:
-    """Return True for ``tuple`` and ``tuple[X, ...]``, False for a tuple of so many items."""
-    return not kind.arguments or kind.arguments[-1] is Ellipsis
-
-
-def choices_of(kind: Kind) -> list[tuple[Any, Any]]:
-    """Return what JSON has for each choice of a Literal or an Enum, and the choice."""
-    choices = kind.arguments if kind.type is Literal else kind.type
-    return [(each.value if isinstance(each, enum.Enum) else each, each) for each in choices]
 
 
 def without_none(hint: Any) -> tuple[Any, bool]:
@@ -133,20 +116,18 @@ class Member(NamedTuple):
 
     name: str
     hint: Any
-    required: bool
-    """Whether it has to be given; one that is Optional has not."""
+    """The type hint, without the None of an Optional."""
     nullable: bool
-    """Whether null fits, and whether None is to be filled in if it is left out."""
-    fill: bool
+    """True if None is a value of it."""
+    required: bool
+    """True if Python has no default for it; if it is nullable too, None is its default."""
     default: Any
     description: str
 
 
 def member(name: str, hint: Any, required: bool, default: Any = None, description: str = "") -> Member:
     """Return a member; ``required`` and ``default`` are as Python has them."""
-    nullable = without_none(hint)[1] or kind_of(hint).name == "any"
-    optional = nullable and kind_of(hint).name != "any"
-    return Member(name, hint, required and not optional, nullable, required and optional, default, description)
+    return Member(name, *without_none(hint), required, default, description)
 
 
 @functools.lru_cache(maxsize=256)
@@ -208,7 +189,7 @@ _CONSTRAINTS = {
 }  # fmt: skip
 
 
-def words_of(metadata: Iterable[Any], is_text: bool = True) -> dict[str, Any]:
+def words_of(metadata: Iterable[Any], schema_type: object = "string") -> dict[str, Any]:
     """Return what Annotated says beside the type, in words of JSON schema; the rest is meant for others."""
     words: dict[str, Any] = {}
     for each in metadata:
@@ -219,15 +200,13 @@ def words_of(metadata: Iterable[Any], is_text: bool = True) -> dict[str, Any]:
             for name, word in _CONSTRAINTS.items():
                 bound = getattr(part, name, None)
                 if isinstance(bound, (int, float, str)):
-                    words[word if is_text else word.replace("Length", "Items")] = bound
+                    of_items = word.replace("Length", "Items")
+                    # A union has no type; each word concerns the values of its type only.
+                    names = {"string": [word], "array": [of_items]}.get(str(schema_type), [word, of_items])
+                    words.update(dict.fromkeys(names, bound))
     return words
 
 
 def name_of(hint: Any) -> str:
     """Return how a message calls ``hint``."""
     return f"{hint.__module__}.{hint.__qualname__}" if isinstance(hint, type) else str(hint)
-
-
-def is_json_scalar(value: object) -> bool:
-    """Return True for what JSON has as a value that is not an object or an array."""
-    return value is None or isinstance(value, (str, int)) or (isinstance(value, float) and math.isfinite(value))

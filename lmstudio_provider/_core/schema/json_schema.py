@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import decimal
-import functools
 import json
 import math
 import operator
 import re
 import sys
-from typing import Any, Callable, Mapping, NamedTuple, NoReturn, Sequence, TypeVar
+from typing import Any, Callable, Mapping, NamedTuple, NoReturn, Sequence
 
 from ..json import loads_leniently
-
-_Option = TypeVar("_Option")
 
 
 class Misfit(NamedTuple):
@@ -31,80 +28,94 @@ class MisfitError(ValueError):
         self.misfit = misfit
 
 
-def refuse(path: str, why: str) -> NoReturn:
+def refuse(path: str, why: str, because: Exception | None = None) -> NoReturn:
     """Raise MisfitError."""
-    raise MisfitError(Misfit(path, why))
+    raise MisfitError(Misfit(path, why)) from because
 
 
-class Memo:
-    """Remembers what became of the parts of one value, so that alternatives that share a beginning cost it once."""
+class Node(dict[str, Any]):
+    """A JSON schema that was made of a type hint, and how a value becomes what the hint says."""
 
-    def __init__(self) -> None:
-        # A key is made of identities: the objects are kept beside the outcome, so that no other can get theirs.
-        self._seen: dict[tuple[int, int, bool], tuple[Any, Any, Any]] = {}
+    def __init__(
+        self,
+        words: Mapping[str, Any],
+        read: Callable[[Any, str, bool], Any] | None = None,
+        make: type | None = None,
+        fill: Sequence[str] = (),
+    ) -> None:
+        super().__init__(words)
+        self.read = read
+        """Takes value, path and ``exact``; checks and converts the value in place of the words of the schema."""
+        self.make = make
+        """The class to make of the items of an array or of the members of an object."""
+        self.fill = dict.fromkeys(fill)
+        """The members that are None if they are left out."""
+        self.nullable = False
+        """True if the member of an object may also be null; the schema does not say so."""
 
-    def call(self, function: Callable[[Any, Any, str, bool], Any], value: Any, to: Any, path: str, exact: bool) -> Any:
-        """Return ``function(value, to, path, exact)``, or raise the MisfitError that it raised before."""
-        if not isinstance(value, (dict, list)):
-            return function(value, to, path, exact)
-        key = (id(value), id(to), exact)
-        if key not in self._seen:
-            try:
-                self._seen[key] = value, to, function(value, to, path, exact)
-            except MisfitError as error:
-                self._seen[key] = value, to, error.with_traceback(None)
-        outcome = self._seen[key][2]
-        if isinstance(outcome, MisfitError):
-            raise MisfitError(outcome.misfit) from outcome.__cause__
-        return outcome
-
-
-def first_that_fits(fit: Callable[[_Option, bool], Any], options: Any, exact: bool) -> Any:
-    """Return what ``fit(option, exact)`` returns for the first option that fits; one that fits exactly wins."""
-    for exactly in (True,) if exact else (True, False):
-        errors = []
-        for option in options:
-            try:
-                return fit(option, exactly)
-            except MisfitError as error:
-                errors.append(error)
-    # The alternative that fits the furthest is most likely what was meant.
-    raise max(errors, key=lambda error: len(error.misfit.path))
+    def plain(self) -> dict[str, Any]:
+        """Return the schema as a dict for the server."""
+        schema: dict[str, Any] = json.loads(json.dumps(self))
+        return schema
 
 
-def guarded(function: Callable[[Any, Any, str, bool], Any], value: Any, to: Any, exact: bool = False) -> Any:
-    """Return ``function(value, to, "$", exact)``; raise MisfitError also for what is nested too deeply."""
-    try:
-        return function(value, to, "$", exact)
-    except RecursionError as error:
-        raise MisfitError(Misfit("$", "it is nested too deeply")) from error
+_NO_HINT = Node({})
 
 
 def fitted(value: Any, schema: Any, *, exact: bool = False) -> Any:
-    """Return ``value`` as ``schema`` wants it, converted as by type hints if nothing is lost; raise MisfitError.
+    """Return ``value`` as ``schema`` wants it, converted if nothing is lost; raise MisfitError.
 
-    With ``exact`` nothing is converted.
+    It accepts numbers and booleans as text, 3.0 for an int, a list or an object as JSON text, and null for a member
+    that is not required. With ``exact`` nothing is converted. If ``schema`` is a Node, the result is an instance of
+    its type hint.
 
     Knows the structure of JSON schema 2020-12: type, enum, const, anyOf, oneOf (as anyOf), allOf, local ``$ref``, the
-    members of objects and arrays, the sizes of arrays and texts, and the bounds of numbers. Other words, and words
-    whose own value makes no sense, are passed over.
+    members of objects and arrays, the sizes of arrays and texts, and the bounds of numbers. It ignores other words, and
+    words whose own value is not valid.
     """
-    return guarded(_Fit(schema).fit, value, schema, exact)
+    try:
+        return _Fit(schema).fit(value, schema, "$", exact)
+    except RecursionError as error:
+        refuse("$", "it is nested too deeply", error)
 
 
 class _Fit:
     def __init__(self, root: Any) -> None:
         self._root = root
-        self._memo = Memo()
+        # What became of each part of the value, so that alternatives that share a beginning pay for it once. A key is
+        # made of identities: the objects are kept beside the outcome, so that no other object can get theirs.
+        self._seen: dict[tuple[int, int, bool], tuple[Any, Any, Any]] = {}
 
     def fit(self, value: Any, schema: Any, path: str, exact: bool) -> Any:
-        return self._memo.call(self._fit, value, schema, path, exact)
+        if not isinstance(value, (dict, list)):
+            return self._fit(value, schema, path, exact)
+        key = (id(value), id(schema), exact)
+        if key not in self._seen:
+            try:
+                self._seen[key] = value, schema, self._fit(value, schema, path, exact)
+            except MisfitError as error:
+                self._seen[key] = value, schema, error.with_traceback(None)
+        outcome = self._seen[key][2]
+        if isinstance(outcome, MisfitError):
+            raise MisfitError(outcome.misfit) from outcome.__cause__
+        return outcome
 
     def _fit(self, value: Any, schema: Any, path: str, exact: bool) -> Any:
         if schema is False:
             refuse(path, "nothing may stand here")
         if not isinstance(schema, Mapping):
             return value
+        node = schema if isinstance(schema, Node) else _NO_HINT
+        value = node.read(value, path, exact) if node.read else self._by_words(value, schema, path, exact)
+        if node.make:
+            try:
+                value = node.make(**{**node.fill, **value}) if isinstance(value, dict) else node.make(value)
+            except Exception as error:  # of the user's __post_init__: whatever it is, the value does not fit
+                refuse(path, f"{node.make.__name__} refused it: {type(error).__name__}: {error}", error)
+        check_bounds(value, schema, path)
+        return value
+
+    def _by_words(self, value: Any, schema: Mapping[str, Any], path: str, exact: bool) -> Any:
         if "$ref" in schema:
             value = self.fit(value, _resolve(schema["$ref"], self._root), path, exact)
         given = schema.get("type")
@@ -116,29 +127,36 @@ class _Fit:
             value = options[0]
         allowed = [schema["const"]] if "const" in schema else schema.get("enum")
         if isinstance(allowed, (list, tuple)):
-            value = choice(value, [(each, each) for each in allowed], path, exact)
+            value = choice([(each, each) for each in allowed], value, path, exact)
         for part in _list(schema.get("allOf")):
             value = self.fit(value, part, path, exact)
         for name in ("anyOf", "oneOf"):
             if _list(schema.get(name)):
-                fit = functools.partial(self._alternative, value, path)
-                value = first_that_fits(fit, schema[name], exact)
+                value = self._first_that_fits(value, schema[name], path, exact)
         if isinstance(value, dict):
             return self._members(value, schema, path, exact)
         if isinstance(value, list):
             first, rest = _list(schema.get("prefixItems")), schema.get("items")
             parts = [*first[: len(value)], *[rest] * (len(value) - len(first))]
             value = [self.fit(each, part, f"{path}[{i}]", exact) for i, (each, part) in enumerate(zip(value, parts))]
-        check_bounds(value, schema, path)
         return value
 
-    def _alternative(self, value: Any, path: str, schema: Any, exact: bool) -> Any:
-        return self.fit(value, schema, path, exact)
+    def _first_that_fits(self, value: Any, options: Any, path: str, exact: bool) -> Any:
+        """Return the value as the first option that it fits; an option that it fits exactly wins."""
+        for exactly in (True,) if exact else (True, False):
+            errors = []
+            for option in options:
+                try:
+                    return self.fit(value, option, path, exactly)
+                except MisfitError as error:
+                    errors.append(error)
+        # The alternative that the value fits the furthest is most likely the one that was meant.
+        raise max(errors, key=lambda error: len(error.misfit.path))
 
     def _members(self, value: dict[str, Any], schema: Mapping[str, Any], path: str, exact: bool) -> dict[str, Any]:
         properties = schema.get("properties")
         known: Mapping[str, Any] = properties if isinstance(properties, Mapping) else {}
-        # What a pattern of names allows is not looked into.
+        # Patterns of names are not checked.
         rest = schema.get("additionalProperties") if "patternProperties" not in schema else None
         required = _list(schema.get("required"))
         for name in required:
@@ -148,20 +166,26 @@ class _Fit:
         for name, each in value.items():
             if name not in known and rest is False:
                 refuse(below(path, name), f"it is unknown; known are {', '.join(known) or 'none'}")
+            part = known.get(name, rest)
+            nullable = isinstance(part, Node) and part.nullable
             try:
-                built[name] = self.fit(each, known.get(name, rest), below(path, name), exact)
+                built[name] = None if nullable and each is None else self.fit(each, part, below(path, name), exact)
             except MisfitError:
-                if exact or each is not None or name in required:
-                    raise  # null is as good as nothing for what need not be there
+                # A known member that is not required may be null, and written "null" if None is a value of its hint.
+                absent = (plain(each, "null") if nullable else each) is None
+                if exact or not absent or name in required or name not in known:
+                    raise
+                built.update({name: None} if nullable else {})
         return built
 
 
 _NUMBERS = (int, float)
+_ARRAYS = (list, tuple, set, frozenset)
 _BOUNDS: dict[str, tuple[Any, Callable[[Any, Any], bool], str]] = {
     "minLength": (str, operator.ge, "{} characters are too few"),
     "maxLength": (str, operator.le, "{} characters are too many"),
-    "minItems": (list, operator.ge, "{} items are too few"),
-    "maxItems": (list, operator.le, "{} items are too many"),
+    "minItems": (_ARRAYS, operator.ge, "{} items are too few"),
+    "maxItems": (_ARRAYS, operator.le, "{} items are too many"),
     "minimum": (_NUMBERS, operator.ge, "{} is too little"),
     "maximum": (_NUMBERS, operator.le, "{} is too much"),
     "exclusiveMinimum": (_NUMBERS, operator.gt, "{} is too little"),
@@ -187,8 +211,8 @@ def check_bounds(value: Any, words: Mapping[str, Any], path: str) -> None:
             refuse(path, f"{preview(value)} does not match {pattern!r}")
 
 
-def choice(value: Any, choices: Sequence[tuple[Any, Any]], path: str, exact: bool) -> Any:
-    """Return what belongs to the choice that ``value`` is, or is if both are written as text."""
+def choice(choices: Sequence[tuple[Any, Any]], value: Any, path: str, exact: bool) -> Any:
+    """Return the second of the pair whose first is ``value``, or is the same if both are written as text."""
     found = [result for each, result in choices if same(each, value)]
     if not found and not exact:
         found = [result for each, result in choices if _written(each) == _written(value)]

@@ -1,36 +1,28 @@
-"""Type hints as JSON schema."""
+"""Type hints as JSON schemas, which also make of a JSON value what the hint says."""
 
 from __future__ import annotations
 
+import contextlib
 import enum
+import functools
 import inspect
 import itertools
+import json
+import math
 import re
-from typing import Any, Callable, Mapping, Sequence
+from typing import Any, Callable, Literal, Mapping, Sequence
 
 from ..errors import ConfigurationError
-from .hints import (
-    SCALARS,
-    TEXTS,
-    Kind,
-    Member,
-    array_of,
-    choices_of,
-    has_one_item_hint,
-    is_json_scalar,
-    kind_of,
-    members_of,
-    name_of,
-    without_none,
-    words_of,
-)
+from .hints import ARRAYS, SCALARS, TEXTS, Kind, Member, kind_of, members_of, name_of, words_of
+from .json_schema import MisfitError, Node, choice, fitted, plain, preview, refuse
+from .texts import read_text
 
 # A class is written out at each place where it is used, because templates of models do not follow references; one that
 # uses another twice, which uses a third twice, and so on, would never end.
 _MOST_WRITTEN_OUT = 500
 
 
-def schema_of(hint: Any, where: str) -> dict[str, Any]:
+def schema_of(hint: Any, where: str) -> Node:
     """Return the schema of ``hint``; raise ConfigurationError that names ``where``.
 
     A class that contains itself is a definition, to which ``$ref`` refers.
@@ -38,22 +30,23 @@ def schema_of(hint: Any, where: str) -> dict[str, Any]:
     return _written(lambda writer: writer.write(hint, where), where)
 
 
-def schema_of_members(members: Sequence[Member], where: str) -> dict[str, Any]:
+def schema_of_members(members: Sequence[Member], where: str) -> Node:
     """Return the schema of an object of ``members``; raise ConfigurationError that names ``where`` and the member.
 
     Each member has one plain ``type``, because the templates of some models fail without it (LM Studio bug-tracker
     1749, 812): one that is Optional is not required instead.
     """
-    return _written(lambda writer: writer.record(members, where), where)
+    return _written(lambda writer: writer.record(members, dict, where), where)
 
 
-def _written(write: Callable[[_Writer], dict[str, Any]], where: str) -> dict[str, Any]:
+def _written(write: Callable[[_Writer], Node], where: str) -> Node:
     writer = _Writer()
     try:
         schema = write(writer)
     except RecursionError as error:
         raise ConfigurationError(f"{where} has a type that never ends", hint="Make it a dataclass") from error
-    return {**schema, "$defs": writer.definitions} if writer.definitions else schema
+    schema.update({"$defs": writer.definitions} if writer.definitions else {})
+    return schema
 
 
 class _Writer:
@@ -61,23 +54,25 @@ class _Writer:
         self.definitions: dict[str, Any] = {}
         # The names of definitions, by the class, or by the model and its own definition.
         self._names: dict[Any, str] = {}
-        # What is being written just now.
+        # The classes that contain the one that is written now.
         self._open: set[Any] = set()
         self._written = 0
 
-    def record(self, members: Sequence[Member], where: str) -> dict[str, Any]:
+    def record(self, members: Sequence[Member], make: type, where: str) -> Node:
         properties = {}
         for each in members:
-            schema = self.write(without_none(each.hint)[0], f"{where} {each.name!r}")
+            schema = self.write(each.hint, f"{where} {each.name!r}")
+            schema.nullable = each.nullable
             if each.description and "description" not in words_of(kind_of(each.hint).metadata):
                 schema["description"] = each.description
             if isinstance(each.default, (str, int)) and not isinstance(each.default, enum.Enum):
                 schema["default"] = each.default
             properties[each.name] = schema
-        required = [each.name for each in members if each.required]
-        return {"type": "object", "properties": properties, "required": required, "additionalProperties": False}
+        required = [each.name for each in members if each.required and not each.nullable]
+        words = {"type": "object", "properties": properties, "required": required, "additionalProperties": False}
+        return Node(words, make=make, fill=[each.name for each in members if each.required and each.nullable])
 
-    def write(self, hint: Any, where: str) -> dict[str, Any]:
+    def write(self, hint: Any, where: str) -> Node:
         """Return the schema of ``hint``, which stands at ``where``."""
         kind = kind_of(hint)
         write = getattr(self, f"_{kind.name}", None)
@@ -88,56 +83,60 @@ class _Writer:
                 hint="Use str, int, float, bool, None, Literal, Enum, Union, list, set, tuple, dict, dataclasses, "
                 "TypedDict, pydantic models, date, datetime, time, timedelta, UUID, Decimal or Path",
             )
-        schema: dict[str, Any] = write(kind, where)
-        return {**schema, **words_of(kind.metadata, schema.get("type") == "string")}
+        schema: Node = write(kind, where)
+        schema.update(words_of(kind.metadata, schema.get("type")))
+        return schema
 
-    def _any(self, kind: Kind, where: str) -> dict[str, Any]:
-        return {}
+    def _any(self, kind: Kind, where: str) -> Node:
+        return Node({})
 
-    def _scalar(self, kind: Kind, where: str) -> dict[str, Any]:
-        return {"type": SCALARS[kind.type]}
+    def _scalar(self, kind: Kind, where: str) -> Node:
+        return Node({"type": SCALARS[kind.type]}, functools.partial(_read_scalar, kind.type))
 
-    def _text(self, kind: Kind, where: str) -> dict[str, Any]:
-        return {"type": "string", "format": TEXTS[kind.type]}
+    def _text(self, kind: Kind, where: str) -> Node:
+        return Node({"type": "string", "format": TEXTS[kind.type]}, functools.partial(read_text, kind.type))
 
-    def _choice(self, kind: Kind, where: str) -> dict[str, Any]:
-        values = [value for value, _ in choices_of(kind)]
-        if not values or not all(map(is_json_scalar, values)):
+    def _choice(self, kind: Kind, where: str) -> Node:
+        choices = kind.arguments if kind.type is Literal else kind.type
+        pairs = [(each.value if isinstance(each, enum.Enum) else each, each) for each in choices]
+        values = [value for value, _ in pairs]
+        if not values or not all(map(_is_json_scalar, values)):
             raise ConfigurationError(f"{where} has choices that are not JSON values: {values}", hint="Use text")
         of_type: dict[str, list[Any]] = {}
         for value in values:
             of_type.setdefault(_scalar_of(value), []).append(value)
         options = [{"type": name, "enum": group} for name, group in of_type.items()]
-        return options[0] if len(options) == 1 else {"anyOf": options}
+        words = options[0] if len(options) == 1 else {"anyOf": options}
+        return Node(words, functools.partial(choice, pairs))
 
-    def _union(self, kind: Kind, where: str) -> dict[str, Any]:
+    def _union(self, kind: Kind, where: str) -> Node:
         options = [self.write(each, where) for each in kind.arguments]
-        return options[0] if len(options) == 1 else {"anyOf": options}
+        return options[0] if len(options) == 1 else Node({"anyOf": options})
 
-    def _array(self, kind: Kind, where: str) -> dict[str, Any]:
-        items = self.write(array_of(kind)[1], where)
-        return {"type": "array", "items": items} if items else {"type": "array"}
+    def _array(self, kind: Kind, where: str) -> Node:
+        items = self.write(kind.arguments[0] if kind.arguments else Any, where)
+        return Node({"type": "array", **({"items": items} if items else {})}, make=ARRAYS.get(kind.type, tuple))
 
-    def _tuple(self, kind: Kind, where: str) -> dict[str, Any]:
-        if has_one_item_hint(kind):
+    def _tuple(self, kind: Kind, where: str) -> Node:
+        if not kind.arguments or kind.arguments[-1] is Ellipsis:
             return self._array(kind, where)
         items, count = [self.write(each, where) for each in kind.arguments], len(kind.arguments)
-        return {"type": "array", "prefixItems": items, "minItems": count, "maxItems": count}
+        return Node({"type": "array", "prefixItems": items, "minItems": count, "maxItems": count}, make=tuple)
 
-    def _object(self, kind: Kind, where: str) -> dict[str, Any]:
+    def _object(self, kind: Kind, where: str) -> Node:
         keys, values = kind.arguments or (str, Any)
         if kind_of(keys).type not in (str, Any):
             raise ConfigurationError(f"{where} has keys of {name_of(keys)}, and JSON has text", hint="Use str")
         schema = self.write(values, where)
-        return {"type": "object", "additionalProperties": schema} if schema else {"type": "object"}
+        return Node({"type": "object", **({"additionalProperties": schema} if schema else {})})
 
-    def _record(self, kind: Kind, where: str) -> dict[str, Any]:
+    def _record(self, kind: Kind, where: str) -> Node:
         return self._once(kind.type, kind.type.__name__, lambda: self._class(kind.type, where))
 
-    def _once(self, key: object, name: str, write: Callable[[], dict[str, Any]]) -> dict[str, Any]:
-        """Return what ``write`` returns; for what is inside of itself, make that a definition and return a reference.
+    def _once(self, key: object, name: str, write: Callable[[], Node]) -> Node:
+        """Return the schema that ``write`` returns.
 
-        So does all that comes when too much has been written out.
+        If it contains itself, or if too much has been written out, make it a definition and return a reference to it.
         """
         self._written += 1
         if key in self._open:
@@ -151,10 +150,10 @@ class _Writer:
             if key not in self._names:
                 return schema
             self.definitions[self._names[key]] = schema
-        return {"$ref": f"#/$defs/{self._names[key]}"}
+        return Node({"$ref": f"#/$defs/{self._names[key]}"})
 
-    def _class(self, cls: type, where: str) -> dict[str, Any]:
-        schema = self.record(members_of(cls), f"{where} > {cls.__name__}: the field")
+    def _class(self, cls: type, where: str) -> Node:
+        schema = self.record(members_of(cls), cls, f"{where} > {cls.__name__}: the field")
         text = inspect.cleandoc(cls.__doc__ or "")
         if text and not text.startswith(f"{cls.__name__}("):  # which is what dataclass() writes
             schema["description"] = text
@@ -166,14 +165,14 @@ class _Writer:
         taken = self._names.values()
         return next(each for i in itertools.count() if (each := f"{name}{i or ''}") not in taken)
 
-    def _model(self, kind: Kind, where: str) -> dict[str, Any]:
+    def _model(self, kind: Kind, where: str) -> Node:
         try:
-            schema = dict(kind.type.model_json_schema())
+            schema = json.loads(json.dumps(kind.type.model_json_schema()))
         except Exception as error:  # of another library: whatever it is, there is no schema
             raise ConfigurationError(f"{where}: {kind.type.__name__} has no JSON schema: {error}") from error
+        read = functools.partial(_read_model, kind.type, dict(schema))
         definitions = schema.pop("$defs", {})
-        inlined: dict[str, Any] = self._inlined(schema, kind.type, definitions)
-        return inlined
+        return Node(self._inlined(schema, kind.type, definitions), read)
 
     def _inlined(self, schema: Any, cls: type, definitions: Mapping[str, Any]) -> Any:
         """Return the schema that another library made for ``cls``, with its references written out as ours are."""
@@ -187,7 +186,7 @@ class _Writer:
         rest = {key: self._inlined(each, cls, definitions) for key, each in schema.items() if key != "$ref"}
         if name not in definitions:
             return {**rest, "$ref": schema["$ref"]} if "$ref" in schema else rest
-        found = self._once((cls, name), name, lambda: self._inlined(definitions[name], cls, definitions))
+        found = self._once((cls, name), name, lambda: Node(self._inlined(definitions[name], cls, definitions)))
         return {**found, **rest}
 
 
@@ -209,6 +208,35 @@ def _plain_properties(schema: Mapping[str, Any]) -> dict[str, Any]:
     return properties
 
 
+def _is_json_scalar(value: object) -> bool:
+    return value is None or isinstance(value, (str, int)) or (isinstance(value, float) and math.isfinite(value))
+
+
 def _scalar_of(value: object) -> str:
     """Return the name that JSON schema has for the type of a scalar."""
     return "boolean" if isinstance(value, bool) else next(SCALARS[each] for each in SCALARS if isinstance(value, each))
+
+
+def _read_scalar(kind: Any, value: Any, path: str, exact: bool) -> Any:
+    found = value if exact else plain(value, SCALARS[kind])
+    # To JSON schema 3 is a number and 3.0 is an integer; in a union of hints, int and float are two things.
+    if type(found) is not kind or (kind is float and not math.isfinite(found)):
+        refuse(path, f"{preview(value)} is not of type {SCALARS[kind]}")
+    return found
+
+
+def _read_model(cls: Any, schema: Mapping[str, Any], value: Any, path: str, exact: bool) -> Any:
+    # pydantic converts in its own way: it accepts "3" for an int, but not text for a list.
+    if exact:
+        fitted(value, schema, exact=True)
+    else:
+        value = plain(value, "object")
+        with contextlib.suppress(MisfitError):  # pydantic says below what does not fit
+            value = fitted(value, schema)
+    try:
+        return cls.model_validate_json(json.dumps(value))
+    except Exception as error:  # of another library: whatever it is, the value does not fit
+        details = getattr(error, "errors", None)
+        first: dict[str, Any] = next(iter(details() if callable(details) else []), {})
+        where = "".join(f"[{each}]" if isinstance(each, int) else f".{each}" for each in first.get("loc", ()))
+        refuse(path + where, first.get("msg") or str(error), error)

@@ -11,7 +11,6 @@ from ..checks import to_json
 from ..errors import InvalidRequestError, StructuredOutputError, preview
 from ..json import is_too_deep, loads_leniently
 from ..types import Completion
-from .convert import convert
 from .hints import is_hint, kind_of, member, name_of, without_none
 from .json_schema import Misfit, MisfitError, fitted
 from .schemas import schema_of, schema_of_members
@@ -82,7 +81,7 @@ def structure_of(response_format: Any) -> Structure | None:
 def _of_hint(hint: Any) -> Structure:
     """Return the structure of any type hint; what is not an object is wrapped into one, as endpoints want it."""
     kind, nullable = kind_of(hint), without_none(hint)[1]
-    schema = schema_of(hint, "response_format")
+    schema = inner = schema_of(hint, "response_format")
     is_object = kind.name in ("record", "object", "model") and (schema.get("type") == "object" or "$ref" in schema)
     if not is_object:
         schema = schema_of_members([member("value", hint, required=True)], "response_format:")
@@ -90,10 +89,10 @@ def _of_hint(hint: Any) -> Structure:
     def read(value: Any) -> Any:
         if not is_object and isinstance(value, dict) and (set(value) == {"value"} or (nullable and not value)):
             value = value.get("value")  # a model may leave the wrapping out
-        return convert(value, hint)
+        return fitted(value, inner)
 
     name = kind.type.__name__ if isinstance(kind.type, type) and not kind.arguments else ""
-    return Structure(name, schema, read, name_of(hint) if not name else "")
+    return Structure(name, schema.plain(), read, name_of(hint) if not name else "")
 
 
 _of_hint_once = functools.lru_cache(maxsize=64)(_of_hint)
