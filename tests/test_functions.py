@@ -101,7 +101,7 @@ def called(function, arguments):
 @pytest.mark.parametrize(
     ("hint", "said"),
     [
-        (bytes, "bytes, which JSON schema cannot express, because text has no bytes"),
+        (bytes, "bytes, which JSON schema cannot express; use a str of base64"),
         (list[complex], "complex"),
         (dict[int, str], "keys"),
         (Optional[complex], "complex"),

@@ -110,7 +110,7 @@ def test_json_object_is_refused_before_it_is_sent_because_lm_studio_refuses_it(n
 def test_json_object_with_a_schema_is_refused_because_the_schema_would_be_ignored(more):
     with pytest.raises(InvalidRequestError, match="json_object") as caught:
         ChatRequest(HI, response_format={**JSON, **more})
-    assert "the JSON schema alone" in caught.value.hint
+    assert "only the JSON schema" in caught.value.hint
 
 
 @pytest.mark.parametrize("text", ["", "No.", '{"a": ', "[1, 2"])

@@ -1,4 +1,4 @@
-"""What a docstring says of a function and of its parameters, in Google's, NumPy's and Sphinx's style."""
+"""Descriptions of a function and its parameters from a docstring in the style of Google, NumPy or Sphinx."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _HEADING = re.compile(
 _PARAMETERS = ("args", "arguments", "parameters", "other parameters", "keyword args", "keyword arguments")
 _FIELDS = ("param", "parameter", "arg", "argument", "key", "keyword")
 _FIELD = re.compile(r"\s*:(\w+)\s*([^:]*):\s*(.*)")
-# The type in brackets may have brackets of its own.
+# The type in brackets may contain brackets.
 _GOOGLE_ENTRY = re.compile(r"(\s+)\*{0,2}(\w+)\s*(?:\((?:[^()]|\([^()]*\))*\)\s*)?:\s*(.*)")
 _NUMPY_ENTRY = re.compile(r"()\*{0,2}(\w+(?:\s*,\s*\w+)*)\s*(?::.*)?()")
 
@@ -41,7 +41,7 @@ def described(docstring: str) -> tuple[str, dict[str, str]]:
         elif section.lower() in _PARAMETERS and line.strip() and not _is_rule(line):
             entry = (_NUMPY_ENTRY.fullmatch if underlined else _GOOGLE_ENTRY.fullmatch)(line)
             if not depth and not underlined:
-                section = line  # a paragraph of its own
+                section = line  # a paragraph after the section
             elif entry and (names == [""] or depth <= margin):
                 names, margin = re.split(r"\s*,\s*", entry[2]), depth
                 parameters.update((name, [entry[3]]) for name in names)

@@ -1,4 +1,4 @@
-"""Python functions as tools: what the model reads about them, and how they are called with what it wrote."""
+"""Python functions as tools: their schema for the model, and calls with the arguments that the model wrote."""
 
 from __future__ import annotations
 
@@ -25,16 +25,16 @@ class Function:
             target = target.__call__  # an object that can be called
         self.name = str(getattr(function, "__name__", None) or getattr(called, "__name__", type(called).__name__))
         if not callable(function):
-            raise ConfigurationError(f"a tool is made of a function, and {function!r} cannot be called")
+            raise ConfigurationError(f"{function!r} cannot be called; a tool needs a function")
         for inner in (target, inspect.unwrap(target)):
             if inspect.iscoroutinefunction(inner) or inspect.isasyncgenfunction(inner):
-                raise ConfigurationError(f"{self.name} is async, and tools are called without a loop", hint="Use def")
+                raise ConfigurationError(f"{self.name} is async, but tools run without an event loop", hint="Use def")
         self.description, descriptions = described(inspect.getdoc(target) or "")
         self._function = function
         try:
             self._parameters = inspect.signature(function).parameters
         except (TypeError, ValueError) as error:
-            raise ConfigurationError(f"{self.name}: Python does not know its parameters: {error}") from error
+            raise ConfigurationError(f"{self.name}: its parameters cannot be inspected: {error}") from error
         hints = resolved(vars(target).get("__init__", target) if isinstance(target, type) else target, self.name)
         members = [self._member(each, hints, descriptions) for each in self._parameters.values()]
         self._arguments = schema_of_members(members, f"{self.name}: the parameter")
@@ -45,14 +45,13 @@ class Function:
     ) -> Member:
         where = f"{self.name}: the parameter {parameter.name!r}"
         if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
-            raise ConfigurationError(f"{where} takes any number of values", hint="Name each, or hint a list or dict")
+            raise ConfigurationError(f"{where} takes any number of values", hint="Take a list or a dict")
         if parameter.name not in hints:
-            hint = f"Write {parameter.name}: str, or what it is"
-            hint = "Give the method of an instance" if parameter.name == "self" else hint
+            hint = f"Annotate it, such as {parameter.name}: str"
+            hint = "Pass the method of an instance" if parameter.name == "self" else hint
             raise ConfigurationError(f"{where} has no type hint", hint=hint)
-        required = parameter.default is parameter.empty
-        default = None if required else parameter.default
-        return member(parameter.name, hints[parameter.name], required, default, descriptions.get(parameter.name, ""))
+        description = descriptions.get(parameter.name, "")
+        return member(parameter.name, hints[parameter.name], parameter.default, description)
 
     def read(self, arguments: Mapping[str, Any]) -> dict[str, Any]:
         """Return the arguments, converted to their type hints; raise MisfitError."""

@@ -1,4 +1,4 @@
-"""Type hints: what kind each is, and which members a class has."""
+"""The kind of a type hint, and the members of a class."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from typing import Any, Iterable, Literal, Mapping, NamedTuple, Union
 from ..errors import ConfigurationError
 
 SCALARS: dict[Any, str] = {str: "string", int: "integer", float: "number", bool: "boolean", type(None): "null"}
-#: Types that JSON has as text, and their ``format`` (JSON schema 2020-12, 7.3; the last two are pydantic's).
+# Types that JSON has as text, and their ``format`` (JSON schema 2020-12, 7.3; the last two are pydantic's).
 TEXTS: dict[Any, str] = {
     datetime.datetime: "date-time", datetime.date: "date", datetime.time: "time", datetime.timedelta: "duration",
     uuid.UUID: "uuid", decimal.Decimal: "decimal", **dict.fromkeys([pathlib.Path, pathlib.PurePath], "path"),
@@ -27,27 +27,35 @@ ARRAYS: dict[Any, Any] = {
     list: list, set: set, frozenset: frozenset,
     **{getattr(collections.abc, name): list for name in ("Iterable", "Collection", "Sequence", "MutableSequence")},
 }  # fmt: skip
-_OBJECTS = (dict, collections.abc.Mapping, collections.abc.MutableMapping)
-_UNIONS = (Union, getattr(types, "UnionType", Union))
+_KINDS: dict[Any, str] = {
+    Any: "any", object: "any", Literal: "choice", tuple: "tuple",
+    **dict.fromkeys((Union, getattr(types, "UnionType", Union)), "union"),
+    **dict.fromkeys(SCALARS, "scalar"), **dict.fromkeys(TEXTS, "text"), **dict.fromkeys(ARRAYS, "array"),
+    **dict.fromkeys((dict, collections.abc.Mapping, collections.abc.MutableMapping), "object"),
+}  # fmt: skip
 _QUALIFIERS = ("Required", "NotRequired", "ReadOnly", "Final")
 
 
 class Kind(NamedTuple):
-    """What a hint is: the ``name`` of its kind, the type that it stands for, its arguments, and what Annotated adds."""
+    """A type hint taken apart: its kind, its type, its arguments, and the metadata of Annotated."""
 
     name: str
-    """"any", "scalar", "text", "choice", "union", "array", "tuple", "object", "record", "model", or "" for none."""
+    """"any", "scalar", "text", "choice", "union", "array", "tuple", "object", "record", "model", or "" for others."""
     type: Any
     arguments: tuple[Any, ...] = ()
     metadata: tuple[Any, ...] = ()
+    qualifiers: tuple[str, ...] = ()
+    """The names of the qualifiers around the hint, such as Required, inside and outside of Annotated."""
 
 
 def kind_of(hint: Any) -> Kind:
-    """Return what ``hint`` is."""
+    """Return the kind of ``hint``; aliases, NewTypes and qualifiers such as Required are resolved."""
     if type(hint).__name__ == "TypeAliasType":  # Python 3.12: type X = ...
         return kind_of(hint.__value__)
-    if qualifier(hint) in _QUALIFIERS:
-        return kind_of(typing.get_args(hint)[0])
+    qualifier = getattr(typing.get_origin(hint), "_name", None)
+    if qualifier in _QUALIFIERS:
+        inner = kind_of(typing.get_args(hint)[0])
+        return inner._replace(qualifiers=(qualifier, *inner.qualifiers))
     if hasattr(hint, "__supertype__"):  # a NewType
         return kind_of(hint.__supertype__)
     if hasattr(hint, "__metadata__"):  # Annotated
@@ -63,34 +71,13 @@ def kind_of(hint: Any) -> Kind:
 
 
 def _name_of_kind(hint: Any, origin: Any) -> str:
-    if hint in (Any, object):
-        return "any"
-    if origin is Literal or (isinstance(hint, type) and issubclass(hint, enum.Enum)):
+    if origin in _KINDS or not isinstance(hint, type):
+        return _KINDS.get(origin, "")
+    if issubclass(hint, enum.Enum):
         return "choice"
-    if origin in _UNIONS:
-        return "union"
-    if origin is tuple:
-        return "tuple"
-    for name, kinds in (("scalar", SCALARS), ("text", TEXTS), ("array", ARRAYS), ("object", _OBJECTS)):
-        if origin in kinds:
-            return name
-    if isinstance(hint, type) and is_model(hint):
-        return "model"
-    return "record" if isinstance(hint, type) and _is_record(hint) else ""
-
-
-def is_hint(value: object) -> bool:
-    """Return True for what can stand in an annotation, whether or not JSON can express it."""
-    return isinstance(value, type) or typing.get_origin(value) is not None or kind_of(value).name != ""
-
-
-def is_model(cls: Any) -> bool:
-    """Return True for a class like pydantic's models."""
-    return hasattr(cls, "model_json_schema") and hasattr(cls, "model_validate_json")
-
-
-def _is_record(cls: type) -> bool:
-    return dataclasses.is_dataclass(cls) or (issubclass(cls, dict) and hasattr(cls, "__total__"))
+    if hasattr(hint, "model_json_schema") and hasattr(hint, "model_validate_json"):
+        return "model"  # as pydantic's are
+    return "record" if dataclasses.is_dataclass(hint) or (issubclass(hint, dict) and hasattr(hint, "__total__")) else ""
 
 
 def without_none(hint: Any) -> tuple[Any, bool]:
@@ -125,9 +112,9 @@ class Member(NamedTuple):
     description: str
 
 
-def member(name: str, hint: Any, required: bool, default: Any = None, description: str = "") -> Member:
-    """Return a member; ``required`` and ``default`` are as Python has them."""
-    return Member(name, *without_none(hint), required, default, description)
+def member(name: str, hint: Any, default: Any = inspect.Parameter.empty, description: str = "") -> Member:
+    """Return a member; if ``default`` is not given, it is required."""
+    return Member(name, *without_none(hint), default is inspect.Parameter.empty, default, description)
 
 
 @functools.lru_cache(maxsize=256)
@@ -136,50 +123,33 @@ def members_of(cls: type) -> tuple[Member, ...]:
     hints = resolved(cls, cls.__name__)
     if not dataclasses.is_dataclass(cls):
         keys: frozenset[str] = getattr(cls, "__required_keys__", frozenset(hints))
-        found = []
+        members = []
         for name, hint in hints.items():
-            # A qualifier that was written as text has not got into the keys.
-            said = _qualifiers(hint)
-            found.append(member(name, hint, "Required" in said or (name in keys and "NotRequired" not in said)))
-        return tuple(found)
-    # The signature has InitVar, and has not what the constructor does not take.
+            # __required_keys__ ignores a qualifier in a hint that was written as text.
+            said = kind_of(hint).qualifiers
+            required = "Required" in said or (name in keys and "NotRequired" not in said)
+            members.append(member(name, hint, inspect.Parameter.empty if required else None))
+        return tuple(members)
+    # Unlike fields(), the signature has InitVars, and only the fields that the constructor takes.
     parameters = inspect.signature(cls).parameters.values()
     unknown = [each.name for each in parameters if each.name not in hints or each.kind is each.POSITIONAL_ONLY]
     missing = {each.name for each in dataclasses.fields(cls) if each.init} - {each.name for each in parameters}
     if unknown or missing:
-        what = f"takes {', '.join(map(repr, unknown))}, which is not a field" if unknown else ""
-        what = what or f"does not take the field {min(missing)!r}"
-        hint = "Take a dataclass without an __init__ of its own, or a function with these parameters"
+        what = f"takes {', '.join(map(repr, unknown))}, which is not a field"
+        what = what if unknown else f"does not take the field {min(missing)!r}"
+        hint = "Use a dataclass whose __init__ is generated, or a function with these parameters"
         raise ConfigurationError(f"{cls.__name__} is a dataclass whose __init__ {what}", hint=hint)
-    fields = []
-    for each in parameters:
-        hint = hints[each.name].type if isinstance(hints[each.name], dataclasses.InitVar) else hints[each.name]
-        required = each.default is each.empty
-        fields.append(member(each.name, hint, required, None if required else each.default))
-    return tuple(fields)
+    plain = {name: hint.type if isinstance(hint, dataclasses.InitVar) else hint for name, hint in hints.items()}
+    return tuple(member(each.name, plain[each.name], each.default) for each in parameters)
 
 
 def resolved(owner: Any, where: str) -> Mapping[str, Any]:
-    """Return the hints of a class or a function, with what is written as text looked up."""
+    """Return the type hints of a class or a function, those written as text evaluated."""
     try:
         return typing.get_type_hints(owner, include_extras=True)
     except Exception as error:  # evaluating text can raise anything
-        hint = "Define what it names at the top of its module; before Python 3.10 write Optional[X] for X | None"
-        raise ConfigurationError(f"{where}: a type hint cannot be looked up: {error}", hint=hint) from error
-
-
-def qualifier(hint: Any) -> str:
-    """Return the name of a qualifier such as ``Required``, or ""."""
-    return getattr(typing.get_origin(hint), "_name", None) or ""
-
-
-def _qualifiers(hint: Any) -> set[str]:
-    """Return the names of all qualifiers around a hint, inside and outside of Annotated."""
-    if hasattr(hint, "__metadata__"):
-        return _qualifiers(hint.__origin__)
-    if qualifier(hint) in _QUALIFIERS:
-        return {qualifier(hint), *_qualifiers(typing.get_args(hint)[0])}
-    return set()
+        hint = "Define each name in it at the top of its module; before Python 3.10, write Optional[X] for X | None"
+        raise ConfigurationError(f"{where}: a type hint cannot be evaluated: {error}", hint=hint) from error
 
 
 # The attributes of annotated-types and of pydantic's Field, and the words for them.
@@ -190,7 +160,7 @@ _CONSTRAINTS = {
 
 
 def words_of(metadata: Iterable[Any], schema_type: object = "string") -> dict[str, Any]:
-    """Return what Annotated says beside the type, in words of JSON schema; the rest is meant for others."""
+    """Return the words of JSON schema for the metadata of Annotated; metadata for other libraries is ignored."""
     words: dict[str, Any] = {}
     for each in metadata:
         if isinstance(each, str):
@@ -208,5 +178,5 @@ def words_of(metadata: Iterable[Any], schema_type: object = "string") -> dict[st
 
 
 def name_of(hint: Any) -> str:
-    """Return how a message calls ``hint``."""
+    """Return the name of ``hint`` for a message."""
     return f"{hint.__module__}.{hint.__qualname__}" if isinstance(hint, type) else str(hint)

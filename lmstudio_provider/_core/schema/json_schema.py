@@ -14,9 +14,10 @@ from ..json import loads_leniently
 
 
 class Misfit(NamedTuple):
-    """Where a value does not fit, such as ``$.days[2].sky``, and why."""
+    """Why a value does not fit."""
 
     path: str
+    """Its place, such as ``$.days[2].sky``."""
     why: str
 
 
@@ -34,7 +35,7 @@ def refuse(path: str, why: str, because: Exception | None = None) -> NoReturn:
 
 
 class Node(dict[str, Any]):
-    """A JSON schema that was made of a type hint, and how a value becomes what the hint says."""
+    """A JSON schema that was made of a type hint, and how a value becomes an instance of the hint."""
 
     def __init__(
         self,
@@ -102,8 +103,8 @@ class _Fit:
 
     def _fit(self, value: Any, schema: Any, path: str, exact: bool) -> Any:
         if schema is False:
-            refuse(path, "nothing may stand here")
-        if not isinstance(schema, Mapping):
+            refuse(path, "no value is allowed here")
+        if not schema or not isinstance(schema, Mapping):
             return value
         node = schema if isinstance(schema, Node) else _NO_HINT
         value = node.read(value, path, exact) if node.read else self._by_words(value, schema, path, exact)
@@ -159,17 +160,18 @@ class _Fit:
         # Patterns of names are not checked.
         rest = schema.get("additionalProperties") if "patternProperties" not in schema else None
         required = _list(schema.get("required"))
+        for name in value if rest is False else ():
+            if name not in known:
+                refuse(_below(path, name), f"it is unknown; known are {', '.join(known) or 'none'}")
         for name in required:
             if name not in value:
                 refuse(f"{path}.{name}", "it is missing")
         built = {}
         for name, each in value.items():
-            if name not in known and rest is False:
-                refuse(below(path, name), f"it is unknown; known are {', '.join(known) or 'none'}")
             part = known.get(name, rest)
             nullable = isinstance(part, Node) and part.nullable
             try:
-                built[name] = None if nullable and each is None else self.fit(each, part, below(path, name), exact)
+                built[name] = None if nullable and each is None else self.fit(each, part, _below(path, name), exact)
             except MisfitError:
                 # A known member that is not required may be null, and written "null" if None is a value of its hint.
                 absent = (plain(each, "null") if nullable else each) is None
@@ -194,7 +196,7 @@ _BOUNDS: dict[str, tuple[Any, Callable[[Any, Any], bool], str]] = {
 
 
 def check_bounds(value: Any, words: Mapping[str, Any], path: str) -> None:
-    """Raise MisfitError for a number, a text or a list that is not within the bounds that ``words`` have."""
+    """Raise MisfitError for a number, a text or an array that is not within the bounds in ``words``."""
     for word, (kind, fits, what) in _BOUNDS.items():
         bound = words.get(word)
         if isinstance(value, kind) and not isinstance(value, bool) and _is(bound, "number"):
@@ -222,7 +224,7 @@ def choice(choices: Sequence[tuple[Any, Any]], value: Any, path: str, exact: boo
 
 
 def plain(value: Any, name: str) -> Any:
-    """Return ``value`` as the type of JSON schema that is called ``name``, if only its writing differs, else itself."""
+    """Return ``value`` as the type ``name`` of JSON schema if only its notation differs, else ``value`` itself."""
     number = value
     text = value.strip() if isinstance(value, str) else ""
     if isinstance(value, str):
@@ -264,7 +266,7 @@ def same(one: Any, other: Any) -> bool:
 def preview(value: Any) -> str:
     """Return the beginning of a JSON value, for a message."""
     text = ""
-    for piece in _ENCODER.iterencode(value):  # not all of it: alternatives are refused at each level of a value
+    for piece in _ENCODER.iterencode(value):  # only the beginning, because a union is refused at each level of a value
         text += piece
         if len(text) > 80:
             return text[:80] + "…"
@@ -274,11 +276,8 @@ def preview(value: Any) -> str:
 _ENCODER = json.JSONEncoder(ensure_ascii=False, default=str)
 
 
-def below(path: str, name: str) -> str:
-    """Return the path of the member ``name``, whose name the model has chosen: a long one is cut off.
-
-    All that is in the member has a path of its own.
-    """
+def _below(path: str, name: str) -> str:
+    """Return the path of the member ``name``, shortened: a model chose it, and each value in the member repeats it."""
     return f"{path}.{name}" if len(name) <= 50 else f"{path}.{name[:50]}…"
 
 
@@ -299,7 +298,7 @@ def _is(value: Any, name: str) -> bool:
 
 
 def _resolve(reference: Any, root: Any) -> Any:
-    """Return what a local reference such as ``#/$defs/Node`` names; anything fits one that names nothing."""
+    """Return the schema that a local reference such as ``#/$defs/Node`` names, or one that everything fits."""
     if not isinstance(reference, str) or not (reference == "#" or reference.startswith("#/")):
         return {}
     found = root

@@ -1,4 +1,4 @@
-"""Type hints as JSON schemas, which also make of a JSON value what the hint says."""
+"""JSON schemas of type hints, with the functions that convert a JSON value to the hint."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from .hints import ARRAYS, SCALARS, TEXTS, Kind, Member, kind_of, members_of, na
 from .json_schema import MisfitError, Node, choice, fitted, plain, preview, refuse
 from .texts import read_text
 
-# A class is written out at each place where it is used, because templates of models do not follow references; one that
-# uses another twice, which uses a third twice, and so on, would never end.
+# A class is written out at each place that uses it, because the chat templates of models do not follow references. A
+# class that uses another twice, which uses a third twice, and so on, would grow without end.
 _MOST_WRITTEN_OUT = 500
 
 
@@ -77,7 +77,7 @@ class _Writer:
         kind = kind_of(hint)
         write = getattr(self, f"_{kind.name}", None)
         if write is None:
-            because = ", because text has no bytes: take a str of base64" if kind.type is bytes else ""
+            because = "; use a str of base64" if kind.type is bytes else ""
             raise ConfigurationError(
                 f"{where} is hinted {name_of(hint)}, which JSON schema cannot express{because}",
                 hint="Use str, int, float, bool, None, Literal, Enum, Union, list, set, tuple, dict, dataclasses, "
@@ -126,7 +126,7 @@ class _Writer:
     def _object(self, kind: Kind, where: str) -> Node:
         keys, values = kind.arguments or (str, Any)
         if kind_of(keys).type not in (str, Any):
-            raise ConfigurationError(f"{where} has keys of {name_of(keys)}, and JSON has text", hint="Use str")
+            raise ConfigurationError(f"{where} has keys of {name_of(keys)}; keys of JSON are text", hint="Use str")
         schema = self.write(values, where)
         return Node({"type": "object", **({"additionalProperties": schema} if schema else {})})
 
@@ -155,12 +155,12 @@ class _Writer:
     def _class(self, cls: type, where: str) -> Node:
         schema = self.record(members_of(cls), cls, f"{where} > {cls.__name__}: the field")
         text = inspect.cleandoc(cls.__doc__ or "")
-        if text and not text.startswith(f"{cls.__name__}("):  # which is what dataclass() writes
+        if text and not text.startswith(f"{cls.__name__}("):  # dataclass() writes such a docstring itself
             schema["description"] = text
         return schema
 
     def _free_name(self, name: str) -> str:
-        # The names that all engines can make rules of: llama.cpp's have neither "_" nor dots.
+        # The engines make grammar rules of these names; the rules of llama.cpp have neither "_" nor dots.
         name = re.sub(r"[^A-Za-z0-9-]", "", name) or "Type"
         taken = self._names.values()
         return next(each for i in itertools.count() if (each := f"{name}{i or ''}") not in taken)
@@ -168,7 +168,7 @@ class _Writer:
     def _model(self, kind: Kind, where: str) -> Node:
         try:
             schema = json.loads(json.dumps(kind.type.model_json_schema()))
-        except Exception as error:  # of another library: whatever it is, there is no schema
+        except Exception as error:  # of another library, which may raise anything
             raise ConfigurationError(f"{where}: {kind.type.__name__} has no JSON schema: {error}") from error
         read = functools.partial(_read_model, kind.type, dict(schema))
         definitions = schema.pop("$defs", {})
@@ -197,7 +197,7 @@ def _referred(schema: Mapping[str, Any]) -> str | None:
 
 
 def _plain_properties(schema: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the properties; of one that is Optional and not required, the type alone."""
+    """Return the properties; one that is Optional and not required becomes its plain type."""
     properties = {}
     for name, each in schema["properties"].items():
         options = [option for option in each.get("anyOf", ()) if option != {"type": "null"}]
@@ -231,11 +231,11 @@ def _read_model(cls: Any, schema: Mapping[str, Any], value: Any, path: str, exac
         fitted(value, schema, exact=True)
     else:
         value = plain(value, "object")
-        with contextlib.suppress(MisfitError):  # pydantic says below what does not fit
+        with contextlib.suppress(MisfitError):  # pydantic names the misfit below
             value = fitted(value, schema)
     try:
         return cls.model_validate_json(json.dumps(value))
-    except Exception as error:  # of another library: whatever it is, the value does not fit
+    except Exception as error:  # of another library, which may raise anything
         details = getattr(error, "errors", None)
         first: dict[str, Any] = next(iter(details() if callable(details) else []), {})
         where = "".join(f"[{each}]" if isinstance(each, int) else f".{each}" for each in first.get("loc", ()))

@@ -1,25 +1,26 @@
-"""Answers as values: what ``response_format`` asks for, and how it is read from the answer."""
+"""Answers as instances: the JSON schema of ``response_format``, and the conversion of an answer."""
 
 from __future__ import annotations
 
 import functools
 import json
 import re
+import typing
 from typing import Any, Callable, Iterator, Mapping
 
 from ..checks import to_json
 from ..errors import InvalidRequestError, StructuredOutputError, preview
 from ..json import is_too_deep, loads_leniently
 from ..types import Completion
-from .hints import is_hint, kind_of, member, name_of, without_none
+from .hints import kind_of, member, name_of, without_none
 from .json_schema import Misfit, MisfitError, fitted
 from .schemas import schema_of, schema_of_members
 
 
 class Structure:
-    """What an answer has to be: the name and the JSON schema that go out, and how a JSON value becomes an instance.
+    """The name and the JSON schema that a request sends, and the conversion of a JSON value to an instance.
 
-    A schema of None stands for any JSON.
+    If the schema is None, the answer may be any JSON.
     """
 
     def __init__(self, name: str, schema: Mapping[str, Any] | None, read: Callable[[Any], Any], said: str = "") -> None:
@@ -43,9 +44,9 @@ class Structure:
             except ValueError:
                 continue
         misfit = misfit or Misfit("$", "there is no JSON in it that is complete")
-        hint = "A larger model, or a simpler type, does better; .text is what the model wrote"
+        hint = "Try a larger model or a simpler type; .text has the answer"
         if completion.finish_reason == "length":
-            hint = "max_tokens cut it off: raise it; .text is what the model wrote"
+            hint = "max_tokens cut it off: raise max_tokens; .text has the answer"
         raise StructuredOutputError(
             f"the answer is not valid as {self._said}: at {misfit.path} {misfit.why}; it begins {text[:200]!r}",
             hint=hint,
@@ -57,19 +58,20 @@ class Structure:
 
 
 def structure_of(response_format: Any) -> Structure | None:
-    """Return what ``response_format`` asks for, None if that is text.
+    """Return the structure of ``response_format``, or None if it means text.
 
-    Raises InvalidRequestError for what it cannot be, and ConfigurationError for a type that JSON schema cannot express.
+    Raises InvalidRequestError if it is not a type or a schema, and ConfigurationError if JSON schema cannot express it.
     """
     if response_format is None:
         return None
     if isinstance(response_format, Mapping):
         return _of_mapping(response_format)
-    if not is_hint(response_format):
+    is_type = isinstance(response_format, type) or typing.get_origin(response_format) is not None
+    if not is_type and not kind_of(response_format).name:
         raise InvalidRequestError(
             f"response_format={preview(response_format)} is not a type or a JSON schema",
-            hint="Write a dataclass with a field for each thing that you want to know, and give the class; with "
-            "Ollama, {'type': 'json_object'} is any JSON",
+            hint="Write a dataclass with a field for each value that you need, and pass the class; with Ollama, "
+            "{'type': 'json_object'} stands for any JSON",
         )
     try:
         hash(response_format)
@@ -79,12 +81,12 @@ def structure_of(response_format: Any) -> Structure | None:
 
 
 def _of_hint(hint: Any) -> Structure:
-    """Return the structure of any type hint; what is not an object is wrapped into one, as endpoints want it."""
+    """Return the structure of a type hint; endpoints want an object, so any other value is wrapped into one."""
     kind, nullable = kind_of(hint), without_none(hint)[1]
     schema = inner = schema_of(hint, "response_format")
     is_object = kind.name in ("record", "object", "model") and (schema.get("type") == "object" or "$ref" in schema)
     if not is_object:
-        schema = schema_of_members([member("value", hint, required=True)], "response_format:")
+        schema = schema_of_members([member("value", hint)], "response_format:")
 
     def read(value: Any) -> Any:
         if not is_object and isinstance(value, dict) and (set(value) == {"value"} or (nullable and not value)):
@@ -103,8 +105,8 @@ def _of_mapping(given: Mapping[str, Any]) -> Structure | None:
         return None
     if given.get("type") == "json_object":
         if len(given) > 1:
-            what = "response_format={'type': 'json_object'} says all that it can, and there is more in it"
-            raise InvalidRequestError(what, hint="Give the JSON schema alone, or a dataclass type")
+            what = "response_format={'type': 'json_object'} has other members, which servers ignore"
+            raise InvalidRequestError(what, hint="Pass only the JSON schema, or a dataclass type")
         return Structure("", None, lambda value: value, "JSON")
     name, schema = given.get("title"), given
     if given.get("type") == "json_schema":
@@ -117,9 +119,10 @@ def _of_mapping(given: Mapping[str, Any]) -> Structure | None:
 
 
 def _candidates(text: str, cut: bool) -> Iterator[str]:
-    """Yield where the JSON of an answer may be: the whole text, else the values in it, the last one first.
+    """Yield the parts of an answer that may be its JSON: the whole text, then the values in it, the last one first.
 
-    Models put it into fenced blocks, or words around it. In a text that was ``cut`` off, what is whole is a part.
+    Models put JSON into fenced blocks, or write words around it. If the text was ``cut`` off, a complete value in it
+    is only a part of the answer.
     """
     yield text
     if not cut:
@@ -135,9 +138,9 @@ def _candidates(text: str, cut: bool) -> Iterator[str]:
             found.append(text[start.start() : position])
         except json.JSONDecodeError as error:
             if error.msg.startswith("Unterminated") or error.pos >= len(text.rstrip()):
-                return  # it stops in the middle
+                return  # the text ends inside a value
             position = start.end()
-            left -= error.pos - position  # what is nested breaks at the same place for each bracket around it
+            left -= error.pos - position  # nested JSON breaks at the same place for each bracket around it
         except RecursionError:
             break
     yield from reversed(found)

@@ -1,4 +1,4 @@
-"""Texts as what their format says: dates, times, durations, UUIDs, decimals and paths."""
+"""Dates, times, durations, UUIDs, decimals and paths from text."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from .json_schema import preview, refuse
 def read_text(kind: Any, value: Any, path: str, exact: bool) -> Any:
     """Return ``value`` as an instance of ``kind``; raise MisfitError."""
     if kind is decimal.Decimal and type(value) in (int, float) and not exact:
-        value = str(value)  # as Python read it: of more than 17 digits a number of JSON keeps those
+        value = str(value)  # the float has the digits that JSON gave, up to 17
     iso = " of ISO 8601" if kind in _READERS and kind is not decimal.Decimal else ""
     wrong = f"{preview(value)} is not text in the format {TEXTS[kind]!r}{iso}"
     if not isinstance(value, str):
@@ -24,12 +24,12 @@ def read_text(kind: Any, value: Any, path: str, exact: bool) -> Any:
     try:
         # A blank may be a part of the name of a file.
         return kind(value) if TEXTS[kind] == "path" else _READERS.get(kind, kind)(value.strip())
-    except (ValueError, ArithmeticError) as error:  # whose words are Python's, and not the model's
+    except (ValueError, ArithmeticError) as error:  # its message is for programmers, not for the model
         refuse(path, wrong, error)
 
 
 def _iso(text: str) -> str:
-    """Return ``text`` as fromisoformat of Python 3.9 takes it: no "Z", and fractions of six digits."""
+    """Return ``text`` as fromisoformat of Python 3.9 accepts it: no "Z", and fractions of six digits."""
     text = re.sub(r"[zZ]\Z", "+00:00", text)
     return re.sub(r"\.(\d+)", lambda match: f".{match[1][:6]:0<6}", text)
 
