@@ -1,4 +1,4 @@
-"""A chat that remembers: turn by turn, within a budget of tokens, saved and loaded."""
+"""A chat that keeps its messages: within a budget of tokens, saved to a file and loaded from one."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from .conversation_file import grouped, read_conversation, text_of, write_conver
 from .tool_turn import Interruptible, ToolTurn
 from .tools import Chats, ToolEvent, check_provider, listed, tool_steps
 
-# What a message takes beside its text (role and separators), and what an image takes, in tokens; both roughly.
+# Estimates: the tokens of a message besides its text (role and separators), and of an image.
 _MESSAGE_TOKENS = 4
 _IMAGE_TOKENS = 1000
 
@@ -47,16 +47,16 @@ class _Defaults(ChatRequest):
 
 @show_options(_Defaults)
 class Conversation:
-    """A chat with ``provider``, which is sent the conversation each time.
+    """A chat with ``provider`` that sends all messages each time.
 
-    A turn is a question and all up to its answer. It is kept when its answer is there: a call that fails leaves the
-    conversation as it was. Of a stream that is closed or interrupted by Ctrl-C, what came is kept as the answer; of a
-    turn in which tools were called, these calls and their results are kept wherever it ends, so that nothing is called
-    twice. Turns are added one at a time, whichever thread asks.
+    A turn is a question and everything up to its answer. It is kept when its answer is complete: a call that fails
+    leaves the conversation unchanged. If a stream is closed or interrupted by Ctrl-C, the text so far is kept as the
+    answer. If tools were called in a turn, the calls and their results are always kept, so that no tool is called
+    twice for them. Turns are added one at a time, from any thread.
 
-    ``token_budget`` bounds what is sent, and shown as ``messages``: the oldest turns are left out whole, and kept all
-    the same. Tokens are counted by ``count_tokens(text)``, or estimated at one for three bytes of UTF-8; leave room for
-    the answer.
+    ``token_budget`` limits the messages that are sent, and that ``messages`` shows: the oldest turns are left out, each
+    as a whole, but stay in the conversation. ``count_tokens(text)`` counts tokens; without it they are estimated, one
+    for three bytes of UTF-8. Leave room for the answer.
     """
 
     def __init__(
@@ -74,7 +74,7 @@ class Conversation:
         self.system_prompt = system_prompt
         self.token_budget = token_budget
         self._count = count_tokens or _estimate
-        # They are added by one operation each, which is atomic: no lock that a fork could leave locked.
+        # Each is added by one atomic operation, because a fork could leave a lock locked.
         self._turns: list[tuple[Message, ...]] = []
 
     def __repr__(self) -> str:
@@ -84,27 +84,27 @@ class Conversation:
 
     @property
     def messages(self) -> tuple[Message, ...]:
-        """The conversation as it is sent: the system prompt, then the turns that fit into the budget.
+        """The messages to send: the system prompt, then the turns that fit into the budget; without a budget, all.
 
-        ``add``, ``undo`` and ``clear`` change it. Without a budget it is all that is kept.
+        ``add``, ``undo`` and ``clear`` change them.
         """
         return tuple(self._with(()))
 
     def add(self, *messages: Message | Mapping[str, Any] | str) -> None:
-        """Add what was said elsewhere: messages, dicts in OpenAI's form, or texts of the user.
+        """Add messages from elsewhere: Messages, dicts in OpenAI's form, or texts of the user.
 
-        Each message of the user begins a turn. A system message that comes first is the ``system_prompt``, unless
-        there is one; any other goes with the question after it. Raises InvalidRequestError, and adds nothing, for the
-        result of a tool that no call waits for.
+        Each message of the user begins a turn. If there is no ``system_prompt`` yet, a system message that comes first
+        becomes it; any other belongs to the question after it. Raises InvalidRequestError for a tool result without a
+        call, and adds nothing then.
         """
         added = [_message(position, message) for position, message in enumerate(messages)]
         count = len(self._turns)
-        begin = max(0, count - 1)  # what is added may belong to the last turn
+        begin = max(0, count - 1)  # the first messages may belong to the last turn
         self.system_prompt, turns = grouped(added, self.system_prompt, self._turns[begin:count])
         self._turns[begin:count] = turns
 
     def undo(self) -> tuple[Message, ...]:
-        """Remove the last turn, and return its messages; there are none if there was no turn."""
+        """Remove the last turn and return its messages; without a turn, return an empty tuple."""
         try:
             return self._turns.pop()
         except IndexError:
@@ -122,10 +122,10 @@ class Conversation:
         on_chunk: Callable[[Chunk], object] | None = None,
         **options: Unpack[TurnOptions],
     ) -> Completion:
-        """Say ``text`` and return the answer; with ``tools``, they are run as by ``run_tools``, and kept in the turn.
+        """Send ``text`` and return the answer. ``tools`` are called as by ``run_tools``, and kept in the turn.
 
-        ``on_event`` is given a ToolEvent for each step. With ``on_chunk`` the answer is streamed, as by ``stream``.
-        Further keyword arguments, and what is raised, are as in ``chat``.
+        ``on_event`` is called with a ToolEvent for each step. With ``on_chunk`` the answer is streamed, as by
+        ``stream``. Further keyword arguments and errors are those of ``chat``.
         """
         if on_chunk is not None:
             return self.stream(text, images, on_chunk=on_chunk, **options)
@@ -159,11 +159,12 @@ class Conversation:
         on_chunk: Callable[[Chunk], object] | None = None,
         **options: Unpack[TurnOptions],
     ) -> Stream | Completion:
-        """Say ``text`` and return the stream of the answer, which is kept when the stream is over.
+        """Send ``text`` and return the stream of the answer, which is kept when the stream ends.
 
-        With ``on_chunk``, that is called for each chunk, and the whole answer returned. With ``tools`` the stream goes
-        on until there is an answer in words: the chunks of all rounds come, those with calls before they are made, in
-        the thread that reads the stream; ``completion`` is the last answer. Such a stream asks when it is first read.
+        With ``on_chunk``, call it for each chunk and return the whole answer. With ``tools``, the stream goes on until
+        the model answers in words, and ``completion`` is that last answer. It yields the chunks of all rounds, a call
+        before the call is made, and calls the tools in the thread that reads it. Such a stream sends its first request
+        when it is first read.
         """
         callback = Callback("on_chunk", on_chunk)
         question = Message.user(text, images)
@@ -175,40 +176,40 @@ class Conversation:
         return stream if on_chunk is None else stream._deliver(callback)
 
     def _run(self, question: Message, stream: bool, options: TurnOptions) -> Stream:
-        """Return the answers to ``question``, calls of tools between them; without ``stream`` each in one piece."""
+        """Return the answers to ``question`` as one stream; without ``stream`` each answer is one step."""
         tools, rounds, confirm = options.get("tools"), options.get("max_rounds", 10), options.get("confirm")
-        model, tell = options.get("model") or "", Callback("on_event", options.get("on_event"))
+        model, callback = options.get("model") or "", Callback("on_event", options.get("on_event"))
         transcript: list[Message] = []
         provider, offered = Interruptible(self.provider), listed(tools) if tools else []
         given = self._with((question,))
         steps = tool_steps(provider, given, offered, rounds, stream, confirm, transcript, _of_call(options))
-        turn = ToolTurn(question, transcript, steps, tell)
+        turn = ToolTurn(question, transcript, steps, callback)
         answers = turn.stream(model, str(getattr(self.provider, "id", "")), provider.interrupt)
         answers._keep_with(lambda answer, error: self._keep(turn.messages("" if _failed(error) else answer.text)))
         return answers
 
     def _keep_answer(self, question: Message, completion: Completion, error: BaseException | None) -> None:
         if not _failed(error) and (completion.text or completion.finish_reason != "cancelled"):
-            # An answer that was read from the reasoning is one.
+            # A structured answer may have been read from the reasoning.
             text = completion.text or (completion.reasoning if completion.parsed is not None else "")
             self._keep((question, Message.assistant(text)))
 
     def _keep(self, turn: tuple[Message, ...]) -> None:
-        """Add a turn, if there is anything in it; once, because Ctrl-C may have this called again."""
+        """Add a turn, unless it is empty or there already, because after Ctrl-C this may be called again."""
         if turn and not any(each[0] is turn[0] for each in self._turns):
             self._turns.append(turn)
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write all turns to a file, whole or not at all, as JSON with messages in OpenAI's form.
+        """Write all turns to a file as JSON with messages in OpenAI's form; on an error, the old file stays.
 
-        A new file is readable by its owner alone. Raises ConfigurationError if it cannot be written.
+        Only its owner can read a new file. Raises ConfigurationError if it cannot be written.
         """
         write_conversation(path, self.system_prompt, list(self._turns))
 
     def load(self, path: str | os.PathLike[str]) -> Conversation:
-        """Go on with a conversation that was saved: replaces system prompt and messages, and returns itself.
+        """Replace the system prompt and the turns by those of a saved conversation, and return this object.
 
-        Raises ConfigurationError if the file cannot be read or is not a conversation; nothing has changed then.
+        Raises ConfigurationError if the file cannot be read or is not a conversation, and changes nothing then.
         """
         if not isinstance(self, Conversation):
             raise InvalidRequestError("load() is called on a conversation", hint="Write Conversation(lm).load(path)")
@@ -220,7 +221,7 @@ class Conversation:
         return [*system, *(message for turn in self._kept(new) for message in turn), *new]
 
     def _kept(self, new: tuple[Message, ...]) -> list[tuple[Message, ...]]:
-        """The latest turns that fit into the budget beside what is ``new``."""
+        """Return the latest turns that fit into the budget together with the messages in ``new``."""
         turns = list(self._turns)
         if self.token_budget is None:
             return turns
@@ -229,7 +230,7 @@ class Conversation:
         first = len(turns)
         while first:
             left -= sum(self._tokens(message) for message in turns[first - 1])
-            # The turn that was just had is shown, whatever its size, until there is a new one.
+            # The last turn is always shown, until there is a new question.
             if left < 0 and (new or first < len(turns)):
                 break
             first -= 1
@@ -264,10 +265,10 @@ def _message(position: int, message: object) -> Message:
 
 
 def _estimate(text: str) -> int:
-    """Tokens of a text, on the safe side: English has about four bytes to a token, other languages fewer."""
+    """Return a high estimate of the tokens of a text: English has about four bytes a token, other languages fewer."""
     return -(-len(text.encode("utf-8", "replace")) // 3)
 
 
 def _failed(error: BaseException | None) -> bool:
-    """Return True for a stream that broke; one whose provider was closed was left by its reader before."""
+    """Return True if the stream broke; if its provider was closed, the reader had left the stream before."""
     return error is not None and not isinstance(error, ProviderClosedError)

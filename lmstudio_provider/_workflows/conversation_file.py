@@ -1,4 +1,4 @@
-"""The turns of a conversation, and the file that keeps them."""
+"""The turns of a conversation, and the file with a saved conversation."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from .._core.json import loads
 from .._core.messages import Message
 from .._core.types import ToolCall
 
-#: A question, and all up to its answer.
+# A question and everything up to its answer.
 Turn = tuple[Message, ...]
 
 
@@ -28,12 +28,10 @@ def text_of(message: Message) -> str:
 def grouped(
     messages: Sequence[Message], system_prompt: str | None, before: Sequence[Turn] = ()
 ) -> tuple[str | None, list[Turn]]:
-    """Return the system prompt, and the turns ``before`` with those that ``messages`` make.
+    """Return the system prompt, and the turns ``before`` followed by ``messages`` as turns.
 
-    A message of the user begins a turn, or a system message before it. The first system message of all is the prompt,
-    unless there is one.
-
-    Raises InvalidRequestError for the result of a tool that no call waits for.
+    A turn begins with a message of the user, or with a system message before it. If there is no system prompt yet, a
+    system message that comes first becomes it. Raises InvalidRequestError for a tool result without a call.
     """
     turns = [list(turn) for turn in before]
     waiting = len(unanswered(turns[-1])) if turns else 0
@@ -43,7 +41,7 @@ def grouped(
             continue
         if message.role == "tool":
             if not waiting:
-                hint = "Before it comes the assistant's message with the call"
+                hint = "Add the assistant's message with the call before it"
                 raise InvalidRequestError(f"messages[{position}]: no call waits for the result of a tool", hint=hint)
             waiting -= 1
         else:
@@ -67,7 +65,7 @@ def write_conversation(path: str | os.PathLike[str], system_prompt: str | None, 
     """Write the file, whole or not at all; raises ConfigurationError."""
     content = {"system_prompt": system_prompt, "messages": [message.as_dict() for turn in turns for message in turn]}
     text = json.dumps(content, indent=2, ensure_ascii=False)
-    if not text.isprintable() and re.search("[\ud800-\udfff]", text):  # half a character, which UTF-8 has not
+    if not text.isprintable() and re.search("[\ud800-\udfff]", text):  # half of a surrogate pair cannot be UTF-8
         text = json.dumps(content, indent=2)
     try:
         write_whole(path, text + "\n")

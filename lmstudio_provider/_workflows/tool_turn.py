@@ -1,4 +1,4 @@
-"""A turn of a conversation in which tools are called: as a stream, and what of it is kept wherever it ends."""
+"""A turn of a conversation that calls tools: its stream, and the messages that are kept, even if it is interrupted."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _NOT_MADE = "Error: not called, because the run was interrupted"
 
 
 class Interruptible:
-    """A provider whose stream another thread can end."""
+    """A provider whose current stream another thread can end."""
 
     def __init__(self, provider: Chats) -> None:
         self.chat = provider.chat
@@ -31,35 +31,32 @@ class Interruptible:
     def stream(self, request: StreamInput, on_chunk: None = None, **overrides: Unpack[StreamOverrides]) -> Stream:
         """Answer piece by piece."""
         self._stream = self._provider.stream(request, **overrides)
-        if self._interrupted:  # in between
+        if self._interrupted:  # while the request was sent
             self._stream.close()
         return self._stream
 
     def interrupt(self) -> None:
-        """End the stream that is under way, and those that are begun later."""
+        """End the current stream, and every later one."""
         self._interrupted = True
         if self._stream is not None:
             self._stream.close()
 
 
 class ToolTurn:
-    """The steps of ``run_tools`` for one question; ``transcript`` grows with them.
-
-    ``tell`` is called with each event.
-    """
+    """The steps of ``run_tools`` for one question; ``transcript`` grows with them, ``callback`` gets each event."""
 
     def __init__(
         self,
         question: Message,
         transcript: list[Message],
         steps: Generator[ToolEvent | ToolRun, None, None],
-        tell: Callable[[ToolEvent], None],
+        callback: Callable[[ToolEvent], None],
     ) -> None:
         self._question = question
         self._transcript = transcript
         self._before = len(transcript)
         self._steps = steps
-        self._tell = tell
+        self._callback = callback
         self._begun: ToolCall | None = None
         self._cut = False
 
@@ -67,18 +64,18 @@ class ToolTurn:
         with contextlib.closing(self._steps):
             for step in self._steps:
                 if isinstance(step, ToolEvent):
-                    self._tell(step)
+                    self._callback(step)
                     self._begun = step.call if step.kind == "call" else None
                     self._cut = step.completion is not None and step.completion.finish_reason == "cancelled"
                 yield step
 
     def messages(self, text: str = "") -> tuple[Message, ...]:
-        """Return the turn as far as it came: every call has a result, and an answer is the last; or nothing.
+        """Return the messages of the turn so far: every call gets a result, and the last message is an answer.
 
-        ``text`` is what came of an answer that has no end.
+        ``text`` is the beginning of an answer that was interrupted. Without any answer, there are no messages.
         """
         answers = self._transcript[self._before :]
-        if self._cut:  # by another thread: it is no whole answer either
+        if self._cut:  # another thread interrupted this answer, too
             text = str(answers.pop().content)
         if not answers and not text:
             return ()
@@ -102,12 +99,12 @@ class ToolTurn:
 
 
 class _Answers(ChunkAssembly):
-    """Makes chunks of the steps of a run; what they add up to is the answer that is under way, or was the last."""
+    """Makes chunks of the steps of a run, and adds them up to the current answer, at the end the last one."""
 
     _run: ToolRun | None = None
 
     def feed(self, step: ToolEvent | ToolRun) -> Chunk | None:
-        """Take one step, and return its chunk, if it has one."""
+        """Take one step, and return its chunk, or None if it has none."""
         if isinstance(step, ToolRun):
             self._run = step
             return None
@@ -116,15 +113,15 @@ class _Answers(ChunkAssembly):
         if step.chunk is None:
             return None
         super().feed(step.chunk)
-        self.done = False  # that is for the last answer to say
+        self.done = False  # only the last answer ends the stream
         chunk = Chunk(step.chunk.delta, reasoning=step.chunk.reasoning, tool_calls=step.chunk.tool_calls)
         return chunk if any(chunk) else None
 
     def finish(self) -> list[Chunk]:
-        """Return the last chunk, with what is known at the end."""
+        """Return the last chunk, which has the calls, the finish reason and the usage of the last answer."""
         last = self.completion()
         return [Chunk("", True, "", last.tool_calls, last.finish_reason, last.usage)]
 
     def completion(self, finish_reason: str | None = None) -> Completion:
-        """Return the last answer, or as much as came of the one that is under way."""
+        """Return the last answer, or the current one so far."""
         return super().completion(finish_reason) if self._run is None else self._run.completion

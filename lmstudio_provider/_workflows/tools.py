@@ -1,4 +1,4 @@
-"""The loop in which a model asks for functions, they are called, and it answers with their results."""
+"""``run_tools``: the loop that calls the functions that a model asks for, until it answers in words."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class ToolEvent:
     """One step of ``run_tools``. ``kind`` says which, and which of the other fields are set."""
 
     kind: Literal["chunk", "completion", "call", "result"]
-    """A chunk of a stream came, or a whole answer; a call is about to be made, or its result is there."""
+    """A chunk of a stream came, a whole answer came, a call is about to be made, or its result is known."""
     chunk: Chunk | None = None
     completion: Completion | None = None
     call: ToolCall | None = None
@@ -61,14 +61,14 @@ class _Answered(NamedTuple):
     completion: Completion
     """The model's last answer."""
     messages: list[Message]
-    """The whole conversation: what it was given, then every answer with its thoughts, every call and every result."""
+    """The whole conversation: the messages given, then every answer with its thoughts, every call and every result."""
 
 
 class ToolRun(_Answered):
     """The result of ``run_tools``; it unpacks into ``completion`` and ``messages``."""
 
     errors: tuple[Exception, ...]
-    """What the tools raised, each with its traceback; the model read it as the result of the call."""
+    """The exceptions of the tools, each with its traceback; the model read each as the result of its call."""
 
     def __new__(cls, completion: Completion, messages: list[Message], errors: Sequence[Exception] = ()) -> ToolRun:
         run = super().__new__(cls, completion, messages)
@@ -86,38 +86,37 @@ def run_tools(
     on_event: Callable[[ToolEvent], object] | None = None,
     stream: bool = False,
     confirm: Callable[[ToolCall], object] | None = None,
-    _transcript: list[Message] | None = None,
     **overrides: Unpack[ToolOverrides],
 ) -> ToolRun:
     """Let the model call ``tools`` (functions, or Tools with a function) until it answers in words.
 
     ``messages`` is a conversation, a ChatRequest, or the user's text. Arguments are checked against the hints of the
-    function and converted to what they say. The model is told, as the result of the call, about arguments that do not
-    fit, an unknown tool, an exception in a function, and a call to which ``confirm`` returned something false. A call
-    that came as text is made if it is all of the text and fits a tool. The calls of a reply that ``max_tokens`` cut off
-    are not made, and a ToolCallWarning says so. After ``max_rounds`` rounds of calls the model is asked once more, with
-    ``tool_choice="none"``; calls that come all the same are not made either.
+    function and converted to them. The result of a call reports to the model arguments that do not fit, an unknown
+    tool, an exception in a function, and a call for which ``confirm`` returned a false value. A call that came as text
+    is made if it is all of the text and fits a tool. The calls of a reply that ``max_tokens`` cut off are not made, and
+    a ToolCallWarning says so. After ``max_rounds`` rounds of calls the model is asked once more, with
+    ``tool_choice="none"``; if it still calls tools, these calls are not made.
 
-    ``on_event`` is given a ToolEvent for each step, with ``stream`` also for each chunk. What ``on_event`` and
-    ``confirm`` raise ends the run and reaches the caller. A ``tool_choice`` other than "auto" and "none" holds for the
-    first round alone. Further keyword arguments are those of ``chat``. Raises what the provider raises, with the
-    conversation so far as ``messages`` of the error, and InvalidRequestError and ConfigurationError for tools that
-    cannot be called.
+    ``on_event`` is called with a ToolEvent for each step, with ``stream`` also for each chunk. An exception in
+    ``on_event`` or ``confirm`` ends the run and reaches the caller. A ``tool_choice`` other than "auto" and "none"
+    applies only to the first round. Further keyword arguments are those of ``chat``. Raises the errors of the provider,
+    with the conversation so far as ``messages`` of the error, and InvalidRequestError and ConfigurationError for tools
+    that cannot be called.
     """
-    tell, transcript = Callback("on_event", on_event), [] if _transcript is None else _transcript
-    steps = tool_steps(provider, messages, listed(tools), max_rounds, stream, confirm, transcript, overrides)
+    callback = Callback("on_event", on_event)
+    steps = tool_steps(provider, messages, listed(tools), max_rounds, stream, confirm, [], overrides)
     with contextlib.closing(steps):
         for step in steps:
             if isinstance(step, ToolEvent):
-                tell(step)
+                callback(step)
     assert isinstance(step, ToolRun)  # noqa: S101 (the last one is)
     return step
 
 
 def check_provider(what: str, provider: object) -> None:
-    """Raise InvalidRequestError for what cannot be asked, such as a class, or the text of a URL."""
+    """Raise InvalidRequestError if ``provider`` is not a provider, such as a class or a URL."""
     if isinstance(provider, type):
-        hint = f"Make one: {provider.__name__}()"
+        hint = f"Create an instance: {provider.__name__}()"
         raise InvalidRequestError(f"{what} got the class {provider.__name__}, not a provider", hint=hint)
     if not callable(getattr(provider, "chat", None)) and not callable(getattr(provider, "stream", None)):
         hint = f"Write lm = LMStudioProvider(), {what}(lm, …)"
@@ -134,9 +133,9 @@ def tool_steps(
     transcript: list[Message],
     overrides: ToolOverrides,
 ) -> Generator[ToolEvent | ToolRun, None, None]:
-    """Return the steps of ``run_tools``, of which the last is its result; ``transcript`` has what was said so far.
+    """Return the steps of ``run_tools``; the last one is its result. ``transcript`` gets each message as it comes.
 
-    Raises InvalidRequestError and ConfigurationError at once; what is asked and called waits for whoever iterates.
+    Raises InvalidRequestError and ConfigurationError at once; requests are sent only when the steps are iterated.
     """
     check_provider("run_tools", provider)
     check("max_rounds", max_rounds, number(1, whole=True))
@@ -166,7 +165,7 @@ def _steps(
         except ProviderError as error:
             error.messages = transcript
             raise
-        # The calls of a reply that was cancelled may be half. What the model thought before them it needs to go on.
+        # The calls of a cancelled reply may be incomplete. To go on, the model needs its thoughts before the calls.
         calls = () if completion.finish_reason == "cancelled" else completion.tool_calls
         transcript.append(Message.assistant(completion.text, calls, completion.reasoning or None))
         warn_of_lost_calls(completion, bool(request.tools), max_tokens)
@@ -187,12 +186,12 @@ def _steps(
         new = transcript[before:]
         request = dataclasses.replace(request, messages=[*given, *new], tool_choice=choice)
     else:
-        transcript.append(Message.assistant(completion.text))  # so that the user may go on
+        transcript.append(Message.assistant(completion.text))  # so that the conversation can go on
     yield ToolRun(completion, transcript, errors)
 
 
 def _refusal(completion: Completion, left: int, max_rounds: int) -> str | None:
-    """Return what to answer instead of making the calls, None if they may be made."""
+    """Return the text that is sent instead of results, or None if the calls may be made."""
     names = ", ".join(call.name for call in completion.tool_calls)
     if completion.finish_reason == "length":
         return "Error: not called, because the reply was cut off by max_tokens; write less before and in the call"
@@ -212,7 +211,7 @@ class _Runner:
         self._confirm = confirm
 
     def result(self, call: ToolCall) -> tuple[str, Exception | None, Exception | None]:
-        """Make the call; return its result, or why it failed, as text for the model, that, and what the tool raised."""
+        """Make the call; return the text for the model, why the call failed, and the exception of the tool."""
         try:
             function, values = self._prepared(call)
         except (ToolArgumentsError, _RefusedError) as error:
@@ -224,14 +223,14 @@ class _Runner:
         return text, raised, raised
 
     def _prepared(self, call: ToolCall) -> tuple[Function, dict[str, Any]]:
-        """Return the function to call, and its arguments; raise ToolArgumentsError and _RefusedError."""
+        """Return the function and its arguments; raise ToolArgumentsError or _RefusedError."""
         name = self._names.name_of(call.name)
         if name not in self._tools:
             raise _RefusedError(f"there is no tool {call.name!r}; there are {', '.join(self._tools)}")
         tool, function = self._tools[name]
         arguments = {} if call.raw_arguments.strip() == "null" else call.arguments
         try:
-            if tool.parameters != function.schema:  # one that was written by hand may say more than the hints
+            if tool.parameters != function.schema:  # a schema written by hand may be stricter than the hints
                 arguments = fitted(arguments, tool.parameters)
             return function, function.read(arguments)
         except MisfitError as error:
@@ -244,20 +243,20 @@ class _RefusedError(Exception):
 
 
 def _made(call: ToolCall, function: Function, values: Mapping[str, Any]) -> tuple[str, Exception | None]:
-    """Return the result of the call as text, or what the tool raised."""
+    """Return the result of the call as text, and the exception of the tool."""
     try:
         result = function.call(values)
         if inspect.iscoroutine(result):
             result.close()
-            raise TypeError(f"{call.name} is async, and tools are called without a loop")
+            raise TypeError(f"{call.name} is async, but tools run without an event loop")
         return result_text(result, call.name), None
-    except Exception as error:  # whatever a function raises is the model's to deal with
+    except Exception as error:  # the model decides how to go on after any exception
         logger.warning("the call of the tool %s failed: %s", call.name, _said(error), exc_info=True)
-        traceback.clear_frames(error.__traceback__)  # the lines stay, and what the function had is let go
+        traceback.clear_frames(error.__traceback__)  # keeps the lines, releases the local variables
         return f"Error: {_said(error)}", error
 
 
-# Of what went wrong; a model's context is small.
+# Of an error; the context of a model is small.
 _MOST_CHARACTERS = 2000
 
 
@@ -282,9 +281,9 @@ def _asked(
 
 
 def listed(tools: object) -> list[Any]:
-    """Return ``tools`` as a list; raise InvalidRequestError if they are not a sequence, or if there are none."""
+    """Return ``tools`` as a list; raise InvalidRequestError if it is not a sequence, or is empty."""
     if isinstance(tools, (str, Mapping)) or not isinstance(tools, Sequence) or not tools:
-        hint = "Give a list of functions: run_tools(lm, messages, [fn])"
+        hint = "Pass a list of functions: run_tools(lm, messages, [fn])"
         raise InvalidRequestError("run_tools needs tools", hint=hint)
     return list(tools)
 
