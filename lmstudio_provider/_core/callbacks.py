@@ -1,4 +1,4 @@
-"""The user's own functions, called in the middle of a call, and warnings that point to the user's own line."""
+"""Functions of the user that are called during a call, and warnings that name a line of the user's code."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _Value = TypeVar("_Value")
 
 
 class Callback(Generic[_Value]):
-    """Calls a function, if there is one; what it raises ends the call and reaches the caller."""
+    """Calls a function, if there is one. Its exception ends the call and reaches the caller."""
 
     def __init__(self, name: str, function: Callable[[_Value], object] | None) -> None:
         if function is not None and not callable(function):
@@ -31,9 +31,9 @@ class Callback(Generic[_Value]):
 
 
 def report_failure(what: str, *, quiet: bool = False) -> None:
-    """Log the exception that is handled now, and warn of it, unless ``quiet``; the call goes on.
+    """Log the exception that is being handled, and warn of it unless ``quiet``; the call goes on.
 
-    It goes on too if the user has made errors of warnings: there is a reply, and it must not be lost.
+    The call goes on, too, if the user turns warnings into errors, because its reply must not be lost.
     """
     logger.exception("%s failed; the call is not affected", what)
     if not quiet:
@@ -44,8 +44,8 @@ def report_failure(what: str, *, quiet: bool = False) -> None:
 def warn(message: str, category: type[Warning]) -> None:
     """Issue a warning for the line outside of this package that led here."""
     level, frame = 1, sys._getframe(1)
-    # A with statement leads here by way of contextlib.
-    package = __name__.rpartition("._core.")[0]  # that of a copy, if this is one
+    package = __name__.rpartition("._core.")[0]  # a vendored copy has another name
+    # contextlib calls the package at the end of a with statement.
     inner = (f"{package}.", "contextlib.")
     while frame.f_back is not None and f"{frame.f_globals.get('__name__', '')}.".startswith(inner):
         level, frame = level + 1, frame.f_back

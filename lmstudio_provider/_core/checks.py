@@ -1,4 +1,4 @@
-"""Checks of what callers write: a table says which check each field has, and what is said of a value that fails it."""
+"""Checks of arguments. Tables elsewhere give each field its check."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from .errors import InvalidRequestError, ProviderError, preview
 
 
 class Check(NamedTuple):
-    """What a value has to be, and what a message says of one that is not."""
+    """A test of a value, and what an error says of a value that fails it."""
 
     fits: Callable[[Any], object]
     problem: str
@@ -33,9 +33,8 @@ def number(least: float = -math.inf, most: float = math.inf, whole: bool = False
 
 def one_of(*words: str) -> Check:
     """Return the check for one of ``words``."""
-    return Check(
-        lambda value: isinstance(value, str) and value in words, f"is not one of {', '.join(map(repr, words))}"
-    )
+    problem = f"is not one of {', '.join(map(repr, words))}"
+    return Check(lambda value: isinstance(value, str) and value in words, problem)
 
 
 def instance(kinds: Any, problem: str, hint: str = "") -> Check:
@@ -51,7 +50,7 @@ FUNCTION = Check(callable, "cannot be called")
 
 
 def check(what: str, value: object, rule: Check, kind: type[ProviderError] = InvalidRequestError) -> None:
-    """Raise an error of that ``kind`` if ``value`` is not what ``rule`` says."""
+    """Raise an error of that ``kind`` if ``value`` does not pass ``rule``."""
     if not rule.fits(value):
         raise kind(f"{what}={preview(value)} {rule.problem}", hint=rule.hint)
 
@@ -62,19 +61,19 @@ def check_fields(
     owner: str = "",
     kind: type[ProviderError] = InvalidRequestError,
 ) -> None:
-    """Raise an error of that ``kind`` for the first value that is not what its rule says; None is left out."""
+    """Raise an error of that ``kind`` for the first value that does not pass its rule; None always passes."""
     for field, rule in rules.items():
         if values[field] is not None:
             check(f"{owner}{field}", values[field], rule, kind)
 
 
 def check_numbers(values: Mapping[str, Any], bounds: Mapping[str, tuple[float, float, bool]]) -> None:
-    """Raise InvalidRequestError for a number that is out of its bounds; None is left out."""
+    """Raise InvalidRequestError for a number that is out of its bounds; None always passes."""
     check_fields(values, {field: number(*each) for field, each in bounds.items()})
 
 
 def to_json(value: object, what: str, **style: Any) -> str:
-    """Return ``value`` as JSON text; raise InvalidRequestError, which names ``what``, if JSON does not have it."""
+    """Return ``value`` as JSON text; raise InvalidRequestError, which names ``what``, if it cannot be written."""
     try:
         return json.dumps(value, allow_nan=False, **(style or {"separators": (",", ":")}))
     except (TypeError, ValueError, RecursionError) as error:

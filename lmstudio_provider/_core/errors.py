@@ -3,10 +3,10 @@
 ProviderError
 ├── ConfigurationError         a setting or an argument that cannot work
 ├── InvalidRequestError        refused before sending, or by the server (HTTP 400, 413, 422)
-├── ServerUnavailableError     nobody answered
+├── ServerUnavailableError     no server answered
 ├── RequestTimeoutError        ``timeout`` or ``deadline`` ran out
 ├── StreamInterruptedError     the stream broke, or stopped before its end
-├── ProtocolError              the reply is not what the API promises
+├── ProtocolError              the reply does not follow the API
 ├── ProviderClosedError        the provider was used after ``close()``
 ├── ToolArgumentsError         a tool call's arguments are not a JSON object
 ├── StructuredOutputError      the answer is not what ``response_format`` asked for
@@ -18,8 +18,8 @@ ProviderError
     ├── ContextLengthError
     ├── RateLimitError
     ├── EndpointNotFoundError
-    ├── ResponseNotFoundError  ``previous_response_id`` is not known, or no longer
-    ├── JobNotFoundError       the download is not known
+    ├── ResponseNotFoundError  the server does not know the ``previous_response_id``
+    ├── JobNotFoundError       the server does not know the download
     └── ServerError            the server failed
         ├── ModelLoadError     to load the model
         ├── ModelCrashedError  in the model's engine
@@ -33,7 +33,7 @@ from urllib.parse import urlsplit
 
 if TYPE_CHECKING:
     from .types import Completion, Progress
-else:  # where typing.get_type_hints looks for them; they are made of what is here
+else:  # typing.get_type_hints needs the names, and their module imports this one
     Completion = Progress = Any
 
 
@@ -51,7 +51,7 @@ class ProviderError(Exception):
     url: str | None = None
     """The URL of the call, without userinfo; None if no call was under way."""
     sent: bool = False
-    """Whether any byte of the request went out. False means that asking again cannot generate twice."""
+    """True if any byte of the request was sent. If it is False, a retry cannot generate twice."""
     partial: Completion | None = None
     """The reply so far, if the error ended a stream."""
     progress: Progress | None = None
@@ -73,13 +73,13 @@ class ProviderError(Exception):
         return f"{type(self).__name__}({str(self)!r})"
 
 
-def preview(value: object) -> str:
-    """Return ``value`` as a message quotes it: a long one is cut."""
+def preview(value: object, most: int = 200) -> str:
+    """Return the repr of ``value`` for a message or another repr: of at most ``most`` characters, and then closed."""
     try:
         text = repr(value)
-    except ValueError:  # Python refuses to write a number of thousands of digits
+    except ValueError:  # Python does not write a number of thousands of digits
         return f"<{type(value).__name__}>"
-    return text if len(text) <= 200 else f"{text[:200]}…"
+    return text if len(text) <= most else f"{text[:most]}…{text[-1]}"
 
 
 class ConfigurationError(ProviderError):
@@ -87,21 +87,21 @@ class ConfigurationError(ProviderError):
 
 
 class ServerUnavailableError(ProviderError):
-    """No server answers: it refused, is unreachable, is not known, or hung up before it answered."""
+    """No server answers: it refused, cannot be reached, is not known, or hung up before it answered."""
 
     refused: bool = False
-    """True if the connection was refused, so that a retry at once does not help."""
+    """True if the connection was refused, so that an immediate retry does not help."""
     answered: bool = False
     """True if a server answered, but no connection could be agreed on: its certificate is not trusted, for example."""
     proxy: str | None = None
-    """The URL of the proxy that could not be reached, or did not connect to the server; None if no proxy failed."""
+    """The URL of the proxy, if the proxy cannot be reached or did not connect to the server."""
 
 
 class RequestTimeoutError(ProviderError):
     """The server was silent for longer than ``timeout``, or the whole call took longer than ``deadline``."""
 
     limit: str = ""
-    """Which limit it was: "connect", "first_byte", "idle" or "deadline"."""
+    """The limit: "connect", "first_byte", "idle" or "deadline"."""
     waited_s: float = 0.0
     """How long the client waited, in seconds."""
     received: bool = False
@@ -109,26 +109,26 @@ class RequestTimeoutError(ProviderError):
 
 
 class StreamInterruptedError(ProviderError):
-    """The stream broke, or ended without its end; ``partial`` is the reply as far as it came."""
+    """The stream broke, or stopped before its end; ``partial`` is the reply so far."""
 
     partial: Completion
 
 
 class ProtocolError(ProviderError):
-    """The reply is not what the API promises: it is not JSON, a redirect, an empty stream, or over a limit."""
+    """The reply does not follow the API: it is not JSON, a redirect, an empty stream, or over a limit."""
 
 
 class ProviderClosedError(ProviderError):
-    """The provider was closed before, or during, this call."""
+    """The provider was closed before this call, or during it."""
 
     @classmethod
     def during_call(cls) -> ProviderClosedError:
-        """The error of a call that was under way."""
+        """Return the error of a call that was under way."""
         return cls("the provider was closed while the call was under way", hint=_KEEP_OPEN, sent=True)
 
     @classmethod
     def before_call(cls) -> ProviderClosedError:
-        """The error of a call that came too late."""
+        """Return the error of a call that came too late."""
         return cls("the provider was closed before this call", hint=_KEEP_OPEN)
 
 
@@ -147,21 +147,21 @@ class StructuredOutputError(ProviderError):
 
     partial: Completion
     text: str = ""
-    """What the model wrote: the answer, or the reasoning if the answer is empty."""
+    """The answer as the model wrote it, or the reasoning if the answer is empty."""
     path: str = "$"
-    """Where the first misfit is, such as ``$.days[2].sky``; ``$`` is the whole."""
+    """The place of the first error, such as ``$.days[2].sky``; ``$`` is the whole answer."""
 
 
 class DownloadError(ProviderError):
-    """A download failed, or was paused; ``progress.status`` says which, and ``progress`` how far it came."""
+    """A download failed or was paused, as ``progress.status`` says."""
 
     progress: Progress
     job_id: str | None = None
-    """What ``Download.resume`` takes."""
+    """The id of the download, for ``Download.resume``."""
 
 
 class ModelMismatchWarning(RuntimeWarning):
-    """A model answered that was not asked for."""
+    """Another model answered than the one that was asked for."""
 
 
 class EmptyAnswerWarning(RuntimeWarning):
@@ -173,11 +173,11 @@ class TruncationWarning(RuntimeWarning):
 
 
 class ToolCallWarning(RuntimeWarning):
-    """A tool call was not made, or came in a way that loses something; the message says which and what to do."""
+    """A tool call was not made, or a part of it was lost; the message says which, and what to do."""
 
 
 class ConversationLostWarning(RuntimeWarning):
-    """The server keeps no conversations: the model did not see what ``previous_response_id`` was to continue."""
+    """The server does not keep conversations: the model did not see the one of ``previous_response_id``."""
 
 
 class _Answered(ProviderError):
@@ -186,9 +186,9 @@ class _Answered(ProviderError):
     code: str | None = None
     """The server's own code for the error, if it gave one."""
     param: str | None = None
-    """The parameter that the server complains about, if it named one."""
+    """The parameter that the server refused, if it named one."""
     body: str | None = None
-    """The body of the answer, or of the stream's error event, with secrets cut out."""
+    """The body of the answer, or of the stream's error event, without secrets."""
     retry_after_s: float | None = None
     """How long the server asks to wait before a retry, in seconds."""
 
@@ -202,12 +202,12 @@ class StatusError(_Answered):
 
 
 class AuthenticationError(StatusError):
-    """The API token, or the name and password, are missing, wrong, or lack a permission."""
+    """The API token, or the name and password, are missing or wrong, or lack a permission."""
 
     token_source: str | None = None
     """Where the token came from, such as "the argument api_token"; None if none was sent."""
     wants_password: bool = False
-    """True if a name and a password are missing or wrong, as with a reverse proxy, and not an API token."""
+    """True if the server, such as a reverse proxy, wants a name and a password, and not an API token."""
 
 
 class ModelNotFoundError(StatusError):
@@ -242,7 +242,7 @@ class EndpointNotFoundError(StatusError):
     """The server does not know this method and path."""
 
     since: str | None = None
-    """The version of LM Studio that introduced it, if that is known."""
+    """The version of LM Studio that introduced the endpoint, if that is known."""
 
 
 class ResponseNotFoundError(StatusError):

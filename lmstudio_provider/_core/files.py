@@ -12,16 +12,15 @@ from pathlib import Path
 
 
 def write_whole(path: str | os.PathLike[str], text: str) -> None:
-    """Write ``text`` to ``path`` as UTF-8: whoever reads it sees the old content or the new; raises OSError.
+    """Write ``text`` to ``path`` as UTF-8, so that a reader sees the old content or the new one; raise OSError.
 
-    A file that was not there before is readable by its owner alone. What is there and is not a regular file, such as a
-    pipe or a device, is not replaced.
+    Only its owner can read a new file. A pipe, a device, or anything else that is not a regular file is not replaced.
     """
     target = Path(os.path.realpath(path))  # a link stays one
     with contextlib.suppress(FileNotFoundError):
         if not stat.S_ISREG(target.stat().st_mode):
             raise OSError(errno.EINVAL, "it is not a regular file")
-    # Without the name of the target, which may be as long as the file system allows.
+    # The name of the target is not part of it, because it may be as long as the file system allows.
     number, name = tempfile.mkstemp(prefix=".", suffix=".tmp", dir=target.parent)
     try:
         with open(number, "w", encoding="utf-8", newline="\n") as file:  # noqa: PTH123 (a descriptor)

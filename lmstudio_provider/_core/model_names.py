@@ -1,4 +1,4 @@
-"""Names of models: which of them mean the same, and which are near each other."""
+"""Names of models: which of them mean the same model, and which are misspellings."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from .types import ModelInfo
 
 
 def is_same(asked: str, served: str) -> bool:
-    """Whether both names may stand for one model.
+    """Return True if both names may stand for one model.
 
-    An instance is called ``key:2``, a variant ``key@q4_k_m``, and a publisher may be left out (LM Studio's REST API);
-    Ollama's ``:latest`` goes without saying.
+    LM Studio's REST API calls an instance ``key:2`` and a variant ``key@q4_k_m``, and takes a key without its
+    publisher; Ollama adds ``:latest`` to a name without a tag.
     """
     (one, one_variant), (other, other_variant) = _parts(asked), _parts(served)
     if one_variant and other_variant and one_variant != other_variant:
@@ -29,20 +29,18 @@ def _parts(name: str) -> tuple[str, str]:
 
 
 def find(models: Iterable[ModelInfo], name: str) -> ModelInfo | None:
-    """The model that is called so, or has an instance that is; else the first that may be meant."""
+    """Return the model with that id, or with an instance of that id; else the first that ``name`` may stand for."""
     known = list(models)
-    for model in known:
-        if name == model.id or any(name == instance.id for instance in model.instances):
-            return model
-    return next((model for model in known if is_same(name, model.id)), None)
+    exact = (model for model in known if name in (model.id, *(instance.id for instance in model.instances)))
+    return next(exact, None) or next((model for model in known if is_same(name, model.id)), None)
 
 
-# To compare two names takes the square of their length.
+# Comparing two names takes the square of their length.
 _LONGEST = 300
 
 
 def close_matches(name: str, known: Sequence[str]) -> tuple[str, ...]:
-    """The names of ``known`` that ``name`` may be a misspelling of, the nearest first."""
+    """Return up to three names of ``known`` that may have been meant by ``name``, the most similar first."""
     known = [each for each in known if each != name and len(each) <= _LONGEST]
     if len(name) > _LONGEST:
         return ()

@@ -1,4 +1,4 @@
-"""How far a download is, and how long it will take."""
+"""The progress of a download, and the time that it will take."""
 
 from __future__ import annotations
 
@@ -9,20 +9,19 @@ from .types import Progress
 
 
 class Meter:
-    """Adds up the bytes of the parts of a download; what it shows never goes back."""
+    """Adds up the bytes of the parts of a download; the sums never decrease."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._completed: dict[str, int] = {}
         self._totals: dict[str, int] = {}
-        # What each part had at first is no speed: a download may go on with one that was broken off.
+        # The first report of each part does not count for the speed: the server may resume an old download.
         self._before: dict[str, int] = {}
         self._began: float | None = None
-        #: How far it is.
         self.progress = Progress("")
 
     def update(self, status: str, part: str | None, completed: int | None, total: int | None) -> Progress:
-        """Note what is told of a ``part``, in bytes, and return how far all of them are."""
+        """Note the bytes of a ``part``, and return the progress of all parts."""
         now = self._clock()
         if part is not None:
             if completed:
@@ -40,5 +39,5 @@ class Meter:
         return self.progress
 
     def restart(self) -> None:
-        """Measure the speed anew, because what comes now is moved by something else."""
+        """Measure the speed anew, because another kind of work begins."""
         self._before, self._began = dict(self._completed), None

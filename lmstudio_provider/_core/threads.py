@@ -1,4 +1,4 @@
-"""Several things asked at once."""
+"""Work that is done in a thread beside the caller's."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ _Value = TypeVar("_Value")
 
 
 def run_in_daemon_thread(function: Callable[..., _Value], *arguments: object) -> Future[_Value]:
-    """Call ``function`` in a thread of its own, which the end of the program does not wait for."""
-    # No executor: it joins its threads when the interpreter ends, also those that a silent server holds.
+    """Call ``function`` in a new thread, which does not keep the program from ending, and return its future."""
+    # An executor would join its threads when the interpreter ends, and so wait for a server that is silent.
     future: Future[_Value] = Future()
 
     def run() -> None:
@@ -22,6 +22,6 @@ def run_in_daemon_thread(function: Callable[..., _Value], *arguments: object) ->
 
     try:
         threading.Thread(target=run, name="lmstudio-ask", daemon=True).start()
-    except RuntimeError:  # no more threads: it is asked by this one
+    except RuntimeError:  # the system allows no more threads: this one does the work
         run()
     return future

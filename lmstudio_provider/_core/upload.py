@@ -13,13 +13,13 @@ _PIECE_BYTES = 1024 * 1024
 
 
 class StoppedError(Exception):  # it never leaves the package
-    """The caller's function has raised; between here and there nobody may take it for an error of the connection."""
+    """The caller's function has raised. It has its own type so that it is not taken for an error of the connection."""
 
 
 class Upload:
     """A file to send, from its beginning each time it is iterated over.
 
-    ``report`` is called with the number of bytes that were sent; what it raises ends the call, and is kept in
+    ``report`` is called with the number of bytes that were sent. Its exception ends the call, and is kept in
     ``failure``.
     """
 
@@ -36,21 +36,20 @@ class Upload:
             status = self._path.stat()
         except (OSError, ValueError) as error:
             raise self._unreadable(error) from error
-        if not stat.S_ISREG(status.st_mode):  # to open a pipe would wait for its writer
+        if not stat.S_ISREG(status.st_mode):  # opening a pipe would wait for its writer
             raise InvalidRequestError(f"{self._what} is not a file", hint="Give the path of a file")
         self.size = status.st_size
 
     def pieces(self) -> Generator[bytes, None, None]:
-        """Iterate over the content; raises InvalidRequestError if it cannot be read as far as it was long."""
+        """Yield the content; raise InvalidRequestError if it cannot be read, or is shorter than it was."""
         left = self.size
         try:
             with self._path.open("rb") as file:
                 while left:
                     piece = file.read(min(left, _PIECE_BYTES))
                     if not piece:
-                        raise InvalidRequestError(
-                            f"{self._what} became shorter while it was read", hint="Wait until it is complete"
-                        )
+                        what = f"{self._what} became shorter while it was read"
+                        raise InvalidRequestError(what, hint="Wait until it is complete")
                     left -= len(piece)
                     yield piece
         except OSError as error:

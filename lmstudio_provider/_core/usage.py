@@ -1,4 +1,4 @@
-"""What calls cost: one record each, for whoever wants to count."""
+"""A record of each call, and a place to keep the records."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class UsageRecord:
     status: Status
     """"ok"; "cancelled", for a stream that was closed early; "timeout"; "interrupted"; or "error"."""
     api_key_hash: str
-    """Whose key was used, never the key: "lmstudio-local"."""
+    """Stands for the key that was used, and is never the key: "lmstudio-local"."""
     created_at: float
     """Unix time of the end of the call, in seconds."""
 
@@ -48,10 +48,10 @@ def status_of(error: BaseException | None) -> Status:
 
 
 class UsageRecorder(Protocol):
-    """What ``usage=`` takes. ``record`` may be called by several threads at once."""
+    """The type of ``usage=``. Several threads may call ``record`` at once."""
 
     def record(self, record: UsageRecord, /) -> None:
-        """Keep ``record``; what this raises is a RuntimeWarning, once for each provider, and the call goes on."""
+        """Keep ``record``. An exception becomes a RuntimeWarning, once for each provider, and the call goes on."""
 
 
 class MemoryUsage:
