@@ -150,6 +150,7 @@ def test_a_fork_calls_although_a_thread_that_is_not_there_was_importing_a_codec(
 FIRST_CALLS = """
 import os, threading, time
 from lmstudio_provider import LMStudioProvider
+LMStudioProvider({url!r}, refresh=False).close()  # which imports what calls need
 def ask():
     with LMStudioProvider({url!r}, refresh=False, timeout=20) as lm:
         assert lm.complete("Hi").text == "Hello"
