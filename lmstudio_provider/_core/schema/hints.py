@@ -17,7 +17,8 @@ from typing import Any, Iterable, Literal, Mapping, NamedTuple, Union
 
 from ..errors import ConfigurationError
 
-SCALARS: dict[Any, str] = {str: "string", int: "integer", float: "number", bool: "boolean", type(None): "null"}
+# bool comes before int, of which it is a subclass.
+SCALARS: dict[Any, str] = {str: "string", bool: "boolean", int: "integer", float: "number", type(None): "null"}
 # Types that JSON has as text, and their ``format`` (JSON schema 2020-12, 7.3; the last two are pydantic's).
 TEXTS: dict[Any, str] = {
     datetime.datetime: "date-time", datetime.date: "date", datetime.time: "time", datetime.timedelta: "duration",

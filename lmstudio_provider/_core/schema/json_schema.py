@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import decimal
 import json
 import math
@@ -113,7 +114,7 @@ class _Fit:
                 value = node.make(**{**node.fill, **value}) if isinstance(value, dict) else node.make(value)
             except Exception as error:  # of the user's __post_init__: whatever it is, the value does not fit
                 refuse(path, f"{node.make.__name__} refused it: {type(error).__name__}: {error}", error)
-        check_bounds(value, schema, path)
+        _check_bounds(value, schema, path)
         return value
 
     def _by_words(self, value: Any, schema: Mapping[str, Any], path: str, exact: bool) -> Any:
@@ -195,7 +196,7 @@ _BOUNDS: dict[str, tuple[Any, Callable[[Any, Any], bool], str]] = {
 }
 
 
-def check_bounds(value: Any, words: Mapping[str, Any], path: str) -> None:
+def _check_bounds(value: Any, words: Mapping[str, Any], path: str) -> None:
     """Raise MisfitError for a number, a text or an array that is not within the bounds in ``words``."""
     for word, (kind, fits, what) in _BOUNDS.items():
         bound = words.get(word)
@@ -205,17 +206,16 @@ def check_bounds(value: Any, words: Mapping[str, Any], path: str) -> None:
                 refuse(path, f"{what.format(size)}, {word} is {bound}")
     pattern = words.get("pattern")
     if isinstance(value, str) and isinstance(pattern, str):
-        try:
-            fits_pattern = re.search(pattern, value)
-        except re.error:
-            return  # JSON schema writes patterns as JavaScript does, some of which Python does not know
-        if not fits_pattern:
-            refuse(path, f"{preview(value)} does not match {pattern!r}")
+        # Patterns of JSON schema are JavaScript's, some of which Python does not know.
+        with contextlib.suppress(re.error):
+            if not re.search(pattern, value):
+                refuse(path, f"{preview(value)} does not match {pattern!r}")
 
 
 def choice(choices: Sequence[tuple[Any, Any]], value: Any, path: str, exact: bool) -> Any:
     """Return the second of the pair whose first is ``value``, or is the same if both are written as text."""
-    found = [result for each, result in choices if same(each, value)]
+    # To JSON, True is not 1.
+    found = [result for each, result in choices if each == value and isinstance(each, bool) == isinstance(value, bool)]
     if not found and not exact:
         found = [result for each, result in choices if _written(each) == _written(value)]
     if not found:
@@ -256,11 +256,6 @@ def _decoded(text: str) -> Any:
 
 def _written(value: Any) -> str:
     return value.strip() if isinstance(value, str) else json.dumps(value)
-
-
-def same(one: Any, other: Any) -> bool:
-    """Return True if two JSON values are the same: ``True`` is not 1 there."""
-    return bool(one == other) and isinstance(one, bool) == isinstance(other, bool)
 
 
 def preview(value: Any) -> str:

@@ -99,12 +99,12 @@ class _Writer:
     def _choice(self, kind: Kind, where: str) -> Node:
         choices = kind.arguments if kind.type is Literal else kind.type
         pairs = [(each.value if isinstance(each, enum.Enum) else each, each) for each in choices]
-        values = [value for value, _ in pairs]
-        if not values or not all(map(_is_json_scalar, values)):
-            raise ConfigurationError(f"{where} has choices that are not JSON values: {values}", hint="Use text")
-        of_type: dict[str, list[Any]] = {}
-        for value in values:
+        of_type: dict[str | None, list[Any]] = {}
+        for value, _ in pairs:
             of_type.setdefault(_scalar_of(value), []).append(value)
+        if not pairs or None in of_type:
+            values = [value for value, _ in pairs]
+            raise ConfigurationError(f"{where} has choices that are not JSON values: {values}", hint="Use text")
         options = [{"type": name, "enum": group} for name, group in of_type.items()]
         words = options[0] if len(options) == 1 else {"anyOf": options}
         return Node(words, functools.partial(choice, pairs))
@@ -182,18 +182,13 @@ class _Writer:
             return schema
         if isinstance(schema.get("properties"), dict):
             schema = {**schema, "properties": _plain_properties(schema)}
-        name = _referred(schema) or ""
-        rest = {key: self._inlined(each, cls, definitions) for key, each in schema.items() if key != "$ref"}
+        name = str(schema.get("$ref")).partition("#/$defs/")[2]
+        inlined = {key: self._inlined(each, cls, definitions) for key, each in schema.items()}
         if name not in definitions:
-            return {**rest, "$ref": schema["$ref"]} if "$ref" in schema else rest
+            return inlined
+        del inlined["$ref"]
         found = self._once((cls, name), name, lambda: Node(self._inlined(definitions[name], cls, definitions)))
-        return {**found, **rest}
-
-
-def _referred(schema: Mapping[str, Any]) -> str | None:
-    """Return the name of the definition that ``schema`` refers to."""
-    reference = schema.get("$ref")
-    return reference[8:] if isinstance(reference, str) and reference.startswith("#/$defs/") else None
+        return {**found, **inlined}
 
 
 def _plain_properties(schema: Mapping[str, Any]) -> dict[str, Any]:
@@ -208,13 +203,11 @@ def _plain_properties(schema: Mapping[str, Any]) -> dict[str, Any]:
     return properties
 
 
-def _is_json_scalar(value: object) -> bool:
-    return value is None or isinstance(value, (str, int)) or (isinstance(value, float) and math.isfinite(value))
-
-
-def _scalar_of(value: object) -> str:
-    """Return the name that JSON schema has for the type of a scalar."""
-    return "boolean" if isinstance(value, bool) else next(SCALARS[each] for each in SCALARS if isinstance(value, each))
+def _scalar_of(value: object) -> str | None:
+    """Return the name that JSON schema has for the type of a scalar; None if JSON cannot express ``value``."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return next((name for kind, name in SCALARS.items() if isinstance(value, kind)), None)
 
 
 def _read_scalar(kind: Any, value: Any, path: str, exact: bool) -> Any:

@@ -39,11 +39,9 @@ class Structure:
                 return self._read(loads_leniently(candidate))
             except MisfitError as error:
                 misfit = misfit or error.misfit
-            except RecursionError:
-                misfit = misfit or Misfit("$", "it is nested too deeply")
             except ValueError:
                 continue
-        misfit = misfit or Misfit("$", "there is no JSON in it that is complete")
+        misfit = misfit or Misfit("$", "there is no complete JSON value in it")
         hint = "Try a larger model or a simpler type; .text has the answer"
         if completion.finish_reason == "length":
             hint = "max_tokens cut it off: raise max_tokens; .text has the answer"
