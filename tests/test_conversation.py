@@ -107,7 +107,7 @@ def test_a_stream_that_breaks_leaves_no_half_turn(raw_server, provider_of):
     ],
     ids=lambda content: content[:40],
 )
-def test_a_file_that_is_no_conversation_is_refused_and_changes_nothing(lm, tmp_path, content):
+def test_a_file_that_is_not_a_conversation_is_refused_and_changes_nothing(lm, tmp_path, content):
     path = tmp_path / "chat.json"
     path.write_text(content)
     conversation = Conversation(lm, "Be brief.")
@@ -135,7 +135,7 @@ def test_a_file_that_cannot_be_written_is_named_and_nothing_is_left(lm, tmp_path
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such files")
 @pytest.mark.parametrize("kind", ["pipe", "device", "socket", "folder", "link to a pipe", "link to a folder"])
-def test_what_is_not_a_regular_file_is_not_replaced(tmp_path, kind):
+def test_a_path_that_is_not_a_regular_file_is_not_replaced(tmp_path, kind):
     path = tmp_path / "there"
     if kind == "device":
         path = Path(os.devnull)
@@ -194,7 +194,7 @@ def test_a_write_that_fails_keeps_the_old_file(tmp_path):
     assert list(tmp_path.iterdir()) == [path]
 
 
-# What is remembered
+# Messages that are kept
 
 
 def test_the_whole_conversation_is_sent_each_time(lm):
@@ -214,7 +214,7 @@ def test_a_stream_is_remembered_when_it_is_over(lm):
     assert texts(conversation) == ["1?", "One."]
 
 
-def test_what_came_of_a_stream_that_was_closed_is_remembered():
+def test_the_text_of_a_stream_that_was_closed_is_kept():
     with SimulatedLMStudio(replies=["One two three."]) as server, LMStudioProvider(server.url) as lm:
         conversation = Conversation(lm)
         for _ in conversation.stream("Count."):
@@ -255,7 +255,7 @@ def test_the_oldest_turns_are_dropped_in_whole_pairs(lm):
     assert sent == ["S", "2?", "Two.", "3?", "Three.", "4?"]
 
 
-def test_a_question_over_the_budget_is_sent_alone_and_shown_until_the_next(lm):
+def test_a_question_over_the_budget_is_sent_without_other_turns_and_shown_until_the_next(lm):
     conversation = Conversation(lm, token_budget=30)
     conversation.ask("1?")
     conversation.ask("long " * 100)
@@ -308,7 +308,7 @@ def test_turns_that_the_budget_leaves_out_are_saved(lm, tmp_path):
     assert texts(loaded) == ["S", "1?", "One.", "2?", "Two.", "3?", "Three."]
 
 
-def test_what_was_added_is_loaded_again_turn_by_turn(lm, tmp_path):
+def test_messages_that_were_added_are_loaded_again_turn_by_turn(lm, tmp_path):
     conversation = Conversation(lm)
     conversation.add(Message.assistant("Welcome!"), "One question", Message.system("Be kind."), "And one more")
     conversation.save(tmp_path / "chat.json")
@@ -416,7 +416,7 @@ def test_a_counter_that_cannot_be_called_is_refused():
         Conversation(Nobody(), count_tokens="cl100k")
 
 
-def test_what_is_no_provider_is_refused():
+def test_an_object_that_is_not_a_provider_is_refused():
     with pytest.raises(InvalidRequestError, match=r"Conversation\(lm, …\)"):
         Conversation("You are brief.")
 
@@ -435,7 +435,7 @@ def test_the_name_of_the_temporary_file_is_not_shown(lm, tmp_path):
 # Changing it
 
 
-def test_messages_are_a_tuple_that_nobody_changes(lm):
+def test_messages_are_a_tuple(lm):
     conversation = Conversation(lm, "S")
     assert conversation.messages == (Message.system("S"),)
     before = conversation.messages
@@ -488,7 +488,7 @@ def test_a_system_message_that_is_added_first_is_the_system_prompt_unless_there_
         ([Message.assistant("", [ToolCall("1", "f")]), Message.tool("1", 1), Message.tool("1", 1)], "no call waits"),
     ],
 )
-def test_what_cannot_be_added_is_refused_and_changes_nothing(messages, said):
+def test_an_argument_that_cannot_be_added_is_refused_and_changes_nothing(messages, said):
     conversation = Conversation(Nobody(), "S")
     conversation.add("1?")
     with pytest.raises(InvalidRequestError, match=said):
@@ -550,7 +550,7 @@ def roles(conversation):
     return [message.role for message in conversation.messages]
 
 
-def test_ask_tells_of_each_step(calling):
+def test_ask_reports_each_step(calling):
     conversation, events = Conversation(calling), []
     assert conversation.ask("1 + 2?", tools=[add], on_event=events.append).text == "It is 3."
     assert [event.kind for event in events] == ["completion", "call", "result", "completion"]
@@ -558,7 +558,7 @@ def test_ask_tells_of_each_step(calling):
     assert roles(conversation) == ROLES
 
 
-def test_ask_tells_of_each_chunk_and_step(calling):
+def test_ask_reports_each_chunk_and_step(calling):
     conversation, events, chunks = Conversation(calling), [], []
     completion = conversation.ask("1 + 2?", tools=[add], on_event=events.append, on_chunk=chunks.append)
     assert completion.text == "It is 3."
@@ -578,7 +578,7 @@ def test_on_chunk_and_on_event_work_without_tools(lm, method):
     assert texts(conversation) == ["1?", "One.", "2?", "Two."]
 
 
-def test_on_event_alone_works_without_tools(lm):
+def test_on_event_works_without_tools(lm):
     conversation, events = Conversation(lm), []
     assert conversation.ask("1?", on_event=events.append).text == "One."
     assert [event.kind for event in events] == ["completion"]
@@ -640,7 +640,7 @@ def test_tools_that_cannot_be_called_are_refused_before_anything_is_sent(method,
 
 @pytest.mark.parametrize("method", ["ask", "stream"])
 @pytest.mark.parametrize("name", ["on_chunk", "on_event"])
-def test_what_cannot_be_called_is_refused_before_anything_is_sent(method, name):
+def test_a_callback_that_cannot_be_called_is_refused_before_anything_is_sent(method, name):
     with pytest.raises(InvalidRequestError, match=f"{name}=7"):
         getattr(Conversation(Nobody()), method)("1?", **{name: 7})
 
@@ -700,7 +700,7 @@ def test_a_run_that_fails_in_the_middle_keeps_the_calls_that_were_made(ask, erro
 
 
 @pytest.mark.parametrize("ask", WAYS)
-def test_an_error_of_the_provider_in_a_run_says_what_was_sent_and_said(ask):
+def test_an_error_of_the_provider_in_a_run_has_the_messages_so_far(ask):
     error = ServerUnavailableError("gone", refused=True)
     with pytest.raises(ServerUnavailableError) as caught:
         ask(Conversation(Failing(error)))

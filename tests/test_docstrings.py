@@ -1,4 +1,4 @@
-"""What a docstring says of the parameters, in each of the usual styles."""
+"""Descriptions of parameters from docstrings in the style of Google, NumPy and Sphinx."""
 
 from __future__ import annotations
 

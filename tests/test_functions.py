@@ -4,6 +4,7 @@ import dataclasses
 import enum
 import functools
 import json
+import pickle
 import sys
 import typing
 from collections.abc import Mapping, Sequence
@@ -158,7 +159,7 @@ def test_an_async_function_is_refused():
 
 
 @pytest.mark.parametrize("value", [None, 7, "get_weather"])
-def test_what_is_no_function_is_refused(value):
+def test_a_tool_that_is_not_a_function_is_refused(value):
     with pytest.raises(ConfigurationError, match="cannot be called"):
         Tool.from_function(value)
 
@@ -349,7 +350,7 @@ def test_methods_partials_classes_and_callable_objects_are_functions():
     assert called(Function(Place), {"city": "Oslo"}) == Place("Oslo")
 
 
-# Calling it with what the model wrote
+# Calling it with the arguments that the model wrote
 
 
 @pytest.mark.parametrize(
@@ -394,7 +395,7 @@ def test_methods_partials_classes_and_callable_objects_are_functions():
     ],
     ids=str,
 )
-def test_arguments_that_do_not_fit_tell_where(hint, value, path):
+def test_arguments_that_do_not_fit_name_the_place(hint, value, path):
     with pytest.raises(MisfitError) as caught:
         called(of_hint(hint), {"x": value})
     assert caught.value.misfit.path == path
@@ -481,24 +482,24 @@ def test_a_number_that_no_float_holds_does_not_fit():
     ],
     ids=str,
 )
-def test_arguments_become_what_the_hints_say(hint, value, built):
+def test_arguments_are_converted_to_their_hints(hint, value, built):
     result = called(of_hint(hint), {"x": value})
     assert result == built
     assert type(result) is type(built)
 
 
-def test_what_is_left_out_has_its_default():
+def test_a_parameter_that_is_left_out_has_its_default():
     assert called(Function(get_weather), {"city": "Oslo"}) == "Oslo 1 celsius None"
 
 
-def test_parameters_that_go_by_position_alone_are_given_so():
+def test_positional_only_parameters_are_passed_by_position():
     def divide(a: int, b: int = 2, /) -> float:
         return a / b
 
     assert called(Function(divide), {"b": 4, "a": 2}) == 0.5
 
 
-def test_a_field_that_is_not_given_to_the_constructor_is_no_parameter():
+def test_a_field_that_the_constructor_does_not_take_is_not_a_parameter():
     @dataclass
     class Counted:
         name: str
@@ -604,18 +605,18 @@ def test_an_initvar_is_a_parameter():
 
 
 @pytest.mark.parametrize("hint", [Odd, Even])
-def test_what_is_required_is_so_whatever_the_hints_are_written_as(hint):
+def test_required_keys_are_found_in_each_notation_of_hints(hint):
     assert of_hint(hint).schema["properties"]["x"]["required"] == ["needed"]
 
 
 @pytest.mark.parametrize("hint", [[int], {"a": int}, Literal["a", ("b",)]], ids=str)
-def test_what_is_no_type_is_refused(hint):
+def test_a_hint_that_is_not_a_type_is_refused(hint):
     with pytest.raises(ConfigurationError, match="'x'"):
         of_hint(hint)
 
 
 @pytest.mark.parametrize("number", [float("nan"), float("inf")])
-def test_a_choice_that_is_no_number_of_json_is_refused(number):
+def test_a_choice_that_is_not_a_number_of_json_is_refused(number):
     with pytest.raises(ConfigurationError, match="not JSON"):
         of_hint(enum.Enum("Level", {"A": number}))
 
@@ -682,7 +683,7 @@ def test_a_dataclass_whose_init_takes_something_else_is_refused():
 
 
 @pytest.mark.parametrize("hint", [Optional[int], Optional[Place], Optional[Literal["a"]], None])
-def test_what_is_optional_may_be_left_out_and_may_be_null(hint):
+def test_an_optional_parameter_may_be_left_out_and_may_be_null(hint):
     function = of_hint(hint)
     if hint is not None:
         assert "type" in function.schema["properties"]["x"]
@@ -779,7 +780,7 @@ def model_of(kind, word):
 
 
 @pytest.mark.parametrize("tags", ['["a"]', None, ["a"]])
-def test_what_is_nearly_right_is_taken_inside_a_model_of_pydantic_too(tags):
+def test_values_are_converted_inside_a_model_of_pydantic_too(tags):
     built = called(of_hint(model_of(int, "integer")), {"x": {"n": "3", "tags": tags}})
     assert built.value == ({"n": 3} if tags is None else {"n": 3, "tags": ["a"]})
 
@@ -790,12 +791,12 @@ def test_the_model_of_pydantic_that_fits_exactly_wins_before_one_that_would_conv
     assert type(called(of_hint(Union[text, number]), {"x": {"n": 3}})) is number
 
 
-def test_a_set_of_what_has_no_hash_does_not_fit():
+def test_a_set_of_values_without_a_hash_does_not_fit():
     with pytest.raises(MisfitError):
         called(of_hint(set[Place]), {"x": [{"city": "Oslo"}]})
 
 
-def test_another_alternative_is_taken_where_one_refuses():
+def test_another_alternative_is_used_if_one_refuses_the_value():
     negative = dataclasses.make_dataclass("Negative", [("value", int)])
     assert called(of_hint(Union[Positive, negative]), {"x": {"value": -1}}) == negative(-1)
     with pytest.raises(MisfitError, match="below 1"):
@@ -822,6 +823,20 @@ def test_constraints_of_annotated_are_said_and_kept():
     for hint, value in ((number, 5), (words, []), (text, "abcd")):
         with pytest.raises(MisfitError):
             called(of_hint(hint), {"x": value})
+
+
+@pytest.mark.parametrize("value", ["a", [1], {"x": 1}])
+def test_the_bounds_of_a_union_concern_the_values_of_each_type(value):
+    union = Annotated[Union[str, list[int], int], Bounds(min_length=2)]
+    with pytest.raises(MisfitError):
+        called(of_hint(union), {"x": value})
+    assert called(of_hint(list[union]), {"x": ["ab", [1, 2], 1]}) == ["ab", [1, 2], 1]
+
+
+def test_the_schema_of_a_tool_is_a_plain_dict_that_can_be_pickled():
+    tool = Tool.from_function(get_weather)
+    assert type(tool.parameters["properties"]["city"]) is dict
+    assert pickle.loads(pickle.dumps(tool)).parameters == tool.parameters
 
 
 def test_the_text_of_args_wins_over_the_docstring_of_a_class():

@@ -93,7 +93,7 @@ def parsed(response_format, text, **fields):
 
 
 @pytest.mark.parametrize("response_format", ["json", 7, Weather("a", Sky.GREY, []), [Weather]])
-def test_what_is_no_format_is_refused(response_format):
+def test_a_response_format_that_is_not_a_type_or_a_schema_is_refused(response_format):
     with pytest.raises(InvalidRequestError, match="dataclass"):
         ChatRequest(HI, response_format=response_format)
 
@@ -114,7 +114,7 @@ def test_json_object_with_a_schema_is_refused_because_the_schema_would_be_ignore
 
 
 @pytest.mark.parametrize("text", ["", "No.", '{"a": ', "[1, 2"])
-def test_an_answer_that_is_no_json_at_all_is_told_with_its_text(text):
+def test_an_answer_without_json_is_an_error_with_its_text(text):
     with pytest.raises(StructuredOutputError, match="not valid as JSON: ") as caught:
         parsed(JSON, text)
     assert caught.value.text == text
@@ -153,7 +153,7 @@ def test_openai_form_without_a_schema_is_refused(inner):
         ChatRequest(HI, response_format={"type": "json_schema", **inner})
 
 
-def test_a_schema_that_is_no_json_is_refused():
+def test_a_schema_that_is_not_json_is_refused():
     with pytest.raises(InvalidRequestError, match="JSON"):
         ChatRequest(HI, response_format={"type": "object", "properties": {"a": object()}})
 
@@ -190,7 +190,7 @@ def test_a_type_that_json_schema_cannot_say_names_class_and_field():
     ],
     ids=str,
 )
-def test_an_answer_that_does_not_fit_tells_the_first_misfit_and_keeps_the_text(response_format, text, path):
+def test_an_answer_that_does_not_fit_is_an_error_with_the_first_misfit_and_the_text(response_format, text, path):
     with pytest.raises(StructuredOutputError) as caught:
         parsed(response_format, text)
     error = caught.value
@@ -253,21 +253,21 @@ def test_json_in_a_fenced_block_is_found(text):
     ],
     ids=str,
 )
-def test_any_type_hint_is_read_from_what_is_wrapped_or_not(response_format, text, value):
+def test_any_type_hint_is_read_from_an_answer_with_or_without_the_wrapping(response_format, text, value):
     if response_format is Weather:
         value = Weather("Oslo", Sky.GREY, [Wind(3.0)], days=[1])
     assert parsed(response_format, text) == value
 
 
 @pytest.mark.parametrize("response_format", [int, str, Sky, list[Wind], Optional[Wind], Union[Wind, int], Literal["a"]])
-def test_what_is_not_an_object_is_wrapped_into_one(response_format):
+def test_a_type_that_is_not_an_object_is_wrapped_into_one(response_format):
     schema = structure_of(response_format).schema
     assert schema["type"] == "object"
     assert list(schema["properties"]) == ["value"]
 
 
 @pytest.mark.parametrize("response_format", [Weather, City, Model, dict[str, int]])
-def test_what_is_an_object_is_not_wrapped(response_format):
+def test_an_object_is_not_wrapped(response_format):
     assert "value" not in structure_of(response_format).schema.get("properties", {}) or response_format is Model
 
 
@@ -300,6 +300,8 @@ def test_json_that_landed_in_the_reasoning_is_found_there(reasoning):
         ({"minItems": 1}, [], "$"),
         ({"prefixItems": [{}, {"type": "string"}], "items": {"type": "null"}}, [1, "a", 2], "$[2]"),
         ({"additionalProperties": {"type": "string"}}, {"a": 1}, "$.a"),
+        ({"additionalProperties": {"type": "string"}}, {"a": None}, "$.a"),
+        ({"additionalProperties": False, "required": ["b"]}, {"a": 1}, "$.a"),
         ({"allOf": [{}, {"required": ["a"]}]}, {}, "$.a"),
         ({"anyOf": [{"type": "null"}, {"properties": {"a": {"type": "null"}}}]}, {"a": 1}, "$.a"),
         ({"oneOf": [{"type": "null"}, {"type": "string"}]}, 1, "$"),
@@ -469,7 +471,7 @@ def test_an_answer_with_words_around_it_is_found_the_last_one_first(text):
     assert parsed(Model, "", reasoning=f"{text}\nThat is right.").value == 7
 
 
-def test_a_part_of_an_answer_that_was_cut_off_is_no_answer():
+def test_a_part_of_an_answer_that_was_cut_off_is_not_an_answer():
     text = '{"outer": {"value": 7}, "more": "an'
     for finish_reason in ("stop", "length"):
         with pytest.raises(StructuredOutputError):
@@ -499,7 +501,7 @@ def test_words_of_a_schema_that_make_no_sense_here_are_passed_over(schema, value
 
 
 @pytest.mark.parametrize("error", [ValueError("no schema"), TypeError("no schema")])
-def test_a_model_without_a_schema_is_told(error):
+def test_a_model_without_a_schema_is_refused(error):
     class Broken(Model):
         @classmethod
         def model_json_schema(cls):
@@ -514,7 +516,7 @@ def test_an_instance_of_a_model_is_refused():
         ChatRequest(HI, response_format=Model(1))
 
 
-def test_words_beside_a_tool_call_are_no_answer_yet(lm_of):
+def test_words_beside_a_tool_call_are_not_parsed_as_an_answer(lm_of):
     lm, _, _ = lm_of({"content": "Let me look.", "tool_calls": [{"name": "now", "arguments": {}}]})
     assert lm.chat(HI, response_format=Weather).tool_calls[0].name == "now"
 

@@ -93,7 +93,7 @@ def test_no_tools_are_refused(tools):
 
 
 @pytest.mark.parametrize("provider", [LMStudioProvider, "http://localhost:1234", None, 7])
-def test_what_is_not_a_provider_is_refused(provider):
+def test_an_object_that_is_not_a_provider_is_refused(provider):
     for call in (lambda: run_tools(provider, ASK, [add]), lambda: Conversation(provider)):
         with pytest.raises(InvalidRequestError, match="not a provider"):
             call()
@@ -143,7 +143,7 @@ def test_arguments_that_cannot_work_are_refused(name, value):
     ],
     ids=str,
 )
-def test_a_call_that_fails_is_told_to_the_model_and_kept(wanted, told):
+def test_a_call_that_fails_is_reported_to_the_model_and_kept(wanted, told):
     scripted = Scripted([wanted], "Sorry.")
     run = run_tools(scripted, ASK, [add, fail, get_weather])
     assert run.completion.text == "Sorry."
@@ -199,7 +199,7 @@ def test_a_call_of_a_stream_that_was_cut_off_is_not_made(raw_server, provider_of
     assert "cut off by max_tokens" in results(run)[0]
 
 
-def test_what_a_tool_raised_is_kept_with_its_traceback():
+def test_an_exception_of_a_tool_is_kept_with_its_traceback():
     wanted = [call("fail", {"why": "a"}), call("add", {"numbers": "many"}, id="2"), call("gone", id="3")]
     run = run_tools(Scripted(wanted, "Sorry."), ASK, [fail, add])
     (error,) = run.errors
@@ -210,7 +210,7 @@ def test_what_a_tool_raised_is_kept_with_its_traceback():
     assert len(pickle.loads(pickle.dumps(run)).errors) == 1
 
 
-def test_a_result_that_contains_itself_is_told_to_the_model_and_kept():
+def test_a_result_that_contains_itself_is_reported_to_the_model_and_kept():
     def loop() -> list:
         value = []
         value.append(value)
@@ -255,7 +255,7 @@ def test_an_error_of_the_provider_carries_the_conversation_so_far():
 
 
 @pytest.mark.parametrize("failing", ["on_event", "confirm"])
-def test_what_a_callback_raises_ends_the_run_and_reaches_the_caller(failing):
+def test_an_exception_in_a_callback_ends_the_run_and_reaches_the_caller(failing):
     made = []
 
     def note(text: str) -> None:
@@ -387,13 +387,13 @@ def test_a_request_with_its_options_is_taken_as_well():
     assert (request.seed, [tool.name for tool in request.tools]) == (7, ["add"])
 
 
-def test_the_choice_of_a_tool_holds_for_the_first_round_alone():
+def test_the_choice_of_a_tool_applies_only_to_the_first_round():
     scripted = Scripted([call("add", {"numbers": [1]})], "1")
     run_tools(scripted, ASK, [add, fail], tool_choice="add")
     assert [request.tool_choice for request, _ in scripted.requests] == ["add", None]
 
 
-def test_events_tell_each_step():
+def test_each_step_is_an_event():
     seen = []
     run_tools(
         Scripted([call("add", {"numbers": [1]}), call("fail", {"why": "x"}, id="2")], "1"),
@@ -449,7 +449,7 @@ def test_a_name_that_comes_back_in_snake_case_finds_its_tool(stream, declared):
     assert run.messages[1].tool_calls[0].name == declared
 
 
-def test_what_a_schema_written_by_hand_says_more_than_the_hints_is_kept():
+def test_arguments_are_also_checked_against_a_schema_written_by_hand():
     called = []
 
     def delete(count: int) -> str:
@@ -471,7 +471,7 @@ def test_the_error_of_an_event_is_one_of_ours_and_pickles():
     assert error.raw_arguments == "{}"
 
 
-def test_a_function_that_returns_a_coroutine_is_told_to_the_model():
+def test_a_function_that_returns_a_coroutine_is_reported_to_the_model():
     async def wait() -> None: ...
 
     def sneaky() -> object:
@@ -524,7 +524,7 @@ def test_a_text_is_one_message_of_the_user():
     assert [message.content for message in run.messages] == ["How is the weather?", "Fine."]
 
 
-def test_the_method_of_a_class_says_what_is_missing():
+def test_the_method_of_a_class_is_refused_with_a_hint():
     class Clock:
         def now(self) -> str:
             return "noon"
@@ -540,7 +540,7 @@ def thinking(text, reasoning, calls=(), finish_reason="stop"):
     return Completion(text, "m", "m", finish_reason, reasoning=reasoning, tool_calls=tuple(calls))
 
 
-def test_what_the_model_thought_before_its_calls_is_sent_back_with_them():
+def test_the_thoughts_of_the_model_before_its_calls_are_sent_back_with_them():
     add_it = call("add", {"numbers": [1, 2]})
     scripted = Scripted(
         thinking("", "Add them.", [add_it], "tool_calls"),
