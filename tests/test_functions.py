@@ -398,14 +398,14 @@ def test_methods_partials_classes_and_callable_objects_are_functions():
 def test_arguments_that_do_not_fit_name_the_place(hint, value, path):
     with pytest.raises(MisfitError) as caught:
         called(of_hint(hint), {"x": value})
-    assert caught.value.misfit.path == path
+    assert caught.value.path == path
 
 
 def test_a_missing_and_an_unknown_argument_do_not_fit():
     for arguments, path in (({}, "$.city"), ({"city": "Oslo", "town": "Oslo"}, "$.town")):
         with pytest.raises(MisfitError) as caught:
             called(Function(get_weather), arguments)
-        assert caught.value.misfit.path == path
+        assert caught.value.path == path
 
 
 def test_a_number_that_no_float_holds_does_not_fit():
@@ -754,7 +754,7 @@ def test_a_model_of_pydantic_is_built_from_an_object_or_its_text():
         assert called(of_hint(Model), {"x": value}).city == "Oslo"
     with pytest.raises(MisfitError, match="no home") as caught:
         called(of_hint(list[Model]), {"x": [{}]})
-    assert caught.value.misfit.path == "$.x[0]"
+    assert caught.value.path == "$.x[0]"
 
 
 def model_of(kind, word):

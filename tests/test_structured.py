@@ -314,7 +314,7 @@ def test_a_schema_finds_the_first_misfit(schema, value, path):
     with pytest.raises(MisfitError) as caught:
         fitted(value, schema)
     if path is not None:
-        assert caught.value.misfit.path == path
+        assert caught.value.path == path
 
 
 @pytest.mark.parametrize(

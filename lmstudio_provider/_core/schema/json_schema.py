@@ -9,30 +9,22 @@ import math
 import operator
 import re
 import sys
-from typing import Any, Callable, Mapping, NamedTuple, NoReturn, Sequence
+from typing import Any, Callable, Mapping, NoReturn, Sequence
 
 from ..json import loads_leniently
 
 
-class Misfit(NamedTuple):
-    """Why a value does not fit."""
-
-    path: str
-    """Its place, such as ``$.days[2].sky``."""
-    why: str
-
-
 class MisfitError(ValueError):
-    """A value that does not fit its schema, or its type hint."""
+    """A value does not fit its schema: its place, such as ``$.days[2].sky``, and why."""
 
-    def __init__(self, misfit: Misfit) -> None:
-        super().__init__(f"{misfit.path}: {misfit.why}")
-        self.misfit = misfit
+    def __init__(self, path: str, why: str) -> None:
+        super().__init__(f"{path}: {why}")
+        self.path, self.why = path, why
 
 
-def refuse(path: str, why: str, because: Exception | None = None) -> NoReturn:
+def refuse(path: str, why: str, because: BaseException | None = None) -> NoReturn:
     """Raise MisfitError."""
-    raise MisfitError(Misfit(path, why)) from because
+    raise MisfitError(path, why) from because
 
 
 class Node(dict[str, Any]):
@@ -99,7 +91,7 @@ class _Fit:
                 self._seen[key] = value, schema, error.with_traceback(None)
         outcome = self._seen[key][2]
         if isinstance(outcome, MisfitError):
-            raise MisfitError(outcome.misfit) from outcome.__cause__
+            refuse(outcome.path, outcome.why, outcome.__cause__)
         return outcome
 
     def _fit(self, value: Any, schema: Any, path: str, exact: bool) -> Any:
@@ -153,7 +145,7 @@ class _Fit:
                 except MisfitError as error:
                     errors.append(error)
         # The alternative that the value fits the furthest is most likely the one that was meant.
-        raise max(errors, key=lambda error: len(error.misfit.path))
+        raise max(errors, key=lambda error: len(error.path))
 
     def _members(self, value: dict[str, Any], schema: Mapping[str, Any], path: str, exact: bool) -> dict[str, Any]:
         properties = schema.get("properties")

@@ -13,7 +13,7 @@ from ..errors import InvalidRequestError, StructuredOutputError, preview
 from ..json import is_too_deep, loads_leniently
 from ..types import Completion
 from .hints import kind_of, member, name_of, without_none
-from .json_schema import Misfit, MisfitError, fitted
+from .json_schema import MisfitError, fitted
 from .schemas import schema_of, schema_of_members
 
 
@@ -33,23 +33,23 @@ class Structure:
         """Return the instance that the answer describes; raise StructuredOutputError."""
         # Reasoning models were seen to leave the answer in the reasoning field (LM Studio bug-tracker 1698).
         text = completion.text if completion.text.strip() else completion.reasoning
-        misfit = None
+        misfit: tuple[str, str] | None = None
         for candidate in _candidates(text, completion.finish_reason == "length"):
             try:
                 return self._read(loads_leniently(candidate))
             except MisfitError as error:
-                misfit = misfit or error.misfit
+                misfit = misfit or (error.path, error.why)
             except ValueError:
                 continue
-        misfit = misfit or Misfit("$", "there is no complete JSON value in it")
+        path, why = misfit or ("$", "there is no complete JSON value in it")
         hint = "Try a larger model or a simpler type; .text has the answer"
         if completion.finish_reason == "length":
             hint = "max_tokens cut it off: raise max_tokens; .text has the answer"
         raise StructuredOutputError(
-            f"the answer is not valid as {self._said}: at {misfit.path} {misfit.why}; it begins {text[:200]!r}",
+            f"the answer is not valid as {self._said}: at {path} {why}; it begins {text[:200]!r}",
             hint=hint,
             text=text,
-            path=misfit.path,
+            path=path,
             partial=completion,
             sent=True,
         )
