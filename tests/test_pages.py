@@ -18,7 +18,7 @@ from lmstudio_provider import (
 from lmstudio_provider._dialects.pages import read_answer, redirect
 
 TOKEN = "sk-lm-AbCd1234:0123456789abcdefghij"
-OFF = "What stands behind the proxy is off"
+OFF = "The server behind the proxy is off"
 SLOW = "the limit is the proxy's (nginx: proxy_read_timeout), not timeout="
 LARGE = "limit on the size of a request's body"
 NAME = "http://NAME:PASSWORD@host"
@@ -182,10 +182,10 @@ def test_a_server_may_call_itself_anything():
             "Set the base URL to https://host",
         ),
         ("https://host/x/v1/chat/completions/?a=b", "?a=b'", "Set the base URL to https://host/x"),
-        ("https://ann:s3cret@host/v1/models", "to 'https://host/v1/models'", "where the server itself answers"),
-        ("//ann@host/login", "to '//host/login'", "a page to log in at"),
-        ("/login?next=/v1", "to '/login?next=/v1'", "a page to log in at"),
-        ("", "(HTTP 302) without a target", "where the server itself answers"),
+        ("https://ann:s3cret@host/v1/models", "to 'https://host/v1/models'", "the address of the server itself"),
+        ("//ann@host/login", "to '//host/login'", "a login page"),
+        ("/login?next=/v1", "to '/login?next=/v1'", "a login page"),
+        ("", "(HTTP 302) without a target", "the address of the server itself"),
     ],
 )
 def test_a_redirect_names_its_target_without_userinfo(location, says, hint):

@@ -1,4 +1,4 @@
-"""A reply that grows: its text, its reasoning and its tool calls, of the pieces of a stream in any dialect."""
+"""Joins the pieces of a streamed reply, in any dialect: its text, its reasoning and its tool calls."""
 
 from __future__ import annotations
 
@@ -18,14 +18,15 @@ from .thoughts import ThoughtSplitter, split_unopened
 
 
 class GrowingText:
-    """A growing text: no list of pieces, which takes ten times the memory for a million of them, and no StringIO.
+    """A growing text.
 
-    The garbage collector may close a StringIO before the stream that needs it is told of its own end.
+    A list of a million pieces would take ten times the memory. The garbage collector may close a StringIO before the
+    stream that needs it ends.
     """
 
     def __init__(self) -> None:
-        #: How many characters there are.
         self.length = 0
+        """The number of characters."""
         self._blocks: list[str] = []
         self._pieces: list[str] = []
 
@@ -39,7 +40,7 @@ class GrowingText:
                 self._pieces.clear()
 
     def whole(self) -> str:
-        """All of it."""
+        """Return all of the text."""
         return "".join([*self._blocks, *self._pieces])
 
 
@@ -47,7 +48,7 @@ _BLOCK = 1000
 
 
 class ReplyAccumulator(ABC):
-    """Keeps what the pieces of one reply add up to; subclasses read the pieces."""
+    """Joins the pieces of one reply; subclasses read the pieces."""
 
     def __init__(self, call: Call, asked: ErrorContext, started: float) -> None:
         self._call = call
@@ -64,20 +65,20 @@ class ReplyAccumulator(ABC):
         self._usage: Usage | None = None
         self._finish_reason: str | None = None
         self._raw = False
-        #: Whether the server said that it is over.
         self.done = False
+        """True if the server said that the reply is over."""
 
     @property
     def ended(self) -> bool:
-        """Whether all of the reply has come, although the stream may go on."""
+        """True if all of the reply has come, although the stream may continue."""
         return self._finish_reason is not None
 
     @abstractmethod
     def _read_stats(self, first_s: float | None, duration_s: float) -> Stats:
-        """The server's own stats, completed by what was measured here."""
+        """Return the server's own stats, completed by the measured seconds."""
 
     def _content(self, content: str, reasoning: str) -> Chunk | None:
-        """The chunk of a piece of text, in which there may be thoughts, and of reasoning beside it."""
+        """Return the chunk of a piece of text, which may contain thoughts, and of reasoning beside it."""
         text, thought = self._thoughts.feed(content)
         return self._chunk(text, reasoning + thought)
 
@@ -91,9 +92,9 @@ class ReplyAccumulator(ABC):
         return Chunk(text, reasoning=reasoning)
 
     def finish(self) -> list[Chunk]:
-        """The last chunks, when the body has ended as it should, or ``done`` is set.
+        """Return the last chunks, when the body has ended as it should, or ``done`` is set.
 
-        Raises StreamInterruptedError where the reply has no end, and ProtocolError where there is nothing in it.
+        Raises StreamInterruptedError if the reply has no end, and ProtocolError if there is nothing in it.
         """
         held = self._chunk(*self._thoughts.feed("", end=True))
         self._ended = time.monotonic()
@@ -101,7 +102,7 @@ class ReplyAccumulator(ABC):
         if not (self.done or self._finish_reason) and (self._first is not None or calls):
             raise StreamInterruptedError(
                 "the stream ended before the reply did: neither a finish_reason nor [DONE] came",
-                hint=".partial holds what came; ask again for the whole reply",
+                hint=".partial is the reply so far; ask again for all of it",
                 sent=True,
             )
         self._tools.check()
@@ -115,8 +116,8 @@ class ReplyAccumulator(ABC):
         return [last] if held is None else [held, last]
 
     def completion(self, finish_reason: str | None = None) -> Completion:
-        """The reply as far as it came; ``finish_reason`` stands in where the server gave none."""
-        self._chunk(*self._thoughts.feed("", end=True))  # what was held back when the stream broke
+        """Return the reply so far; ``finish_reason`` is the one to report if the server gave none."""
+        self._chunk(*self._thoughts.feed("", end=True))  # text that was held back when the stream broke
         duration = (self._ended or time.monotonic()) - self._started
         first = None if self._first is None else self._first - self._started
         text, reasoning = self._text.whole(), self._reasoning.whole()
@@ -141,30 +142,27 @@ _STRUCTURE = re.compile(r'\\.?|["{}\[\]]', re.S)
 
 
 class _Slot:
-    """A call that grows."""
+    """A tool call whose pieces are still coming."""
 
     def __init__(self, index: object = None) -> None:
         self.index = index
         self.id = ""
         self.name = ""
-        #: Whether the server says the name with each piece.
         self.repeats_name = False
+        """True if the server sends the name with each piece."""
         self.arguments: list[str] = []
         self._seen = 0
         self._depth = 0
         self._quoted = self._escaped = self._whole = False
 
     def is_whole(self) -> bool:
-        """Return True if the arguments have come to their end: all their brackets and quotes are closed.
-
-        Each piece is read once, however often this is asked.
-        """
+        """Return True if all brackets and quotes of the arguments are closed. Reads each piece only once."""
         for piece in self.arguments[self._seen :]:
             start, self._escaped = int(self._escaped), False
             for match in _STRUCTURE.finditer(piece, start):
                 mark = match[0]
                 if mark[0] == "\\":
-                    self._escaped = len(mark) == 1  # what it escapes is in the next piece
+                    self._escaped = len(mark) == 1  # the escaped character is in the next piece
                     continue
                 if mark == '"':
                     self._quoted = not self._quoted
@@ -179,9 +177,9 @@ class ToolCallAssembly:
     """Joins the pieces of tool calls: by id, else by index, else to the last one.
 
     A call's id and name come once; later pieces leave them out, or send them empty. Another id or another name under
-    an index that is taken begins another call (some servers count every call as 0, or not at all), and so does the
-    same name after whole arguments. A name that LM Studio has turned into snake_case (it does so since 0.3.23), or that
-    has markup of the model around it, is that of the offered tool again.
+    an index that is taken begins another call (some servers give every call the index 0, or none), and so does the
+    same name after whole arguments. A name that LM Studio turned into snake_case (since 0.3.23), or that has markup of
+    the model around it, becomes the name of the offered tool again.
     """
 
     def __init__(self, offered: Sequence[str] = ()) -> None:
@@ -190,14 +188,14 @@ class ToolCallAssembly:
         self._by_id: dict[str, _Slot] = {}
         self._by_index: dict[str, _Slot] = {}
         self._by_key: dict[str, _Slot] = {}
-        # What was neither a call nor a piece of one, and whether a piece had nothing in it.
+        # A description of the first malformed piece, and whether a piece was empty.
         self._wrong: str | None = None
         self._has_empty = False
 
     def add(self, pieces: Any, whole: bool = False) -> None:
-        """Take the value of ``tool_calls``: pieces, or the ``whole`` calls of a reply that is no stream.
+        """Add the value of ``tool_calls``: pieces, or the ``whole`` calls of a reply that is not a stream.
 
-        What is malformed is left out, for ``check`` to raise when all has come.
+        A malformed piece is left out; ``check`` raises it at the end.
         """
         pieces = pieces if self._is(pieces or None, list, "tool_calls") else []
         pieces = self.objects([piece for piece in pieces if piece is not None], "a tool call")
@@ -213,19 +211,19 @@ class ToolCallAssembly:
             self._grow(slot or self._new(index), id_, name, arguments)
 
     def objects(self, values: Sequence[Any], what: str) -> list[dict[str, Any]]:
-        """Return the objects among ``values``; anything else is for ``check`` to raise."""
+        """Return the objects among ``values``; ``check`` raises anything else."""
         found = [value for value in values if isinstance(value, dict)]
         if len(found) < len(values):
             self._note(next(value for value in values if not isinstance(value, dict)), what)
         return found
 
     def add_to(self, key: str, piece: Mapping[str, Any]) -> None:
-        """Take a piece of the call that ``key`` stands for, whatever else it says."""
+        """Add a piece to the call with that ``key``; ignore the piece's own id and index."""
         slot = self._by_key[key] = self._by_key.get(key) or self._new(None)
         self._grow(slot, *self._read(piece))
 
     def _find(self, id_: str, index: object, name: str, arguments: str) -> _Slot | None:
-        """Return the call that a piece goes on with, or None if it begins another."""
+        """Return the call that a piece continues, or None if it begins another."""
         slot = self._by_id.get(id_)
         if slot is None or (index is not None and slot.index not in (None, index)):
             last = self._slots[-1] if self._slots and not id_ else None
@@ -234,7 +232,7 @@ class ToolCallAssembly:
             return None
         if name and slot.name:
             same = name == slot.name
-            # An id says that it is the same call; whole arguments say that it is not, unless the name comes always.
+            # With an id, it is the same call. After whole arguments it is another, unless each piece has the name.
             if not same or (not id_ and slot.is_whole() and (arguments or not slot.repeats_name)):
                 return None
             slot.repeats_name = True
@@ -267,7 +265,7 @@ class ToolCallAssembly:
         return str(id_ or ""), name, arguments or ""
 
     def _is(self, value: object, kind: type | tuple[type, ...], what: str) -> bool:
-        """Return True if ``value`` is of that type; note what is of another, unless it was left out."""
+        """Return True if ``value`` is of that type; note any other value, unless it is None."""
         if isinstance(value, kind):
             return True
         if value is not None:
@@ -278,23 +276,23 @@ class ToolCallAssembly:
         self._wrong = self._wrong or f"{what} is {type(wrong).__name__}: {preview(json.dumps(wrong))}"
 
     def check(self, completion: Completion | None = None) -> None:
-        """Raise ProtocolError if anything was no call; its ``partial`` is ``completion``."""
+        """Raise ProtocolError if a call was malformed; its ``partial`` is ``completion``."""
         wrong = self._wrong
         names = [slot.name.strip() for slot in self._slots] or [""] * self._has_empty
         if wrong is None and "" in names:
             wrong = "a tool call has no name"
         if wrong is not None:
-            hint = "Ask again; if it happens each time, the server misreads what the model writes: try another model"
+            hint = "Ask again; if it happens each time, the server misreads the output of the model: try another model"
             error = ProtocolError(f"the reply is malformed: {wrong}", hint=hint, sent=True)
             # Without the raw reply, which may repeat a secret.
             error.partial = completion and dataclasses.replace(completion, raw=None)
             raise error
 
     def calls(self) -> tuple[ToolCall, ...]:
-        """Return the calls so far, each with an id of its own.
+        """Return the calls so far, each with a different id.
 
-        An id that the server left out, or gave to another call as well, is made up: LM Studio refuses to be sent an
-        empty one, and nobody knows whose result it is that has the id of two calls.
+        If the server left out an id, or gave it to two calls, a new one is made: LM Studio refuses an empty id, and a
+        result with the id of two calls could belong to either.
         """
         taken: set[str] = set()
         slots = [slot for slot in self._slots if slot.name or slot.arguments]
@@ -307,8 +305,8 @@ class ToolCallAssembly:
     def name_of(self, name: str) -> str:
         """Return the name of the offered tool that ``name`` means, or ``name`` itself if no tool or two can be meant.
 
-        gpt-oss addresses a call to ``functions.weather``, and what stands around that can get into the name (LM Studio
-        docs: api-changelog, 0.3.23). Such markup is never a part of a name, whether the tool was offered or not.
+        gpt-oss addresses a call to ``functions.weather``, and the text around that can get into the name (LM Studio
+        docs: api-changelog, 0.3.23). Such markup is never a part of a name, even if the tool was not offered.
         """
         if name in self._offered:
             return name
@@ -324,7 +322,7 @@ class ToolCallAssembly:
         return bare if bare and _MARKUP.search(name) else name
 
 
-# What a piece says of where it belongs, and not of the call.
+# The fields of a piece that are not about the call itself.
 _PLACE = ("index", "type")
 
 # The name after its namespace, as the recipient of a message, or before the markup that is left of one.

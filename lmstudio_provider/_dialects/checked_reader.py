@@ -1,4 +1,4 @@
-"""What reads a stream, and says what came if that was no stream, or something else came in the middle of it."""
+"""Reads a stream, and reports an error or another reply that came instead of it or in the middle of it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ StreamReader = Union[SSEReader, NDJSONReader]
 class CheckedReader:
     """Reads the stream of ``reply`` with ``reader``.
 
-    ``find_error`` returns the error that a whole body is, if it is one; it is given the body and its JSON.
+    ``find_error`` takes a body and its JSON, and returns the error that they report, or None.
     """
 
     def __init__(
@@ -51,21 +51,21 @@ class CheckedReader:
         kind = headers.get("Content-Type") or ("text" if value is None else "JSON")
         page = value is None and is_page(headers, text)
         return ProtocolError(
-            f"a stream was asked for, and {kind!r} came: {answer.said if page else repr(answer.text)}",
+            f"the server sent {kind!r} instead of a stream: {answer.said if page else repr(answer.text)}",
             hint=answer.hint if page else "Check that the base URL is that of a server that can stream",
             sent=True,
         )
 
     def explain(self, error: ProviderError) -> ProviderError:
-        """Return the error of a stream without an end: what the last lines say, or ``error`` if they say nothing."""
+        """Return the error of a stream without an end: the one that its last lines report, else ``error``."""
         body = "\n".join(self._reader.strange).encode()
         if not body.strip():
             return error
-        if not isinstance(error, StreamInterruptedError):  # there was nothing else
+        if not isinstance(error, StreamInterruptedError):  # nothing came before these lines
             return self.no_stream(body)
         found = self._find_error(body, _value(body))
         answer = read_answer(self._reply.status, self._reply.headers, body.decode(), _value(body))
-        error.message += f"; the last that came is {answer.text!r}"
+        error.message += f"; its last lines are {answer.text!r}"
         return found or error
 
 

@@ -13,7 +13,7 @@ from .errors import ErrorContext
 
 
 class Dialect(NamedTuple):  # a frozen dataclass would take ten times as long to make on import
-    """What a provider needs to know of an API. The functions do no I/O."""
+    """An API as a provider sees it. The functions do no I/O."""
 
     chat_call: Callable[[ChatRequest, str, bool, str], Call]
     """Return the call for a request, a model, whether to stream, and the id of the provider."""
@@ -32,8 +32,8 @@ class Dialect(NamedTuple):  # a frozen dataclass would take ten times as long to
     list_models: Callable[[Callable[..., Any], dict[str, ModelInfo], bool], list[ModelInfo]]
     """Return the models of the server.
 
-    The first argument sends a call and returns what its second argument makes of the JSON of the reply. The second
-    keeps what was asked about single models. The third is True to send no request but that for the list.
+    The first argument is a function that sends a call and returns the JSON of its reply, parsed by its second argument.
+    The second keeps the details of single models. The third is True to ask only for the list.
     """
     embed_call: Callable[..., Call]
     """Return the call for the vectors of texts: texts, model, whether the server may cut them; num_ctx, keep_alive."""

@@ -1,4 +1,4 @@
-"""Texts as vectors, over the OpenAI-compatible ``/v1/embeddings``."""
+"""Embeds texts with the OpenAI-compatible ``/v1/embeddings``."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ def embed_call(
     num_ctx: int | None = None,
     keep_alive: float | str | None = None,
 ) -> Call:
-    """Ask for the vectors of some texts; one that is too long is cut, because the server knows no ``truncate``.
+    """Return the call for vectors. The server cuts a text that is too long: it has no ``truncate``.
 
-    Raises InvalidRequestError for what only Ollama takes.
+    Raises InvalidRequestError for options that only Ollama has.
     """
     refuse_for_lm_studio(num_ctx=num_ctx, keep_alive=keep_alive)
     body = {"model": model, "input": list(texts)}
@@ -36,10 +36,10 @@ def embed_call(
 
 
 def embed_reply(value: Any, call: Call, count: int) -> Embeddings:
-    """The vectors of ``count`` texts, in the order of the texts; raises ProtocolError."""
+    """Return the vectors of ``count`` texts, in the order of the texts; raises ProtocolError."""
     entries = member(value, "data", list, "the reply")
     usage = read_usage(value.get("usage"))
-    if usage is not None:  # LM Studio always reports 0, which is not a count (wire samples: usage of embeddings)
+    if usage is not None:  # LM Studio always reports 0, which is not a count
         usage = dataclasses.replace(usage, total_tokens=usage.total_tokens or None)
     usage = None if usage == Usage() else usage
     vectors: dict[str, list[float]] = {}
@@ -63,9 +63,9 @@ def embed_reply(value: Any, call: Call, count: int) -> Embeddings:
 
 
 def vector(value: object, call: Call, usage: Usage | None) -> list[float]:
-    """Return a vector of a list of numbers, or of base64 of little-endian 32-bit floats.
+    """Return the vector in a list of numbers, or in base64 of little-endian 32-bit floats.
 
-    Raises ProtocolError, which has the ``usage`` of the reply.
+    Raises ProtocolError, whose ``partial`` has the ``usage`` of the reply.
     """
     try:
         if isinstance(value, str):

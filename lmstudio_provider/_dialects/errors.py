@@ -1,4 +1,4 @@
-"""Errors by their meaning, whatever shape, status, or place in a stream they came in."""
+"""Turns the errors of servers into exceptions by their meaning, in any shape, status, or place in a stream."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class ErrorContext:
     path: str = ""
     """The path of the call."""
     known: tuple[str, ...] = ()
-    """The ids of the models that the server has, as far as they are known."""
+    """The ids of the models that the server is known to have."""
     credentials: str = ""
     """The kind of credentials, unless they are an API token: PASSWORD, or "Authorization"."""
     tools: bool = False
@@ -63,7 +63,7 @@ class ErrorContext:
 def find_fault(value: object) -> ErrorBody | None:
     """Return the error that a JSON value reports, None if it reports none.
 
-    A truthy ``error`` is one, whatever the status. So is an object that calls itself one, as vLLM's does.
+    A truthy ``error`` is one, under any status, and so is an object whose ``object`` is "error", as vLLM sends it.
     """
     error = value.get("error") if isinstance(value, dict) else None
     if not error and isinstance(value, dict) and value.get("object") == "error":

@@ -127,7 +127,7 @@ _RULES = [
     ErrorRule(
         InvalidRequestError,
         "the endpoint does not take a field of the request",
-        "/api/v1 refuses what it does not know; chat() takes most fields",
+        "/api/v1 refuses unknown fields; chat() takes most fields",
         codes="unrecognized_keys",
         texts="unrecognized key",
     ),

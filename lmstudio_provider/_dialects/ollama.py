@@ -326,7 +326,7 @@ class OllamaStream(ReplyAccumulator):
         return self._chunk(content, reasoning) if self._raw else self._content(content, reasoning)
 
     def finish(self) -> list[Chunk]:
-        """Return the last chunks; raises what the base class does, and ProtocolError if no line had a message."""
+        """Return the last chunks; raises ProtocolError also if no line had a message."""
         if self.done and not self._has_message:
             raise ProtocolError("no line of the reply has a 'message'", sent=True)
         return super().finish()

@@ -294,7 +294,7 @@ class ChatStream(ReplyAccumulator):
         return [chunk for chunk in chunks if chunk is not None]
 
     def finish(self) -> list[Chunk]:
-        """Return the last chunks; raises what the base class does, and ProtocolError."""
+        """Return the last chunks; raises ProtocolError also for a malformed choice."""
         return [*self._only_others(), *super().finish()]
 
     def completion(self, finish_reason: str | None = None) -> Completion:

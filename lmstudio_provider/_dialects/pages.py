@@ -10,7 +10,7 @@ from typing import Any, Mapping, NamedTuple
 from .._core.redaction import hide, url_secrets
 from .._http.reply import USE_HTTPS
 
-#: What to do if a web page answers.
+# The hint if a web page answers.
 CHECK_ADDRESS = "Another program, or a proxy, answers at that address: check host and port"
 
 # How nginx, Apache, Go (Caddy, Traefik), and Tomcat refuse plain HTTP at such a port.
@@ -20,21 +20,21 @@ _WANTS_TLS = re.compile(
     re.I,
 )
 
-_OFF = "What stands behind the proxy is off, or cannot be reached from there: start it, or check where the proxy looks"
+_OFF = "The server behind the proxy is off or out of its reach: start it, or check the address in the proxy's settings"
 _SLOW = (
     "The proxy gave up waiting for the reply: the limit is the proxy's (nginx: proxy_read_timeout), not timeout=; "
     "raise it there, or stream, so that each piece of the reply counts"
 )
-#: What to do about a status that a proxy sends, if nothing more is known.
+# The hints for statuses that proxies send, if nothing more is known.
 HINTS: Mapping[int, str] = {
     404: f"{CHECK_ADDRESS}, and the path of the base URL",
-    405: "Check the base URL: what answers there does not take such requests",
+    405: "Check the base URL: the server there does not take such requests",
     407: "Give the proxy's name and password: "
     "http=urllib3.ProxyManager(url, proxy_headers=urllib3.make_headers(proxy_basic_auth='NAME:PASSWORD'))",
     408: "The request took too long for the proxy: raise its limit, or send less",
     413: "There is a limit on the size of a request's body, most often the proxy's (nginx: client_max_body_size): "
     "raise it, or send less, such as smaller images",
-    429: "Ask again later, or raise the limit of the proxy on how often it may be asked",
+    429: "Ask again later, or raise the proxy's limit on the rate of requests",
     502: _OFF,
     503: f"{_OFF}; if it is only busy, or just starting, ask again shortly",
     504: _SLOW,
@@ -49,15 +49,14 @@ class Answer(NamedTuple):
     """An answer that does not report its error as JSON."""
 
     text: str
-    """What it says: the title of a page, or the beginning of a text."""
+    """The title of a page, or the beginning of a text."""
     said: str
-    """Who says what."""
+    """A sentence with the sender, the status and the text."""
     hint: str
-    """What to do about it."""
 
 
 def read_answer(status: int, headers: Mapping[str, str], text: str, value: object) -> Answer:
-    """Return what an answer says that does not report its error as JSON; ``value`` is its JSON, None if it is not JSON.
+    """Read an answer that does not report an error as JSON; ``value`` is its JSON, None if it is not JSON.
 
     A page is shown by its title, never as markup.
     """
@@ -112,7 +111,7 @@ def _title(text: str) -> str:
 
 
 _MOST_READ = 64 * 1024
-# What a browser does not show as text; the titles in a drawing are not the page's.
+# The parts that a browser does not show as text. The titles in a drawing are not that of the page.
 _NOT_SHOWN = re.compile(r"<!--.*?(?:-->|\Z)|<(style|script|template|svg)\b.*?(?:</\1\s*>|\Z)", re.I | re.S)
 
 
@@ -125,18 +124,21 @@ _MOST_DIGITS = 4000
 
 
 def redirect(status: int, headers: Mapping[str, str], path: str) -> tuple[str, str]:
-    """Return what a redirect says, and what to do about it; ``path`` is that of the call."""
+    """Return the message and the hint for a redirect of a call to ``path``."""
     target = (headers.get("Location") or "").strip()
     target = re.sub(r"//[^/?#]*@", "//", target[:500])  # without userinfo
     if not target:
         said = f"the server answered with a redirect (HTTP {status}) without a target"
-        return said, "Set the base URL to where the server itself answers"
+        return said, _SERVER_ITSELF
     shown = hide(target, tuple(url_secrets(target)))
     said = f"the server answered with a redirect (HTTP {status}) to {shown!r}, which is not followed"
     base = re.split("[?#]", shown)[0]
     if "://" in base and path and base.rstrip("/").endswith(path):
         return said, f"Set the base URL to {base.rstrip('/')[: -len(path)]}"
-    return said, "Set the base URL to where the server itself answers; if that is a page to log in at, a proxy wants it"
+    return said, f"{_SERVER_ITSELF}; if the target is a login page, a proxy wants a login"
+
+
+_SERVER_ITSELF = "Set the base URL to the address of the server itself"
 
 
 def wants_basic(headers: Mapping[str, Any]) -> bool:

@@ -1,4 +1,4 @@
-"""Calls of tools that came as text, because the server did not understand what the model wrote, or not at all."""
+"""Finds tool calls that came as text, because the server did not recognise them, and calls that got lost."""
 
 from __future__ import annotations
 
@@ -15,8 +15,10 @@ from .._core.messages import Tool
 from .._core.schema.json_schema import MisfitError, fitted, plain
 from .._core.types import Completion, ToolCall
 from .accumulator import ToolCallAssembly
+from .json_text import mapping
 
-# What models are trained to put around a call: Qwen's and Hermes' form, and the one that LM Studio teaches the others.
+# The marks that models put around a call: Qwen and Hermes were trained for the first pair, and LM Studio asks the other
+# models for the second in their prompt.
 _MARKS = (("<tool_call>", "</tool_call>"), ("[TOOL_REQUEST]", "[END_TOOL_REQUEST]"))
 # How calls begin, in these and in other forms.
 _BEGINS = re.compile(
@@ -30,7 +32,7 @@ _CODE = re.compile(r"```.*?(?:```|\Z)|~~~.*?(?:~~~|\Z)|`[^`\n]*`", re.S)
 _Tools = Sequence["Tool | Mapping[str, Any]"]
 
 
-# How servers say that a reply has no end of its own: OpenAI's and other servers' words, Ollama's, and LM Studio's own.
+# The words of OpenAI, other servers, Ollama and LM Studio for a reply that was cut off.
 _CUT = {
     "length", "max_tokens", "max_output_tokens", "cancelled", "error", "abort", "aborted", "failed", "incomplete",
     "content_filter", "load", "unload", "maxPredictedTokensReached", "contextLengthReached", "userStopped",
@@ -39,12 +41,12 @@ _CUT = {
 
 
 def was_cut(completion: Completion) -> bool:
-    """Return True if the reply broke off, so that what is missing of the arguments may be what matters."""
+    """Return True if the reply was cut off, so that an important part of the arguments may be missing."""
     return completion.finish_reason in _CUT or completion.stats.stop_reason in _CUT
 
 
 def take_calls(completion: Completion, tools: _Tools) -> Completion:
-    """Return ``completion`` with the calls that its text is, if it holds nothing else and each fits an offered tool."""
+    """Return ``completion`` with the calls in its text, if that holds nothing else and each fits an offered tool."""
     if completion.tool_calls or was_cut(completion):
         return completion
     offered = {
@@ -68,19 +70,18 @@ def take_calls(completion: Completion, tools: _Tools) -> Completion:
 
 
 def _function(tool: Tool | Mapping[str, Any]) -> Mapping[str, Any]:
-    function = (tool.as_dict() if isinstance(tool, Tool) else tool).get("function")
-    return function if isinstance(function, Mapping) else {}
+    return mapping((tool.as_dict() if isinstance(tool, Tool) else tool).get("function"))
 
 
 def _written(text: str) -> list[dict[str, Any]]:
-    """Return the calls that ``text`` consists of; none if there is anything else in it."""
+    """Return the calls in ``text``, none if it holds anything else."""
     found: list[dict[str, Any]] = []
     position, length, repaired = 0, 0 if is_too_deep(text) else len(text), 0
     while position < length:
         begin, end = next((marks for marks in _MARKS if text.startswith(marks[0], position)), ("", ""))
         start = _skip_blanks(text, position + len(begin))
         try:
-            # The call itself may hold the mark of its end, in a string.
+            # A string in the call may contain the mark that ends it.
             value, position = _DECODER.raw_decode(text, start)
             position = _skip_blanks(text, position)
         except ValueError:
@@ -95,7 +96,7 @@ def _written(text: str) -> list[dict[str, Any]]:
 
 
 _DECODER = json.JSONDecoder(strict=False)
-# Each time that JSON is broken, the decoder counts the lines up to there.
+# For each broken JSON, the decoder counts all lines before it.
 _MOST_REPAIRED = 100
 _BLANKS = re.compile(r"\s*")
 
@@ -106,7 +107,7 @@ def _skip_blanks(text: str, position: int) -> int:
 
 
 def warn_of_lost_calls(completion: Completion, offered: bool, max_tokens: int | None = None) -> None:
-    """Give a ToolCallWarning if tools were ``offered``, and the reply was cut off or looks as if a call got lost."""
+    """Warn if tools were ``offered`` and a call was cut off, or seems to be lost."""
     if completion.tool_calls and was_cut(completion) and completion.finish_reason != "cancelled":
         names = ", ".join(call.name for call in completion.tool_calls)
         cut = completion.finish_reason == "length"

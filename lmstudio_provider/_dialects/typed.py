@@ -1,4 +1,4 @@
-"""What the dialects of ``/v1/responses`` and ``/v1/messages`` have in common."""
+"""The common parts of the dialects of ``/v1/responses`` and ``/v1/messages``."""
 
 from __future__ import annotations
 
