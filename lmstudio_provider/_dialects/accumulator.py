@@ -10,10 +10,10 @@ import uuid
 from abc import ABC, abstractmethod
 from typing import Any, Mapping, Sequence
 
-from .._core.errors import ProtocolError, StreamInterruptedError
+from .._core.errors import ProtocolError, ProviderError, StreamInterruptedError
 from .._core.types import Call, Chunk, Completion, Stats, ToolCall, Usage
 from .errors import ErrorContext
-from .json_text import preview
+from .json_text import preview, text_or_none
 from .thoughts import ThoughtSplitter, split_unopened
 
 
@@ -48,7 +48,7 @@ _BLOCK = 1000
 
 
 class ReplyAccumulator(ABC):
-    """Joins the pieces of one reply; subclasses read the pieces."""
+    """Reads one reply, whole or joined from the pieces of its stream; subclasses know the JSON."""
 
     def __init__(self, call: Call, asked: ErrorContext, started: float) -> None:
         self._call = call
@@ -72,6 +72,29 @@ class ReplyAccumulator(ABC):
     def ended(self) -> bool:
         """True if all of the reply has come, although the stream may continue."""
         return self._finish_reason is not None
+
+    @abstractmethod
+    def _read_reply(self, value: Any) -> ProviderError | None:
+        """Take a whole reply, and return the error that it reports besides its text; raises ProtocolError."""
+
+    @classmethod
+    def reply(cls, value: Any, call: Call, duration_s: float) -> Completion:
+        """Return the completion of a whole reply, which is not a stream.
+
+        Raises ProtocolError, or the error that the reply reports.
+        """
+        one = cls(call, ErrorContext(call.model, tools=bool(call.tools)), 0.0)
+        error = one._read_reply(value)
+        one._chunk(*one._thoughts.feed("", end=True))
+        one._id, one._model = text_or_none(value.get("id")), text_or_none(value.get("model"))
+        one._first, one._ended = None, duration_s  # nothing is known of its first text
+        completion = one.completion()
+        if error is not None:
+            error.partial = completion  # without the raw reply: it repeats the text of the error, perhaps a secret
+            raise error
+        completion = dataclasses.replace(completion, raw=value)
+        one._tools.check(completion)
+        return completion
 
     @abstractmethod
     def _read_stats(self, first_s: float | None, duration_s: float) -> Stats:
@@ -118,7 +141,7 @@ class ReplyAccumulator(ABC):
     def completion(self, finish_reason: str | None = None) -> Completion:
         """Return the reply so far; ``finish_reason`` is the one to report if the server gave none."""
         self._chunk(*self._thoughts.feed("", end=True))  # text that was held back when the stream broke
-        duration = (self._ended or time.monotonic()) - self._started
+        duration = (time.monotonic() if self._ended is None else self._ended) - self._started
         first = None if self._first is None else self._first - self._started
         text, reasoning = self._text.whole(), self._reasoning.whole()
         if not self._raw:

@@ -7,13 +7,11 @@ from typing import Any, Mapping
 from .._core.errors import InvalidRequestError, ToolArgumentsError
 from .._core.messages import Message
 from .._core.requests import ChatRequest
-from .._core.types import Call, Completion, ToolCall, Usage
+from .._core.types import Call, ToolCall, Usage
 from . import lmstudio
-from .accumulator import ToolCallAssembly
 from .errors import ErrorContext
 from .json_text import count, mapping, member, prompt_count, text_or_none, total
-from .openai import completion_of, content_text, offered, read_stats
-from .thoughts import split_thoughts
+from .openai import content_text, offered
 from .typed import TypedStream, call_of, parts_of, refuse_others, text_of, turns
 
 PATH = "/v1/messages"
@@ -104,23 +102,6 @@ def _choice(choice: str, wanted: str | None) -> dict[str, Any]:
     return {"type": "tool", "name": wanted}
 
 
-def reply(value: Any, call: Call, duration_s: float) -> Completion:
-    """Return the completion of a whole reply; raises ProtocolError."""
-    tools = ToolCallAssembly(call.tools)
-    blocks = tools.objects(member(value, "content", list, "the reply"), "a block of the reply")
-    said = [block_texts(block) for block in blocks]
-    reasoning = "".join(thought for _, thought in said)
-    text, thought = split_thoughts("".join(text for text, _ in said))
-    tools.add(
-        [call_piece(block, block.get("input")) for block in blocks if block.get("type") == "tool_use"], whole=True
-    )
-    usage, finish = read_usage(value.get("usage")), finish_reason(value.get("stop_reason"))
-    stats = read_stats(None, usage, None, duration_s)
-    completion = completion_of(value, call, text, reasoning + thought, tools, usage, stats, finish)
-    tools.check(completion)
-    return completion
-
-
 def block_texts(block: Mapping[str, Any]) -> tuple[str, str]:
     """Return the text and the reasoning of a block, or of a piece of one; raises ProtocolError if they are not text."""
     kind = str(block.get("type"))
@@ -154,13 +135,21 @@ _OF_PROMPT = ("input_tokens", "cache_read_input_tokens")
 
 
 class MessagesStream(TypedStream):
-    """Makes chunks of the events of one streamed reply."""
+    """Reads one reply: whole, or makes chunks of the events of its stream."""
 
     def __init__(self, call: Call, asked: ErrorContext, started: float) -> None:
         super().__init__(call, asked, started)
         self._counts: dict[str, Any] = {}
         # The arguments that each call began with, by the index of its block; None if pieces have come since.
         self._begun: dict[str, Any] = {}
+
+    def _read_reply(self, value: Any) -> None:
+        blocks = self._tools.objects(member(value, "content", list, "the reply"), "a block of the reply")
+        for block in blocks:
+            self._content(*block_texts(block))
+        calls = [call_piece(block, block.get("input")) for block in blocks if block.get("type") == "tool_use"]
+        self._tools.add(calls, whole=True)
+        self._usage, self._finish_reason = read_usage(value.get("usage")), finish_reason(value.get("stop_reason"))
 
     def _take(self, kind: str, value: dict[str, Any], data: str) -> tuple[str, str]:
         index = str(value.get("index"))
@@ -210,4 +199,5 @@ class MessagesStream(TypedStream):
 NO_REASONING = ""
 
 
+reply = MessagesStream.reply
 DIALECT = lmstudio.DIALECT._replace(chat_call=chat_call, reply=reply, accumulator=MessagesStream, no_reasoning="")

@@ -16,17 +16,15 @@ from .._core.messages import Message, Tool
 from .._core.ollama_options import check_keep_alive, check_places
 from .._core.requests import ChatRequest, TextRequest
 from .._core.schema.structured import structure_of
-from .._core.types import Call, Chunk, Completion, Embeddings, Stats, ToolCall, Usage
+from .._core.types import Call, Chunk, Embeddings, Stats, ToolCall, Usage
 from .._http.readers import NDJSONReader
-from .accumulator import ReplyAccumulator, ToolCallAssembly
+from .accumulator import ReplyAccumulator
 from .dialect import Dialect
 from .embeddings import vector
 from .errors import ErrorContext, find_fault
 from .json_text import count, mapping, member, no_object, number, prompt_count, text_or_none, total
 from .ollama_errors import fault_error, find_error
 from .ollama_models import list_models
-from .openai import completion_of
-from .thoughts import split_thoughts
 
 # The fields of a request that go into "options", under the same names; max_tokens is "num_predict" there.
 _OPTIONS = (
@@ -201,19 +199,6 @@ def _arguments(call: ToolCall) -> dict[str, Any]:
         return {"arguments": call.raw_arguments}
 
 
-def reply(value: Any, call: Call, duration_s: float) -> Completion:
-    """Return the completion of a whole reply to a chat or a text; raises ProtocolError."""
-    content, reasoning, calls = read_texts(value)
-    tools = ToolCallAssembly(call.tools)
-    tools.add(calls, whole=True)
-    text, thought = (content, "") if "response" in value else split_thoughts(content)
-    usage = read_usage(value)
-    stats, finish = read_stats(value, usage, None, duration_s), finish_reason(value, bool(tools.calls()))
-    completion = completion_of(value, call, text, reasoning + thought, tools, usage, stats, finish)
-    tools.check(completion)
-    return completion
-
-
 def read_texts(value: Any) -> tuple[str, str, Any]:
     """Return the text, the reasoning and the tool calls of a reply, or of a line of one; raises ProtocolError."""
     where = value if isinstance(value, dict) and "response" in value else member(value, "message", dict, "the reply")
@@ -300,12 +285,16 @@ def embed_reply(value: Any, call: Call, texts: int) -> Embeddings:
 
 
 class OllamaStream(ReplyAccumulator):
-    """Makes chunks of the lines of one streamed reply to a chat, or to a text."""
+    """Reads one reply to a chat, or to a text: whole, or makes chunks of the lines of its stream."""
 
     def __init__(self, call: Call, asked: ErrorContext, started: float) -> None:
         super().__init__(call, asked, started)
         self._last: Mapping[str, Any] = {}
         self._has_message = False
+
+    def _read_reply(self, value: Any) -> None:
+        read_texts(value)  # a line of a stream may go without
+        self.feed(value)
 
     def feed(self, event: Any) -> Chunk | None:
         """Return the chunk of a line, if any; raises ProtocolError, or the error that the line reports."""
@@ -335,6 +324,7 @@ class OllamaStream(ReplyAccumulator):
         return read_stats(self._last, self._usage, first_s, duration_s)
 
 
+reply = OllamaStream.reply
 DIALECT = Dialect(
     chat_call=chat_call,
     text_call=text_call,

@@ -14,11 +14,10 @@ from .._core.requests import ChatRequest, TextRequest
 from .._core.schema.structured import structure_of
 from .._core.types import Call, Chunk, Completion, Stats, Usage
 from .._http.readers import Event
-from .accumulator import ReplyAccumulator, ToolCallAssembly
+from .accumulator import ReplyAccumulator
 from .errors import ErrorBody, ErrorContext, find_fault
 from .json_text import count, mapping, member, no_object, number, parse, prompt_count, text_or_none
 from .lmstudio_errors import fault_error
-from .thoughts import split_thoughts
 
 # The fields of a request that go into the body under their own names, if they are set.
 _FIELDS = (
@@ -129,55 +128,6 @@ def _message(message: Message | Mapping[str, Any]) -> dict[str, Any]:
     return plain
 
 
-def reply(value: Any, call: Call, duration_s: float) -> Completion:
-    """Return the completion of a whole reply to a chat or a text; raises ProtocolError."""
-    choices = member(value, "choices", list, "the reply")
-    if not choices:
-        raise ProtocolError("the reply has no choices: the list is empty", sent=True)
-    choice = next((each for each in choices if isinstance(each, dict) and is_first(each)), choices[0])
-    tools = ToolCallAssembly(call.tools)
-    reasoning = thought = ""
-    if isinstance(choice, dict) and isinstance(choice.get("text"), str):
-        text = choice["text"]  # of /v1/completions, which changes nothing that the model wrote
-    else:
-        message = member(choice, "message", dict, "a choice of the reply")
-        reasoning = reasoning_text(message)
-        text, thought = split_thoughts(content_text(message.get("content")))
-        tools.add(message.get("tool_calls"), whole=True)
-    usage = read_usage(value.get("usage"))
-    stats = read_stats(value.get("stats"), usage, None, duration_s)
-    finish = text_or_none(choice.get("finish_reason"))
-    completion = completion_of(value, call, text, reasoning + thought, tools, usage, stats, finish)
-    tools.check(completion)
-    return completion
-
-
-def completion_of(
-    value: Mapping[str, Any],
-    call: Call,
-    text: str,
-    reasoning: str,
-    tools: ToolCallAssembly,
-    usage: Usage | None,
-    stats: Stats,
-    finish_reason: str | None,
-) -> Completion:
-    """Return the completion of the whole reply ``value``."""
-    return Completion(
-        text=text,
-        model=text_or_none(value.get("model")) or call.model,
-        requested_model=call.model,
-        finish_reason=finish_reason,
-        reasoning=reasoning,
-        tool_calls=tools.calls(),
-        usage=usage,
-        stats=stats,
-        id=text_or_none(value.get("id")),
-        raw=value,
-        provider_id=call.provider_id,
-    )
-
-
 def is_first(choice: Mapping[str, Any]) -> bool:
     """Return True if a choice is the reply; with ``n`` there are more replies to the same request."""
     return str(choice.get("index") or 0) == "0"
@@ -238,7 +188,7 @@ def read_stats(value: object, usage: Usage | None, first_s: float | None, durati
 
 
 class ChatStream(ReplyAccumulator):
-    """Makes chunks of the events of one streamed reply to a chat, or to a text."""
+    """Reads one reply to a chat, or to a text: whole, or makes chunks of the events of its stream."""
 
     def __init__(self, call: Call, asked: ErrorContext, started: float) -> None:
         super().__init__(call, asked, started)
@@ -283,9 +233,21 @@ class ChatStream(ReplyAccumulator):
             return self._chunk(choice["text"], "")
         if choice.get("delta") is None:
             return None
-        delta = member(choice, "delta", dict, "a choice in the stream")
-        self._tools.add(delta.get("tool_calls"))
-        return self._content(content_text(delta.get("content")), reasoning_text(delta))
+        return self._message(member(choice, "delta", dict, "a choice in the stream"))
+
+    def _message(self, message: Mapping[str, Any], whole: bool = False) -> Chunk | None:
+        self._tools.add(message.get("tool_calls"), whole)
+        return self._content(content_text(message.get("content")), reasoning_text(message))
+
+    def _read_reply(self, value: Any) -> None:
+        choices = member(value, "choices", list, "the reply")
+        if not choices:
+            raise ProtocolError("the reply has no choices: the list is empty", sent=True)
+        choice = next((each for each in choices if isinstance(each, dict) and is_first(each)), choices[0])
+        if not isinstance(choice, dict) or not isinstance(choice.get("text"), str):
+            self._message(member(choice, "message", dict, "a choice of the reply"), whole=True)
+        self._choice({**choice, "delta": None})
+        self._usage, self._stats = read_usage(value.get("usage")), value.get("stats")
 
     def _only_others(self) -> list[Chunk]:
         """Return the chunks of the choice that came first, if none was the reply."""
@@ -305,3 +267,6 @@ class ChatStream(ReplyAccumulator):
 
     def _read_stats(self, first_s: float | None, duration_s: float) -> Stats:
         return read_stats(self._stats, self._usage, first_s, duration_s)
+
+
+reply = ChatStream.reply

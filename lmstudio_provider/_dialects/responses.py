@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 from typing import Any, Iterator, Mapping, Sequence
 
 from .._core.errors import ConversationLostWarning, ProviderError
 from .._core.messages import Message
 from .._core.requests import ChatRequest, ResponsesRequest
-from .._core.types import Call, Completion, Usage
+from .._core.types import Call, Usage
 from . import lmstudio, lmstudio_errors, openai
 from .accumulator import GrowingText, ToolCallAssembly
 from .errors import ErrorBody, ErrorContext, find_fault
 from .json_text import count, mapping, member, text_or_none
-from .openai import completion_of, content_text, json_schema, offered
-from .thoughts import split_thoughts
+from .openai import content_text, json_schema, offered
 from .typed import TypedStream, call_of, parts_of, refuse_others, text_of, turns
 
 PATH = "/v1/responses"
@@ -82,33 +80,10 @@ def _tool(tool: Mapping[str, Any]) -> dict[str, Any]:
 def find_error(
     status: int, headers: Mapping[str, str], body: bytes, value: object, asked: ErrorContext
 ) -> ProviderError | None:
-    """Return the error that a whole reply reports, or None; a "failed" one may have text, so ``reply`` raises that."""
+    """Return the error that a whole reply reports, or None; a "failed" one may have text, so ``reply`` raises it."""
     if 200 <= status < 300 and isinstance(value, dict) and value.get("status") == "failed":
         return None
     return lmstudio_errors.find_error(status, headers, body, value, asked)
-
-
-def reply(value: Any, call: Call, duration_s: float) -> Completion:
-    """Return the completion of a whole reply; raises ProtocolError, or the error that it failed with."""
-    tools = ToolCallAssembly(call.tools)
-    items = tools.objects(member(value, "output", list, "the reply"), "an item of the output")
-    reasoning = "".join(texts_of(items, REASONING))
-    text, thought = split_thoughts("".join(texts_of(items, ANSWER)))
-    tools.add(call_pieces(items), whole=True)
-    status = value.get("status")
-    failed = status == "failed"
-    finish = None if failed else finish_reason(status, value, bool(tools.calls()))
-    usage = read_usage(value.get("usage"))
-    stats = openai.read_stats(None, usage, None, duration_s)
-    completion = completion_of(value, call, text, reasoning + thought, tools, usage, stats, finish)
-    if failed:
-        error = failure(value, json.dumps(value), ErrorContext(call.model, tools=bool(call.tools)))
-        # Without the raw reply: it repeats the text of the error, which may contain a secret.
-        error.partial = dataclasses.replace(completion, raw=None)
-        raise error
-    tools.check(completion)
-    _note_lost_conversation(value, call)
-    return completion
 
 
 def _note_lost_conversation(response: Mapping[str, Any], call: Call) -> None:
@@ -194,10 +169,10 @@ _WHOLE = {"response.function_call_arguments": "arguments", "response.content_par
 
 
 class ResponsesStream(TypedStream):
-    """Makes chunks of the events of one streamed reply.
+    """Reads one reply: whole, or makes chunks of the events of its stream.
 
-    Each text comes up to four times: in deltas, and whole at the end of its part, of its item and of the reply. A whole
-    text adds only the part of it that had not come before.
+    In a stream, each text comes up to four times: in deltas, and whole at the end of its part, of its item and of the
+    reply. A whole text adds only the part of it that had not come before.
     """
 
     def __init__(self, call: Call, asked: ErrorContext, started: float) -> None:
@@ -207,6 +182,17 @@ class ResponsesStream(TypedStream):
         self._last_call: dict[str, str] = {}
         # The texts so far, by kind, item and part.
         self._came: dict[tuple[str, str, str], GrowingText] = {}
+
+    def _read_reply(self, value: Any) -> ProviderError | None:
+        items = self._tools.objects(member(value, "output", list, "the reply"), "an item of the output")
+        self._content("".join(texts_of(items, ANSWER)), "".join(texts_of(items, REASONING)))
+        self._tools.add(call_pieces(items), whole=True)
+        self._usage = read_usage(value.get("usage"))
+        if value.get("status") == "failed":
+            return failure(value, json.dumps(value), self._asked)
+        self._finish_reason = finish_reason(value.get("status"), value, bool(self._tools.calls()))
+        _note_lost_conversation(value, self._call)
+        return None
 
     def _take(self, kind: str, value: dict[str, Any], data: str) -> tuple[str, str]:
         what, _, step = kind.rpartition(".")
@@ -317,6 +303,7 @@ _MOST_COMPARED = 1000
 NO_REASONING = "reasoning_effort='none'"
 
 
+reply = ResponsesStream.reply
 DIALECT = lmstudio.DIALECT._replace(
     chat_call=chat_call,
     reply=reply,
