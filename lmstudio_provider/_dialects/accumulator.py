@@ -13,7 +13,7 @@ from typing import Any, Mapping, Sequence
 from .._core.errors import ProtocolError, ProviderError, StreamInterruptedError
 from .._core.types import Call, Chunk, Completion, Stats, ToolCall, Usage
 from .errors import ErrorContext
-from .json_text import preview, text_or_none
+from .json_text import count, mapping, number, preview, text_or_none
 from .thoughts import ThoughtSplitter, split_unopened
 
 
@@ -63,6 +63,7 @@ class ReplyAccumulator(ABC):
         self._id: str | None = None
         self._model: str | None = None
         self._usage: Usage | None = None
+        self._stats: object = None
         self._finish_reason: str | None = None
         self._raw = False
         self.done = False
@@ -96,9 +97,8 @@ class ReplyAccumulator(ABC):
         one._tools.check(completion)
         return completion
 
-    @abstractmethod
     def _read_stats(self, first_s: float | None, duration_s: float) -> Stats:
-        """Return the server's own stats, completed by the measured seconds."""
+        return read_stats(self._stats, self._usage, first_s, duration_s)
 
     def _content(self, content: str, reasoning: str) -> Chunk | None:
         """Return the chunk of a piece of text, which may contain thoughts, and of reasoning beside it."""
@@ -159,6 +159,29 @@ class ReplyAccumulator(ABC):
             id=self._id,
             provider_id=self._call.provider_id,
         )
+
+
+_DRAFT_COUNTS = ("total", "accepted", "rejected", "ignored")
+
+
+def read_stats(value: object, usage: Usage | None, first_s: float | None, duration_s: float) -> Stats:
+    """Return the server's stats, completed by measured seconds: until the first text, and in total."""
+    given = mapping(value)
+    generation = duration_s - (first_s or 0.0)
+    tokens = usage.completion_tokens if usage else None
+    # One token of a stream has no rate: its first text is also its end.
+    has_rate = tokens and generation > 0 and (tokens > 1 or first_s is None)
+    measured = tokens / generation if tokens and has_rate else None
+    names = ("tokens_per_second", "time_to_first_token", "generation_time")
+    speed, first, time_s = (number(given.get(name)) for name in names)
+    return Stats(
+        tokens_per_second=measured if speed is None else speed,
+        time_to_first_token_s=first_s if first is None else first,
+        generation_time_s=generation if time_s is None else time_s,
+        stop_reason=text_or_none(given.get("stop_reason")),
+        draft_model=text_or_none(given.get("draft_model")),
+        **{f"{kind}_draft_tokens_count": count(given.get(f"{kind}_draft_tokens_count")) for kind in _DRAFT_COUNTS},
+    )
 
 
 _STRUCTURE = re.compile(r'\\.?|["{}\[\]]', re.S)

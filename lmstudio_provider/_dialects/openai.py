@@ -12,11 +12,11 @@ from .._core.messages import Message, Tool
 from .._core.ollama_options import refuse_for_lm_studio
 from .._core.requests import ChatRequest, TextRequest
 from .._core.schema.structured import structure_of
-from .._core.types import Call, Chunk, Completion, Stats, Usage
+from .._core.types import Call, Chunk, Completion, Usage
 from .._http.readers import Event
 from .accumulator import ReplyAccumulator
 from .errors import ErrorBody, ErrorContext, find_fault
-from .json_text import count, mapping, member, no_object, number, parse, prompt_count, text_or_none
+from .json_text import count, mapping, member, no_object, parse, prompt_count, text_or_none
 from .lmstudio_errors import fault_error
 
 # The fields of a request that go into the body under their own names, if they are set.
@@ -164,35 +164,11 @@ def _detail(usage: Mapping[str, Any], name: str, detail: str) -> object:
     return mapping(usage.get(f"{name}_details")).get(detail)
 
 
-_DRAFT_COUNTS = ("total", "accepted", "rejected", "ignored")
-
-
-def read_stats(value: object, usage: Usage | None, first_s: float | None, duration_s: float) -> Stats:
-    """Return the server's stats, completed by measured seconds: until the first text, and in total."""
-    given = mapping(value)
-    generation = duration_s - (first_s or 0.0)
-    tokens = usage.completion_tokens if usage else None
-    # One token of a stream has no rate: its first text is also its end.
-    has_rate = tokens and generation > 0 and (tokens > 1 or first_s is None)
-    measured = tokens / generation if tokens and has_rate else None
-    names = ("tokens_per_second", "time_to_first_token", "generation_time")
-    speed, first, time_s = (number(given.get(name)) for name in names)
-    return Stats(
-        tokens_per_second=measured if speed is None else speed,
-        time_to_first_token_s=first_s if first is None else first,
-        generation_time_s=generation if time_s is None else time_s,
-        stop_reason=text_or_none(given.get("stop_reason")),
-        draft_model=text_or_none(given.get("draft_model")),
-        **{f"{kind}_draft_tokens_count": count(given.get(f"{kind}_draft_tokens_count")) for kind in _DRAFT_COUNTS},
-    )
-
-
 class ChatStream(ReplyAccumulator):
     """Reads one reply to a chat, or to a text: whole, or makes chunks of the events of its stream."""
 
     def __init__(self, call: Call, asked: ErrorContext, started: float) -> None:
         super().__init__(call, asked, started)
-        self._stats: object = None
         # The choices before the first one that is the reply; None as soon as that has come.
         self._others: list[dict[str, Any]] | None = []
 
@@ -264,9 +240,6 @@ class ChatStream(ReplyAccumulator):
         with contextlib.suppress(ProtocolError):  # in a choice that is only read at the end
             self._only_others()
         return super().completion(finish_reason)
-
-    def _read_stats(self, first_s: float | None, duration_s: float) -> Stats:
-        return read_stats(self._stats, self._usage, first_s, duration_s)
 
 
 reply = ChatStream.reply

@@ -171,14 +171,9 @@ _CANNOT_BEGIN = re.compile(rf"(?<={_OF_WORD}){_AMBIGUOUS}|{_AMBIGUOUS}(?=\s)")
 _CANNOT_END = re.compile(rf"(?<=\s){_AMBIGUOUS}|{_AMBIGUOUS}(?={_OF_WORD})")
 # Quotes with only a mark in them, with blanks or without. In Swedish and Finnish, both sides are the same. Arabic and
 # Hebrew join words such as "and" to the quotes; inches follow a digit.
-_ALONE = re.compile(
-    rf"(?!(?<=\d)\"|(?<={_OF_WORD})['\u2019])(?:"
-    + "|".join(
-        rf"{begin}[^\S\n]{{0,2}}(?:{_OPEN}|{_CLOSE})[^\S\n]{{0,2}}[{ends}]"
-        for begin, ends in [*_QUOTES.items(), ("”", "”"), ("\u2019", "\u2019"), ("»", "»")]
-    )
-    + ")"
-)
+_ENDS_ALONE = {**_QUOTES, "”": "”", "\u2019": "\u2019", "»": "«»"}
+_NOT_ALONE = rf"(?<=\d)\"|(?<={_OF_WORD})['\u2019]"
+_ALONE = re.compile(rf"(?!{_NOT_ALONE}).[^\S\n]{{0,2}}(?:{_OPEN}|{_CLOSE})[^\S\n]{{0,2}}(.)")
 # A backslash escapes the next character, except a backtick: in code, a backslash is an ordinary character.
 _TOKEN = re.compile(rf"\\[^`]|`+|[{''.join([*_QUOTES, *_QUOTES.values()])}]|(?P<mark>{_OPEN}|{_CLOSE})")
 _LINE = re.compile(r"[^\n]*\n|[^\n]+")
@@ -218,7 +213,7 @@ def _marks_of_line(text: str, start: int, stop: int) -> Iterator[re.Match[str]]:
                 ends = ()
         elif token["mark"]:
             yield token
-        elif alone := _ALONE.match(text, token.start(), stop):
+        elif (alone := _ALONE.match(text, token.start(), stop)) and alone[1] in _ENDS_ALONE.get(token[0], ""):
             start = alone.end()
         elif not _CANNOT_BEGIN.match(text, token.start()):
             wanted = [token[0]] if token[0][0] == "`" else _QUOTES.get(token[0], "")

@@ -11,13 +11,13 @@ from .._core.errors import InvalidRequestError
 from .._core.messages import Message
 from .._core.ollama_options import refuse_for_lm_studio
 from .._core.requests import ChatRequest
-from .._core.types import Call, Chunk, Stats
+from .._core.types import Call, Chunk
 from .._http.readers import Event
 from .accumulator import ReplyAccumulator
 from .errors import find_fault
 from .json_text import mapping, no_object, parse, text_or_none
 from .lmstudio_errors import fault_error
-from .openai import plain_messages, read_stats, tool_names
+from .openai import plain_messages, tool_names
 
 _EVERYWHERE = (
     "model", "tier", "max_tokens", "temperature", "top_p", "on_truncation", "extra", "messages", "tools", "tool_choice",
@@ -110,6 +110,3 @@ class TypedStream(ReplyAccumulator):
     @abstractmethod
     def _take(self, kind: str, value: dict[str, Any], data: str) -> tuple[str, str]:
         """Return the text and the reasoning that an event of type ``kind`` adds; ``data`` is its JSON."""
-
-    def _read_stats(self, first_s: float | None, duration_s: float) -> Stats:
-        return read_stats(None, self._usage, first_s, duration_s)

@@ -8,8 +8,7 @@ from typing import Any, Callable, Generic, Iterable, Iterator, Mapping, TypeVar
 
 from .._core.errors import InvalidRequestError, ProviderError
 from .._core.types import Chunk, Completion, ToolCall, Usage
-from .._dialects.accumulator import GrowingText
-from .._dialects.openai import read_stats
+from .._dialects.accumulator import GrowingText, read_stats
 
 _Piece = TypeVar("_Piece")
 
