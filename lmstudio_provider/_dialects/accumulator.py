@@ -231,9 +231,8 @@ class ToolCallAssembly:
     def __init__(self, offered: Sequence[str] = ()) -> None:
         self._offered = offered
         self._slots: list[_Slot] = []
-        self._by_id: dict[str, _Slot] = {}
-        self._by_index: dict[str, _Slot] = {}
-        self._by_key: dict[str, _Slot] = {}
+        # By ("id", …), ("index", …) and ("key", …).
+        self._found: dict[tuple[str, str], _Slot] = {}
         # A description of the first malformed piece, and whether a piece was empty.
         self._wrong: str | None = None
         self._has_empty = False
@@ -265,15 +264,15 @@ class ToolCallAssembly:
 
     def add_to(self, key: str, piece: Mapping[str, Any]) -> None:
         """Add a piece to the call with that ``key``; ignore the piece's own id and index."""
-        slot = self._by_key[key] = self._by_key.get(key) or self._new(None)
+        slot = self._found["key", key] = self._found.get(("key", key)) or self._new(None)
         self._grow(slot, *self._read(piece))
 
     def _find(self, id_: str, index: object, name: str, arguments: str) -> _Slot | None:
         """Return the call that a piece continues, or None if it begins another."""
-        slot = self._by_id.get(id_)
+        slot = self._found.get(("id", id_))
         if slot is None or (index is not None and slot.index not in (None, index)):
             last = self._slots[-1] if self._slots and not id_ else None
-            slot = last if index is None else self._by_index.get(str(index))
+            slot = last if index is None else self._found.get(("index", str(index)))
         if slot is None or (id_ and slot.id not in ("", id_)):
             return None
         if name and slot.name:
@@ -285,7 +284,7 @@ class ToolCallAssembly:
         return slot
 
     def _new(self, index: object) -> _Slot:
-        slot = self._by_index[str(index)] = _Slot(index)
+        slot = self._found["index", str(index)] = _Slot(index)
         self._slots.append(slot)
         return slot
 
@@ -293,7 +292,7 @@ class ToolCallAssembly:
         slot.name = slot.name or name
         if id_ and not slot.id:
             slot.id = id_
-            self._by_id[id_] = slot
+            self._found["id", id_] = slot
         if arguments:
             slot.arguments.append(arguments)
 

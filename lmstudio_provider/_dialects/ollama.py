@@ -12,7 +12,7 @@ from .._core.checks import to_json
 from .._core.errors import InvalidRequestError, ProtocolError, ToolArgumentsError, ToolCallWarning
 from .._core.images import Image, data_url, listed
 from .._core.message_forms import answered_calls, name_of
-from .._core.messages import Message, Tool
+from .._core.messages import Message
 from .._core.ollama_options import check_keep_alive, check_places
 from .._core.requests import ChatRequest, TextRequest
 from .._core.schema.structured import structure_of
@@ -25,6 +25,7 @@ from .errors import ErrorContext, find_fault
 from .json_text import count, mapping, member, no_object, number, prompt_count, text_or_none, total
 from .ollama_errors import fault_error, find_error
 from .ollama_models import list_models
+from .openai import offered
 
 # The fields of a request that go into "options", under the same names; max_tokens is "num_predict" there.
 _OPTIONS = (
@@ -52,22 +53,16 @@ def text_call(request: TextRequest, model: str, stream: bool, provider_id: str =
 def chat_call(request: ChatRequest, model: str, stream: bool, provider_id: str = "") -> Call:
     """Return the call for the next message. Raises InvalidRequestError for an option that Ollama does not have."""
     body: dict[str, Any] = {"model": model, "messages": _messages(request.messages)}
-    tools = [tool.as_dict() if isinstance(tool, Tool) else dict(tool) for tool in request.tools]
+    tools, choice = offered(request)
     names = [_tool_name(position, tool) for position, tool in enumerate(tools)]
     # Ollama has no tool_choice, so the tools that must not be called are not offered.
-    if request.tool_choice == "none":
-        tools = []
-    elif request.tool_choice not in (None, "auto", "required"):
-        if request.tool_choice not in names:
-            raise InvalidRequestError(f"tool_choice={request.tool_choice!r} is not a tool of the request")
-        tools = [tool for tool, name in zip(tools, names) if name == request.tool_choice]
-    if tools:
+    if tools and choice != "none":
         body["tools"] = tools
     structure = structure_of(request.response_format)
     if structure is not None:
         body["format"] = "json" if structure.schema is None else structure.schema
     call = _call("/api/chat", body, request, stream, provider_id, tuple(names))
-    if structure is not None and tools:
+    if structure is not None and "tools" in body:
         call.warnings.append(
             ToolCallWarning(
                 "Ollama never calls tools of a request that has a response_format; ask with the tools first, and then, "
