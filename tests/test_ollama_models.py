@@ -602,3 +602,26 @@ def test_the_speed_of_sending_is_not_that_of_hashing():
     now[0] = 11.0
     progress = meter.update("uploading", "uploading", 110, 1000)
     assert (progress.bytes_per_second, progress.seconds_left) == (10, 89)
+
+
+# The names of models that errors suggest
+
+
+@pytest.mark.parametrize(
+    "ask",
+    [
+        lambda o: o.show("nomic-embed-txt"),
+        lambda o: o.delete("nomic-embed-txt"),
+        lambda o: o.copy("nomic-embed-txt", "x"),
+    ],
+)
+def test_a_model_of_any_kind_is_suggested_if_the_call_takes_any(ask):
+    models = [OllamaModel("nomic-embed-text:latest", capabilities=("embedding",)), OllamaModel("qwen3:8b")]
+    with SimulatedOllama(models) as server, OllamaProvider(server.url, refresh=False) as ollama:
+        ollama.refresh_models()
+        with pytest.raises(ModelNotFoundError) as caught:
+            ask(ollama)
+        assert caught.value.near == ("nomic-embed-text:latest",)
+        with pytest.raises(ModelNotFoundError) as caught:
+            ollama.chat("Hi", model="nomic-embed-txt")
+        assert caught.value.near == ()

@@ -24,7 +24,7 @@ from .embeddings import vector
 from .errors import ErrorContext, find_fault
 from .json_text import count, mapping, member, no_object, number, prompt_count, text_or_none, total
 from .ollama_errors import fault_error, find_error
-from .ollama_models import list_models
+from .ollama_models import list_models, load_options
 from .openai import offered
 
 # The fields of a request that go into "options", under the same names; max_tokens is "num_predict" there.
@@ -259,11 +259,7 @@ def embed_call(
     keep_alive: float | str | None = None,
 ) -> Call:
     """Return the call for vectors; if ``truncate``, the server cuts a text that is too long, else it refuses all."""
-    body: dict[str, Any] = {"model": model, "input": list(texts), "truncate": truncate}
-    if num_ctx is not None:
-        body["options"] = {"num_ctx": num_ctx}
-    if keep_alive is not None:
-        body["keep_alive"] = keep_alive
+    body = {"model": model, "input": list(texts), "truncate": truncate, **load_options(num_ctx, keep_alive)}
     content = to_json(body, "the texts").encode("ascii")
     return Call("POST", "/api/embed", content, model, model_kind="embedding")
 

@@ -44,12 +44,12 @@ def show_call(model: str) -> Call:
 
 def load_call(model: str, num_ctx: int | None, keep_alive: float | str | None) -> Call:
     """Return the call that loads a model that chats: a chat without messages."""
-    return _post("/api/chat", {"model": model, "messages": [], "stream": False, **_how(num_ctx, keep_alive)})
+    return _post("/api/chat", {"model": model, "messages": [], "stream": False, **load_options(num_ctx, keep_alive)})
 
 
 def load_by_embedding_call(model: str, num_ctx: int | None, keep_alive: float | str | None) -> Call:
     """Return the call that loads a model that only embeds. The server may refuse an empty text."""
-    return _post("/api/embed", {"model": model, "input": "load", **_how(num_ctx, keep_alive)})
+    return _post("/api/embed", {"model": model, "input": "load", **load_options(num_ctx, keep_alive)})
 
 
 def unload_call(model: str) -> Call:
@@ -57,7 +57,8 @@ def unload_call(model: str) -> Call:
     return load_call(model, None, 0)
 
 
-def _how(num_ctx: int | None, keep_alive: float | str | None) -> dict[str, Any]:
+def load_options(num_ctx: int | None, keep_alive: float | str | None) -> dict[str, Any]:
+    """Return the fields that say how to load a model, without those that are None."""
     options = {} if num_ctx is None else {"options": {"num_ctx": num_ctx}}
     return options if keep_alive is None else {**options, "keep_alive": keep_alive}
 
