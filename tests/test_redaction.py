@@ -42,6 +42,13 @@ def test_a_secret_is_hidden_however_it_is_written(form, hidden):
     assert hide(f"it's {form}, or 50%", (ODD,)) == f"it's {hidden}, or 50%"
 
 
+@pytest.mark.parametrize("secret", ["pass\\", "s\\éu%", "two\\\\words", '\\"quoted\\"', "a\\\n\\\U0001f600b"])
+@pytest.mark.parametrize("write", [str, json.dumps, lambda text: json.dumps(json.dumps(text)), quote, spelt_out])
+def test_a_backslash_in_a_secret_is_hidden_with_what_follows(secret, write):
+    shown = hide(f"it is {write(secret)}, or 50%", (secret,))
+    assert shown.replace("\\", "").replace('"', "") == "it is [hidden], or 50%"
+
+
 @pytest.mark.parametrize(
     ("secrets", "said"),
     [

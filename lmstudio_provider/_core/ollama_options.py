@@ -1,4 +1,4 @@
-"""What Ollama alone takes with a call: its options, and for how long it keeps a model."""
+"""Options that only Ollama has, and the time for which it keeps a model."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from .checks import Check, check_fields, number
 from .errors import InvalidRequestError, ProviderError, preview
 from .options import OTHERS
 
-# What stands in ``options``: the names of its documentation and source, also those that it had (it ignores them now).
+# The members of ``options``, from its documentation and source, with old ones that it now ignores.
 _OPTIONS = (
     "draft_num_predict", "embedding_only", "f16_kv", "frequency_penalty", "logits_all", "low_vram", "main_gpu", "min_p",
     "mirostat", "mirostat_eta", "mirostat_tau", "num_batch", "num_ctx", "num_gpu", "num_gqa", "num_keep", "num_predict",
@@ -17,12 +17,12 @@ _OPTIONS = (
     "rope_frequency_base", "rope_frequency_scale", "seed", "stop", "temperature", "tfs_z", "top_k", "top_p",
     "typical_p", "use_mlock", "use_mmap", "vocab_only",
 )  # fmt: skip
-# What stands beside them.
+# The fields beside ``options``.
 _BESIDE = (
     "format", "keep_alive", "logprobs", "raw", "shift", "suffix", "system", "template", "think", "top_logprobs",
     "truncate",
 )  # fmt: skip
-# What a request calls an option.
+# The field of a request for an option.
 _FIELDS = {
     **{name: name for name in ("num_ctx", "temperature", "top_p", "top_k", "min_p", "seed", "stop")},
     **{name: name for name in ("repeat_penalty", "presence_penalty", "frequency_penalty")},
@@ -31,13 +31,13 @@ _FIELDS = {
 
 # As Go's time.ParseDuration reads it.
 _DURATION = re.compile(r"[-+]?(?:0|(?:(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:ns|us|µs|μs|ms|s|m|h))+)")
-# 292 years: a larger number of nanoseconds overflows, and the model would be unloaded at once.
+# 292 years. More nanoseconds overflow Go's int64, and Ollama would unload the model at once.
 _MOST_SECONDS = 9_223_372_036
 
-#: What LM Studio has instead.
+# For two of Ollama's options, the way to do the same with LM Studio.
 INSTEAD = {
-    "num_ctx": "LM Studio sets the context when a model is loaded: lm.native.load(model, context_length=8192)",
-    "keep_alive": "LM Studio has ttl=, the seconds that a model stays which this very request loads",
+    "num_ctx": "LM Studio sets the context when it loads a model: lm.native.load(model, context_length=8192)",
+    "keep_alive": "LM Studio has ttl=, the seconds after which it unloads a model that this request loads",
 }
 
 
@@ -56,19 +56,19 @@ KEEP_ALIVE = Check(
 
 
 def check_keep_alive(name: str, value: object, kind: type[ProviderError] = InvalidRequestError) -> None:
-    """Raise an error of that ``kind`` for what Ollama would refuse, or misread, as ``keep_alive``."""
+    """Raise an error of that ``kind`` for a ``keep_alive`` that Ollama would refuse or misread."""
     check_fields({name: value}, {name: KEEP_ALIVE}, kind=kind)
 
 
 def refuse_for_lm_studio(**given: object) -> None:
-    """Raise InvalidRequestError for an option that is set and is Ollama's alone."""
+    """Raise InvalidRequestError if an option is set that LM Studio does not have."""
     for name, value in given.items():
         if value is not None:
-            raise InvalidRequestError(f"{name} is an option of Ollama, and LM Studio has none", hint=INSTEAD[name])
+            raise InvalidRequestError(f"{name} is an option of Ollama; LM Studio does not have it", hint=INSTEAD[name])
 
 
 def check_places(extra: Mapping[str, Any]) -> None:
-    """Raise InvalidRequestError for an option that is where Ollama ignores it without a word."""
+    """Raise InvalidRequestError for an option in a place where Ollama silently ignores it."""
     given = extra.get("options")
     inside: Mapping[str, Any] = given if isinstance(given, Mapping) else {}
     wrong = {name: value for name, value in extra.items() if _option(name)}
@@ -81,14 +81,12 @@ def check_places(extra: Mapping[str, Any]) -> None:
         raise InvalidRequestError(f"extra: Ollama ignores {', '.join(map(repr, wrong))} there", hint=hint)
     astray = {name: value for name, value in inside.items() if name in _BESIDE}
     if astray:
-        what = f"extra: Ollama ignores {', '.join(map(repr, astray))} inside of 'options'"
+        what = f"extra: Ollama ignores {', '.join(map(repr, astray))} inside 'options'"
         raise InvalidRequestError(what, hint=f"Write extra={preview(astray)}")
 
 
 def _option(name: str) -> str | None:
-    """Return the option that a name means, also one that other programs use; None if it means none."""
-    words = [
-        {"max_tokens": "num_predict", "context_length": "num_ctx"}.get(each, each)
-        for each in (name, OTHERS.get(name, ""))
-    ]
+    """Return Ollama's option for ``name``, which other programs may use; None if it has none."""
+    ours = {"max_tokens": "num_predict", "context_length": "num_ctx"}
+    words = (ours.get(each, each) for each in (name, OTHERS.get(name, "")))
     return next((word for word in words if word in _OPTIONS), None)

@@ -1,4 +1,4 @@
-"""Options that go by name: how type checkers and ``help()`` see them, and what is said of a name that is wrong."""
+"""Options by name: how type checkers and ``help()`` see them, and which name an error proposes for a wrong one."""
 
 from __future__ import annotations
 
@@ -19,58 +19,51 @@ if TYPE_CHECKING:
 elif sys.version_info >= (3, 11):
     from typing import Unpack
 else:
-
-    class Unpack:
-        """Lets ``typing.get_type_hints`` read ``Unpack[...]`` before Python 3.11."""
-
-        def __class_getitem__(cls, options: Any) -> Any:
-            return options
-
+    from typing import Union as Unpack  # of one type, it is that type: so typing.get_type_hints() works
 
 __all__ = ["OTHERS", "Unpack", "check_names", "nearest", "refuse_other_names", "show_options", "with_defaults"]
 
-#: What people type besides: the word for it here, or a sentence on where it goes.
-OTHERS = {
-    **dict.fromkeys(("max_completion_tokens", "max_output_tokens", "max_new_tokens", "num_predict"), "max_tokens"),
-    **dict.fromkeys(("system", "system_message", "system_instruction", "instructions"), "system_prompt"),
-    **dict.fromkeys(("format", "schema", "json_schema", "text_format", "output_format"), "response_format"),
-    **dict.fromkeys(("stop_sequences", "stop_strings"), "stop"),
-    **dict.fromkeys(("think", "thinking", "reasoning"), "reasoning_effort"),
-    **dict.fromkeys(("on_token", "on_delta", "callback", "stream_callback"), "on_chunk"),
-    "response_model": "response_format",
-    "functions": "tools",
-    "function_call": "tool_choice",
-    "repetition_penalty": "repeat_penalty",
-    **dict.fromkeys(("truncate", "truncation"), "on_truncation"),
-    "model_name": "model",
-    "request_timeout": "timeout",
-    "extra_body": "extra",
-    "user": "extra={'user': ...} sends it",
-    **dict.fromkeys(
-        ("messages", "user_message", "prompt", "input", "text", "question"),
-        "It is the first argument, without a name: complete('...'), chat([Message.user('...')])",
+# The names of other programs, by the name that this package has instead, or a sentence on where it goes.
+_NAMES_BY_ANSWER = {
+    "max_tokens": "max_completion_tokens max_output_tokens max_new_tokens num_predict",
+    "system_prompt": "system system_message system_instruction instructions",
+    "response_format": "format schema json_schema text_format output_format response_model",
+    "stop": "stop_sequences stop_strings",
+    "reasoning_effort": "think thinking reasoning",
+    "on_chunk": "on_token on_delta callback stream_callback",
+    "tools": "functions",
+    "tool_choice": "function_call",
+    "repeat_penalty": "repetition_penalty",
+    "on_truncation": "truncate truncation",
+    "model": "model_name",
+    "extra": "extra_body",
+    "stream": "streaming",
+    "num_ctx": "n_ctx",
+    "api_token": "api_key token",
+    "base_url": "host url",
+    "headers": "extra_headers",
+    "timeout": "request_timeout",
+    "It is the first argument, without a name: complete('...'), chat([Message.user('...')])": (
+        "messages user_message prompt input text question"
     ),
-    "system_prompt": "With a text, complete() and stream() take it; of messages it is the first: Message.system(...)",
-    "images": "With a text, complete() and stream() take them; in a message they are Message.user(text, images=[...])",
-    **dict.fromkeys(("tools", "tool_choice", "response_format"), "complete() and chat() take it"),
-    **dict.fromkeys(("previous_response_id", "store"), "responses() takes it: /v1/responses"),
-    "reasoning_effort": "Write extra={'reasoning_effort': 'low'}; LMStudioProvider.responses() takes it as it is",
-    "streaming": "stream",
-    **dict.fromkeys(("stream", "stream_options"), "Call stream(), responses_stream() or messages_stream()"),
-    "on_chunk": "stream(), responses_stream() and messages_stream() take on_chunk=",
-    **{name: f"run_tools() takes {name}=" for name in ("on_event", "confirm", "max_rounds")},
-    "options": "Write each by its name, such as temperature=0; those of Ollama alone go into extra={'options': {...}}",
-    "n_ctx": "num_ctx",
-    "context_length": "Load the model with it: lm.native.load('m', context_length=...); with Ollama write num_ctx=...",
-    **dict.fromkeys(("api_key", "token"), "api_token"),
-    **dict.fromkeys(("host", "url"), "base_url"),
-    "extra_headers": "headers",
-    **dict.fromkeys(
-        ("base_url", "api_token", "headers", "max_retries", "http", "usage", "settings"),
-        "It goes to the provider, when that is made: LMStudioProvider(base_url=..., api_token=..., headers=...)",
+    "With a text, complete() and stream() take it; of messages it is the first: Message.system(...)": "system_prompt",
+    "With a text, complete() and stream() take them; in a message they are Message.user(text, images=[...])": "images",
+    "complete() and chat() take it": "tools tool_choice response_format",
+    "responses() takes it: /v1/responses": "previous_response_id store",
+    "Write extra={'reasoning_effort': 'low'}; LMStudioProvider.responses() takes it as it is": "reasoning_effort",
+    "Call stream(), responses_stream() or messages_stream()": "stream stream_options",
+    "stream(), responses_stream() and messages_stream() take on_chunk=": "on_chunk",
+    "run_tools() takes it": "on_event confirm max_rounds",
+    "extra={'user': ...} sends it": "user",
+    "Write each by its name, such as temperature=0; only Ollama's own go into extra={'options': {...}}": "options",
+    "Load the model with it: lm.native.load('m', context_length=...); with Ollama write num_ctx=...": "context_length",
+    "It goes to the provider, when that is made: LMStudioProvider(base_url=..., api_token=..., headers=...)": (
+        "base_url api_token headers max_retries http usage settings"
     ),
-    **dict.fromkeys(("timeout", "deadline"), "It goes with the call: chat(request, timeout=..., deadline=...)"),
+    "It goes with the call: chat(request, timeout=..., deadline=...)": "timeout deadline",
 }
+# The name, or the sentence, for each of them.
+OTHERS = {name: right for right, names in _NAMES_BY_ANSWER.items() for name in names.split()}
 
 _Owner = TypeVar("_Owner")
 _Class = TypeVar("_Class", bound=type)
@@ -79,8 +72,8 @@ _Class = TypeVar("_Class", bound=type)
 def show_options(defaults: type = object) -> Callable[[_Owner], _Owner]:
     """Have ``inspect.signature`` and ``help`` show the options of a function, or of each method of a class, by name.
 
-    They stand in the place of ``**options: Unpack[...]``, with the defaults that the class ``defaults`` has. Parameters
-    with ``_`` at the beginning are not shown.
+    They replace ``**options: Unpack[...]``, and have the defaults of the class ``defaults``. Parameters that begin with
+    ``_`` are not shown.
     """
 
     def decorate(owner: _Owner) -> _Owner:
@@ -106,13 +99,13 @@ def _show(function: Any, defaults: type) -> None:
     shown = [each for each in others if not each.name.startswith("_")]
     function.__signature__ = signature.replace(parameters=[*shown, *by_name])
     if "request" in signature.parameters:
-        # Those who type chat(messages=...) are told where the messages go, by what reads the request: Python would
-        # miss a "request" of which they have never heard.
+        # For chat(messages=...), Python would say that "request" is missing. With a default, our own check of the
+        # request says where the messages go.
         function.__defaults__ = (UNSET, *(function.__defaults__ or ()))
 
 
 def refuse_other_names(others: Mapping[str, str]) -> Callable[[_Class], _Class]:
-    """Have a dataclass raise InvalidRequestError for an argument that is not one of its fields, with the right name."""
+    """Have a dataclass raise InvalidRequestError, with the right name, for an argument that is not a field."""
 
     def decorate(cls: _Class) -> _Class:
         make = vars(cls)["__init__"]
@@ -139,22 +132,21 @@ def check_names(
     otherwise: str = "",
     kind: type[ProviderError] = InvalidRequestError,
 ) -> None:
-    """Raise an error of that ``kind`` for a name that is not among ``names``; its hint is the right one.
+    """Raise an error of that ``kind`` for a name that is not among ``names``; its hint is the right name.
 
-    ``others`` has, for words that other programs use, the word that is used here, or a sentence on where it goes.
+    ``others`` has a name of this package, or a sentence, for each name that other programs use.
     """
     known = list(names)
     for name in given:
         if name not in known:
-            word: str | None = name if name in others else nearest(name, [*known, *others])
-            while word is not None and word not in known and word in others:
+            word = name if name in others else nearest(name, [*known, *others]) or ""
+            while word not in known and word in others:
                 word = others[word]
-            hint = f"Did you mean {word!r}?" if word in known else word
-            raise kind(f"{what} {name!r}", hint=hint or otherwise)
+            raise kind(f"{what} {name!r}", hint=f"Did you mean {word!r}?" if word in known else word or otherwise)
 
 
 def with_defaults(request: _Owner, defaults: Mapping[str, Any]) -> _Owner:
-    """Return ``request`` with those of the ``defaults`` that it has no value of its own for."""
+    """Return ``request`` with the ``defaults`` of the fields that it leaves None."""
     own = {name for name, value in vars(request).items() if value is not None}
     if "ttl" in own:
         own.add("keep_alive")
@@ -163,9 +155,9 @@ def with_defaults(request: _Owner, defaults: Mapping[str, Any]) -> _Owner:
 
 
 def nearest(word: str, words: Iterable[str]) -> str | None:
-    """Return that of ``words`` which ``word`` was meant to be, if any: the most alike, else one that it begins."""
+    """Return the one of ``words`` that was probably meant: the most similar, else one that begins with ``word``."""
     known, plain = list(words), word.lower().replace("-", "_")
-    # Less alike is most often another thing: "prediction" is not "num_predict".
-    alike = difflib.get_close_matches(plain, known, n=1, cutoff=0.7)
-    begun = [each for each in known if len(plain) > 2 and each.startswith(plain)]
-    return next(iter(alike + begun), None)
+    # A lower cutoff finds other things: "prediction" does not mean "num_predict".
+    similar = difflib.get_close_matches(plain, known, n=1, cutoff=0.7)
+    longer = [each for each in known if len(plain) > 2 and each.startswith(plain)]
+    return next(iter(similar + longer), None)

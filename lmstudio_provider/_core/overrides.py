@@ -8,7 +8,7 @@ from .images import Image
 from .messages import ToolInput
 from .types import Timeout
 
-#: What ``response_format`` takes: a type hint, or a JSON schema as a dict. Checkers know no type of all type hints.
+# A type hint, or a JSON schema as a dict. Type checkers do not have a type for all type hints.
 ResponseFormat = Any
 
 
@@ -64,7 +64,7 @@ class CompletionOverrides(ChatOverrides, total=False):
 
 
 class StreamOverrides(CompletionOverrides, total=False):
-    """Keyword arguments of ``stream`` and ``messages``: which of them fit depends on the request."""
+    """Keyword arguments of ``stream`` and ``messages``; the kind of request decides which of them it takes."""
 
 
 class ResponsesOverrides(StreamOverrides, total=False):
@@ -75,5 +75,5 @@ class ResponsesOverrides(StreamOverrides, total=False):
     reasoning_effort: str | None
 
 
-#: The names of the overrides that belong to the call, and not to its request.
+# The overrides that are not fields of a request, but belong to the call.
 LIMITS = ("timeout", "deadline")

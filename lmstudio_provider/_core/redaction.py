@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import array
 import base64
 import functools
 import io
 import re
-from bisect import bisect_left
-from typing import Any, Callable, Iterator, Mapping, Sequence
+from typing import Any, Iterator, Mapping, Sequence
 from urllib.parse import unquote
 
 HIDDEN = "[hidden]"
@@ -29,6 +27,8 @@ _SHORTEST, _SHORTEST_PART = 4, 6
 _LONG = 20
 # LM Studio repeats the first ten characters of a token that it refuses.
 _CUT_OFF = 10
+# A pattern of a longer text takes long to compile.
+_LONG_ENOUGH = 40
 
 
 def is_secret(text: str) -> bool:
@@ -96,17 +96,11 @@ def hide(text: str, secrets: Sequence[str]) -> str:
 
     The time is linear in the size of ``text``.
     """
-    known = {each for each in secrets if is_secret(each)}
-    hidden = bytearray(len(text))  # a 1 for each character that is to be hidden: a list of places takes far more memory
-    for secret in known:
-        for start, stop in _spans(text, secret):
+    hidden = bytearray(len(text))  # a 1 for each character to hide: a list of places takes far more memory
+    spell = _spellings if "\\" in text or "%" in text else functools.partial(map, re.escape)
+    for secret in filter(is_secret, set(secrets)):
+        for start, stop in _spans(text, list(spell(secret))):
             hidden[start:stop] = b"\1" * (stop - start)
-    if known and ("\\" in text or "%" in text):
-        plain, origin = _decoded(text)
-        # As they are too: what looks like an escape in a secret is none, until the secret is escaped.
-        for secret in known.union(_decoded(each)[0] for each in known):
-            for start, stop in (map(origin, span) for span in _spans(plain, secret)):
-                hidden[start:stop] = b"\1" * (stop - start)
     shown, end = io.StringIO(), 0
     for start, stop in map(re.Match.span, re.finditer(b"\1+", hidden)):
         shown.write(text[end:start] + HIDDEN)
@@ -114,69 +108,50 @@ def hide(text: str, secrets: Sequence[str]) -> str:
     return shown.getvalue() + text[end:]
 
 
-def _spans(text: str, secret: str) -> Iterator[tuple[int, int]]:
-    """Yield where ``secret`` is, whole, and where its beginning is."""
-    whole = re.escape(secret)
-    if len(secret) < _SHORTEST_PART:
-        whole = f"(?<![A-Za-z0-9]){whole}(?![A-Za-z0-9])"
-    yield from map(re.Match.span, re.finditer(whole, text))
-    begun = re.finditer(_beginning(secret, _CUT_OFF, _LOOKED_FOR), text) if len(secret) > _CUT_OFF else ()
-    for start, stop in map(re.Match.span, begun):
-        more = 0
-        if stop - start == _LOOKED_FOR:
-            while text[stop + more : stop + more + 1] == secret[_LOOKED_FOR + more : _LOOKED_FOR + more + 1] != "":
-                more += 1
-        yield start, stop + more
-    # A shorter beginning counts only where the text itself shows that something was cut off.
-    cut_off = _beginning(secret, _SHORTEST, _CUT_OFF - 1) + r"(?=…|\.\.\.|\*{3})"
-    yield from map(re.Match.span, re.finditer(cut_off, text))
+def _spans(text: str, secret: Sequence[str]) -> Iterator[tuple[int, int]]:
+    """Yield where a secret is in ``text``, and where its beginning is; ``secret`` has a pattern for each character."""
+    before, after = (_BEFORE_WORD, "(?![A-Za-z0-9])") if len(secret) < _SHORTEST_PART else ("", "")
+    # A beginning may overlap the whole, as in "ababac" of "abac", so that each is looked for.
+    for length in (_LONG_ENOUGH, _CUT_OFF) if len(secret) > _CUT_OFF else (_CUT_OFF,):
+        for match in re.finditer(f"{before}{''.join(secret[:length])}{after}", text):
+            stop = match.end()
+            for character in secret[length:]:
+                more = re.compile(character).match(text, stop)
+                if more is None:
+                    break
+                stop = more.end()
+            yield match.start(), stop
+    # A shorter beginning counts only before a mark that the rest was cut off.
+    first, *others = ["".join(secret[:_SHORTEST]), *secret[_SHORTEST : _CUT_OFF - 1]]
+    beginning = f"{first}{''.join(f'(?:{each}' for each in others)}{')?' * len(others)}"
+    yield from map(re.Match.span, re.finditer(rf"{beginning}(?=…|\.\.\.|\*{{3}})", text))
 
 
-def _beginning(secret: str, least: int, most: int) -> str:
-    """Return a pattern of what ``secret`` begins with: ``least`` characters or more, up to ``most``."""
-    first, *more = (re.escape(each) for each in [secret[:least], *secret[least:most]])
-    return f"{first}{''.join(f'(?:{each}' for each in more)}{')?' * len(more)}"
+# The last character of an escape is often a letter or a digit, and not a part of the word after it.
+_BEFORE_WORD = r"(?:(?<![A-Za-z0-9])|(?<=\\[nrt])|(?<=%[0-9A-Fa-f]{2})|(?<=\\u[0-9A-Fa-f]{4}))"
+_BACKSLASH = "\\"
+_LETTERS = {"\n": "n", "\r": "r", "\t": "t"}
 
 
-# A pattern is fast, and cannot be nested as deeply as a secret may be long.
-_LOOKED_FOR = 40
+def _spellings(secret: str) -> Iterator[str]:
+    """Yield for each character a pattern of all ways to write it.
 
-
-# The ways in which one character is written in JSON, also in JSON inside of JSON, which doubles each backslash, in the
-# escapes of Python, and percent-encoded in UTF-8.
-_ESCAPE = re.compile(
-    r"\\+u[dD][89abAB][0-9a-fA-F]{2}\\+u[dD][c-fC-F][0-9a-fA-F]{2}|\\+u[0-9a-fA-F]{4}|\\+x[0-9a-fA-F]{2}|\\+[\"'/nrt]|\\+"
-    r"|%[0-7][0-9a-fA-F]|%[c-dC-D][0-9a-fA-F]%[89abAB][0-9a-fA-F]"
-    r"|%[eE][0-9a-fA-F](?:%[89abAB][0-9a-fA-F]){2}|%[fF][0-7](?:%[89abAB][0-9a-fA-F]){3}"
-)
-_LETTERS = {"": "\\", "n": "\n", "r": "\r", "t": "\t"}
-
-
-def _decoded(text: str) -> tuple[str, Callable[[int], int]]:
-    """Return ``text`` with its escapes undone, and a function from a position in that to the one in ``text``."""
-    # Where the character of each escape stands, and where the escape ends.
-    places, ends = array.array("q", [-1]), array.array("q", [0])
-    plain, length = io.StringIO(), 0
-    for match in _ESCAPE.finditer(text):
-        before = text[ends[-1] : match.start()]
-        length += len(before) + 1
-        plain.write(before + _character(match[0]))
-        places.append(length - 1)
-        ends.append(match.end())
-
-    def origin(position: int) -> int:
-        at = bisect_left(places, position) - 1
-        return ends[at] + position - places[at] - 1
-
-    return plain.getvalue() + text[ends[-1] :], origin
-
-
-@functools.lru_cache(maxsize=1000)
-def _character(escape: str) -> str:
-    escape = escape.lstrip("\\")
-    if escape[:1] == "%":
-        return bytes.fromhex(escape.replace("%", "")).decode("utf-8", "replace")[0]
-    if escape[:1] in ("u", "x"):
-        digits = "".join(re.findall(r"[ux]([0-9a-fA-F]+)", escape))
-        return bytes.fromhex(digits.rjust(4, "0")).decode("utf-16-be", "surrogatepass")
-    return _LETTERS.get(escape, escape)
+    They are the escapes of JSON, of JSON inside JSON (which doubles each backslash) and of Python, and percent-encoding
+    in UTF-8. Several backslashes count as one: so no run of backslashes is read more than once.
+    """
+    backslashes = r"(?<!\\)\\+"
+    for character in re.sub(r"\\+", r"\\", secret):
+        units = re.findall("....", character.encode("utf-16-be", "surrogatepass").hex())
+        forms = ["".join(f"%{byte:02x}" for byte in character.encode("utf-8", "surrogatepass"))]
+        forms.append(backslashes + r"\\+".join(f"u{unit}" for unit in units))
+        forms.append(f"{backslashes}x{units[0].lstrip('0'):0>2}")
+        raw = re.escape(character)
+        if character == _BACKSLASH:
+            raw = r"(?<!\\)\\+(?!\\)"
+        elif character in "\"'/":
+            raw = f"(?:{backslashes})?{raw}"
+        elif character in _LETTERS:
+            raw += f"|{backslashes}{_LETTERS[character]}"
+        yield f"(?:(?i:{'|'.join(forms)}){'+' if character == _BACKSLASH else ''}|{raw})"
+        # The backslashes of the next character may have been read with this one.
+        backslashes = r"\\*" if character == _BACKSLASH else r"(?<!\\)\\+"

@@ -1,4 +1,4 @@
-"""What goes out: the kinds of request, checked when they are made."""
+"""The kinds of request, which check their fields when they are made."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def _are_biases(value: object) -> bool:
     return isinstance(value, Mapping) and all(map(bias.fits, value.values()))
 
 
-#: The checks of the options of all requests. The bounds: LM Studio docs, openai-compat.
+# The checks of the options of all requests; the bounds are from LM Studio's documentation, openai-compat.
 _CHECKS = {
     "max_tokens": number(-1, whole=True),
     "temperature": number(0),
@@ -69,13 +69,13 @@ def check_extra(extra: object) -> None:
 
 
 def _refuse_extra(extra: Any, names: Iterable[str], hint: str) -> None:
-    # These decide how the reply is read, which the method that was called has settled.
+    # These change the form of the reply, which the called method reads in one way.
     for each in names:
         if each in extra:
             raise InvalidRequestError(f"extra: {each!r} cannot be set", hint=hint)
 
 
-@dataclass(frozen=True, repr=False)
+@dataclass(frozen=True, repr=False, eq=False)
 class _Options:
     """How to generate; None leaves it to the server and is not sent."""
 
@@ -98,18 +98,18 @@ class _Options:
     logit_bias: Mapping[str, float] | None = None
     """The bias of each token id."""
     ttl: int | None = None
-    """Seconds after which a model that this very request loads is unloaded again. Ollama does so whoever loaded it; 0
-    unloads it after the call, -1 keeps it for good."""
+    """Seconds without use after which the server unloads the model: LM Studio only if this request loads it, Ollama
+    always; with 0, Ollama unloads it after the call, and with -1 never."""
     draft_model: str | None = None
     """A smaller model for speculative decoding."""
     num_ctx: int | None = None
-    """Tokens that the context can hold; for Ollama, which reloads the model if the number changes."""
+    """Tokens that the context can hold. Only Ollama has it, and reloads the model if the number changes."""
     keep_alive: float | str | None = None
-    """How long the model stays, as Ollama writes it: seconds, or a text such as "10m"; 0 and -1 are as for ``ttl``."""
+    """Ollama's form of ``ttl``: seconds, or a text such as "10m"; 0 and -1 are as for ``ttl``."""
     on_truncation: Literal["warn", "error", "ignore"] = "warn"
-    """What to do if the prompt does not fit into the context, and the server would cut it without a word, as Ollama
-    does: give a TruncationWarning and answer what is left of it, raise ContextLengthError, or let it happen. LM
-    Studio's chats are refused or cut by the server's own rule, whatever this says."""
+    """What to do if the prompt does not fit into the context, and the server would silently cut it, as Ollama does:
+    answer the rest of it with a TruncationWarning, raise ContextLengthError, or answer it silently. It does not change
+    chats with LM Studio, which refuses or cuts them by a setting of the model."""
     extra: Mapping[str, Any] = field(default_factory=dict)
     """Further fields of the body, sent as they are."""
 
@@ -123,9 +123,12 @@ class _Options:
         check_extra(self.extra)
         _check_stop(self.stop)
         if self.max_tokens == 0:
-            raise InvalidRequestError("max_tokens=0 would be no limit", hint="Use 1 or more, or -1 for no limit")
+            raise InvalidRequestError(
+                "max_tokens=0 is not valid: some servers would take it for no limit",
+                hint="Use 1 or more, or -1 for no limit",
+            )
         if self.ttl is not None and self.keep_alive is not None:
-            what = f"ttl={self.ttl} and keep_alive={self.keep_alive!r} both say how long the model stays"
+            what = f"ttl={self.ttl} and keep_alive={self.keep_alive!r} both say how long the model stays loaded"
             raise InvalidRequestError(what, hint="Give one of them")
 
 
@@ -135,18 +138,18 @@ def _check_stop(stop: Any) -> None:
         raise InvalidRequestError(f"stop={preview(stop)} is not text or a sequence of texts")
     if "" in texts:
         where = "stop" if stop == "" else f"stop[{list(texts).index('')}]"
-        raise InvalidRequestError(f"{where} is empty", hint="Leave it out: it would end a reply before it begins")
+        raise InvalidRequestError(f"{where} is empty", hint="Leave it out: an empty text would end the reply at once")
 
 
-# The fields of the last base come first: dataclasses collect them in reverse order of the bases. So the text can
-# be the first argument although all options have defaults.
-@dataclass(frozen=True)
+# A dataclass collects fields from its last base to its first. So the fields of these three come before the options,
+# which have defaults. Only their fields are of use, and each method that is not generated saves time at import.
+@dataclass(frozen=True, init=False, repr=False, eq=False)
 class _Prompt:
     user_message: str
     system_prompt: str | None = None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, init=False, repr=False, eq=False)
 class _Messages:
     messages: Messages
     """A text becomes one message of the user."""
@@ -158,7 +161,7 @@ class _Messages:
     """The type of the answer, as a type hint or a JSON schema; with Ollama, {"type": "json_object"} is any JSON."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, init=False, repr=False, eq=False)
 class _Beginning:
     prompt: str
 
@@ -179,12 +182,12 @@ class CompletionRequest(_Options, _Prompt):
         super().__post_init__()
         check("user_message", self.user_message, TEXT)
         check_fields(vars(self), {"system_prompt": TEXT})
-        # Read now: a file that is open may be at its end, or gone, when the request is used or pickled.
+        # Images are read now, because an open file may be at its end, or closed, when the request is used or pickled.
         object.__setattr__(self, "images", tuple(map(data_url, listed(self.images))))
         _settle_tools(self)
 
     def as_chat(self) -> ChatRequest:
-        """The chat of one or two messages that it is."""
+        """Return the same request as a chat of one or two messages."""
         own = ("user_message", "system_prompt", "images")
         options = {name: value for name, value in vars(self).items() if name not in own}
         system = [] if self.system_prompt is None else [Message.system(self.system_prompt)]
@@ -203,9 +206,9 @@ class TextRequest(_Options, _Beginning):
         super().__post_init__()
         check("prompt", self.prompt, TEXT)
         if not self.prompt:
-            hint = "Give the beginning of the text; Ollama would only load the model"
-            raise InvalidRequestError("prompt is empty", hint=hint)
-        _refuse_extra(self.extra, ["echo"], "The reply is what comes after the prompt")
+            hint = "Give the beginning of the text; without one, Ollama only loads the model"
+            raise InvalidRequestError("the prompt is empty", hint=hint)
+        _refuse_extra(self.extra, ["echo"], "The reply is the text after the prompt")
 
 
 @refuse_other_names(OTHERS)
@@ -213,7 +216,7 @@ class TextRequest(_Options, _Beginning):
 class ChatRequest(_Options, _Messages):
     """The next message of a conversation. Raises InvalidRequestError for values that cannot work."""
 
-    if TYPE_CHECKING:  # it takes more than it holds
+    if TYPE_CHECKING:  # it accepts more types than its fields have
 
         def __init__(
             self,
@@ -230,7 +233,7 @@ class ChatRequest(_Options, _Messages):
             object.__setattr__(self, "messages", [Message.user(self.messages)])
         if isinstance(self.messages, (bytes, Mapping)) or not isinstance(self.messages, Sequence):
             what = f"messages is {type(self.messages).__name__}, not a sequence of messages"
-            hint = "Write chat([Message.user('...')]), or chat('...') for a text alone"
+            hint = "Write chat([Message.user('...')]), or chat('...') for a text"
             if isinstance(self.messages, (CompletionRequest, TextRequest)):
                 hint = "complete() takes a CompletionRequest, complete_text() a TextRequest, and stream() both"
             raise InvalidRequestError(what, hint=hint)
@@ -241,9 +244,9 @@ class ChatRequest(_Options, _Messages):
 
     @classmethod
     def from_input(cls, request: StreamInput, **overrides: Unpack[StreamOverrides]) -> ChatRequest:
-        """Return the chat that a call of ``chat``, ``complete`` or ``stream`` asks for: for providers of one's own.
+        """Return the request of a call of ``chat``, ``complete`` or ``stream``, for a provider that you write.
 
-        ``timeout`` and ``deadline`` are not in it, because they belong to the call.
+        ``timeout`` and ``deadline`` are left out, because they belong to the call.
         """
         given: dict[str, Any] = {name: value for name, value in overrides.items() if name not in LIMITS}
         if isinstance(request, (CompletionRequest, str)):
@@ -253,26 +256,26 @@ class ChatRequest(_Options, _Messages):
 
 @dataclass(frozen=True, repr=False)
 class ToolLoopRequest(ChatRequest):
-    """A chat of a tool loop: a call that comes as text is taken as a call, and the loop itself warns of lost calls."""
+    """A chat of a tool loop: tool calls that are written as text count, and the loop itself warns of lost calls."""
 
     @classmethod
     def of(cls, request: ChatRequest) -> ToolLoopRequest:
-        """Return the same request, as one of a loop of tools."""
+        """Return the same request as one of a tool loop."""
         return cls(**{each.name: getattr(request, each.name) for each in dataclasses.fields(ChatRequest)})
 
 
 @refuse_other_names(OTHERS)
 @dataclass(frozen=True, repr=False)
 class ResponsesRequest(ChatRequest):
-    """The next message of a conversation that the server may keep; for ``responses`` alone.
+    """The next message of a conversation that the server may keep; only ``responses()`` takes it.
 
     Raises InvalidRequestError for values that cannot work.
     """
 
     previous_response_id: str | None = None
-    """The ``id`` of the completion to continue: ``messages`` are then only the new ones."""
+    """The ``id`` of the completion to continue; ``messages`` has then only the new messages."""
     store: bool = True
-    """True has the server keep the reply, so that another request can continue it."""
+    """If True, the server keeps the reply, so that another request can continue it."""
     reasoning_effort: str | None = None
     """"none", "minimal", "low", "medium", "high", or any other word that the model takes."""
 
@@ -298,7 +301,7 @@ class ResponsesRequest(ChatRequest):
 
 
 def _settle_tools(request: ChatRequest | CompletionRequest) -> None:
-    """Make tools of functions; raise InvalidRequestError or ConfigurationError for what cannot be offered or asked."""
+    """Make tools of functions; raise InvalidRequestError or ConfigurationError for tools and types that cannot work."""
     given = all_of("tools", request.tools, (Tool, Mapping, Callable))
     tools = [each if isinstance(each, (Tool, Mapping)) else Tool.from_function(each) for each in given]
     object.__setattr__(request, "tools", tuple(tools))
@@ -308,7 +311,7 @@ def _settle_tools(request: ChatRequest | CompletionRequest) -> None:
     structure_of(request.response_format)
 
 
-#: What ``complete``, ``chat``, ``complete_text``, ``stream``, and ``responses`` and ``messages`` take.
+# The first argument of complete(), chat(), complete_text(), stream(), and of responses() and messages().
 CompletionInput = Union[CompletionRequest, str]
 ChatInput = Union[ChatRequest, str, Messages]
 TextInput = Union[TextRequest, str]
@@ -322,7 +325,7 @@ _Request = TypeVar("_Request")
 def override(request: _Request, others: Mapping[str, str] = OTHERS, /, **overrides: Any) -> _Request:
     """Return ``request`` with some of its fields changed; raise InvalidRequestError for a name that is not a field.
 
-    ``others`` are as those of ``check_names``. The first field is what the call itself was given.
+    ``others`` is as for ``check_names``. The first field cannot be changed, because it is the argument of the call.
     """
     names = [*[each.name for each in dataclasses.fields(request)][1:], *LIMITS]  # type: ignore[arg-type]
     otherwise = "Fields that only the server knows go into extra={...}, those of Ollama into extra={'options': {...}}"
@@ -331,7 +334,7 @@ def override(request: _Request, others: Mapping[str, str] = OTHERS, /, **overrid
 
 
 def embed_options(defaults: Mapping[str, Any], **options: Any) -> dict[str, Any]:
-    """Return options of embedding or loading, checked, with the ``defaults`` of those that are None."""
+    """Check options of embedding or loading, and return them with the ``defaults`` for those that are None."""
     complete = with_defaults(_Options(**options), defaults)
     return {name: getattr(complete, name) for name in options}
 
@@ -355,7 +358,7 @@ def chat_request(request: Any) -> ChatRequest:
     """Return ``request``, or the ChatRequest for messages or a text; raise InvalidRequestError."""
     _check_given(request)
     if isinstance(request, ResponsesRequest):
-        raise InvalidRequestError("a ResponsesRequest is for responses() alone", hint="Make a ChatRequest")
+        raise InvalidRequestError("only responses() takes a ResponsesRequest", hint="Make a ChatRequest")
     return request if isinstance(request, ChatRequest) else ChatRequest(request)
 
 
