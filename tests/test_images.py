@@ -332,7 +332,7 @@ def test_an_open_file_reaches_the_model(simulator, tmp_path):
 def test_a_user_who_says_none_is_refused_with_what_to_write(images):
     with pytest.raises(InvalidRequestError, match="the text is None") as caught:
         Message.user(None, images)
-    assert caught.value.hint.startswith("Write Message.user('...'); '' stands for images alone")
+    assert caught.value.hint.startswith("Write Message.user('...'); '' is right for images without text")
 
 
 def test_a_system_message_of_none_is_refused_with_what_to_write():

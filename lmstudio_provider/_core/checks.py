@@ -11,7 +11,7 @@ from .errors import InvalidRequestError, ProviderError, preview
 
 
 class Check(NamedTuple):
-    """A test of a value, and what an error says of a value that fails it."""
+    """A test of a value, and the text and hint of the error if a value fails it."""
 
     fits: Callable[[Any], object]
     problem: str

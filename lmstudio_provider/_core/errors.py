@@ -73,10 +73,14 @@ class ProviderError(Exception):
         return f"{type(self).__name__}({str(self)!r})"
 
 
+# The most characters of a text in a repr of one line.
+SHORT = 42
+
+
 def preview(value: object, most: int = 200) -> str:
     """Return the repr of ``value`` for a message or another repr: of at most ``most`` characters, and then closed."""
     try:
-        text = repr(value)
+        text = repr(value[: most + 1] if isinstance(value, str) else value)
     except ValueError:  # Python does not write a number of thousands of digits
         return f"<{type(value).__name__}>"
     return text if len(text) <= most else f"{text[:most]}…{text[-1]}"

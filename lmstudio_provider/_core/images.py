@@ -18,7 +18,7 @@ class ReadableImage(Protocol):
     """A file that is open in binary mode, or anything else with its ``read``."""
 
     def read(self) -> bytes:
-        """Return the bytes from the position on."""
+        """Return the bytes from the current position to the end."""
 
 
 class SavableImage(Protocol):
@@ -28,18 +28,18 @@ class SavableImage(Protocol):
         """Write the image to a file."""
 
 
-#: What ``Message.user(images=)`` takes.
+# One image of ``Message.user(images=)``.
 Image = Union[str, bytes, bytearray, memoryview, os.PathLike[str], ReadableImage, SavableImage]
 
 # The first bytes of each kind: PNG specification 5.2; ITU T.81 B.1.1.3; RFC 9649 2.4; GIF89a specification 17.
 _KINDS = {b"\x89PNG\r\n\x1a\n": "png", b"\xff\xd8\xff": "jpeg", b"RIFF": "webp", b"GIF8": "gif"}
 _URLSAFE = bytes.maketrans(b"-_", b"+/")
-# More characters no system takes for a path, and no repr has of an image.
+# The longest path of any system, and the most characters of an image in a repr.
 _LONGEST_PATH, _LONGEST_SHOWN = 32767, 100
 
 
 def listed(images: Image | Sequence[Image] | None) -> list[Image]:
-    """Return several images, of one or several."""
+    """Return one image, or several, as a list."""
     if images is None:
         return []
     one = isinstance(images, (str, bytes, bytearray, memoryview, os.PathLike, Mapping))
@@ -48,14 +48,16 @@ def listed(images: Image | Sequence[Image] | None) -> list[Image]:
 
 
 def data_url(image: Image) -> str:
-    """Return ``image`` as a ``data:`` URL; raise InvalidRequestError for what LM Studio is known to refuse."""
+    """Return ``image`` as a ``data:`` URL; raise InvalidRequestError if LM Studio is known to refuse it."""
     content, name = _content(image)
-    if _kind(content) is None:  # the bytes may be those of a text
+    if _kind(content) is None:  # the bytes may be base64, or a data: URL
         content = _decoded(content) or content
     kind = _kind(content)
     if kind not in ("png", "jpeg"):
         what = "not a PNG or JPEG image" if kind is None else f"a {kind} image"
-        raise InvalidRequestError(f"images: {name} is {what}", hint="PNG and JPEG are taken everywhere: convert it")
+        raise InvalidRequestError(
+            f"images: {name} is {what}", hint="Convert it to PNG or JPEG, which every server takes"
+        )
     return f"data:image/{kind};base64,{base64.b64encode(content).decode('ascii')}"
 
 
@@ -64,7 +66,7 @@ def _kind(content: bytes) -> str | None:
 
 
 def _content(image: Any) -> tuple[bytes, str]:
-    """Return the bytes of ``image``, and what an error calls it; raise InvalidRequestError."""
+    """Return the bytes of ``image``, and its name in an error; raise InvalidRequestError."""
     if isinstance(image, os.PathLike):
         path = os.fsdecode(image)
         try:
@@ -74,9 +76,9 @@ def _content(image: Any) -> tuple[bytes, str]:
     if hasattr(image, "read"):
         return _read(image), "the file"
     if hasattr(image, "save"):
-        return _saved(image), f"what save() of the {type(image).__name__} wrote"
+        return _saved(image), f"the output of save() of the {type(image).__name__}"
     if isinstance(image, (bytes, bytearray, memoryview)):
-        return bytes(image), "what the bytes hold"
+        return bytes(image), "the content of the bytes"
     if isinstance(image, str):
         return _of_text(image)
     hint = "Give a path, bytes, a file that is open in binary mode, a PIL image, base64 or a data: URL"
@@ -84,10 +86,10 @@ def _content(image: Any) -> tuple[bytes, str]:
 
 
 def _of_text(text: str) -> tuple[bytes, str]:
-    """Return what ``text`` stands for: a ``data:`` URL, the path of a file that exists, or base64."""
+    """Return the bytes and the name of a ``data:`` URL, of the path of a file that exists, or of base64."""
     if re.match(r"\s*https?://", text, re.IGNORECASE):
         hint = "Download it and give its path or bytes"
-        raise InvalidRequestError("images: an http URL, which local servers do not fetch", hint=hint)
+        raise InvalidRequestError("images: an http URL, but local servers do not fetch images", hint=hint)
     failure: Exception | None = None
     if not _is_data_url(text) and len(text) <= _LONGEST_PATH:
         try:
@@ -96,13 +98,13 @@ def _of_text(text: str) -> tuple[bytes, str]:
             failure = error
     content = _decoded(text.encode("ascii", "replace"))
     if content is not None:
-        return content, "the data: URL" if _is_data_url(text) else "what the base64 holds"
-    # The error of a path has all of it, so that a text which may be anything is refused without.
+        return content, "the data: URL" if _is_data_url(text) else "the content of the base64"
+    # An error about a path quotes it. A long text may be anything, and the error does not quote it.
     if failure is not None and len(text) <= (1024 if re.search(r"\.\w{1,5}$", text[-6:]) else 64):
         raise _unreadable(text, failure) from failure
     raise InvalidRequestError(
         f"images: a text of {len(text):,} characters is neither the path of a file nor the base64 of an image",
-        hint="Give the path of a PNG or JPEG file, or what base64.b64encode() makes of its bytes",
+        hint="Give the path of a PNG or JPEG file, or the result of base64.b64encode() for its bytes",
     )
 
 
@@ -115,15 +117,15 @@ def _is_data_url(text: str) -> bool:
 
 
 def _decoded(text: bytes) -> bytes | None:
-    """Return what a ``data:`` URL, or base64 of an image, holds; None if ``text`` is neither.
+    """Return the bytes in a ``data:`` URL, or in the base64 of an image; None if ``text`` is neither.
 
-    Base64 may have either alphabet, blanks and line breaks, and lack its padding. Raises InvalidRequestError, without
-    the text, for one that is broken.
+    Base64 may have either alphabet, blanks and line breaks, and no padding. Raises InvalidRequestError, which does not
+    quote the text, if it is broken.
     """
     if _is_data_url(text[:_LONGEST_SHOWN].decode("latin-1")):
         head, _, text = text.partition(b",")
         if not head.lower().endswith(b";base64"):
-            raise InvalidRequestError("images: a data: URL that is not base64", hint="Local servers take base64 alone")
+            raise InvalidRequestError("images: a data: URL that is not base64", hint="Local servers take only base64")
         name, text = "the data: URL", unquote_to_bytes(text)
     else:
         name = "the text begins like the base64 of an image, and"
@@ -148,12 +150,12 @@ def _from_base64(plain: bytes) -> bytes:
 
 
 def _read(file: Any) -> bytes:
-    """Return what is in ``file`` from its position on; raise InvalidRequestError."""
+    """Return the bytes of ``file`` from its position to its end; raise InvalidRequestError."""
     content: Any = ""
     try:
         if not isinstance(file, io.TextIOBase):
             content = file.read()
-    except UnicodeDecodeError:  # it is in text mode; the error has all that was read, and is not passed on
+    except UnicodeDecodeError:  # it is in text mode; the error holds the content, so it is not chained
         pass
     except Exception as error:
         why = f"{type(error).__name__}: {error}"
@@ -177,19 +179,19 @@ def _saved(image: Any) -> bytes:
         image.save(file, format="PNG")
     except Exception as error:
         why = f"{type(error).__name__}: {error}"
-        hint = "Of a PIL image in a mode that PNG does not have, give image.convert('RGB')"
+        hint = "If PNG does not have the mode of the PIL image, give image.convert('RGB')"
         raise InvalidRequestError(f"images: save() of the {type(image).__name__} raised {why}", hint=hint) from error
     return file.getvalue()
 
 
 def repr_without_images(value: Any) -> str:
-    """Return the repr of a dataclass, in which the data of images is left out."""
+    """Return the repr of a dataclass without the data of its images."""
     fields = [each.name for each in dataclasses.fields(value) if each.repr]
     return f"{type(value).__qualname__}({', '.join(f'{name}={_shown(getattr(value, name))!r}' for name in fields)})"
 
 
 def _shown(value: Any, key: object = None) -> Any:
-    """Return ``value``, which ``key`` has in a part of a message, without the data of images."""
+    """Return ``value``, the member ``key`` of a part of a message, without the data of images."""
     if isinstance(value, Mapping):
         return {key: _shown(each, key) for key, each in value.items()}
     if isinstance(value, (list, tuple)):

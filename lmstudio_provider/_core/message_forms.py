@@ -1,4 +1,4 @@
-"""The forms of messages that are dicts: OpenAI's, which is that of this package, and Ollama's."""
+"""Messages as dicts: in OpenAI's form, which this package uses, and in Ollama's."""
 
 from __future__ import annotations
 
@@ -11,22 +11,21 @@ from .types import ToolCall
 
 
 def plain_of(value: Any) -> Any:
-    """Return the dict that an object with ``model_dump`` is, as those of the openai and ollama clients; others stay."""
+    """Return ``value``, as a dict if it has ``model_dump``, as the objects of the openai and ollama clients do."""
     return value.model_dump() if hasattr(value, "model_dump") and not isinstance(value, (type, Mapping)) else value
 
 
 def in_openai_form(message: Mapping[str, Any]) -> dict[str, Any]:
-    """Return ``message`` in OpenAI's form; what it has besides goes along, except for null.
+    """Return ``message`` in OpenAI's form; unknown fields stay, if they are not None.
 
-    In Ollama's form, the arguments of calls are objects, and there are ``images``, ``thinking`` and ``tool_name``; in
-    OpenAI's older one there are ``function_call`` and the role "function".
-    Thoughts are in ``reasoning``, whatever they were called.
-    Raises InvalidRequestError for arguments and images that cannot be sent.
+    Ollama's form has objects as the arguments of calls, and ``images``, ``thinking`` and ``tool_name``. OpenAI's older
+    form has ``function_call`` and the role "function". The result has all kinds of thoughts in ``reasoning``. Raises
+    InvalidRequestError for arguments and images that cannot be sent.
     """
     plain = {name: value for name, value in message.items() if value is not None}
-    if plain.get("role") == "developer":  # which only some servers know
+    if plain.get("role") == "developer":  # only some servers know this role
         plain["role"] = "system"
-    # OpenAI's form of a call before there were several, and of its result.
+    # OpenAI's older form, which had one call, and its result.
     call = plain_of(plain.pop("function_call", None))
     if call is not None and not plain.get("tool_calls"):
         plain["tool_calls"] = [{"function": call}]
@@ -46,7 +45,7 @@ def in_openai_form(message: Mapping[str, Any]) -> dict[str, Any]:
         plain["content"] = [*text, *map(image_part, listed(images))]
     elif plain.get("role") == "tool" and isinstance(content, (list, tuple)):
         texts = [part["text"] for part in content if isinstance(part, Mapping) and isinstance(part.get("text"), str)]
-        if len(texts) == len(content):  # LM Studio takes no parts there (bug-tracker 1077)
+        if len(texts) == len(content):  # LM Studio does not take parts there (bug-tracker 1077)
             plain["content"] = "".join(texts)
     elif isinstance(content, (list, tuple)):
         plain["content"] = [_part(each) for each in content]
@@ -59,12 +58,12 @@ def in_openai_form(message: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def image_part(image: Any) -> dict[str, Any]:
-    """Return the part of a content that an image is in OpenAI's form."""
+    """Return ``image`` as a part of a content in OpenAI's form."""
     return {"type": "image_url", "image_url": {"url": data_url(image)}}
 
 
 def _part(part: Any) -> Any:
-    """Return a part of a content; the URL of an image may stand where the object with it belongs."""
+    """Return a part of a content; the URL of an image is put into an object if it is bare."""
     url = part.get("image_url") if isinstance(part, Mapping) else None
     return {**part, "image_url": {"url": url}} if isinstance(url, str) and part.get("type") == "image_url" else part
 
@@ -87,23 +86,23 @@ def _call(call: Mapping[str, Any]) -> dict[str, Any]:
     if not isinstance(arguments, str):
         empty = arguments is None
         arguments = "{}" if empty else to_json(arguments, "the arguments of a call", ensure_ascii=False)
-    # The index is Ollama's, and of a reply.
+    # Only replies of Ollama have an index.
     function = {**{name: value for name, value in function.items() if name != "index"}, "arguments": arguments}
     return {**call, "type": call.get("type") or "function", "function": function}
 
 
 def calls_of(message: Mapping[str, Any]) -> list[Any]:
-    """Return the tool calls of a message; none if what it has is not calls."""
+    """Return the tool calls of a message; none if ``tool_calls`` is not a list of objects."""
     calls = message.get("tool_calls")
     sound = isinstance(calls, (list, tuple)) and all(isinstance(each, Mapping) for each in calls)
     return list(calls) if sound and calls else []
 
 
 def answered_calls(messages: Sequence[Mapping[str, Any]]) -> dict[int, Mapping[str, Any]]:
-    """Return which call each result of a tool answers, by the position of the result.
+    """Return the call that each result of a tool answers, by the position of the result.
 
-    It is the call with the id that the result names. If there is none, it is the next call without a result: of the
-    tool that the result names, or else of any.
+    It is the call with the id in the result, else the next call without a result: of the tool that the result names,
+    or else of any.
     """
     found: dict[int, Mapping[str, Any]] = {}
     by_id: dict[str, Mapping[str, Any]] = {}
@@ -124,7 +123,7 @@ def answered_calls(messages: Sequence[Mapping[str, Any]]) -> dict[int, Mapping[s
 
 
 def name_of(call: Mapping[str, Any]) -> str | None:
-    """Return the name of the tool that a call is of; None if it has none."""
+    """Return the name of the called tool; None if the call does not have one."""
     function = call.get("function")
     name = function.get("name") if isinstance(function, Mapping) else None
     return name if isinstance(name, str) and name else None

@@ -20,11 +20,12 @@ _ROLES = {
     **{role: role for role in ("system", "user", "assistant", "tool", "developer", "function")},
     **{"human": "user", "ai": "assistant", "bot": "assistant", "chatbot": "assistant", "model": "assistant"},
 }
+_KNOWN = "Use 'system', 'user', 'assistant' or 'tool'"
 _CONTENT_ELSEWHERE = {"text": "content", "message": "content"}
 
 
 def _role_hint(role: object) -> str:
-    """Return which role was meant, as a hint; empty for one that is right, and for one that is like none of them."""
+    """Return a hint with the role that was meant; "" if ``role`` is right, or is not similar to any."""
     word = nearest(role, _ROLES) if isinstance(role, str) else None
     right = role if word is None else _ROLES[word]
     return "" if right == role else f"Did you mean {right!r}?"
@@ -37,7 +38,7 @@ class Message:
 
     role: str
     content: str | Sequence[Mapping[str, Any]] | None
-    """Text, or a list of parts in OpenAI's form; None is sent as "", because LM Studio wants it in every message."""
+    """Text, or a list of parts in OpenAI's form. None is sent as "", because LM Studio wants a content everywhere."""
     name: str | None = None
     tool_calls: Sequence[ToolCall] = ()
     """The tool calls that the assistant made."""
@@ -50,8 +51,7 @@ class Message:
 
     def __post_init__(self) -> None:
         if self.role not in ("system", "user", "assistant", "tool"):
-            others = "There are 'system', 'user', 'assistant' and 'tool'; a dict may have any other"
-            hint = _role_hint(self.role) or others
+            hint = _role_hint(self.role) or f"{_KNOWN}; only a dict may have another role"
             raise InvalidRequestError(f"Message: role={preview(self.role)} is unknown", hint=hint)
         if self.content is not None and not isinstance(self.content, str):
             object.__setattr__(self, "content", list(all_of("Message: content", self.content, Mapping)))
@@ -60,19 +60,19 @@ class Message:
 
     @classmethod
     def system(cls, text: str) -> Message:
-        """Instructions for the whole conversation."""
+        """Return instructions for the whole conversation."""
         return cls("system", _given("Message.system", text, "leave the message out for no instructions"))
 
     @classmethod
     def user(cls, text: str, images: Image | Sequence[Image] = ()) -> Message:
-        """Return what the user says, with images of PNG or JPEG.
+        """Return a message of the user, with images in PNG or JPEG.
 
         An image is a path, bytes, a file that is open in binary mode (read from its position on, and left open), a
         ``PIL.Image``, a ``data:`` URL, or base64: in either alphabet, with or without line breaks and padding, as text
         or bytes. A text that is both base64 and the path of a file that exists is the path. Raises InvalidRequestError
-        for an image that LM Studio is known to refuse (http URLs, WebP), and for what is not one.
+        if something is not an image, or if LM Studio is known to refuse it (http URLs, WebP).
         """
-        _given("Message.user", text, "'' stands for images alone, and an assistant's text alone may be None")
+        _given("Message.user", text, "'' is right for images without text, and only an assistant's text may be None")
         seen = listed(images)
         if not seen:
             return cls("user", text)
@@ -84,16 +84,16 @@ class Message:
     def assistant(
         cls, text: str | None = "", tool_calls: Sequence[ToolCall] = (), reasoning: str | None = None
     ) -> Message:
-        """Return what the model said, what it wanted called, and what it thought before."""
+        """Return a message of the model: its answer, its tool calls, and its reasoning before them."""
         return cls("assistant", text, tool_calls=tool_calls, reasoning=reasoning)
 
     @classmethod
     def tool(cls, call: ToolCall | str, result: object) -> Message:
         """Return the message with the result of ``call`` (or of the call with that id).
 
-        Text stays as it is, and anything else is written as JSON: dataclasses, pydantic models, numpy arrays, pandas
-        tables, iterators (up to 10,000 items), dates in ISO 8601, bytes in base64, NaN and infinity as null. An object
-        of another kind becomes its ``str()``, with a ToolCallWarning. Raises InvalidRequestError for data that contains
+        Text stays as it is, and anything else becomes JSON: dataclasses, pydantic models, numpy arrays, pandas tables,
+        iterators (up to 10,000 items), dates in ISO 8601, bytes in base64, NaN and infinity as null. An object of
+        another type becomes its ``str()``, with a ToolCallWarning. Raises InvalidRequestError for data that contains
         itself.
         """
         if isinstance(call, ToolCall):
@@ -111,10 +111,9 @@ class Message:
 
     @classmethod
     def from_dict(cls, message: Mapping[str, Any]) -> Message:
-        """Return the message that a dict in OpenAI's or Ollama's form is, or an object with ``model_dump``.
+        """Return the message of a dict in OpenAI's or Ollama's form, or of an object with ``model_dump``.
 
-        A call without an id has the id "": it gets one when it is sent. Raises InvalidRequestError for what is not a
-        message.
+        A call without an id has the id "" until it is sent. Raises InvalidRequestError if ``message`` is not a message.
         """
         try:
             plain = in_openai_form(plain_of(message))
@@ -125,19 +124,19 @@ class Message:
             optional = {name: plain.get(name) for name in ("name", "tool_call_id", "reasoning")}
             return cls(plain["role"], plain.get("content"), tool_calls=calls, **optional)
         except (LookupError, TypeError, AttributeError) as error:
-            # By its keys alone: what they hold may be images.
+            # The error names only the keys, because the values may be images.
             what = f"a dict with {', '.join(map(repr, message))}" if isinstance(message, Mapping) else preview(message)
             raise InvalidRequestError(
                 f"{what} is not a message in OpenAI's or Ollama's form, with a role and content"
             ) from error
 
 
-#: A conversation: Message, or dicts in OpenAI's form.
+# A conversation: Message, or dicts in OpenAI's form.
 Messages = Sequence[Union[Message, Mapping[str, Any]]]
 
 
 def checked(messages: Messages) -> Messages:
-    """Return ``messages``, with dicts in the place of other clients' objects; raises InvalidRequestError."""
+    """Check ``messages``, and return them with dicts for the objects of other clients; raise InvalidRequestError."""
     if any(hasattr(each, "model_dump") for each in messages):
         messages = [plain_of(each) for each in messages]
     for position, message in enumerate(messages):
@@ -147,14 +146,14 @@ def checked(messages: Messages) -> Messages:
 
 
 def _check_dict(what: str, message: object) -> None:
-    """Raise InvalidRequestError for what is not a message in OpenAI's form, or has a misspelt name or role.
+    """Raise InvalidRequestError if ``message`` is not in OpenAI's form, or has a misspelt name or role.
 
-    Any other role may be one that the model's template knows.
+    A role that is not similar to a known one is accepted, because the model's template may know it.
     """
     if not isinstance(message, Mapping) or "role" not in message:
         raise InvalidRequestError(f"{what} is neither a Message nor a dict with a role")
     role = message["role"]
-    hint = _role_hint(role) if isinstance(role, str) else "There are 'system', 'user', 'assistant' and 'tool'"
+    hint = _role_hint(role) if isinstance(role, str) else _KNOWN
     if hint:
         raise InvalidRequestError(f"{what}: role={preview(role)} is unknown", hint=hint)
     for name in map(str, () if "content" in message else message):
@@ -178,11 +177,11 @@ _TOOL_FIELDS = {
 @refuse_other_names({"input_schema": "parameters", "schema": "parameters"})
 @dataclass(frozen=True)
 class Tool:
-    """A function that the model may ask for; ``parameters`` is the JSON schema of its arguments.
+    """A function that the model may call; ``parameters`` is the JSON schema of its arguments.
 
-    ``function`` is what ``run_tools`` calls; ``Tool.from_function(fn)`` reads all the others from it.
+    ``run_tools`` calls ``function``; ``Tool.from_function(fn)`` reads the other fields from it.
 
-    Names of lower-case letters, digits and ``_`` come back unchanged; LM Studio may turn others into snake_case.
+    LM Studio may turn a name into snake_case, so use only lower-case letters, digits and ``_``.
     """
 
     name: str
@@ -200,15 +199,14 @@ class Tool:
     ) -> Tool:
         """Make a tool of a function with type hints.
 
-        The description is the docstring up to its first section; that of a parameter is in the section ``Args:``, or
-        is the text in ``Annotated[type, "text"]``. Hints are str, int, float, bool, None, Any, Optional, Union,
-        Literal, Enum, list, tuple, set, dict with keys of text, dataclasses and TypedDict, nested as you like;
-        parameters with a default may be left out. Raises ConfigurationError, which names function and parameter, for
-        anything else.
+        The description is the docstring up to its first section. The description of a parameter is in the section
+        ``Args:``, or is the text in ``Annotated[type, "text"]``. Hints are str, int, float, bool, None, Any, Optional,
+        Union, Literal, Enum, list, tuple, set, dict with keys of text, dataclasses and TypedDict, also nested. The
+        model may leave out parameters with a default. Raises ConfigurationError, which names function and parameter,
+        for any other hint.
         """
         read = Function(function)
-        said = read.description if description is None else description
-        return cls(name or read.name, said, read.schema, function)
+        return cls(name or read.name, read.description if description is None else description, read.schema, function)
 
     def as_dict(self) -> dict[str, Any]:
         """Return the tool in OpenAI's form, which is Ollama's as well."""
@@ -217,13 +215,13 @@ class Tool:
 
 
 def _given(what: str, text: str, instead: str) -> str:
-    """Return ``text``; raise InvalidRequestError if it is None, which an assistant's alone may be."""
+    """Return ``text``; raise InvalidRequestError if it is None, which only an assistant's text may be."""
     if text is None:
         raise InvalidRequestError(f"{what}: the text is None", hint=f"Write {what}('...'); {instead}")
     return text
 
 
-#: What ``tools`` takes several of: a function is made a tool by ``Tool.from_function``, a dict is in OpenAI's form.
+# An item of tools=: a function, which Tool.from_function makes a tool, a Tool, or a dict in OpenAI's form.
 ToolInput = Union[Callable[..., Any], Tool, Mapping[str, Any]]
 
 

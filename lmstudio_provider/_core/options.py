@@ -23,7 +23,7 @@ else:
 
 __all__ = ["OTHERS", "Unpack", "check_names", "nearest", "refuse_other_names", "show_options", "with_defaults"]
 
-# The names of other programs, by the name that this package has instead, or a sentence on where it goes.
+# The names of other programs, by the name that this package has instead, or a sentence about its place.
 _NAMES_BY_ANSWER = {
     "max_tokens": "max_completion_tokens max_output_tokens max_new_tokens num_predict",
     "system_prompt": "system system_message system_instruction instructions",

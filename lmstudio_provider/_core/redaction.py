@@ -1,4 +1,4 @@
-"""What must never be shown, and how it is removed from the texts of errors. An answer of a model is never altered."""
+"""Finding secrets, and removing them from the texts of errors. An answer of a model is never altered."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from urllib.parse import unquote
 
 HIDDEN = "[hidden]"
 
-# The words by which the name of a header, or of a part of a query, says that its value is a secret.
+# The value of a header, or of a part of a query, is a secret if its name has one of these words.
 _WORDS = frozenset(("auth", "authorization", "token", "key", "apikey", "secret", "cookie", "password"))
 _SCHEMES = ("basic", "bearer", "token", "apikey", "digest", "negotiate")
-# What people send if a client wants a key and the server needs none, without case, blanks and punctuation.
+# Values for clients that insist on a key although the server needs none, without case, blanks and punctuation.
 _PLACEHOLDER = re.compile(
     r"(?!$)(sk)?(lmstudio|ollama|openai|llamacpp|vllm|local(host|ai)?|none|null|nil|na|empty|dummy|fake|placeholder|unused"
     r"|ignored?|any(thing)?|whatever|changeme|example|test|demo|mock|blank|foo(bar)?|abc(123)?|x{2,40}|0{1,40}|1234"
     r"|((api)?(key|token)(is)?)?(no|not|none)(api)?(key|token|auth)?(is)?(needed|required|necessary|used|set)?"
     r"|(your|insert|enter)(own|openai|lmstudio|ollama)?|api)?((api)?(key|token))?(here)?"
 )
-# A shorter text cannot be removed from another without destroying it, and one that is hardly longer only as a word.
+# A shorter text occurs everywhere, so it is not removed; one that is hardly longer is removed only if it is a word.
 _SHORTEST, _SHORTEST_PART = 4, 6
-# Longer than media types, dates, and the other values that queries have.
+# Longer than a media type, a date, or another common value of a query.
 _LONG = 20
 # LM Studio repeats the first ten characters of a token that it refuses.
 _CUT_OFF = 10
@@ -37,7 +37,7 @@ def is_secret(text: str) -> bool:
 
 
 def header_secrets(headers: Mapping[Any, Any]) -> Iterator[str]:
-    """Yield what is secret in ``headers``: the values of those whose names have a word such as "token" or "key"."""
+    """Yield the secrets in ``headers``: the values of those whose names have a word such as "token" or "key"."""
     for name, value in headers.items():
         words = str(name).lower().split("-")
         if not _WORDS.isdisjoint(words):
@@ -49,7 +49,7 @@ def header_secrets(headers: Mapping[Any, Any]) -> Iterator[str]:
 
 
 def credentials(value: str | None, any_scheme: bool = True) -> Iterator[str]:
-    """Yield what is secret in the value of a header such as Authorization, which names a scheme first (RFC 9110, 11.4).
+    """Yield the secrets in the value of a header such as Authorization, which begins with a scheme (RFC 9110, 11.4).
 
     ``any_scheme`` is False for a header whose value may be several words without a scheme.
     """
@@ -67,9 +67,9 @@ def credentials(value: str | None, any_scheme: bool = True) -> Iterator[str]:
 
 
 def url_secrets(url: str) -> Iterator[str]:
-    """Yield what is secret in ``url``: the password, or a name without one, and values of the query and the fragment.
+    """Yield the secrets in ``url``: the password, or the user name if there is none, and values of query and fragment.
 
-    A value is one if its name has a word such as "token", or if it is too long to be a word.
+    A value is a secret if its name has a word such as "token", or if it is too long to be a common value.
     """
     url, _, fragment = url.partition("#")
     url, _, query = url.partition("?")
@@ -109,7 +109,7 @@ def hide(text: str, secrets: Sequence[str]) -> str:
 
 
 def _spans(text: str, secret: Sequence[str]) -> Iterator[tuple[int, int]]:
-    """Yield where a secret is in ``text``, and where its beginning is; ``secret`` has a pattern for each character."""
+    """Yield the spans of a secret, or of its beginning, in ``text``; ``secret`` has a pattern for each character."""
     before, after = (_BEFORE_WORD, "(?![A-Za-z0-9])") if len(secret) < _SHORTEST_PART else ("", "")
     # A beginning may overlap the whole, as in "ababac" of "abac", so that each is looked for.
     for length in (_LONG_ENOUGH, _CUT_OFF) if len(secret) > _CUT_OFF else (_CUT_OFF,):

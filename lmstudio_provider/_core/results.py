@@ -1,4 +1,4 @@
-"""What a tool returned, as text for the model."""
+"""The result of a tool as text for the model."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from .errors import InvalidRequestError, ToolCallWarning
 
 logger = logging.getLogger("lmstudio_provider")
 
-# How many items are read of what is not in memory: an iterator may never end.
+# The most items of an iterator, which may never end; collections in memory are read whole.
 _MOST_ITEMS = 10_000
 _IN_MEMORY = (list, tuple, set, frozenset, collections.deque, KeysView, ValuesView, ItemsView)
 
@@ -31,15 +31,13 @@ _IN_MEMORY = (list, tuple, set, frozenset, collections.deque, KeysView, ValuesVi
 def result_text(result: object, tool: str) -> str:
     """Return ``result`` as text for the model: text as it is, anything else as JSON.
 
-    Raise InvalidRequestError, which names ``tool``, for data that contains itself, and for nothing else. A
-    ToolCallWarning says what was cut, or has no form in JSON.
+    Raise InvalidRequestError, which names ``tool``, only for data that contains itself or is nested too deeply. Warn
+    with ToolCallWarning of items that were left out, and of objects that JSON cannot represent.
     """
     try:
         plain = _Writer(tool).plain(result)
     except RecursionError as error:
-        raise InvalidRequestError(
-            f"the result of the tool {tool} is nested too deeply to be written as JSON"
-        ) from error
+        raise InvalidRequestError(f"the result of the tool {tool} is nested too deeply for JSON") from error
     if isinstance(plain, str):
         return plain
     return json.dumps(plain, allow_nan=False, ensure_ascii=False, separators=(",", ":"))
@@ -73,7 +71,7 @@ class _Writer:
         if dataclasses.is_dataclass(value) and not isinstance(value, type):
             names = [each.name for each in dataclasses.fields(value) if hasattr(value, each.name)]
             return self._object([(name, getattr(value, name)) for name in names])
-        if getattr(getattr(value, "dtype", None), "kind", "") in ("M", "m"):  # numpy's times, which tolist() makes ints
+        if getattr(getattr(value, "dtype", None), "kind", "") in ("M", "m"):  # tolist() would make numpy's times ints
             return self._array(value) if getattr(value, "ndim", 0) else str(value)
         if isinstance(value, type):
             return value.__name__
@@ -82,7 +80,7 @@ class _Writer:
         if callable(getattr(type(value), "keys", None)) and hasattr(type(value), "__getitem__"):  # such as sqlite3.Row
             return self._object([(key, value[key]) for key in value.keys()])  # noqa: SIM118 (its items are not its keys)
         for name in ("model_dump", "_asdict", "tolist", "to_dict", "item"):  # pydantic, namedtuple, numpy
-            # Of the class: an object may invent any attribute, as mocks and remote objects do.
+            # Only the class is asked: mocks and remote objects have every attribute.
             done, plain = _called(getattr(value, name)) if hasattr(type(value), name) else (False, None)
             if done and type(plain) is not type(value):
                 fields = getattr(getattr(value, "dtype", None), "names", None)  # of numpy's records
@@ -90,7 +88,7 @@ class _Writer:
         return self._array(value) if isinstance(value, Iterable) else self._other(value)
 
     def _table(self, value: Any) -> Any:
-        """Return a table or a column of pandas: with its labels, if they are not the numbers of the rows."""
+        """Return a table or a column of pandas, with its labels unless they are the numbers of the rows."""
         index = list(value.index)
         numbered = all(type(label) is int and label == row for row, label in enumerate(index))
         if not hasattr(value, "columns"):
@@ -103,9 +101,8 @@ class _Writer:
         return self.plain(records) if numbered else self._object(list(zip(index, records)))
 
     def _records(self, names: Any, rows: Any) -> Any:
-        return self.plain(
-            [dict(zip(names, each)) for each in rows] if isinstance(rows, list) else dict(zip(names, rows))
-        )
+        many = isinstance(rows, list)
+        return self.plain([dict(zip(names, row)) for row in rows] if many else dict(zip(names, rows)))
 
     def _object(self, pairs: list[tuple[Any, Any]]) -> Any:
         plain = [(self._key(key), self.plain(value)) for key, value in pairs]
@@ -121,17 +118,17 @@ class _Writer:
         iterator = iter(items)
         plain = [self.plain(each) for each in itertools.islice(iterator, limit)]
         if len(plain) == limit and next(iterator, plain) is not plain:
-            self._warn(f"returned more than {limit:,} items one by one; the model is given the first {limit:,}")
+            self._warn(f"returned more than {limit:,} items one by one; the model gets the first {limit:,}")
         return plain
 
     def _other(self, value: Any) -> str | None:
         kind = type(value)
-        if kind.__name__ == "NAType":  # of pandas: not there
+        if kind.__name__ == "NAType":  # a missing value of pandas
             return None
-        own: Any = kind.__str__  # object's would be the repr
+        own: Any = kind.__str__  # that of object is the repr
         done, text = _called(None if own is object.__str__ else value.__str__)
         text = text if done and isinstance(text, str) else kind.__name__
-        self._warn(f"returned an object of type {kind.__name__}, which JSON does not have; the model is given its text")
+        self._warn(f"returned an object of type {kind.__name__}, which JSON does not have; the model gets its text")
         return text
 
     def _warn(self, what: str) -> None:
@@ -139,7 +136,7 @@ class _Writer:
 
 
 def _called(method: Any) -> tuple[bool, Any]:
-    """Return True and what ``method`` returns; False if it is not one, or fails: it may mean something else."""
+    """Return True and the result of ``method``; False if it is not a method, or raises: it may have another purpose."""
     try:
         return callable(method), method() if callable(method) else None
     except Exception as error:
@@ -150,7 +147,7 @@ def _called(method: Any) -> tuple[bool, Any]:
 def _whole(value: int) -> Any:
     try:
         str(value)
-    except ValueError:  # more digits than Python writes
+    except ValueError:  # Python does not write so many digits in base 10
         return hex(value)
     return int(value)
 

@@ -1,4 +1,4 @@
-"""What comes back from a provider, and the small values that go into one."""
+"""The types of replies, of information about models and servers, and of small arguments."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Callable, Literal, Mapping, NamedTuple, Union
 
 from .checks import MAPPING, TEXT, Check, check, check_fields, number, to_json
-from .errors import ConfigurationError, ProviderError, ToolArgumentsError
+from .errors import SHORT, ConfigurationError, ProviderError, ToolArgumentsError, preview
 from .json import loads_leniently
 
 if TYPE_CHECKING:
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class Unset(enum.Enum):
-    """The type of UNSET, which stands for "not given" where None has a meaning of its own."""
+    """The type of UNSET, the default of an argument for which None means something else than "not given"."""
 
     UNSET = "UNSET"
 
@@ -26,15 +26,7 @@ class Unset(enum.Enum):
 UNSET = Unset.UNSET
 
 
-def abridged(text: str, most: int = 40) -> str:
-    """Return ``text`` as a repr shows it; a long one is cut."""
-    quoted = repr(text[:most])
-    # Ten characters may stand for one that cannot be printed.
-    whole = len(text) <= most and len(quoted) <= 2 * most
-    return quoted if whole else f"{quoted[: 2 * most].rstrip(quoted[-1])}…{quoted[-1]}"
-
-
-# More than threads and sockets can wait for, on any system.
+# Threads and sockets cannot wait much longer on some systems.
 _MOST_SECONDS = 1e6
 _SECONDS = Check(
     lambda value: value != 0 and number(0, _MOST_SECONDS).fits(value),
@@ -55,7 +47,7 @@ class Timeouts:
     connect: float | None = 30.0
     """Seconds until a connection is open."""
     first_byte: float | None = 600.0
-    """Seconds from then to the first byte of the reply's body. A model that loads or reads its prompt is silent."""
+    """Seconds from then to the first byte of the body. A server is silent while it loads a model or reads a prompt."""
     idle: float | None = 30.0
     """Seconds between bytes after that."""
 
@@ -64,20 +56,20 @@ class Timeouts:
             check_seconds(f"Timeouts.{name}", value)
 
 
-#: What ``timeout=`` takes: seconds for all three limits, the three apart, or None for no limit.
+# The type of timeout=: seconds for all three limits, the three apart, or None for no limit.
 Timeout = Union[float, Timeouts, None]
 
 
 @dataclass(frozen=True)
 class Limits:
-    """How much a server may send before it counts as broken; all three are generous."""
+    """The most that a server may send; a reply over a limit is a ProtocolError."""
 
     max_line_bytes: int = 64 * 1024 * 1024
     """The longest line of a stream."""
     max_reply_bytes: int = 256 * 1024 * 1024
     """The largest reply that is read whole, after decompression."""
     max_events_without_data: int = 100_000
-    """Lines of a stream in a row (comments, blank lines) that carry no data."""
+    """The most lines of a stream in a row that are comments or blank."""
 
     def __post_init__(self) -> None:
         for name, value in vars(self).items():
@@ -100,10 +92,10 @@ class Call:
     continues: bool = False
     """True if the call continues a reply that the server should have kept."""
     secrets: tuple[str, ...] = field(default=(), repr=False)
-    """Parts of the body that must never be shown."""
+    """Parts of the body that errors must never show."""
     cut: Callable[[], bytes] | None = field(default=None, repr=False, compare=False)
-    """Makes the body to send if the server refuses this one because the prompt does not fit: it lets the server cut it.
-    None if that is an error."""
+    """Makes a body that lets the server cut the prompt, for a retry if the server refuses this one because its prompt
+    does not fit; None if that is an error."""
     upload: Upload | None = field(default=None, repr=False)
     """A file that is sent instead of a body."""
     may_be_empty: bool = False
@@ -123,11 +115,11 @@ _ARGUMENTS = MAPPING._replace(hint="Text goes into raw_arguments=")
 
 @dataclass(frozen=True, init=False)
 class ToolCall:
-    """A function that the model wants called.
+    """The model's request to call a function.
 
-    ``raw_arguments`` is the text that the model wrote, and ``arguments`` what it says. JSON that is nearly right (raw
-    line breaks in strings, a trailing comma, a code fence, JSON text inside JSON text) is read; any other text raises
-    ToolArgumentsError when ``arguments`` is read, and not before. To make a call by hand, give one of the two.
+    ``raw_arguments`` is the text that the model wrote, and ``arguments`` its value. JSON that is nearly right (raw
+    line breaks in strings, a trailing comma, a code fence, JSON text inside JSON text) is accepted; any other text
+    raises ToolArgumentsError when ``arguments`` is read, and not before. To make a call by hand, give one of the two.
     """
 
     id: str
@@ -170,7 +162,7 @@ class ToolCall:
 
 @dataclass(frozen=True)
 class Usage:
-    """Tokens, as the server counted them; None is unknown, and so is a prompt of 0 tokens."""
+    """Tokens, as the server counted them; None if it did not, or reports a prompt of 0 tokens."""
 
     prompt_tokens: int | None = None
     completion_tokens: int | None = None
@@ -183,21 +175,21 @@ class Usage:
 
 @dataclass(frozen=True)
 class Stats:
-    """How fast a reply was: the server's own figures if it gives them, else what the client measured.
+    """The speed of a reply: the server's figures if it reports them, else the client's measurements.
 
-    As measured by the client, ``generation_time_s`` runs from the first text to the end (from the request, if the reply
-    came in one piece), and ``tokens_per_second`` divides ``completion_tokens`` by it.
+    The client measures ``generation_time_s`` from the first text to the end (from the request, if the reply came in one
+    piece), and divides ``completion_tokens`` by it for ``tokens_per_second``.
     """
 
     tokens_per_second: float | None = None
     time_to_first_token_s: float | None = None
     generation_time_s: float | None = None
     model_load_time_s: float | None = None
-    """Seconds that it took to load the model for this reply."""
+    """Seconds to load the model for this reply."""
     stop_reason: str | None = None
     """Why the engine stopped, such as "eosFound" (LM Studio docs: developer/rest/endpoints)."""
     draft_model: str | None = None
-    """The model that drafted, if the reply was made by speculative decoding; the counts below are its tokens."""
+    """The model that drafted tokens, if the server used speculative decoding; the counts below are of its tokens."""
     total_draft_tokens_count: int | None = None
     accepted_draft_tokens_count: int | None = None
     rejected_draft_tokens_count: int | None = None
@@ -206,7 +198,7 @@ class Stats:
 
 @dataclass(frozen=True, repr=False)
 class Completion:
-    """A whole reply, or as much of it as came."""
+    """A reply, or the part of it that came."""
 
     text: str
     """The answer, without reasoning and tool calls; may be ""."""
@@ -214,11 +206,10 @@ class Completion:
     """The model that answered, as the server names it; the requested model if the server names none."""
     requested_model: str
     finish_reason: str | None = None
-    """"stop", "length", "tool_calls", or any other of the server's words; "cancelled" after ``Stream.close()``; None
-    if the reply has no end."""
+    """"stop", "length", "tool_calls", or another word of the server; "cancelled" after ``Stream.close()``; None if the
+    reply did not end."""
     reasoning: str = ""
-    """What the model thought before it answered, beside the text or between marks in it such as ``<think>``; may be "".
-    """
+    """The model's thoughts before its answer, from their own field or from marks in the text such as ``<think>``."""
     tool_calls: tuple[ToolCall, ...] = ()
     usage: Usage | None = None
     """None if the server reports nothing."""
@@ -233,11 +224,11 @@ class Completion:
     """The ``id`` of the provider that answered."""
 
     def __repr__(self) -> str:
-        calls = abridged(", ".join(call.name for call in self.tool_calls)) if self.tool_calls else ""
+        calls = ", ".join(call.name for call in self.tool_calls)
         known = [
-            f"{abridged(self.text)} from {abridged(self.model)}",
-            "unfinished" if self.finish_reason is None else abridged(self.finish_reason),
-            calls and f"calls {calls}",
+            f"{preview(self.text, SHORT)} from {preview(self.model, SHORT)}",
+            "unfinished" if self.finish_reason is None else preview(self.finish_reason, SHORT),
+            calls and f"calls {preview(calls, SHORT)}",
             "" if self.parsed is None else f"parsed as {type(self.parsed).__name__}",
             _tokens(self.usage),
         ]
@@ -256,12 +247,12 @@ class Embeddings:
     usage: Usage | None = None
     """None if the server reports nothing."""
     truncated: tuple[int, ...] | None = None
-    """The positions of the texts that do not fit into the context, so that the server embedded only a part of them;
-    None if they are not known."""
+    """The positions of the texts of which the server embedded only a part, because they do not fit into the context;
+    None if it is not known."""
 
     def __repr__(self) -> str:
         size = f", {len(self.vectors[0])} numbers each" if self.vectors else ""
-        known = f"{len(self.vectors)} vectors{size}, from {abridged(self.model)}", _tokens(self.usage)
+        known = f"{len(self.vectors)} vectors{size}, from {preview(self.model, SHORT)}", _tokens(self.usage)
         return f"<{type(self).__name__} {', '.join(filter(None, known))}>"
 
 
@@ -270,7 +261,7 @@ def _tokens(usage: Usage | None) -> str:
 
 
 class Chunk(NamedTuple):
-    """One piece of a stream; the last one has ``done`` and, with it, all that is known at the end."""
+    """One piece of a stream. In the last one, ``done`` is True, and the fields below it are set if they are known."""
 
     delta: str = ""
     """Text to append to the answer; may be ""."""
@@ -292,8 +283,8 @@ class LoadedInstance:
     context_length: int | None = None
     """Tokens that it can hold at once."""
     config: Mapping[str, Any] = field(default_factory=dict, repr=False, compare=False)
-    """How it was loaded, as the server has it: of LM Studio ``eval_batch_size``, ``flash_attention`` and so on, of
-    Ollama ``size``, ``size_vram``, ``expires_at`` and so on."""
+    """The server's own fields: from LM Studio ``eval_batch_size``, ``flash_attention`` and so on, from Ollama ``size``,
+    ``size_vram``, ``expires_at`` and so on."""
 
 
 @dataclass(frozen=True)
@@ -302,9 +293,9 @@ class ModelInfo:
 
     id: str
     type: str | None = "llm"
-    """"llm", "vlm" (reads images, too), "embedding", or any other of the server's words, such as "drafter" or
-    "decision". None if the server gives the type of other models and not of this one. From a server that gives no types
-    at all, it is "llm", or "embedding" if the name says so."""
+    """"llm", "vlm" (reads images, too), "embedding", or another word of the server, such as "drafter" or "decision".
+    None if the server reports the type of other models, but not of this one. If it reports no types at all, it is
+    "llm", or "embedding" if the name says so."""
     loaded: bool | None = None
     context_length: int | None = None
     """Tokens that the loaded model can hold at once."""
@@ -317,32 +308,33 @@ class ModelInfo:
     instances: tuple[LoadedInstance, ...] = ()
     """The loaded instances; one model can be loaded several times."""
     reasoning_options: tuple[str, ...] = ()
-    """What ``reasoning=`` may be, such as "off", "on", "low", "medium" and "high", and what it is by itself. For Ollama
-    "off" and "on" stand for ``think`` false and true."""
+    """The values that ``reasoning=`` may have, such as "off", "on", "low", "medium" and "high". For Ollama, "off" and
+    "on" stand for ``think`` false and true."""
     reasoning_default: str | None = None
+    """The value without ``reasoning=``."""
     raw: Mapping[str, Any] = field(default_factory=dict, repr=False, compare=False)
-    """The entry of the list, or of ``show`` the reply, under the server's own names."""
+    """The entry of the server's list, or the reply to ``show``, with the server's own names."""
     remote: bool = False
-    """Whether the list says that it runs on another machine, as Ollama's cloud models do. Such a model is asked only if
-    the user names it."""
+    """True if the list says that it runs on another machine, as Ollama's cloud models do. The provider uses such a
+    model only if the user names it."""
 
     @property
     def can_chat(self) -> bool:
-        """Return True if it is known to generate text, on whatever machine."""
+        """Return True if it is known to generate text, on this machine or another."""
         return self.type in ("llm", "vlm")
 
     @property
     def name(self) -> str:
-        """What a request for what is loaded gives as its model: the ``id``, unless only an instance has a name."""
+        """Return the name for a request that uses a loaded instance: the ``id``, unless no instance has that name."""
         names = [instance.id for instance in self.instances]
         return self.id if self.id in names or not names else names[0]
 
 
 @dataclass(frozen=True)
 class Capabilities:
-    """What a provider, or one model, can do; ``models`` are the ids that it was read from.
+    """The capabilities of a provider, or of one model; ``models`` are the ids of the models that were considered.
 
-    ``tool_calling`` and ``vision`` (reading images) are True if any model can do it; None if the server does not say.
+    ``tool_calling`` and ``vision`` (reading images) are True if any model has it, and None if it is not known.
     """
 
     streaming: bool
@@ -356,10 +348,10 @@ class Progress:
     """The progress of a download, or of making a model; the bytes never decrease."""
 
     status: str
-    """What the server does, in its own words; "hashing" and "uploading" are what is done with a file before."""
+    """The current step, in the server's words; the client's own are "hashing" and "uploading", of a file."""
     completed_bytes: int = 0
     total_bytes: int | None = None
-    """None while it is not known; it grows if the server finds the parts one by one."""
+    """None while it is not known; it grows if the server reports the parts one by one."""
     bytes_per_second: float | None = None
     """The average since the first bytes came; None until it is known."""
     seconds_left: float | None = None
@@ -369,7 +361,7 @@ class Progress:
 class Health:
     """The health of a server; a field is None if it is not known.
 
-    ``ok`` is True if the server listed its models, and ``error`` says why it did not. ``latency_s`` is the time of a
+    ``ok`` is True if the server listed its models; if it did not, ``error`` says why. ``latency_s`` is the time of a
     round trip.
     """
 
@@ -378,11 +370,11 @@ class Health:
     models: tuple[str, ...] = ()
     error: ProviderError | None = None
     reachable: bool | None = None
-    """Whether the address accepts connections."""
+    """True if the address accepts connections."""
     is_lm_studio: bool | None = None
-    """Whether the server is LM Studio."""
+    """True if the server is LM Studio."""
     needs_token: bool = False
-    """True if the server wants an API token: it got none, or refused the one that it got."""
+    """True if the server wants an API token, and got none or refused the one that it got."""
     token_refused: bool = False
     """True if the server refused the API token that it got."""
     loaded: tuple[str, ...] | None = None

@@ -8,13 +8,13 @@ from typing import Any, Callable, Mapping, Sequence, overload
 
 from .._core.callbacks import Callback
 from .._core.checks import FUNCTION, TEXT, check_fields, number
-from .._core.errors import InvalidRequestError, ProviderClosedError
+from .._core.errors import SHORT, InvalidRequestError, ProviderClosedError, preview
 from .._core.images import Image
 from .._core.messages import Message, Tool
 from .._core.options import Unpack, show_options
 from .._core.overrides import ToolOverrides
 from .._core.requests import ChatRequest
-from .._core.types import Chunk, Completion, ToolCall, abridged
+from .._core.types import Chunk, Completion, ToolCall
 from .._provider.stream import Stream
 from .conversation_file import grouped, read_conversation, text_of, write_conversation
 from .tool_turn import Interruptible, ToolTurn
@@ -79,7 +79,7 @@ class Conversation:
 
     def __repr__(self) -> str:
         turns, who = list(self._turns), getattr(self.provider, "id", None) or type(self.provider).__name__
-        last = f", the last {abridged(text_of(turns[-1][0]))}" if turns else ""
+        last = f", the last {preview(text_of(turns[-1][0]), SHORT)}" if turns else ""
         return f"<{type(self).__name__} with {who}, {len(turns)} turns{last}>"
 
     @property
