@@ -9,7 +9,7 @@ import traceback
 import warnings
 from typing import Callable, Generic, TypeVar
 
-from .errors import InvalidRequestError, preview
+from .checks import FUNCTION, check_fields
 
 logger = logging.getLogger("lmstudio_provider")
 
@@ -20,9 +20,7 @@ class Callback(Generic[_Value]):
     """Calls a function, if there is one. Its exception ends the call and reaches the caller."""
 
     def __init__(self, name: str, function: Callable[[_Value], object] | None) -> None:
-        if function is not None and not callable(function):
-            hint = "Options go by name: model=..."
-            raise InvalidRequestError(f"{name}={preview(function)} cannot be called", hint=hint)
+        check_fields({name: function}, {name: FUNCTION._replace(hint="Options go by name: model=...")})
         self._function = function
 
     def __call__(self, value: _Value) -> None:

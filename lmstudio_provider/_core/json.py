@@ -17,11 +17,11 @@ _MARK = re.compile(r'\\.|"|,(?=\s*(?:[\]}]|\Z))', re.S)
 _FENCE = re.compile(r"```[^\S\n]*\w*\s")
 
 
-def loads(text: str) -> Any:
+def loads(text: str, *, strict: bool = True) -> Any:
     """Return the value of ``text``; raise ValueError, also if it is nested too deeply."""
     if is_too_deep(text):
         raise ValueError("nested too deeply")
-    return json.loads(text)
+    return json.loads(text, strict=strict)
 
 
 def loads_leniently(text: str) -> Any:
@@ -33,20 +33,18 @@ def loads_leniently(text: str) -> Any:
     text = text.strip()
     if text.startswith("```") and text.endswith("```"):
         text = _FENCE.sub("", text, count=1)[:-3] if _FENCE.match(text) else text.strip("`")
-    if is_too_deep(text):
-        raise ValueError("nested too deeply")
     try:
-        return json.loads(text, strict=False)
+        return loads(text, strict=False)
     except ValueError:
         without = _without_last_commas(text)
         if without == text:
             raise
-        return json.loads(without, strict=False)
+        return loads(without, strict=False)
 
 
 def _without_last_commas(text: str) -> str:
     kept, start, quoted = [], 0, False
-    for mark in _MARK.finditer(text):
+    for mark in _MARK.finditer(text):  # a pattern of a whole string would take 70 times its size in memory
         if mark[0] == '"':
             quoted = not quoted
         elif mark[0] == "," and not quoted:

@@ -50,7 +50,8 @@ def in_openai_form(message: Mapping[str, Any]) -> dict[str, Any]:
     elif isinstance(content, (list, tuple)):
         plain["content"] = [_part(each) for each in content]
     if isinstance(plain.get("tool_calls"), (list, tuple)):
-        plain["tool_calls"] = [_plain_call(each) for each in plain["tool_calls"]]
+        calls = plain["tool_calls"]
+        plain["tool_calls"] = [call_as_dict(each) if isinstance(each, ToolCall) else plain_of(each) for each in calls]
     calls = calls_of(plain)
     if calls:
         plain["tool_calls"] = [_call(each) for each in calls]
@@ -66,10 +67,6 @@ def _part(part: Any) -> Any:
     """Return a part of a content; the URL of an image is put into an object if it is bare."""
     url = part.get("image_url") if isinstance(part, Mapping) else None
     return {**part, "image_url": {"url": url}} if isinstance(url, str) and part.get("type") == "image_url" else part
-
-
-def _plain_call(call: Any) -> Any:
-    return call_as_dict(call) if isinstance(call, ToolCall) else plain_of(call)
 
 
 def call_as_dict(call: ToolCall) -> dict[str, Any]:

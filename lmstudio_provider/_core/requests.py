@@ -123,13 +123,11 @@ class _Options:
         check_extra(self.extra)
         _check_stop(self.stop)
         if self.max_tokens == 0:
-            raise InvalidRequestError(
-                "max_tokens=0 is not valid: some servers would take it for no limit",
-                hint="Use 1 or more, or -1 for no limit",
-            )
+            # Some servers would take it for no limit.
+            raise InvalidRequestError("max_tokens=0 is not valid", hint="Use 1 or more, or -1 for no limit")
         if self.ttl is not None and self.keep_alive is not None:
-            what = f"ttl={self.ttl} and keep_alive={self.keep_alive!r} both say how long the model stays loaded"
-            raise InvalidRequestError(what, hint="Give one of them")
+            what = f"ttl={self.ttl} and keep_alive={self.keep_alive!r} exclude each other"
+            raise InvalidRequestError(what, hint="Give one of them: both say how long the model stays loaded")
 
 
 def _check_stop(stop: Any) -> None:
