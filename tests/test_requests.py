@@ -533,4 +533,4 @@ def test_the_options_are_the_same_as_fields_and_as_keyword_arguments():
 
 
 def test_each_option_is_checked():
-    assert set(Options.__annotations__) == {*_CHECKS, "stop", "on_truncation"}
+    assert set(Options.__annotations__) == {*_CHECKS, "stop", "on_truncation", "extra"}

@@ -28,7 +28,7 @@ ProviderError
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Sequence
+from typing import TYPE_CHECKING, Any, Literal, Sequence
 from urllib.parse import urlsplit
 
 if TYPE_CHECKING:
@@ -104,8 +104,8 @@ class ServerUnavailableError(ProviderError):
 class RequestTimeoutError(ProviderError):
     """The server was silent for longer than ``timeout``, or the whole call took longer than ``deadline``."""
 
-    limit: str = ""
-    """The limit: "connect", "first_byte", "idle" or "deadline"."""
+    limit: Literal["connect", "first_byte", "idle", "deadline", ""] = ""
+    """The limit that ran out; "" if it is not known."""
     waited_s: float = 0.0
     """How long the client waited, in seconds."""
     received: bool = False

@@ -42,7 +42,6 @@ _CHECKS = {
     "draft_model": _MODEL,
     "tier": NAME._replace(hint="Write tier='fast' for the setting lmstudio_model_fast"),
     "logit_bias": Check(_are_biases, "is not a mapping of token ids to numbers"),
-    "extra": MAPPING,
 }
 
 
