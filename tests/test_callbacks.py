@@ -1,4 +1,4 @@
-"""The one rule for the caller's functions: what they raise in the middle of a call ends it, and reaches the caller."""
+"""The one rule for the caller's functions: an exception ends the call and reaches the caller."""
 
 import copy
 import logging
@@ -98,7 +98,7 @@ CALLS = {
 
 
 class Unasked(LMStudioProvider):
-    """A second provider that nobody may ask."""
+    """A second provider that must not be called."""
 
     def __init__(self):
         super().__init__("localhost:1", refresh=False, id="unasked")
@@ -114,7 +114,7 @@ class Unasked(LMStudioProvider):
     ids=repr,
     indirect=["error"],
 )
-def test_what_a_function_raises_ends_the_stream_and_reaches_the_caller_as_it_is(lm, usage, call, error):
+def test_an_exception_in_a_function_ends_the_stream_and_reaches_the_caller_unchanged(lm, usage, call, error):
     raising, before = Raising(error), dict(vars(error))
     with pytest.raises(type(error)) as caught:
         CALLS[call](lm, raising)
@@ -124,7 +124,7 @@ def test_what_a_function_raises_ends_the_stream_and_reaches_the_caller_as_it_is(
     assert [record.status for record in usage.records] == ["cancelled"]
 
 
-def test_the_server_is_told_by_a_closed_connection(raw_server, provider_of):
+def test_the_server_sees_a_closed_connection(raw_server, provider_of):
     server = raw_server(stream_of(HI), lambda connection: connection.recv(1) and None)
     with pytest.raises(ZeroDivisionError):
         provider_of(server).stream("Hi", lambda chunk: 1 / 0)
@@ -139,7 +139,7 @@ def test_a_call_whose_function_raised_is_cancelled_also_if_all_of_the_reply_had_
 
 
 @pytest.mark.parametrize("error", ERRORS, ids=repr, indirect=True)
-def test_what_is_raised_while_a_download_is_watched_reaches_the_caller_as_it_is(lm, error):
+def test_an_exception_while_a_download_is_watched_reaches_the_caller_unchanged(lm, error):
     download, before = lm.native.download("new/model"), dict(vars(error))
     with pytest.raises(type(error)) as caught:
         download.wait(Raising(error), poll=0.001, deadline=60)
@@ -149,7 +149,7 @@ def test_what_is_raised_while_a_download_is_watched_reaches_the_caller_as_it_is(
 
 
 @pytest.mark.parametrize("error", ERRORS, ids=repr, indirect=True)
-def test_what_is_raised_while_a_model_is_pulled_reaches_the_caller_as_it_is(httpserver, sample, error):
+def test_an_exception_while_a_model_is_pulled_reaches_the_caller_unchanged(httpserver, sample, error):
     pull = sample("ollama_pull_stream.ndjson")
     httpserver.expect_request("/api/pull").respond_with_data(pull, content_type="application/x-ndjson")
     before = dict(vars(error))
@@ -204,7 +204,7 @@ def test_a_reply_is_not_lost_if_the_warning_is_an_error(call, caplog):
     assert "disk full" in caplog.text
 
 
-def test_each_provider_warns_of_its_own_recorder(simulator):
+def test_each_provider_warns_about_its_recorder(simulator):
     for name in ("one", "two"):
         with LMStudioProvider(simulator.url, usage=Broken(), id=name) as lm:
             with pytest.warns(RuntimeWarning, match="disk full"):
@@ -229,7 +229,7 @@ def test_an_error_of_the_call_is_raised_though_its_recorder_fails(raw_server, pr
         provider_of(server, usage=Broken()).complete("Hi")
 
 
-# What is called at the end of a stream
+# Functions that are called at the end of a stream
 
 
 def test_a_function_at_the_end_that_fails_is_a_warning_and_logged_and_the_others_are_called(simulator, caplog):
@@ -245,7 +245,7 @@ def test_a_function_at_the_end_that_fails_is_a_warning_and_logged_and_the_others
     assert "ZeroDivisionError" in caplog.text
 
 
-def test_a_stream_that_is_collected_tells_of_a_function_at_its_end_that_fails(simulator, caplog):
+def test_a_stream_that_is_collected_warns_if_a_function_at_its_end_fails(simulator, caplog):
     with LMStudioProvider(simulator.url) as lm:
         stream = lm.stream("Hi")
         stream.add_done_callback(lambda completion, error: 1 / 0)

@@ -1,7 +1,7 @@
-"""Time and memory grow with the size of what a server, a model or a file sent, and no faster.
+"""Time and memory grow linearly with the size of the data from a server, a model or a file.
 
-Each case makes, for a size, what has to be done with an input of that size; a case is there for each kind of input that
-once took more, or easily could.
+Each case makes a piece of work with an input of a given size. There is a case for each kind of input that once took
+more, or easily could.
 """
 
 from __future__ import annotations
@@ -418,7 +418,7 @@ def check(make):
         size *= 2
     for attempt in range(TRIES):
         small, large = make(size << attempt), make(FACTOR * size << attempt)
-        # A pause in the first would hide what the second takes; one in the second is another try.
+        # A pause in the first would hide the time of the second; a pause in the second leads to another try.
         before, after = min(seconds(small) for _ in range(3)), seconds(large)
         times.append((before, after))
         if after <= MOST * before:

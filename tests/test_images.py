@@ -74,7 +74,7 @@ def test_one_that_is_not_an_image_is_refused_as_one_in_a_list(image):
         Message.user("Hi", images=image)
 
 
-def test_images_become_data_urls_of_the_kind_that_their_bytes_tell(tmp_path):
+def test_images_become_data_urls_of_the_kind_that_their_bytes_show(tmp_path):
     path = tmp_path / "photo.png"  # the name is wrong, the bytes decide
     path.write_bytes(JPEG)
     assert Message.user("What is this?", images=PNG).content[0] == {"type": "text", "text": "What is this?"}
@@ -106,7 +106,7 @@ def test_a_file_in_text_mode_is_refused_with_the_mode_to_open_it_in(tmp_path):
                     assert "\\x89" not in printed
 
 
-def test_a_file_that_fails_to_be_decoded_is_in_text_mode_and_what_it_read_is_not_shown():
+def test_a_file_that_fails_to_be_decoded_is_in_text_mode_and_its_content_is_not_shown():
     class Text:
         def read(self):
             return LARGE.decode("utf-8")
@@ -141,7 +141,7 @@ def test_anything_with_read_is_a_file(tmp_path):
         assert urls([Upload(), zipped, spooled, io.BufferedReader(io.BytesIO(PNG))]) == [PNG_URL] * 4
 
 
-def test_what_read_raises_and_returns_instead_of_bytes_is_told():
+def test_an_error_names_the_exception_or_the_type_from_read():
     class Broken:
         def read(self):
             raise OSError("disk")
@@ -174,7 +174,7 @@ def test_a_picture_is_saved_as_png():
     assert urls([Picture(PNG)]) == [PNG_URL]
 
 
-def test_what_save_raises_or_writes_instead_of_an_image_is_told():
+def test_an_error_names_the_exception_or_the_output_of_save():
     class Cmyk:
         def save(self, fp, format=None):
             raise OSError(f"cannot write mode CMYK as {format}")
@@ -269,13 +269,13 @@ def test_a_long_text_that_is_neither_a_path_nor_an_image_is_not_shown(text):
     assert len(str(error)) < 400
 
 
-def test_the_bytes_of_what_is_refused_are_not_shown():
+def test_the_bytes_of_a_refused_image_are_not_shown():
     for image in (b"BM" + LARGE, io.BytesIO(b"BM" + LARGE), b"RIFF" + LARGE, Picture(LARGE[1:])):
         _, printed = refused(image)
         assert len(printed) < 4000
 
 
-# What a message shows of its images
+# Images in the repr of a message
 
 
 @pytest.mark.parametrize(
@@ -296,7 +296,7 @@ def test_a_repr_has_no_image_in_it(message):
     assert "AAAAAAAA" not in repr(message)
 
 
-def test_a_repr_says_what_was_left_out_and_keeps_all_else():
+def test_a_repr_says_how_much_was_left_out_and_keeps_all_else():
     message = Message.user("What is this? " * 100, images=[PNG])
     assert repr(message) == (
         f"Message(role='user', content=[{{'type': 'text', 'text': {'What is this? ' * 100!r}}}, "

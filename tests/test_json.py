@@ -4,13 +4,13 @@ from lmstudio_provider._core.json import loads
 
 
 @pytest.mark.parametrize("text", ["[" * 100_000, '{"a":' * 300, "[" * 201 + "]" * 201, '["[", ' * 201])
-def test_what_is_nested_too_deeply_is_told_and_not_tried(text):
+def test_json_that_is_nested_too_deeply_is_refused_without_parsing(text):
     with pytest.raises(ValueError, match="nested too deeply"):
         loads(text)
 
 
 @pytest.mark.parametrize("text", ["", "{", "[1,]", "'a'"])
-def test_what_is_no_json_is_a_value_error(text):
+def test_a_text_that_is_not_json_is_a_value_error(text):
     with pytest.raises(ValueError, match=r"."):
         loads(text)
 

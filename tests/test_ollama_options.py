@@ -1,4 +1,4 @@
-"""The options that Ollama alone has: how large a context is, how long a model stays, and what stands in ``extra``."""
+"""The options that only Ollama has: the size of a context, the time that a model stays, and ``extra``."""
 
 from __future__ import annotations
 
@@ -118,7 +118,7 @@ def test_lm_studio_is_sent_no_ttl_that_it_would_take_for_its_default(ttl):
 @pytest.mark.parametrize(
     ("option", "says"), [({"num_ctx": 8192}, "native.load(model, context_length="), ({"keep_alive": "5m"}, "ttl=")]
 )
-def test_lm_studio_refuses_what_only_ollama_has_and_says_what_it_has_instead(option, says):
+def test_lm_studio_refuses_the_options_of_ollama_and_names_its_own(option, says):
     (name,) = option
     with SimulatedLMStudio() as server, LMStudioProvider(server.url, model="m", refresh=False) as lm:
         for call in (
@@ -140,7 +140,7 @@ def test_lm_studio_refuses_what_only_ollama_has_and_says_what_it_has_instead(opt
     assert says in caught.value.hint
 
 
-def test_the_native_api_says_what_it_has_instead():
+def test_the_native_api_names_its_own_options():
     with LMStudioProvider(refresh=False) as lm:
         with pytest.raises(InvalidRequestError, match="num_ctx") as caught:
             lm.native.chat("Hi", num_ctx=8192)
@@ -169,7 +169,7 @@ def test_the_native_api_says_what_it_has_instead():
         ({"options": {"think": False, "num_ctx": 1}}, "'think' inside", "extra={'think': False}"),
     ],
 )
-def test_an_option_that_ollama_would_ignore_where_it_stands_is_an_error_with_the_right_form(extra, ignored, right):
+def test_an_option_in_a_place_where_ollama_ignores_it_is_an_error_with_the_right_form(extra, ignored, right):
     for call in (
         lambda: ollama.chat_call(ChatRequest("Hi", extra=extra), "m", stream=True),
         lambda: ollama.text_call(TextRequest("Hi", extra=extra), "m", stream=False),
@@ -352,12 +352,12 @@ def test_the_warning_comes_once_with_each_call_and_points_to_it(server, provider
     ],
     ids=str,
 )
-def test_an_argument_or_a_setting_that_cannot_work_is_told_when_the_provider_is_made(argument, says):
+def test_an_argument_or_a_setting_that_cannot_work_is_an_error_when_the_provider_is_made(argument, says):
     with pytest.raises(ConfigurationError, match=says):
         OllamaProvider(refresh=False, **argument)
 
 
-def test_a_bad_variable_is_told_with_its_name(monkeypatch):
+def test_the_error_about_a_bad_variable_names_it(monkeypatch):
     monkeypatch.setenv("OLLAMA_NUM_CTX", "32k")
     with pytest.raises(ConfigurationError, match="num_ctx='32k', from the environment variable OLLAMA_NUM_CTX"):
         OllamaProvider(refresh=False)
@@ -438,7 +438,7 @@ def test_a_provider_pickles_with_its_options():
         assert copy._arguments.keys() == other._arguments.keys()
 
 
-def test_both_providers_take_the_same_arguments_but_for_two():
+def test_both_providers_take_the_same_arguments_except_for_two():
     ollamas, others = (inspect.signature(cls).parameters for cls in (OllamaProvider, LMStudioProvider))
     assert ollamas.keys() - others.keys() == {"num_ctx", "keep_alive"}
     assert {name: str(each) for name, each in others.items()}.items() <= {
@@ -450,7 +450,7 @@ def test_both_providers_take_the_same_arguments_but_for_two():
     ("option", "says"),
     [({"num_ctx": 0}, "num_ctx=0"), ({"num_ctx": "8k"}, "num_ctx='8k'"), ({"keep_alive": "300"}, "keep_alive='300'")],
 )
-def test_embed_refuses_what_cannot_work_before_anything_is_sent(server, provider, option, says):
+def test_embed_refuses_options_that_cannot_work_before_anything_is_sent(server, provider, option, says):
     with pytest.raises(InvalidRequestError, match=says):
         provider.embed("Hi", "simulated-embed", **option)
     assert server.requests == []
@@ -473,7 +473,7 @@ def test_failover_passes_them_on(server, provider):
         assert (last(server)["options"]["num_ctx"], last(server)["keep_alive"]) == (1024, "5m")
 
 
-def test_failover_asks_no_provider_of_ones_own_for_what_it_does_not_know():
+def test_failover_does_not_pass_unknown_options_to_a_provider_of_the_user():
     class Small(LMStudioProvider):
         def embed(self, texts, model=None):
             return Embeddings([[1.0]], "m", "m")

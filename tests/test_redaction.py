@@ -1,4 +1,4 @@
-"""What is secret, and how it is removed from a text, however it is written there."""
+"""Secrets are found, and removed from a text in all their spellings."""
 
 import json
 from urllib.parse import quote
@@ -23,7 +23,7 @@ FORMS = {
     "json in capitals": (json.dumps(ODD).replace("ud83d", "uD83D").replace("00e4", "00E4"), '"[hidden]"'),
     "json with letters": (json.dumps(ODD, ensure_ascii=False), '"[hidden]"'),
     "json with slashes escaped": (json.dumps(ODD).replace("/", "\\/"), '"[hidden]"'),
-    "json of escapes alone": (f'"{spelt_out(ODD)}"', '"[hidden]"'),
+    "json with only escapes": (f'"{spelt_out(ODD)}"', '"[hidden]"'),
     "json in json": (json.dumps(json.dumps(ODD)), json.dumps('"[hidden]"')),
     "json in json in json": (json.dumps(json.dumps(json.dumps(ODD))), json.dumps(json.dumps('"[hidden]"'))),
     "repr": (repr(ODD), "'[hidden]'"),
@@ -31,7 +31,7 @@ FORMS = {
     "percent": (quote(ODD), "[hidden]"),
     "percent, slashes too": (quote(ODD, safe=""), "[hidden]"),
     "percent in small letters": (quote(ODD).replace("%C3%A4", "%c3%a4").replace("%F0%9F", "%f0%9f"), "[hidden]"),
-    "percent alone": ("".join(f"%{byte:02x}" for byte in ODD.encode()), "[hidden]"),
+    "percent for each byte": ("".join(f"%{byte:02x}" for byte in ODD.encode()), "[hidden]"),
     "percent after percent": (f"%40{quote(ODD)}%3Ahost", "%40[hidden]%3Ahost"),
     "after a line break in json": (f"\\n{quote(ODD)}\\n", "\\n[hidden]\\n"),
 }
@@ -70,7 +70,7 @@ def test_no_rest_of_a_secret_is_left_that_has_something_in_common_with_another(s
     "said",
     [TOKEN[:10], TOKEN[:-1], f"{TOKEN[:10]}**************", f"{TOKEN[:4]}***ghij", f"{TOKEN[:6]}…", f"{TOKEN[:9]}..."],
 )
-def test_what_a_secret_begins_with_is_hidden(said):
+def test_the_beginning_of_a_secret_is_hidden(said):
     hidden = redact(f"Malformed token: {said}. Ensure", (TOKEN,))
     assert hidden.startswith("Malformed token: [hidden]")
     assert hidden.endswith(" Ensure")
@@ -86,12 +86,12 @@ def test_the_beginning_of_an_unknown_token_is_hidden_as_lm_studio_repeats_it():
 @pytest.mark.parametrize(
     "text", ["**bold** text", "****", "sk-l is short", "Use sk-lm- tokens", "50% of C:\\new\\table", "", "\\u12", "%zz"]
 )
-def test_other_texts_are_left_alone(text):
+def test_other_texts_do_not_change(text):
     assert redact(text, (TOKEN, ODD)) == text
 
 
 @pytest.mark.parametrize("secret", ["abcd", "p-w/1"])
-def test_a_short_secret_is_hidden_as_a_word_alone(secret):
+def test_a_short_secret_is_hidden_only_as_a_word(secret):
     assert (
         hide(f"x{secret}x {secret} %3A{quote(secret, safe='')}%40", (secret,)) == f"x{secret}x [hidden] %3A[hidden]%40"
     )
@@ -154,7 +154,7 @@ def test_a_short_secret_is_hidden_as_a_word_alone(secret):
         "0",
     ],
 )
-def test_a_placeholder_is_no_secret(placeholder):
+def test_a_placeholder_is_not_a_secret(placeholder):
     assert not is_secret(placeholder)
     assert hide(f"model '{placeholder}-community/qwen3'", (placeholder,)) == f"model '{placeholder}-community/qwen3'"
 

@@ -1,4 +1,4 @@
-"""What is large says what it is in one short line."""
+"""The repr of a large object is one short line."""
 
 from dataclasses import dataclass
 

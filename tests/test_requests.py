@@ -265,7 +265,7 @@ def test_an_option_that_only_the_server_knows_has_its_place_named(typed):
 
 @pytest.mark.parametrize("kind", [ChatRequest, CompletionRequest, TextRequest, ResponsesRequest, NativeRequest])
 @pytest.mark.parametrize("typed", ["messages", "prompt", "input", "user_message", "text", "promt"])
-def test_what_a_call_is_about_has_no_name(kind, typed):
+def test_the_first_argument_of_a_call_cannot_be_given_by_name(kind, typed):
     with pytest.raises(InvalidRequestError) as caught:
         override(kind("Hi"), **{typed: "Ho"})
     assert "first argument" in caught.value.hint
@@ -293,7 +293,7 @@ def test_an_argument_of_a_message_or_a_request_is_refused_with_the_right_word(ma
     assert caught.value.hint == f"Did you mean {right!r}?"
 
 
-def test_a_limit_of_the_call_is_no_field_of_a_request():
+def test_a_limit_of_the_call_is_not_a_field_of_a_request():
     with pytest.raises(InvalidRequestError, match="'timeout'") as caught:
         ChatRequest("Hi", timeout=5)
     assert "goes with the call" in caught.value.hint
@@ -353,7 +353,7 @@ def test_an_overridden_field_is_checked_too():
         override(CompletionRequest("Hi"), temperature=-1)
 
 
-def test_what_is_no_json_is_refused_by_name():
+def test_a_value_that_json_cannot_represent_is_refused_by_name():
     with pytest.raises(InvalidRequestError, match="the request cannot be written"):
         to_json({"a": object()}, "the request")
 
@@ -407,7 +407,7 @@ def test_a_tool_without_parameters_takes_none():
         lambda: CompletionRequest("Hi", logit_bias=[1]),
     ],
 )
-def test_what_cannot_be_sent_is_refused_where_it_is_made(make):
+def test_a_request_that_cannot_be_sent_is_refused_when_it_is_made(make):
     with pytest.raises(InvalidRequestError):
         make()
 
@@ -465,14 +465,14 @@ def test_a_field_that_belongs_elsewhere_is_refused_with_the_place(request_, name
     assert hint in caught.value.hint
 
 
-def test_a_choice_of_a_tool_that_is_no_text_is_refused():
+def test_a_choice_of_a_tool_that_is_not_text_is_refused():
     choice = {"type": "function", "function": {"name": "now"}}
     with pytest.raises(InvalidRequestError, match="Give the name of the tool"):
         ChatRequest([Message.user("Hi")], tools=[Tool("now")], tool_choice=choice)
 
 
 @pytest.mark.parametrize("field", ["name", "tool_call_id"])
-def test_a_name_or_an_id_of_a_message_that_is_no_text_is_refused(field):
+def test_a_name_or_an_id_of_a_message_that_is_not_text_is_refused(field):
     with pytest.raises(InvalidRequestError, match=field):
         Message("user", "Hi", **{field: 5})
 
@@ -521,7 +521,7 @@ def test_the_repr_of_a_request_does_not_contain_the_images_of_its_messages():
         ({"tool_choice": 5}, "tool_choice=5 is not text. Give the name of the tool"),
     ],
 )
-def test_a_value_that_cannot_work_is_quoted_with_what_can(options, problem):
+def test_a_value_that_cannot_work_is_quoted_with_values_that_can(options, problem):
     with pytest.raises(InvalidRequestError) as caught:
         ChatRequest("hi", **options)
     assert str(caught.value) == problem

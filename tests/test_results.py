@@ -1,4 +1,4 @@
-"""What a tool returned, as text for the model."""
+"""The result of a tool as text for the model."""
 
 from __future__ import annotations
 
@@ -261,7 +261,7 @@ def test_a_number_of_thousands_of_digits_is_written():
     assert int(json.loads(text_of([10**5000]))[0], 16) == 10**5000
 
 
-def test_what_is_used_twice_does_not_contain_itself():
+def test_data_that_is_used_twice_does_not_contain_itself():
     point = Point(1, 2)
     assert text_of([point, point]) == '[{"x":1,"y":2},{"x":1,"y":2}]'
 

@@ -52,7 +52,7 @@ FUNCTIONS.update({name: each for name, each in PUBLIC.items() if inspect.isfunct
 
 
 @pytest.mark.parametrize("text", ["not json", '{"city": ', "[1]", '"text"', "null", "[" * 100_000])
-def test_arguments_that_are_no_object_raise_only_when_they_are_read(text):
+def test_arguments_that_are_not_an_object_raise_only_when_they_are_read(text):
     call = ToolCall("1", "get_weather", raw_arguments=text)
     assert call.raw_arguments == text
     with pytest.raises(ToolArgumentsError, match="get_weather") as caught:
@@ -82,14 +82,14 @@ def test_a_call_is_frozen_and_can_be_replaced_hashed_and_pickled():
 
 @pytest.mark.parametrize("bad", [0, -1, math.nan, math.inf, True, "10"])
 @pytest.mark.parametrize("name", ["connect", "first_byte", "idle"])
-def test_a_timeout_that_is_no_positive_number_is_refused_by_name(name, bad):
+def test_a_timeout_that_is_not_a_positive_number_is_refused_by_name(name, bad):
     with pytest.raises(ConfigurationError, match=rf"Timeouts\.{name}="):
         Timeouts(**{name: bad})
 
 
 @pytest.mark.parametrize("name", ["max_line_bytes", "max_reply_bytes", "max_events_without_data"])
 @pytest.mark.parametrize("bad", [0, 1.5, None, True])
-def test_a_limit_that_is_no_positive_whole_number_is_refused_by_name(name, bad):
+def test_a_limit_that_is_not_a_positive_whole_number_is_refused_by_name(name, bad):
     with pytest.raises(ConfigurationError, match=rf"Limits\.{name}="):
         Limits(**{name: bad})
 
@@ -98,7 +98,7 @@ def test_a_completion_can_be_hashed_whatever_its_raw_reply_holds():
     assert hash(Completion("", "m", "m", raw={"a": []})) == hash(Completion("", "m", "m"))
 
 
-def test_a_chunk_is_nothing_unless_told():
+def test_a_chunk_is_empty_by_default():
     assert Chunk() == ("", False, "", (), None, None)
 
 
@@ -119,7 +119,7 @@ def test_only_what_generates_text_can_chat(kind, can):
     assert ModelInfo("m").remote is False
 
 
-def test_health_is_true_where_it_is_ok():
+def test_health_is_true_if_it_is_ok():
     assert Health(True)
     assert not Health(False)
 
@@ -204,7 +204,7 @@ def test_a_bound_method_shows_the_defaults_that_it_sends_and_help_shows_them_too
     assert "tools: 'Iterable[ToolInput] | None'" in shown
 
 
-def test_a_constructor_shows_its_arguments_alone():
+def test_a_constructor_shows_only_its_arguments():
     for cls in (LMStudioProvider, OllamaProvider):
         assert list(inspect.signature(cls).parameters)[:3] == ["base_url", "model", "api_token"]
         assert not any(each.kind is each.VAR_KEYWORD for each in inspect.signature(cls).parameters.values())
@@ -221,7 +221,7 @@ def test_a_constructor_shows_its_arguments_alone():
     ],
 )
 def test_a_call_takes_by_name_what_its_request_holds(options, request_):
-    fields = dataclasses.fields(request_)[1:]  # the first one is what the call is about
+    fields = dataclasses.fields(request_)[1:]  # the first one is the request
     of_a_text = {"system_prompt", "images"} if options is overrides.ResponsesOverrides else set()
     assert options.__annotations__.keys() == {each.name for each in fields} | {"timeout", "deadline"} | of_a_text
     for each in fields:
