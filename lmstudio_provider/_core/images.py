@@ -54,10 +54,8 @@ def data_url(image: Image) -> str:
         content = _decoded(content) or content
     kind = _kind(content)
     if kind not in ("png", "jpeg"):
-        what = "not a PNG or JPEG image" if kind is None else f"a {kind} image"
-        raise InvalidRequestError(
-            f"images: {name} is {what}", hint="Convert it to PNG or JPEG, which every server takes"
-        )
+        what = f"{name} is {'not a PNG or JPEG image' if kind is None else f'a {kind} image'}"
+        raise InvalidRequestError(f"images: {what}", hint="Convert it to PNG or JPEG, which every server takes")
     return f"data:image/{kind};base64,{base64.b64encode(content).decode('ascii')}"
 
 

@@ -251,7 +251,6 @@ class ChatRequest(_Options, _Messages):
         return override(chat_request(request), **given)
 
 
-@dataclass(frozen=True, repr=False)
 class ToolLoopRequest(ChatRequest):
     """A chat of a tool loop: tool calls that are written as text count, and the loop itself warns of lost calls."""
 
