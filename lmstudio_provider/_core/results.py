@@ -152,14 +152,6 @@ def _whole(value: int) -> Any:
     return int(value)
 
 
-def _real(value: float) -> float | None:
-    return float(value) if math.isfinite(value) else None
-
-
-def _time(value: Any) -> str | None:
-    return None if value != value else str(value.isoformat())  # noqa: PLR0124 (pandas' NaT is not itself)
-
-
 def _duration(value: datetime.timedelta) -> str:
     size = abs(value)
     fraction = f".{size.microseconds:06}".rstrip("0") if size.microseconds else ""
@@ -169,8 +161,9 @@ def _duration(value: datetime.timedelta) -> str:
 _SCALARS: list[tuple[Any, Callable[[Any], Any]]] = [
     (str, str),
     (int, _whole),
-    (float, _real),
-    ((datetime.date, datetime.time), _time),
+    (float, lambda value: float(value) if math.isfinite(value) else None),
+    # pandas' NaT is not equal to itself.
+    ((datetime.date, datetime.time), lambda value: value.isoformat() if value == value else None),  # noqa: PLR0124
     (datetime.timedelta, _duration),
     (decimal.Decimal, lambda value: str(value) if value.is_finite() else None),
     ((uuid.UUID, pathlib.PurePath, complex, collections.UserString), str),
