@@ -583,7 +583,7 @@ def test_a_reply_over_the_limit_is_a_protocol_error(raw_server, provider_of):
 
 
 def test_what_does_not_speak_http_is_a_protocol_error(raw_server, provider_of):
-    with pytest.raises(ProtocolError, match="does not speak HTTP"):
+    with pytest.raises(ProtocolError, match="not valid HTTP"):
         provider_of(raw_server(b"SSH-2.0-OpenSSH_9.2\r\n")).complete("Hi")
 
 

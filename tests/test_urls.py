@@ -301,4 +301,4 @@ def test_a_zone_that_does_not_exist_is_said_to_be_unknown():
     with LMStudioProvider("http://[fe80::1%25nonesuch0]:1234", refresh=False) as lm:
         with pytest.raises(ServerUnavailableError, match=r"'fe80::1%nonesuch0' was not found") as caught:
             lm.list_models()
-    assert "'nonesuch0' has to be a network interface of this machine" in caught.value.hint
+    assert "network interface of this machine, not 'nonesuch0'" in caught.value.hint

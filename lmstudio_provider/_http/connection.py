@@ -1,4 +1,4 @@
-"""Connections of urllib3's, on which a request goes out and its reply comes in as the exchange of the call allows."""
+"""Connections made by urllib3: a request goes out and its reply comes in under the time limits of the call."""
 
 from __future__ import annotations
 
@@ -25,14 +25,15 @@ from .._core.types import Call
 from .dial import dial
 from .exchange import Exchange
 
-#: Idle connections to keep.
+# Idle connections to keep.
 _MOST_IDLE = 128
-#: LM Studio closes a connection that was idle for 5 s; one that idled for nearly as long is not worth the risk.
+# LM Studio closes a connection after 5 s without use (the default of Node.js); do not risk a request on one near that.
 _MAX_IDLE_S = 4.0
 _BUFFER_BYTES = 16 * 1024
 _MAX_INTERIM_REPLIES = 100
 _MAX_TRAILERS = 100
-# Bound now: what others put in their place answers by itself, or wants to see the requests.
+# Bound at import: if something else stands there later (vcr.py, a test double, a user's subclass), it has to see the
+# requests, and may answer them itself.
 _URLLIB3S = {
     urllib3.PoolManager.urlopen,
     urllib3.ProxyManager.urlopen,
@@ -43,9 +44,9 @@ _UNSENT = (NewConnectionError, ConnectTimeoutError, ConnectionRefusedError, sock
 
 
 class _Idle(collections.deque[Any]):
-    """Keeps idle connections, the newest on top, with as much of a queue as urllib3's pool uses.
+    """Keep idle connections, the newest on top, with the part of the interface of a queue that urllib3's pool uses.
 
-    It has no lock: Ctrl-C may come in the middle of it, and so may a signal handler that makes a call.
+    It has no lock, because Ctrl-C may come while the lock is held, and so may a signal handler that makes a call.
     """
 
     def get(self, block: bool = False, timeout: float | None = None) -> Any:
@@ -62,7 +63,7 @@ class _Idle(collections.deque[Any]):
 
 
 class _Source(io.RawIOBase):
-    """What http.client takes for a socket, and reads from: each wait for bytes goes through the exchange."""
+    """Stand in for the socket from which http.client reads, so that each wait for bytes goes through the exchange."""
 
     def __init__(self, exchange: Exchange, sock: Any) -> None:
         self._exchange, self._socket = exchange, sock
@@ -78,9 +79,9 @@ class _Source(io.RawIOBase):
 
 
 class _Response(http.client.HTTPResponse):
-    """A response that may hold its connection, until one of ``release_conn`` and ``close`` is called."""
+    """A response that holds its connection until ``release_conn`` or ``close`` is called."""
 
-    fp: Any = None  # what closes it looks for that, also if Ctrl-C came in its constructor
+    fp: Any = None  # close() reads it, also if Ctrl-C came in the constructor
 
     def __init__(self, exchange: Exchange, sock: Any, method: str, connection: Any = None, pool: Any = None) -> None:
         self._exchange, self._connection, self._pool = exchange, connection, pool
@@ -92,7 +93,7 @@ class _Response(http.client.HTTPResponse):
             version, status, reason = super()._read_status()  # type: ignore[misc]
             if not 100 <= status < 200:
                 return version, status, reason
-            # RFC 9110, 15.2: a client has to be ready for any interim reply. http.client skips 100 alone.
+            # A client has to be ready for any interim reply (RFC 9110, 15.2). http.client skips 100 only.
             http.client.parse_headers(self.fp)
         raise http.client.HTTPException(f"got more than {_MAX_INTERIM_REPLIES} interim replies")
 
@@ -104,7 +105,7 @@ class _Response(http.client.HTTPResponse):
         raise http.client.HTTPException(f"got more than {_MAX_TRAILERS} trailers")
 
     def release_conn(self) -> None:
-        """Give the connection back, which has carried the whole reply."""
+        """Give the connection back to the pool: it has carried the whole reply."""
         if not self.will_close:
             connection, self._connection = self._connection, None
             connection.idle_since = time.monotonic()
@@ -112,22 +113,22 @@ class _Response(http.client.HTTPResponse):
         self.close()
 
     def close(self) -> None:
-        """Close the response, and its connection unless that was given back."""
+        """Close the response, and its connection if that was not given back."""
         if self._connection is not None:
             self._connection.close()
         super().close()
 
 
 class Connections:
-    """The connections to the server of one base URL, straight or by way of the proxy of ``manager``."""
+    """The connections to the server of one base URL, direct or through the proxy of ``manager``."""
 
     def __init__(self, base_url: str, manager: urllib3.PoolManager) -> None:
         self._base_url, self._manager = base_url, manager
-        # A pool of our own, made as the manager makes its pools; what it has keeps on working as it was.
+        # A separate pool, made in the way in which the manager makes its pools; the manager itself is not changed.
         maker = copy.copy(manager)
         maker.pools = type(maker.pools)(1)
         self._pool = pool = maker.connection_from_url(base_url)
-        # A pool that blocks would make a call wait for a connection beyond all its limits.
+        # A pool that blocks would have a call wait for a connection beyond all its limits.
         pool.pool, pool.block = _Idle(), False  # type: ignore[assignment]
         url = parse_url(base_url)
         scheme = url.scheme or "http"
@@ -135,11 +136,11 @@ class Connections:
         self._forwards = pool.proxy is not None and not tunnels
         socks = getattr(manager, "proxy_url", None)  # of urllib3.contrib.socks
         proxy = pool.proxy or (parse_url(socks) if socks else None)
-        #: The URL of the proxy, without a password.
+        # The URL of the proxy, without its password.
         self._proxy = proxy._replace(auth=None).url if proxy else ""
         self._target = base_url if self._forwards else url.path or ""
         host, _, zone = (url.host or "").partition("%")
-        # The zone of an IPv6 address is this machine's business (RFC 6874, 4).
+        # The zone of an IPv6 address means something on this machine only, so it is not sent (RFC 6874, 4).
         host += "]" if zone else ""
         default = port_by_scheme[scheme]
         self._host = host if url.port in (None, default) else f"{host}:{url.port}"
@@ -147,13 +148,13 @@ class Connections:
         self._last_address: str | None = None
 
     def close(self) -> None:
-        """Close what is idle, and the rest when it is given back."""
+        """Close the idle connections now, and the others when they are given back."""
         self._pool.close()
 
     def send(self, exchange: Exchange, call: Call, headers: Mapping[str, str]) -> Any:
-        """Send a request; return the response when its headers are in: http.client's, or one as urllib3's are."""
+        """Send a request; return the response when its headers are in: an http.client one, or one like urllib3's."""
         pool, urlopen = self._pool, getattr(self._manager.urlopen, "__func__", None)
-        # A manager that answers by itself, or connections that only stand in for some, as those of vcr.py.
+        # The manager answers by itself, or its connections are only stand-ins, as those of vcr.py are.
         if not {urlopen, type(pool).urlopen, getattr(pool.ConnectionCls, "getresponse", None)} <= _URLLIB3S:
             return self._send_by_urllib3(exchange, call, headers)
         connection = self._take(exchange)
@@ -171,8 +172,8 @@ class Connections:
                 for piece in call.upload or ():
                     exchange.send(connection.sock, piece)
             except OSError as error:
-                # The server may have answered before it had all, such as that the body is too large. macOS has a code
-                # of its own for a socket that is just being closed.
+                # The server may answer before it has read the whole request, for example that the body is too large.
+                # EPROTOTYPE is what macOS reports for a socket that is being closed.
                 if not isinstance(error, ConnectionError) and error.errno != errno.EPROTOTYPE:
                     raise
             response.begin()
@@ -185,7 +186,7 @@ class Connections:
         while True:
             try:
                 connection: Any = self._pool._new_conn() if exchange.fresh else self._pool._get_conn()
-            except ClosedPoolError:  # a reset came just before
+            except ClosedPoolError:  # another thread has called reset_client()
                 connection = self._pool._new_conn()
             reused = connection.sock is not None
             if not reused or time.monotonic() - connection.idle_since <= _MAX_IDLE_S:
@@ -194,18 +195,20 @@ class Connections:
             connection.close()
 
     def _connect(self, connection: Any, exchange: Exchange) -> None:
-        """Open ``connection`` under the limits of ``exchange``; a way of its own (SOCKS, a Unix socket) is kept."""
+        """Open ``connection`` under the limits of ``exchange``, in its own way if it has one (SOCKS, a Unix socket)."""
         kind = type(connection)
 
         def new_conn() -> Any:
-            own_way = kind._new_conn is not HTTPConnection._new_conn
-            sock = kind._new_conn(connection) if own_way else dial(exchange, connection, self._last_address)
-            connection.sock = sock  # urllib3 1.26 lets go of it if TLS fails
-            self._last_address = exchange.address
+            if kind._new_conn is HTTPConnection._new_conn:
+                sock = dial(exchange, connection, self._last_address)
+                self._last_address = exchange.address
+            else:
+                sock = kind._new_conn(connection)
+            connection.sock = sock  # urllib3 1.26 would not close it if TLS fails
             if self._pool.proxy is None:
-                exchange.begin()  # past SOCKS
+                exchange.begin()  # a SOCKS proxy has connected
             if isinstance(connection, HTTPSConnection):
-                # Plain HTTP needs no copy of its socket, and Ctrl-C in the middle of dup() would lose that.
+                # Not for plain HTTP, which needs no copy of its socket: Ctrl-C in the middle of dup() would leak one.
                 exchange.expect_handshake(sock)
             return sock
 
@@ -220,16 +223,16 @@ class Connections:
             exchange.begin()
             exchange.expect_handshake(connection.sock)
 
-        connection.timeout = exchange.allowed("connect")  # for those that are opened in their own way
+        connection.timeout = exchange.allowed("connect")  # for a connection that is opened in its own way
         connection._new_conn, connection._tunnel = new_conn, tunnel
         try:
             if self._tunnel:
                 self._pool._prepare_proxy(connection)
-            self._pool._validate_conn(connection)  # which opens those with TLS
+            self._pool._validate_conn(connection)  # opens a connection with TLS
             if connection.sock is None:
                 connection.connect()
         finally:
-            del connection._new_conn, connection._tunnel  # they hold the call
+            del connection._new_conn, connection._tunnel  # they refer to the call
         exchange.begin()
 
     def _send_by_urllib3(self, exchange: Exchange, call: Call, headers: Mapping[str, str]) -> Any:
@@ -251,7 +254,7 @@ class Connections:
             if any(isinstance(each, ProxyError) for each in causes(error)):
                 exchange.begin(proxy=self._proxy)
             elif not any(isinstance(each, _UNSENT) for each in causes(error)):
-                exchange.mark_sent()  # as far as anybody knows
+                exchange.mark_sent()  # it may have been sent
                 exchange.expect_reply()
             raise
         exchange.mark_sent()
@@ -259,7 +262,7 @@ class Connections:
 
 
 def _merged(*fields: Mapping[str, str]) -> dict[str, str]:
-    """Return all header fields; the last one of a name wins, however it is written."""
+    """Return all header fields; if several have one name, in any case of letters, the last one wins."""
     return dict({name.lower(): (name, value) for each in fields for name, value in each.items()}.values())
 
 
@@ -271,7 +274,7 @@ def _head(line: str, fields: Mapping[str, str]) -> bytes:
 
 
 def causes(error: BaseException) -> list[BaseException]:
-    """Return ``error``, and what lies under urllib3's wrapping of it; the last one is the cause."""
+    """Return ``error`` and the errors that urllib3 has wrapped in it; the last one is the cause."""
     found = [error]
     while isinstance(found[-1], HTTPError):
         wrapped = found[-1].args[-1] if found[-1].args else None
@@ -285,8 +288,8 @@ def causes(error: BaseException) -> list[BaseException]:
 def timed_out(error: BaseException) -> bool:
     """Return True if ``error`` is a timeout of a socket or of urllib3."""
     if isinstance(error, PoolTimeoutError):
-        return not isinstance(error, NewConnectionError)  # which is one for urllib3 alone
-    # From Python 3.10 on, ETIMEDOUT of the system is of the same class.
+        return not isinstance(error, NewConnectionError)  # a timeout only in the class tree of urllib3
+    # The system's ETIMEDOUT is of the same class since Python 3.10.
     return isinstance(error, socket.timeout) and not error.errno
 
 

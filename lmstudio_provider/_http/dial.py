@@ -1,4 +1,4 @@
-"""Opening TCP connections: to whichever address of a host answers first, for as long as the call is wanted."""
+"""Open TCP connections, to the address of a host that answers first, for as long as the call is wanted."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ _UNDER_WAY = (0, errno.EINPROGRESS, errno.EWOULDBLOCK, getattr(errno, "WSAEWOULD
 
 
 def dial(exchange: Exchange, connection: Any, last: str | None) -> socket.socket:
-    """Open a TCP connection to the host of ``connection`` for ``exchange``, which learns its address.
+    """Open a TCP connection to the host of ``connection``, and note its IP address in ``exchange``.
 
-    ``last`` is the address that answered last time, which is tried first. Raises ServerUnavailableError,
+    ``last`` is the address that answered last time; it is tried first. Raises ServerUnavailableError,
     RequestTimeoutError and CancelledCall.
     """
     host, started = connection.host.strip("[]"), time.monotonic()
     try:
         addresses = _addresses(exchange, host, connection.port, started)
-    except (OSError, UnicodeError) as error:  # UnicodeError for a host that is no domain name
+    except (OSError, UnicodeError) as error:  # UnicodeError if the host is not a domain name
         why = getattr(error, "strerror", None) or str(error)
         zone = host.partition("%")[2]
-        hint = f"{zone!r} has to be a network interface of this machine, by its name or its number" if zone else ""
+        hint = f"Write the name or the number of a network interface of this machine, not {zone!r}" if zone else ""
         raise ServerUnavailableError(f"the host {host!r} was not found ({why})", hint=hint) from error
     addresses.sort(key=lambda each: each[4][0] != last)
     try:
@@ -42,7 +42,7 @@ def dial(exchange: Exchange, connection: Any, last: str | None) -> socket.socket
 
 
 def _first_to_answer(exchange: Exchange, addresses: list[Any], connection: Any, started: float) -> socket.socket:
-    """Try the addresses; each has a head start over the next, so that a silent one hides none."""
+    """Try the addresses; each has a head start over the next one, so that a silent address does not hide the others."""
     head_start = min(_HEAD_START_S, (exchange.allowed("connect") or 1.0) / len(addresses))
     begun: list[socket.socket] = []
     failure: OSError | None = None
@@ -91,14 +91,14 @@ def _begin(sock: socket.socket, connection: Any, address: Any) -> None:
 
 
 def _error(code: int) -> OSError:
-    # On Windows strerror does not know the codes of sockets, and errorTab does.
+    # On Windows, strerror() does not know the codes of sockets, but errorTab does.
     return OSError(code, getattr(socket, "errorTab", {}).get(code) or os.strerror(code))
 
 
 def _addresses(exchange: Exchange, host: str, port: int, started: float) -> list[Any]:
-    # LM Studio listens on 127.0.0.1. Where "localhost" is ::1 first, Windows takes 2 s to find out. As bytes: for a
-    # str, Python looks for the codec "idna", and importing that hangs in a fork of a process that was just importing
-    # it. urllib3 has encoded the host.
+    # LM Studio listens on 127.0.0.1. If "localhost" means ::1 first, Windows takes 2 s to find that no server listens
+    # there. The names are bytes, because for a str Python imports the codec "idna", and that import hangs in a fork of
+    # a process whose other thread was importing it. urllib3 has encoded the host already.
     names = [b"127.0.0.1", b"::1"] if host == "localhost" else [host.encode("ascii")]
     try:
         numeric = socket.AI_NUMERICHOST
@@ -116,11 +116,11 @@ def _addresses(exchange: Exchange, host: str, port: int, started: float) -> list
             found.append(error)
         done.release()
 
-    # A thread asks, because nothing interrupts a resolver that is slow. Not threading's: to start one takes a lock
-    # that a signal handler which makes a call may have interrupted.
+    # A thread asks, because nothing interrupts a slow resolver. Not threading.Thread: its start() takes a lock, which
+    # the code that a signal handler interrupted may hold, and the handler may make a call.
     try:
         _thread.start_new_thread(resolve, ())
-    except RuntimeError:  # the interpreter is about to end, or there are no more threads: this one asks
+    except RuntimeError:  # the interpreter is about to end, or cannot start more threads: ask in this one
         resolve()
     while not done.acquire(timeout=exchange.connect_slice(started)):
         continue

@@ -1,4 +1,4 @@
-"""One call on the wire: how long it may be silent, how far it is, and how it is ended from outside."""
+"""One call on the wire: its time limits, its progress, and how another thread ends it."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from typing import Any, Callable, NamedTuple
 from .._core.errors import RequestTimeoutError
 from .._core.types import Timeouts
 
-# How long what cannot be woken (a lookup, a connection being opened, a wait between attempts) may outlast a cancel.
+# A lookup, the opening of a connection and a wait between attempts cannot be woken: so often they look for a cancel.
 _SLICE_S = 0.05
-# Small, because each piece has the whole limit for itself: a slow server that reads is not silent.
+# Small, because each piece may take the whole limit: a server that reads slowly is not silent.
 _SENT_BYTES = 16 * 1024
-# What a wait before the call leaves of each of its limits at least.
+# Each limit keeps at least this share, however long a wait before the call took.
 _LEAST_SHARE = 0.1
 # The clock of Windows moves in steps of 16 ms.
 _CLOCK_S = 0.02
@@ -36,8 +36,8 @@ _MISSED = {
 class CancelledCall(Exception):  # no ...Error: it never leaves the package
     """The call was cancelled from outside."""
 
-    #: Whether any of the request had gone out.
     sent = False
+    """True if any of the request had gone out."""
 
 
 class Deadline(NamedTuple):
@@ -47,12 +47,12 @@ class Deadline(NamedTuple):
     started: float
 
     def left(self) -> float:
-        """Seconds until then, negative after it."""
+        """Return the seconds until then, negative after it."""
         return self.started + self.seconds - time.monotonic()
 
 
 class Exchange:
-    """One call on the wire: its limits, how far it is, and the socket by which another thread can end it.
+    """One call on the wire: its limits, its progress, and the socket by which another thread can end it.
 
     Its attributes are for reading; its methods change them.
     """
@@ -64,29 +64,32 @@ class Exchange:
         self._waited_s = waited_s
         self.started = time.monotonic()
         self.cancelled = False
-        #: Whether it was cancelled because the provider was closed.
         self.closed = False
-        #: Whether the attempt uses a kept-alive connection, and whether none may be used.
-        self.reused = self.fresh = False
-        #: Whether a byte of the request went out, in any attempt that a server may have worked on.
+        """True if the call was cancelled because the provider was closed."""
+        self.reused = False
+        """True if the attempt uses a kept-alive connection."""
+        self.fresh = False
+        """True if the attempt must not use one."""
         self.sent = self._sent_before = False
-        #: When that was in this attempt, and how many bytes of the reply came in.
+        """True if a byte of the request went out, in any attempt that a server may have worked on."""
         self.sent_at: float | None = None
+        """When the first byte of this attempt went out."""
         self.received = 0
-        #: The first bytes of them.
+        """The number of bytes of the reply that came in, in this attempt."""
         self.first = b""
-        #: Whether the server has closed its side.
+        """The first few of them."""
         self.ended = False
-        #: The URL of the proxy through which a connection is being opened; what goes out now is for it alone.
+        """True if the server has closed its side."""
         self.proxy = ""
-        #: The IP address of the server, if this call opened the connection itself.
+        """The URL of the proxy through which a connection is being opened: until it is open, only the proxy listens."""
         self.address: str | None = None
-        # The silence that is being waited out.
+        """The IP address of the server, if this call opened the connection itself."""
+        # The name of the limit that runs now.
         self._limit = "connect"
         self._in_headers = True
         self._settle: Callable[[], Callable[[], None] | None] = lambda: None
-        # Guards the socket: once it is back in the pool, cancelling this call must not touch it. A signal handler that
-        # cancels may interrupt a thread that holds the lock, so it can be taken twice.
+        # Guards the socket: once it is back in the pool, a cancel of this call must not touch it. A signal handler that
+        # cancels may interrupt the thread that holds the lock, so that thread can take it twice.
         self._lock = threading.RLock()
         self._pid = os.getpid()
         self._socket: Any = None
@@ -96,7 +99,7 @@ class Exchange:
     # Limits
 
     def allowed(self, limit: str | None = None) -> float | None:
-        """Return the seconds to wait for ``limit``, or for what is expected now; None is for ever.
+        """Return the seconds to wait under ``limit``, by default under the one that runs now; None is for ever.
 
         Raises RequestTimeoutError after the deadline, and CancelledCall.
         """
@@ -115,17 +118,17 @@ class Exchange:
         return seconds and max(seconds - self._waited_s, seconds * _LEAST_SHARE)
 
     def connect_slice(self, started: float) -> float:
-        """Return for how long to wait for a connection before asking again whether it is still wanted.
+        """Return the seconds to wait for a connection before asking again whether it is still wanted.
 
-        ``started`` is when (``time.monotonic()``) it began. Raises RequestTimeoutError and CancelledCall.
+        ``started`` is the time (``time.monotonic()``) at which it began. Raises RequestTimeoutError and CancelledCall.
         """
         left, seconds, waited = self.allowed("connect"), self._seconds("connect"), time.monotonic() - started
-        if seconds is not None and waited >= seconds:  # it is counted over all addresses
+        if seconds is not None and waited >= seconds:  # the limit holds for all addresses together
             raise self.timeout(waited)
         return _SLICE_S if left is None else min(left, _SLICE_S)
 
     def timeout(self, waited_s: float, missed: str | None = None) -> RequestTimeoutError:
-        """Return the error for the limit that was reached, after waiting for ``waited_s`` for what was ``missed``."""
+        """Return the error for the limit that was reached; ``missed`` says what did not happen in ``waited_s``."""
         limit, seconds = self._limit, getattr(self._timeouts, self._limit)
         if self._deadline is not None and (seconds is None or self._deadline.left() <= _CLOCK_S):
             limit, waited_s = "deadline", time.monotonic() - self._deadline.started
@@ -142,11 +145,11 @@ class Exchange:
         )
 
     def limit_idle(self, seconds: float) -> None:
-        """Wait for each further byte for at most ``seconds``."""
+        """Wait at most ``seconds`` for each further byte."""
         self._timeouts = dataclasses.replace(self._timeouts, idle=min(self._timeouts.idle or seconds, seconds))
 
     def limit_rest(self, seconds: float) -> None:
-        """Wait for all of the rest for at most ``seconds``."""
+        """Wait at most ``seconds`` for all of the rest."""
         self._deadline = Deadline(seconds, time.monotonic())
 
     def has_time_for(self, seconds: float) -> bool:
@@ -161,38 +164,38 @@ class Exchange:
             self.allowed()
             time.sleep(min(left, _SLICE_S))
 
-    # How far it is
+    # Progress
 
     def begin(self, reused: bool = False, proxy: str = "") -> None:
-        """Begin an attempt, on a connection that is ``reused`` or is still to be opened, by way of ``proxy``."""
+        """Begin an attempt, on a ``reused`` connection or on one that is to be opened, if need be through ``proxy``."""
         self.reused, self.proxy, self.sent_at, self._sent_before = reused, proxy, None, self.sent
         self.received, self.first, self.ended, self._in_headers = 0, b"", False, True
         self._limit = "first_byte" if reused else "connect"
 
     def died_idle(self) -> bool:
-        """Return True if the connection broke as one does that the server closed before it was used again."""
+        """Return True if the connection broke in the way of one that the server closed while it was idle."""
         at = self.sent_at
         quick = at is not None and not self.received and time.monotonic() - at < _STALE_S
         return quick and self.reused and not self.fresh
 
     def start_afresh(self) -> None:
-        """Forget the attempt, which the server never saw; the next one opens a connection."""
+        """Forget the attempt, which the server never saw; the next attempt opens a connection."""
         self.fresh, self.sent = True, self._sent_before
 
     def mark_sent(self) -> None:
-        """Note that some of the request has gone out, or may have."""
+        """Note that some of the request has gone out, or may have gone out."""
         self.sent, self.sent_at = True, self.sent_at or time.monotonic()
 
     def connected(self, address: str) -> None:
-        """Note the IP address that was connected to."""
+        """Note the IP address of the connection."""
         self.address = address
 
     def expect_reply(self) -> None:
-        """Expect the first byte of a reply, or of one that follows an interim reply."""
+        """Expect the first byte of a reply; also after an interim reply."""
         self._limit = "connect" if self.proxy else "first_byte"
 
     def expect_body(self) -> None:
-        """Expect the first byte of the body, which may take as long as that of the headers."""
+        """Expect the first byte of the body, which may take as long as the first byte of the headers."""
         self._in_headers, self._limit = False, "first_byte"
 
     def expect_more(self) -> None:
@@ -202,10 +205,10 @@ class Exchange:
     # The socket
 
     def send(self, sock: Any, data: bytes) -> None:
-        """Send; a server that stops reading runs into the same limit as one that is silent."""
+        """Send ``data``; a server that stops reading runs into the same limit as a silent one."""
         self._hold(sock)
         self.expect_reply()
-        # In pieces, so that a long upload that makes progress is no silence: sendall has one timeout for all of it.
+        # In pieces, because sendall() has one timeout for all of the data, and a long upload that moves is not silence.
         for start in range(0, len(data), _SENT_BYTES):
             if not self.proxy:
                 self.mark_sent()
@@ -213,7 +216,7 @@ class Exchange:
             self._timed(sock.sendall, piece, "the server did not take the request")
 
     def receive(self, sock: Any, buffer: Any) -> int:
-        """Read what is there, or wait for it as long as the limits say; 0 is the end."""
+        """Read the bytes that are there, or wait for some as long as the limits allow; 0 is the end."""
         count: int = self._timed(sock.recv_into, buffer)
         if self.cancelled:
             raise CancelledCall
@@ -231,7 +234,7 @@ class Exchange:
 
     def _timed(self, function: Callable[[Any], Any], argument: Any, missed: str | None = None) -> Any:
         seconds = self.allowed()
-        # Each call of settimeout is a system call; without a deadline the value never changes.
+        # settimeout() is a system call each time; without a deadline the value never changes.
         if self._socket is not None and seconds != self._socket_timeout:
             self._socket_timeout = seconds
             self._socket.settimeout(seconds)
@@ -239,20 +242,20 @@ class Exchange:
         try:
             return function(argument)
         except socket.timeout as error:
-            if error.errno:  # ETIMEDOUT of the system, which Python 3.10 and newer has as the same class
+            if error.errno:  # the system's ETIMEDOUT, which is of the same class since Python 3.10
                 raise
             raise self.timeout(time.monotonic() - started, missed) from error
 
     def expect_handshake(self, sock: socket.socket) -> None:
-        """TLS may come over ``sock``, and empties it: a copy is kept for cancelling meanwhile.
+        """Keep a copy of ``sock`` for a cancel, because wrapping a socket in TLS detaches it.
 
-        Over a socket that has TLS already it comes by way of a buffer, and the socket stays what it is.
+        A socket that has TLS already is wrapped by way of a buffer and stays usable.
         """
         sock.settimeout(self.allowed("connect"))
         self._hold(sock, copy=not isinstance(sock, ssl.SSLSocket))
 
     def release(self) -> None:
-        """Let go of the socket, which another call may use from now on."""
+        """Let go of the socket: another call may use it from now on."""
         self._hold(None)
 
     def _hold(self, sock: Any, copy: bool = False) -> None:
@@ -261,35 +264,35 @@ class Exchange:
                 self._copy.close()
             self._copy = sock.dup() if copy else None
             if copy or sock is not self._socket:
-                self._socket, self._socket_timeout = self._copy or sock, -1.0  # whatever it is
+                self._socket, self._socket_timeout = self._copy or sock, -1.0  # its timeout is not known
 
     # From outside
 
     def on_close(self, settle: Callable[[], Callable[[], None] | None]) -> None:
-        """Call what ``settle`` returns, if anything, when the provider is closed: nobody may be reading."""
+        """Call ``settle()`` and then the function that it returns, if any, when the provider is closed."""
         self._settle = settle
 
     def close(self) -> None:
-        """Cancel, because the provider is closed."""
+        """Cancel the call because the provider is closed."""
         self.closed = True
         self.cancel()
         if settle := self._settle():
             settle()
 
     def cancel(self) -> None:
-        """End the call from any thread: the one that waits for the server wakes up with CancelledCall."""
+        """End the call from any thread: the thread that waits for the server gets CancelledCall."""
         self.cancelled = True
         with self._lock:
             if self._socket is None or self.is_foreign():
                 return
-            # TLS inside TLS, by way of a proxy, is no socket: it has one.
+            # TLS inside TLS, through a proxy, is urllib3's SSLTransport: not a socket, but it has one.
             sock = self._socket if isinstance(self._socket, socket.socket) else getattr(self._socket, "socket", None)
             if sock is not None:
-                # Not close(): the descriptor could be taken by another file while the other thread still reads. Not
-                # SSLSocket's: it would take the encryption away first. An error means that it is closed already.
+                # Not close(): another file could take the descriptor while the other thread still reads. Not
+                # SSLSocket.shutdown(), which drops the encryption first. An error means that it is closed already.
                 with contextlib.suppress(OSError):
                     socket.socket.shutdown(sock, socket.SHUT_RDWR)
 
     def is_foreign(self) -> bool:
-        """Whether this is a forked child's copy of a call whose socket is the parent's."""
+        """Return True in a forked child: the socket of the call belongs to the parent."""
         return self._pid != os.getpid()

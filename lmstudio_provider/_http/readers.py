@@ -1,4 +1,4 @@
-"""Readers of event streams: bytes go in, events come out, and no socket is anywhere near."""
+"""Readers of event streams: bytes go in and events come out, without a socket."""
 
 from __future__ import annotations
 
@@ -12,21 +12,19 @@ from .._core.types import Limits
 
 
 class Event(NamedTuple):
-    """One event of a stream: its type ("message" where the server named none) and its data, joined by newlines.
-
-    ``id`` is the last one that the stream has set, with this event or before.
-    """
+    """One event of a stream."""
 
     event: str
+    """The type; "message" if the server did not name one."""
     data: str
-    id: str = ""
+    """The lines of data, joined by newlines."""
 
     def is_done(self) -> bool:
         """Return True if the event says that the stream is over."""
         return self.data.strip() == "[DONE]"
 
     def is_blank(self) -> bool:
-        """Return True if the event says nothing, as some servers write one to keep the connection alive."""
+        """Return True if the event has no data; some servers write such events to keep the connection alive."""
         return not self.data.strip() and self.event != "error"
 
 
@@ -55,7 +53,7 @@ class _Lines:
         return lines, rest
 
     def finish(self) -> bytes:
-        """Return what came after the last line's end."""
+        """Return the bytes after the end of the last line."""
         rest = bytes(self._unfinished)
         self._unfinished.clear()
         return rest
@@ -69,38 +67,38 @@ class _SSELines(_Lines):
     def _cut(self, data: bytes) -> tuple[list[bytes], bytes]:
         if self._after_cr and data.startswith(b"\n"):
             data = data[1:]  # the other half of a CRLF that was cut in two
-        # An empty rest keeps the mark off: its CRLF is whole now.
+        # If only that half came, ``data`` is empty now and the mark goes: the CRLF is whole.
         self._after_cr = data.endswith(b"\r")
-        # Of bytes, splitlines knows CR and LF alone; of str it would also split at U+0085, inside a JSON string.
+        # bytes.splitlines() splits at CR and LF only; str.splitlines() would also split at U+0085, in a JSON string.
         lines = data.splitlines(keepends=True)
         rest = lines.pop() if lines and not lines[-1].endswith((b"\n", b"\r")) else b""
         return [line.rstrip(b"\r\n") for line in lines], rest
 
 
-# Of lines that say nothing, as many characters each, and as many of them, are kept.
+# Lines that are not part of the format are kept for the error message: the beginning of each, and so many of them.
 _MOST_SHOWN, _MOST_STRANGE = 1000, 100
 
 
 class NDJSONReader:
-    """JSON values, one a line; LF and CRLF end a line, and the last one needs no end. A lone CR is a blank of JSON."""
+    """Read JSON values, one a line. LF and CRLF end a line; the last line may lack its end. CR is a blank of JSON."""
 
-    #: How a body begins that is no such stream, but a page, or JSON on several lines.
     NO_STREAM: ClassVar[re.Pattern[bytes]] = re.compile(rb"(?:\xef\xbb\xbf)?\s*(?:[\[<]|\{\s*?\n)")
+    """Matches the beginning of a body that is not such a stream, but a page or JSON on several lines."""
 
     def __init__(self, limits: Limits) -> None:
         self._lines = _Lines(limits.max_line_bytes)
         self._max_blank_lines = limits.max_events_without_data
         self._blank_lines = 0
         self._number = 0
-        #: The last line, if it is no cut value, but something else that has no end.
         self.strange: list[str] = []
+        """The last line, if it has no end and is something else than the beginning of an object."""
 
     def feed(self, data: bytes) -> list[Any]:
         """Return the values that ``data`` completes; raises ProtocolError."""
         return [value for line in self._lines.feed(data) for value in self._values(line)]
 
     def finish(self) -> list[Any]:
-        """Return the value of the last line, where it has no end."""
+        """Return the value of the last line, if that line has no end."""
         line = self._lines.finish()
         if line.strip() and not line.lstrip().startswith(b"{"):
             self.strange.append(line[:_MOST_SHOWN].decode("utf-8", "replace"))
@@ -120,7 +118,7 @@ class NDJSONReader:
             begin = line[:800].decode("utf-8", "replace")
             begin = begin if len(begin) <= 200 else f"{begin[:200]}…"
         # Out here the error has no context, which would carry the whole line.
-        raise ProtocolError(f"line {self._number} of the stream is no JSON: {begin!r}")
+        raise ProtocolError(f"line {self._number} of the stream is not JSON: {begin!r}")
 
 
 def _too_long(what: str, most: int) -> ProtocolError:
@@ -137,14 +135,15 @@ def _no_data(count: int) -> ProtocolError:
 
 
 class SSEReader:
-    """Server-sent events (WHATWG HTML, "Parsing an event stream"), with two liberties that LLM servers need.
+    """Read server-sent events (WHATWG HTML, "Parsing an event stream"), with two liberties that LLM servers need.
 
-    A line ``data: [DONE]`` is an event at once: nothing may follow it, not even the blank line that ends an event.
-    So is a line that is a JSON object, or has the field "error": an error, as some servers and proxies write it.
+    A line ``data: [DONE]`` is an event at once, because the blank line that ends an event may never follow. A line that
+    is a JSON object, or has the field "error", is an error event at once: some servers and proxies write errors so.
+    The fields "id" and "retry" are ignored, because a generation cannot be resumed.
     """
 
-    #: How a body begins that is no such stream, but JSON or a page.
     NO_STREAM: ClassVar[re.Pattern[bytes]] = re.compile(rb"(?:\xef\xbb\xbf)?\s*[{\[<]")
+    """Matches the beginning of a body that is not such a stream, but JSON or a page."""
 
     def __init__(self, limits: Limits) -> None:
         self._lines = _SSELines(limits.max_line_bytes)
@@ -155,11 +154,8 @@ class SSEReader:
         self._first_line = True
         self._event = ""
         self._data: list[str] = []
-        #: What the stream set last; LM Studio sets neither.
-        self.last_event_id = ""
-        #: The first lines since the last event that are no fields, which the standard ignores.
         self.strange: list[str] = []
-        self.retry_ms: int | None = None
+        """The first lines since the last event that are not fields; the standard ignores them."""
 
     def feed(self, data: bytes) -> list[Event]:
         """Return the events that ``data`` completes; raises ProtocolError."""
@@ -188,13 +184,13 @@ class SSEReader:
             if name in ("data", "event", "id", "retry"):
                 self._field(name, text[1:] if text.startswith(" ") else text)
             elif name == "error" or (line.startswith("{") and line.rstrip().endswith("}")):
-                events.append(Event("error", (text if name == "error" else line).strip(), self.last_event_id))
+                events.append(Event("error", (text if name == "error" else line).strip()))
             elif len(self.strange) < _MOST_STRANGE:
                 self.strange.append(line[:_MOST_SHOWN])
             if len(self._data) == 1 and self._data[0].strip() == "[DONE]":
                 self._dispatch(events)
         self._without_data = 0 if raw.startswith(b"data:") and raw[5:].strip() else self._without_data + 1
-        if self._without_data > self._max_without_data and not events:  # which are to be handed on first
+        if self._without_data > self._max_without_data and not events:  # events are returned before an error is raised
             raise _no_data(self._without_data)
 
     def _field(self, name: str, value: str) -> None:
@@ -205,14 +201,10 @@ class SSEReader:
                 raise _too_long("an event", self._max_event_bytes)
         elif name == "event":
             self._event = value
-        elif name == "id" and "\0" not in value:
-            self.last_event_id = value
-        elif name == "retry" and value.isascii() and value.isdigit() and len(value) < 10:
-            self.retry_ms = int(value)
 
     def _dispatch(self, events: list[Event]) -> None:
         if self._data:
-            events.append(Event(self._event or "message", "\n".join(self._data), self.last_event_id))
+            events.append(Event(self._event or "message", "\n".join(self._data)))
             self.strange.clear()
         self._event = ""
         self._data = []
@@ -223,9 +215,10 @@ _INFLATED_BYTES = 64 * 1024
 
 
 def decompress(pieces: Iterable[bytes], encoding: str) -> Iterator[bytes]:
-    """The pieces of a body that is compressed as ``Content-Encoding`` says, none larger than 64 KiB; none is empty.
+    """Yield the decompressed body, in pieces of 1 byte to 64 KiB; ``encoding`` is the value of ``Content-Encoding``.
 
-    None was asked for, but a proxy may compress unasked. Raises ProtocolError, and EOFError where the end is missing.
+    The request asked for no compression, but a proxy may compress all the same. Raises ProtocolError, and EOFError if
+    the end is missing.
     """
     if encoding not in ("gzip", "x-gzip", "deflate"):
         raise ProtocolError(f"the reply is compressed with {encoding!r}, which was not asked for")
@@ -238,7 +231,7 @@ def decompress(pieces: Iterable[bytes], encoding: str) -> Iterator[bytes]:
         bits = bits or (-zlib.MAX_WBITS if encoding == "deflate" and _is_raw(rest) else zlib.MAX_WBITS | 32)
         while rest or full:
             if inflater is None or inflater.eof:
-                # RFC 1952, 2.2: there may be several members. Some servers fill a block with zeros after the last one.
+                # There may be several members (RFC 1952, 2.2). Some servers fill a block with zeros after the last one.
                 rest = rest if inflater is None else rest.lstrip(b"\0")
                 if not rest:
                     break
@@ -247,7 +240,7 @@ def decompress(pieces: Iterable[bytes], encoding: str) -> Iterator[bytes]:
                 piece = inflater.decompress(rest, _INFLATED_BYTES)
             except zlib.error as error:
                 raise ProtocolError(f"the reply's compression is broken ({error})") from error
-            # What a single byte stands for may be gigabytes: a full piece may have more behind it.
+            # A single byte may stand for gigabytes, so more may follow a full piece.
             full = len(piece) == _INFLATED_BYTES
             rest = inflater.unconsumed_tail or inflater.unused_data
             if piece:
@@ -258,5 +251,5 @@ def decompress(pieces: Iterable[bytes], encoding: str) -> Iterator[bytes]:
 
 def _is_raw(begin: bytes) -> bool:
     # Many servers send "deflate" without the two bytes of zlib's header (RFC 9110, 8.4.1.2), which are a multiple of 31
-    # (RFC 1950, 2.2). What begins as gzip is that, whatever it is called.
+    # (RFC 1950, 2.2). A body that begins like gzip is gzip, also if it is called "deflate".
     return begin[:2] != b"\x1f\x8b" and (begin[0] & 0x0F != 8 or int.from_bytes(begin[:2], "big") % 31 != 0)

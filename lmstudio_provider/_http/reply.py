@@ -1,4 +1,4 @@
-"""The reply to a call: its body is handed on piece by piece, as it arrives."""
+"""The reply to a call: its body is read piece by piece, as it arrives."""
 
 from __future__ import annotations
 
@@ -16,23 +16,22 @@ from .exchange import CancelledCall, Exchange
 from .readers import decompress
 
 _PIECE_BYTES = 64 * 1024
-#: As much as is read of the body of an error.
+# The rest of the body of an error is not read.
 _MAX_ERROR_BYTES = 1024 * 1024
-#: How long to wait for the end of a body whose content is complete, so that its connection can be used again.
+# Seconds to wait for the end of a body whose content is complete, so that its connection can be used again.
 _DRAIN_S = 0.1
-#: What to do about a server that hangs up.
 USE_HTTPS = "That port speaks TLS: write https:// in the base URL"
 HUNG_UP = "Ask again; if it happens each time, see the server's log"
 
 
 def reason(error: BaseException) -> str:
-    """What an error of the socket or of http.client says, in a few words, and without control characters."""
+    """Return the message of an error of the socket or of http.client, short and without control characters."""
     text = getattr(error, "strerror", None) or str(error)[:100].encode("unicode_escape").decode("ascii")
     return text.strip() or type(error).__name__
 
 
 def short(error: BaseException | None) -> BaseException | None:
-    """Return ``error`` as a cause: what it says, without the frames of urllib3 and http.client and what led to it."""
+    """Return ``error`` as a cause: without its own causes, and without the frames of urllib3 and http.client."""
     if error is not None:
         error.__traceback__ = error.__context__ = error.__cause__ = None
     return error
@@ -55,13 +54,13 @@ class Reply:
     """The reply to a call: status and headers are in, the body is read by one thread at a time."""
 
     def __init__(
-        self, response: Any, exchange: Exchange, limits: Limits, on_over: Callable[[Exchange, object], None]
+        self, response: Any, exchange: Exchange, limits: Limits, on_end: Callable[[Exchange, object], None]
     ) -> None:
         self.status: int = response.status
         self.headers: Mapping[str, str] = response.headers
         self.exchange = exchange
         self._limits = limits
-        self._on_over = on_over
+        self._on_end = on_end
         self._response = response
         ours = isinstance(response, http.client.HTTPResponse)
         self._raw = self._arriving(response) if ours else self._foreign(response)
@@ -69,9 +68,9 @@ class Reply:
         self._over = False
 
     def read_piece(self) -> bytes:
-        """The next bytes, as soon as some are there; b"" at the end of the body.
+        """Return the next bytes as soon as some are there; b"" is the end of the body.
 
-        Raises ServerUnavailableError where the body breaks off, RequestTimeoutError, ProtocolError, CancelledCall.
+        Raises ServerUnavailableError if the body breaks off, RequestTimeoutError, ProtocolError and CancelledCall.
         """
         if self._over:
             return b""
@@ -95,18 +94,18 @@ class Reply:
 
     def _arriving(self, body: http.client.HTTPResponse) -> Iterator[bytes]:
         while True:
-            data = body.read1(_PIECE_BYTES)  # what has arrived, under every framing
+            data = body.read1(_PIECE_BYTES)  # returns the bytes that have arrived, chunked or not
             if not data:
-                if isinstance(body.length, int) and body.length:  # read1 does not tell a short body from a whole one
+                if isinstance(body.length, int) and body.length:  # read1() does not notice that a body is too short
                     raise http.client.IncompleteRead(b"", body.length)
                 return
             self.exchange.expect_more()
             yield data
 
     def _foreign(self, response: Any) -> Iterator[bytes]:
-        """Yield the body of a response that is not of our connections: of vcr.py, or of a manager's own urlopen."""
+        """Yield the body of a response that did not come from our connections, but from vcr.py or a user's manager."""
         empty = True
-        if not getattr(response, "closed", False):  # as one is that was given its body as bytes
+        if not getattr(response, "closed", False):  # a response that was made of bytes is closed
             for data in response.stream(_PIECE_BYTES, decode_content=False):
                 self.exchange.allowed("idle")
                 if data:
@@ -124,14 +123,14 @@ class Reply:
             message = f"the server hung up in the middle of its reply ({reason(error)})"
             failure = ServerUnavailableError(message, hint=HUNG_UP)
         else:
-            failure = ProtocolError(f"the reply is no HTTP as it should be ({reason(error)})", hint=HUNG_UP)
+            failure = ProtocolError(f"the reply is not valid HTTP ({reason(error)})", hint=HUNG_UP)
         failure.sent = True
         return failure
 
     def read_all(self) -> bytes:
-        """Return the whole body, or the first MiB of an error's.
+        """Return the whole body, or the first MiB of the body of an error.
 
-        Raises as ``read_piece`` does, and ProtocolError over ``max_reply_bytes``.
+        Raises as ``read_piece`` does, and ProtocolError if the body is larger than ``max_reply_bytes``.
         """
         most = self._limits.max_reply_bytes
         enough = most if self.status < 300 else min(most, _MAX_ERROR_BYTES)
@@ -146,7 +145,7 @@ class Reply:
         return bytes(body[:enough])
 
     def finish(self) -> None:
-        """The content is complete: read on to the end of the body, if it is there, and give the connection back."""
+        """Read the few bytes after the complete content, if they are there, and give the connection back."""
         if self._over:
             return
         self.exchange.limit_rest(_DRAIN_S)
@@ -154,7 +153,7 @@ class Reply:
             for _ in self._raw:
                 pass
         except (http.client.HTTPException, HTTPError, OSError, ValueError, RequestTimeoutError, CancelledCall):
-            self.drop()  # the reply is whole all the same
+            self.drop()  # the content is complete all the same
         else:
             self._end(reusable=True)
 
@@ -163,7 +162,7 @@ class Reply:
         self._end(reusable=False)
 
     def discard(self) -> None:
-        """Close the connection, of a call that goes on with another reply."""
+        """Close the connection; the call goes on with another reply, so it has not ended."""
         self._over = True
         self._response.close()
 
@@ -176,4 +175,4 @@ class Reply:
             self._response.release_conn()
         else:
             self.discard()
-        self._on_over(self.exchange, self.status)
+        self._on_end(self.exchange, self.status)

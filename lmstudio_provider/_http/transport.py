@@ -1,4 +1,4 @@
-"""HTTP to one server: pooled connections, time limits, retries, cancelling. Knows no JSON and no endpoint."""
+"""HTTP to one server: pooled connections, time limits, retries, cancelling."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import time
 from typing import Iterator, Mapping
 
 import urllib3
-from urllib3.connection import CertificateError  # type: ignore[attr-defined]  # of all lines of urllib3
+from urllib3.connection import CertificateError  # type: ignore[attr-defined]  # in 1.26 and in 2.x
 from urllib3.exceptions import HTTPError
 from urllib3.exceptions import SSLError as PoolSSLError
 
@@ -24,10 +24,10 @@ from .exchange import CancelledCall, Deadline, Exchange
 from .reply import HUNG_UP, USE_HTTPS, Reply, reason, retry_after, short
 
 logger = logging.getLogger("lmstudio_provider")
-# What annotations of the floors above need of urllib3.
+# For the annotations of the floors above, which do not import urllib3.
 PoolManager = urllib3.PoolManager
 
-#: A longer ``Retry-After`` than this is the caller's business.
+# A call does not wait for a longer ``Retry-After``; the caller can.
 _MAX_RETRY_AFTER_S = 10.0
 
 
@@ -46,11 +46,11 @@ class Transport:
         self._max_retries = max_retries
         self._manager = urllib3.PoolManager() if http is None else http
         self._connections = Connections(base_url, self._manager)
-        self._lock = threading.RLock()  # a signal handler, or a collected stream, may come in between
+        self._lock = threading.RLock()  # a signal handler, or a stream that is collected, may interrupt its holder
         self._live: set[Exchange] = set()
         self._closed = False
         if http is not None or not base_url.startswith("http:"):
-            # TLS and proxies look for this codec; one that a call has to import could hang in a fork.
+            # TLS and proxies use this codec; if a call had to import it, that could hang in a forked child.
             "".encode("idna")
 
     def send(
@@ -61,9 +61,9 @@ class Transport:
         deadline: Deadline | None,
         waited_s: float = 0.0,
     ) -> Reply:
-        """Send ``call``; return when the headers of the reply are in, whatever its status.
+        """Send ``call``; return when the headers of the reply are in, also of an error status.
 
-        ``waited_s`` seconds of the time until the first byte have passed already. Raises ServerUnavailableError,
+        Of the limits until the first byte, ``waited_s`` seconds have passed already. Raises ServerUnavailableError,
         RequestTimeoutError, ProtocolError, and CancelledCall after ``close``.
         """
         exchange = Exchange(timeouts, deadline, waited_s)
@@ -78,7 +78,7 @@ class Transport:
                     reply = self._attempt(call, headers, exchange)
                 except ServerUnavailableError as error:
                     if exchange.died_idle():
-                        # So the server never saw it (RFC 9112, 9.3.1, lets a client send again if it knows that).
+                        # The server never saw the call; a client may then send it again (RFC 9112, 9.3.1).
                         exchange.start_afresh()
                         continue
                     # A call that was sent may be running: a second copy of a generation would only compete with it.
@@ -95,7 +95,7 @@ class Transport:
                 exchange.pause(wait)
         except BaseException as error:
             vars(error)["sent"] = getattr(error, "sent", False) or exchange.sent  # also of a KeyboardInterrupt
-            self._over(call, exchange, type(error).__name__)
+            self._end(call, exchange, type(error).__name__)
             raise
 
     def _attempt(self, call: Call, headers: Mapping[str, str], exchange: Exchange) -> Reply:
@@ -109,31 +109,31 @@ class Transport:
             failure = _failure(cause, exchange, self.base_url.startswith("http:"))
         else:
             exchange.expect_body()
-            return Reply(response, exchange, self.limits, functools.partial(self._over, call))
+            return Reply(response, exchange, self.limits, functools.partial(self._end, call))
         exchange.release()
         if exchange.proxy and isinstance(failure, ServerUnavailableError):
             failure.message = f"the proxy did not connect to the server ({exchange.proxy}: {failure.message})"
             failure.hint, failure.proxy = failure.hint or _PROXY, exchange.proxy
-            failure.answered = False  # the server did not
+            failure.answered = False  # the proxy did, not the server
         try:
             raise failure.with_traceback(None) from short(cause)
         finally:
-            del failure, cause  # from the frame that its traceback holds: no cycle keeps the request's body
+            del failure, cause  # its traceback refers to this frame, and the cycle would keep the body of the request
 
-    def _over(self, call: Call, exchange: Exchange, outcome: object) -> None:
+    def _end(self, call: Call, exchange: Exchange, outcome: object) -> None:
         with self._lock:
             self._live.discard(exchange)
         milliseconds = (time.monotonic() - exchange.started) * 1000
         logger.debug("%s %s %s %.0f ms %d bytes", call.method, call.path, outcome, milliseconds, exchange.received)
 
     def secrets(self) -> list[str]:
-        """Return what is secret in the headers that a manager of the user's sends, and in the URL of its proxy."""
+        """Return the secrets in the headers of the user's manager and in the URL of its proxy."""
         proxy = getattr(getattr(self._manager, "proxy", None), "auth", None) or ""
         headers = [self._manager.headers, getattr(self._manager, "proxy_headers", None) or {}]
         return [proxy.partition(":")[2], *(secret for each in headers for secret in header_secrets(each))]
 
     def retire(self) -> None:
-        """Close the idle connections; calls that are under way go on."""
+        """Close the idle connections; calls under way go on."""
         self._connections.close()
 
     def __del__(self) -> None:
@@ -141,7 +141,7 @@ class Transport:
             self.retire()
 
     def close(self) -> None:
-        """Close all connections; a call that is under way ends with CancelledCall."""
+        """Close all connections; calls under way end with CancelledCall."""
         with self._lock:
             self._closed = True
             live = list(self._live)
@@ -151,7 +151,7 @@ class Transport:
 
 
 def _failure(cause: BaseException, exchange: Exchange, plain: bool) -> Exception:
-    """Return what ``cause`` means, which came before the end of the headers; ``plain`` is False if TLS is used."""
+    """Return the error to raise for ``cause``, before the headers are in; ``plain`` is False if TLS is used."""
     why = reason(cause)
     if exchange.cancelled:
         return CancelledCall()
@@ -159,7 +159,7 @@ def _failure(cause: BaseException, exchange: Exchange, plain: bool) -> Exception
         return exchange.timeout(time.monotonic() - exchange.started)
     peer = "proxy" if exchange.proxy else "server"
     if isinstance(cause, (ssl.SSLError, PoolSSLError, CertificateError)):
-        if isinstance(cause, ValueError):  # ssl's and urllib3's errors of certificates are, and no others
+        if isinstance(cause, ValueError):  # only the certificate errors of ssl and urllib3 are
             message = f"the {peer}'s certificate is not trusted ({why})"
             return ServerUnavailableError(message, hint=_CERTIFICATE.format(peer), answered=True)
         hint = "Write http:// in the URL of the proxy" if exchange.proxy else _PLAIN
@@ -170,15 +170,15 @@ def _failure(cause: BaseException, exchange: Exchange, plain: bool) -> Exception
         return ProtocolError("plain HTTP was sent to a port that speaks TLS", hint=USE_HTTPS, sent=True)
     if exchange.received and not isinstance(cause, ConnectionError):
         hint = "Check scheme, host and port of the base URL"
-        return ProtocolError(f"what answered does not speak HTTP as it should ({why})", hint=hint, sent=True)
+        return ProtocolError(f"the reply is not valid HTTP ({why})", hint=hint, sent=True)
     hint = HUNG_UP if exchange.received or exchange.reused or not plain else f"{HUNG_UP}. {_MAYBE_TLS}"
     return ServerUnavailableError(f"the server closed the connection before it answered ({why})", hint=hint, sent=True)
 
 
 _CERTIFICATE = (
-    "Give http= a urllib3 manager with ca_certs=, the certificate that signed the {0}'s, and name the {0} as its "
-    "certificate does"
+    "Give http= a urllib3 manager whose ca_certs= has the certificate that signed that of the {0}, and name the {0} as "
+    "its certificate does"
 )
 _PLAIN = "A local server speaks plain HTTP: write http://"
-_PROXY = "Check that the proxy runs and can reach the server, and its URL in http="
+_PROXY = "Check the URL of the proxy in http=, and that the proxy runs and can reach the server"
 _MAYBE_TLS = "If that port speaks TLS, write https:// in the base URL"
