@@ -32,7 +32,7 @@ from ._core.requests import (
 from ._core.types import Chunk, Completion, Health, ModelInfo
 from ._dialects import lmstudio
 from ._dialects.lmstudio_errors import TABLE
-from ._provider.diagnosis import not_lm_studio
+from ._provider.health import not_lm_studio
 from ._provider.http_provider import Caller
 from ._provider.lmstudio_server import LMStudioServer
 from ._provider.stream import Stream
@@ -63,10 +63,10 @@ class LMStudioProvider(LMStudioServer):
         hint = "Check the address if it should be"
         left = None if timeout is None else timeout - (time.monotonic() - started)
         if is_lm_studio is None and (left is None or left > 0):
-            session, plan = self._where(left, left)
+            session, options = self._for_call(left, left)
             asked = time.monotonic()
             try:
-                is_lm_studio = session.ask(lmstudio.greeting_call(), plan, lmstudio.is_greeting)
+                is_lm_studio = session.ask(lmstudio.greeting_call(), options, lmstudio.is_greeting)
             except (StatusError, InvalidRequestError, ProtocolError) as error:
                 # One that fails, or is too busy, may be anything.
                 unknown = isinstance(error, (AuthenticationError, RateLimitError, ServerError))

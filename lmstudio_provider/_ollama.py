@@ -33,8 +33,7 @@ from ._dialects import ollama_models as wire
 from ._http.exchange import Deadline
 from ._http.transport import PoolManager
 from ._provider.http_provider import HTTPProvider
-from ._provider.local_models import patience
-from ._provider.model_choice import Fits, first
+from ._provider.local_models import Fits, first, patience
 from ._provider.session import CallOptions, Session
 from ._provider.settings import Config, Names, Secret
 
@@ -46,8 +45,8 @@ class OllamaModels(HTTPProvider):
 
     def ps(self) -> list[LoadedInstance]:
         """Return the models in memory; ``config`` has ``size``, ``size_vram``, ``expires_at`` and so on."""
-        session, plan = self._where(UNSET, UNSET)
-        instances: list[LoadedInstance] = session.ask(wire.ps_call(), plan, wire.ps_reply)
+        session, options = self._for_call(UNSET, UNSET)
+        instances: list[LoadedInstance] = session.ask(wire.ps_call(), options, wire.ps_reply)
         return instances
 
     def show(self, model: str) -> ModelInfo:
@@ -55,9 +54,9 @@ class OllamaModels(HTTPProvider):
 
         Raises ModelNotFoundError.
         """
-        session, plan = self._where(UNSET, UNSET)
+        session, options = self._for_call(UNSET, UNSET)
         call = wire.show_call(_name(model))
-        info: ModelInfo = session.ask(call, plan, functools.partial(wire.show_reply, name=model))
+        info: ModelInfo = session.ask(call, options, functools.partial(wire.show_reply, name=model))
         return wire.with_type(info)
 
     def load(
@@ -75,22 +74,22 @@ class OllamaModels(HTTPProvider):
         text such as "10m"; -1 is for good. Without them, those of the provider hold. To leave before it is loaded ends
         the loading. Raises ModelNotFoundError.
         """
-        session, plan = self._where(timeout, deadline)
+        session, options = self._for_call(timeout, deadline)
         # What the next call says, too: with another context it would load the model anew.
-        options = embed_options(self._defaults(plan.config), num_ctx=num_ctx, keep_alive=keep_alive)
+        model_options = embed_options(self._defaults(options.config), num_ctx=num_ctx, keep_alive=keep_alive)
         if keep_alive == 0:
             raise InvalidRequestError("keep_alive=0 unloads the model at once", hint="To unload it, call unload()")
-        options["keep_alive"] = options["keep_alive"] or None  # 0 is for the calls to come
-        call = wire.load_call(_name(model), **options)
+        model_options["keep_alive"] = model_options["keep_alive"] or None  # 0 is for the calls to come
+        call = wire.load_call(_name(model), **model_options)
         chats = True
         try:
-            session.ask(call, plan)
+            session.ask(call, options)
         except InvalidRequestError as error:
             chats = "does not support chat" not in error.message
             if chats:
                 raise
         if not chats:
-            session.ask(wire.load_by_embedding_call(model, **options), plan)
+            session.ask(wire.load_by_embedding_call(model, **model_options), options)
         self._forget_models()
 
     def unload(self, model: str) -> None:
@@ -106,8 +105,8 @@ class OllamaModels(HTTPProvider):
         self._change(wire.delete_call(_name(model)), gone=model)
 
     def _change(self, call: Call, gone: str | None = None) -> None:
-        session, plan = self._where(UNSET, UNSET)
-        session.ask(call, plan)
+        session, options = self._for_call(UNSET, UNSET)
+        session.ask(call, options)
         self._forget_models(gone)
 
     def pull(
@@ -127,8 +126,8 @@ class OllamaModels(HTTPProvider):
         """
         callback = Callback("on_progress", on_progress)
         call = wire.pull_call(_name(model), bool(insecure))
-        session, plan = self._where_patient(timeout, deadline)
-        _report(_steps(call, session, plan, Meter(), "Call pull() again: it goes on where it was"), callback)
+        session, options = self._for_slow_call(timeout, deadline)
+        _report(_steps(call, session, options, Meter(), "Call pull() again: it goes on where it was"), callback)
 
     def create(
         self,
@@ -154,60 +153,60 @@ class OllamaModels(HTTPProvider):
         if (gguf is None) == (from_model is None):
             raise InvalidRequestError("create() needs either gguf= or from_model=", hint="Give one of the two")
         given = _given(system, template, parameters)
-        session, plan = self._where_patient(timeout, deadline)
+        session, options = self._for_slow_call(timeout, deadline)
         meter, digest = Meter(), None
         if from_model is not None:
             _name(from_model, "from_model")
         else:
-            digest = self._send_file(gguf, session, plan, meter, callback)
+            digest = self._send_file(gguf, session, options, meter, callback)
         call = wire.create_call(model, digest, from_model, given)
         again = "Call create() again: a file that was sent is there"
-        _report(_steps(call, session, plan, meter, again), callback)
+        _report(_steps(call, session, options, meter, again), callback)
 
     def _send_file(
-        self, path: object, session: Session, plan: CallOptions, meter: Meter, callback: Callback[Progress]
+        self, path: object, session: Session, options: CallOptions, meter: Meter, callback: Callback[Progress]
     ) -> str:
         """Have the server hold a file; return its SHA-256."""
         upload = Upload("gguf", path, lambda sent: callback(meter.update("uploading", "uploading", sent, upload.size)))
         sha256 = hashlib.sha256()
-        _report(self._hashed(upload, sha256.update, plan, meter), callback)
+        _report(self._hashed(upload, sha256.update, options, meter), callback)
         digest = sha256.hexdigest()
         with contextlib.closing(upload), _progress_told(meter):
-            if not _has_file(digest, session, plan):
+            if not _has_file(digest, session, options):
                 meter.restart()
                 with contextlib.suppress(StoppedError):
-                    session.ask(wire.send_file_call(digest, upload), plan)
+                    session.ask(wire.send_file_call(digest, upload), options)
         if upload.failure is not None:
             raise upload.failure
         return digest
 
     def _hashed(
-        self, upload: Upload, update: Callable[[bytes], object], plan: CallOptions, meter: Meter
+        self, upload: Upload, update: Callable[[bytes], object], options: CallOptions, meter: Meter
     ) -> Generator[Progress, None, None]:
         """Have the file hashed, and tell how far it is."""
         done = 0
         with _progress_told(meter), contextlib.closing(upload.pieces()) as pieces:
             for piece in pieces:
                 self._check_open()
-                _check_deadline(plan)
+                _check_deadline(options)
                 update(piece)
                 done += len(piece)
                 yield meter.update("hashing", "hashing", done, upload.size)
 
-    def _where_patient(self, timeout: Timeout | Unset, deadline: float | Unset | None) -> tuple[Session, CallOptions]:
-        """Return the session, and a plan under which the server may be silent for long, unless somebody says else."""
-        session, plan = self._where(timeout, deadline)
-        if timeout is UNSET and plan.config.timeouts is None:
-            plan = plan._replace(timeouts=Timeouts(idle=600.0))
-        return session, plan
+    def _for_slow_call(self, timeout: Timeout | Unset, deadline: float | Unset | None) -> tuple[Session, CallOptions]:
+        """Return the session, and options that let the server be silent for long if no timeout is set."""
+        session, options = self._for_call(timeout, deadline)
+        if timeout is UNSET and options.config.timeouts is None:
+            options = options._replace(timeouts=Timeouts(idle=600.0))
+        return session, options
 
     def _first(
-        self, models: Sequence[ModelInfo], plan: CallOptions, *wanted: Fits
+        self, models: Sequence[ModelInfo], options: CallOptions, *wanted: Fits
     ) -> tuple[ModelInfo | None, CallOptions]:
         # What runs elsewhere is not chosen, whatever it can do.
         local = asked = [model for model in models if not model.remote]
-        session, started = self._session(plan.config), time.monotonic()
-        limited = plan._replace(deadline=Deadline(patience(plan), started))
+        session, started = self._session(options.config), time.monotonic()
+        limited = options._replace(deadline=Deadline(patience(options), started))
         inquiry = wire.Inquiry(lambda call, read: session.ask(call, limited, read), session.cache.details)
         try:
             if len(local) > 1 and not session.cache.is_completed and any(model.loaded is None for model in local):
@@ -218,16 +217,16 @@ class OllamaModels(HTTPProvider):
             raise
         session.cache.complete(asked, inquiry.known(local))
         if inquiry.is_silent:
-            plan = plan._replace(waited_s=plan.waited_s + time.monotonic() - started)
-        return found, plan
+            options = options._replace(waited_s=options.waited_s + time.monotonic() - started)
+        return found, options
 
 
 def _steps(
-    call: Call, session: Session, plan: CallOptions, meter: Meter, again: str
+    call: Call, session: Session, options: CallOptions, meter: Meter, again: str
 ) -> Generator[Progress, None, None]:
     """Have the server do it, and tell how far it is; ``again`` is what to do if it stops on the way."""
     try:
-        with _progress_told(meter), contextlib.closing(session.events(call, plan)) as lines:
+        with _progress_told(meter), contextlib.closing(session.events(call, options)) as lines:
             for line in lines:
                 yield meter.update(*wire.progress_line(line))
                 if meter.progress.status == "success":
@@ -260,9 +259,9 @@ def _progress_told(meter: Meter) -> Iterator[None]:
         raise
 
 
-def _has_file(digest: str, session: Session, plan: CallOptions) -> bool:
+def _has_file(digest: str, session: Session, options: CallOptions) -> bool:
     try:
-        session.ask(wire.has_file_call(digest), plan)
+        session.ask(wire.has_file_call(digest), options)
     except StatusError as error:
         if error.status not in (404, 405):  # a proxy may not let HEAD through
             raise
@@ -270,9 +269,9 @@ def _has_file(digest: str, session: Session, plan: CallOptions) -> bool:
     return True
 
 
-def _check_deadline(plan: CallOptions) -> None:
+def _check_deadline(options: CallOptions) -> None:
     """Raise RequestTimeoutError if the time of the call is over."""
-    deadline = plan.deadline
+    deadline = options.deadline
     if deadline is not None and deadline.left() <= 0:
         waited_s = time.monotonic() - deadline.started
         raise RequestTimeoutError(
@@ -389,8 +388,8 @@ class OllamaProvider(OllamaModels):
 
     def version(self) -> str:
         """The version of the server, such as "0.33.0"."""
-        session, plan = self._where(UNSET, UNSET)
+        session, options = self._for_call(UNSET, UNSET)
         call = ollama.version_call()
-        value = session.ask(call, plan)
-        with session.annotate_errors(call, plan):
+        value = session.ask(call, options)
+        with session.annotate_errors(call, options):
             return ollama.version_reply(value)

@@ -95,7 +95,7 @@ def test_a_server_with_nothing_loaded_that_can_chat_is_told_to_load_ahead(loaded
     assert (health.ok, health.loaded) == (True, loaded)
     (advice,) = health.advice
     assert "native.load" in advice
-    assert "fails where loading just in time is off" in advice
+    assert "fails if just-in-time loading is off" in advice
 
 
 def test_an_old_version_is_known_by_its_list_or_its_greeting():

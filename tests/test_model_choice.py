@@ -492,7 +492,7 @@ def test_health_advises_a_local_model_where_all_run_elsewhere(httpserver, ollama
     tags(httpserver, cloud("a:cloud"), {"name": "e", "capabilities": EMBEDS})
     (advice,) = ollama.health_check().advice
     assert "no model that runs on it and can chat" in advice
-    assert "'a:cloud' runs elsewhere, and is used only if you name it" in advice
+    assert "'a:cloud' runs elsewhere and is used only if you name it" in advice
 
 
 # Within the time of the call

@@ -44,7 +44,7 @@ def warned(call, *arguments):
 def test_another_model_is_told_once_and_at_the_users_own_line(lm, name):
     (caught,) = warned(WAYS[name], lm, "wanted")
     assert (caught.category, caught.filename) == (ModelMismatchWarning, __file__)
-    assert "'served' answered, and not 'wanted'" in str(caught.message)
+    assert "'served' answered, but 'wanted' was asked for" in str(caught.message)
     assert warned(WAYS[name], lm, "wanted") == []
 
 
@@ -133,5 +133,5 @@ def test_an_instance_that_is_gone_is_another_one(simulator):
     with LMStudioProvider(simulator.url) as lm:
         with lm.native.loaded("simulated-model", context_length=16384) as instance:
             assert lm.complete("Hi", model=instance.instance_id).model == "simulated-model:2"
-        with pytest.warns(ModelMismatchWarning, match="not 'simulated-model:2'"):
+        with pytest.warns(ModelMismatchWarning, match="'simulated-model:2' was asked for"):
             assert lm.complete("Hi", model=instance.instance_id).model == "simulated-model"

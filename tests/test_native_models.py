@@ -634,7 +634,7 @@ def test_a_child_that_was_forked_while_a_thread_held_the_locks_loads_and_ends(se
         child = os.fork()
         if child == 0:
             signal.alarm(LONG)  # ends a child that hangs
-            with lm._loads.looking(lm._waiting(lm._where(None, None)[1])):
+            with lm._loads.looking(lm._waiting(lm._for_call(None, None)[1])):
                 os._exit(0)
         assert os.waitpid(child, 0)[1] == 0
     go_on.set()

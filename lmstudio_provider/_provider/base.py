@@ -1,4 +1,4 @@
-"""What every provider can do."""
+"""The base class of all providers."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from .._core.requests import (
 )
 from .._core.types import UNSET, Capabilities, Chunk, Completion, Embeddings, Health, ModelInfo, Timeout, Unset
 from .._dialects.tool_text import take_calls, warn_of_lost_calls
-from .diagnosis import health_from_error, of_models, with_advice
+from .health import health_from_error, health_from_models, with_advice
 from .stream import Stream
 
 _Self = TypeVar("_Self", bound="Provider")
@@ -31,43 +31,44 @@ _Self = TypeVar("_Self", bound="Provider")
 
 @show_options(CompletionRequest)
 class Provider(ABC):
-    """A server with models. Shared freely between threads, and a context manager that closes itself.
+    """A server with models. Threads can share a provider; it is a context manager that closes itself.
 
-    Every call raises ProviderError: ServerUnavailableError, RequestTimeoutError, ProtocolError or a StatusError for
-    what happened on the way, InvalidRequestError and ConfigurationError for what cannot work, and
-    ProviderClosedError after ``close()``.
+    Every call raises ProviderError: ServerUnavailableError, RequestTimeoutError, ProtocolError or a StatusError if it
+    fails on the way, InvalidRequestError or ConfigurationError if it cannot work, and ProviderClosedError after
+    ``close()``.
 
     Keyword arguments of a call are any fields of its request, plus ``timeout`` (the longest silence, in seconds or
-    as Timeouts) and ``deadline`` (for the whole call, in seconds); they hold for this call alone.
+    as Timeouts) and ``deadline`` (for the whole call, in seconds). They hold for this call only.
 
-    A provider of one's own needs ``id``, ``display_name``, ``base_url``, ``capabilities`` and ``chat``; the rest has
-    defaults, which make what they can of these, or refuse.
+    To write a provider, derive a class and define ``id``, ``display_name``, ``base_url``, ``capabilities`` and
+    ``chat``. The other methods have defaults that use these, or raise InvalidRequestError.
     """
 
-    #: What the provider is called in code, such as "lm-studio", and to people.
     id: str
+    """The name of the provider in code, such as "lm-studio"."""
     display_name: str
+    """The name of the provider for people, such as "LM Studio (Local)"."""
 
     @property
     @abstractmethod
     def base_url(self) -> str:
-        """The origin in use, with the prefix of a reverse proxy, without ``/v1`` and a slash at its end."""
+        """The origin in use, with the prefix of a reverse proxy if there is one, without ``/v1`` or a final slash."""
 
     @property
     @abstractmethod
     def capabilities(self) -> Capabilities:
-        """What can be done, and the ids of the models in the cache."""
+        """The abilities of the provider, and the ids of the models in the cache."""
 
     def capabilities_for(self, model: str | None = None) -> Capabilities:
-        """What ``model`` can do, by default the one that a call without ``model`` asks for.
+        """Return the abilities of ``model``, by default of the one that a call without ``model`` uses.
 
-        Waits for a discovery that is under way; what is not known is None, and ``models`` is empty where the model is
-        not known at all.
+        Waits for a discovery that is under way. An ability that is not known is None, and ``models`` is empty if the
+        model is not known at all.
         """
         return self.capabilities
 
     def refresh_models(self, timeout: float | None = 3.0) -> bool:
-        """Ask the server for its models now, in ``timeout`` seconds; False where they could not be had."""
+        """Ask the server for its models now, within ``timeout`` seconds; return False if that failed."""
         try:
             self.list_models(timeout)
         except (ConfigurationError, ProviderClosedError):
@@ -77,26 +78,26 @@ class Provider(ABC):
         return True
 
     def list_models(self, timeout: Timeout | Unset = UNSET) -> list[ModelInfo]:
-        """Ask the server for its models now; waits 3 s where no timeout is set, here or for the provider."""
+        """Ask the server for its models now; wait 3 s if no timeout is set, here or for the provider."""
         return [ModelInfo(id_) for id_ in self.capabilities.models]
 
     def is_configured(self) -> bool:
-        """Whether the cache holds at least one model; never waits."""
+        """Return True if the cache holds at least one model; never wait."""
         return bool(self.capabilities.models)
 
     def wait_until_configured(self, timeout: float | None = 3.0) -> bool:
-        """Wait for the discovery that is under way, then tell ``is_configured()``."""
+        """Wait for the discovery that is under way, then return ``is_configured()``."""
         return self.is_configured()
 
     def resolve_model(self, tier: str | None = None) -> str:
-        """The model that a call without ``model`` asks for."""
+        """Return the model that a call without ``model`` uses."""
         return next(iter(self.capabilities.models), "local-model")
 
-    def reset_client(self) -> None:  # noqa: B027 (there may be nothing to forget)
+    def reset_client(self) -> None:  # noqa: B027 (not abstract: a provider may have nothing to forget)
         """Forget the models and close the idle connections; the next use starts afresh."""
 
     def health_check(self, timeout: float | None = 3.0) -> Health:
-        """How the server is now: what other calls would raise is in ``error``, and what to do in ``advice``."""
+        """Return the health of the server now; ``error`` is what other calls would raise, ``advice`` what to do."""
         started, models = time.monotonic(), None
         try:
             models = self.list_models(timeout)
@@ -105,17 +106,17 @@ class Provider(ABC):
         except ProviderError as error:
             health = health_from_error(error, time.monotonic() - started)
         else:
-            health = of_models(models, time.monotonic() - started)
+            health = health_from_models(models, time.monotonic() - started)
         return with_advice(self._identified(health, models, started, timeout), models)
 
     def _identified(
         self, health: Health, models: list[ModelInfo] | None, started: float, timeout: float | None
     ) -> Health:
-        """``health`` with what kind of server it is; of ``timeout`` there is left what has not passed since."""
+        """Return ``health`` with the kind of the server; ``timeout`` holds since ``started``."""
         return health
 
     def complete(self, request: CompletionInput, **overrides: Unpack[CompletionOverrides]) -> Completion:
-        """Answer one text: ``request`` is the text, or a CompletionRequest, whose fields can be given by name.
+        """Answer one text: ``request`` is the text or a CompletionRequest, whose fields can be given by name.
 
         ``timeout``, ``deadline`` and ``ttl`` are in seconds. Fields that are not given are those of the request.
         """
@@ -124,15 +125,15 @@ class Provider(ABC):
 
     @abstractmethod
     def chat(self, request: ChatInput, **overrides: Unpack[ChatOverrides]) -> Completion:
-        """Answer a conversation: ``request`` is its messages (Message, or dicts in OpenAI's form), or a ChatRequest.
+        """Answer a conversation: ``request`` is its messages (Message, or dicts in OpenAI's form) or a ChatRequest.
 
-        A text is a conversation of one message of the user. Options go by name as in ``complete``.
+        A text is a conversation of one message of the user. Options are given by name as in ``complete``.
         """
 
     def complete_text(self, request: TextInput, **overrides: Unpack[Overrides]) -> Completion:
-        """Go on with a text, without a chat template: for base models. ``request`` is the text, or a TextRequest.
+        """Continue a text without a chat template, for base models. ``request`` is the text or a TextRequest.
 
-        ``text`` is what comes after the prompt. For a stream give a TextRequest to ``stream``.
+        ``text`` is the continuation, without the prompt. For a stream, give a TextRequest to ``stream``.
         """
         raise InvalidRequestError(f"{self.display_name} does not complete texts", hint="complete() answers them")
 
@@ -152,15 +153,20 @@ class Provider(ABC):
     ) -> Stream | Completion:
         """Answer piece by piece. The request is sent when this returns.
 
-        With ``on_chunk``, that is called for every piece, the last with ``done=True``, and the whole reply returned.
-        What ``on_chunk`` raises closes the stream and reaches the caller.
+        With ``on_chunk``, call it for every piece, the last with ``done=True``, and return the whole reply. What
+        ``on_chunk`` raises closes the stream and reaches the caller.
         """
+        return self._stream_any(request, on_chunk, dict(overrides))
+
+    def _stream_any(
+        self, request: Any, on_chunk: Callable[[Chunk], object] | None, overrides: dict[str, Any]
+    ) -> Stream | Completion:
         raise InvalidRequestError(f"{self.display_name} does not stream", hint="chat() answers in one piece")
 
     def complete_with_tools(self, request: ChatInput, **overrides: Unpack[ChatOverrides]) -> Completion:
-        """Answer a conversation in which tools are offered; ``tool_calls`` is what the model wants called.
+        """Answer a conversation and offer tools; ``tool_calls`` are the calls that the model asks for.
 
-        A call that came as text is among them if it is all of the text and fits a tool; ``text`` is then "". A
+        A call that came as text is one of them if it is all of the text and fits a tool; ``text`` is then "". A
         ToolCallWarning says that a call seems to be lost.
         """
         limits: Any = {name: value for name, value in overrides.items() if name in LIMITS}
@@ -182,20 +188,21 @@ class Provider(ABC):
     ) -> Embeddings:
         """Turn texts into vectors, in requests of at most 64; ``vectors[i]`` belongs to the i-th text.
 
-        Without ``model`` it is the setting for the tier "embedding", else the first embedding model of the server.
-        ``num_ctx`` and ``keep_alive`` are Ollama's alone, as in a request. An error in the middle is raised, and no
-        vectors are returned.
+        Without ``model``, this uses the setting for the tier "embedding", else the first embedding model of the server.
+        ``num_ctx`` and ``keep_alive`` are for Ollama only, as in a request. If a request in the middle fails, its error
+        is raised and no vectors are returned.
 
-        ``on_truncation`` says what to do if texts do not fit into the model's context. "warn" has the server embed as
-        much of each as fits, gives a TruncationWarning, and has the positions in ``truncated``; "error" raises
-        ContextLengthError with ``positions``; "ignore" does not look. Ollama refuses a batch without saying which text
-        it is, so smaller batches are sent until that is known. LM Studio refuses nothing, so each text is compared with
-        the context in the list of models, by the tokens that it has at least: a cut may be missed, no warning is wrong.
+        ``on_truncation`` says what to do if texts do not fit into the model's context. With "warn", the server embeds
+        as much of each as fits, a TruncationWarning is issued, and ``truncated`` has the positions; "error" raises
+        ContextLengthError with ``positions``; "ignore" does not check. Ollama refuses a batch without saying which text
+        is too long, so smaller batches are sent until that is known. LM Studio refuses nothing, so the least number of
+        tokens that a text can have is compared with the context in the list of models: a cut may be missed, but no
+        warning is wrong.
         """
         raise InvalidRequestError(f"{self.display_name} does not embed")
 
-    def close(self) -> None:  # noqa: B027 (there may be nothing to release)
-        """Release the sockets and join the thread; calls under way end. Again is fine, using the provider is not."""
+    def close(self) -> None:  # noqa: B027 (not abstract: a provider may have nothing to release)
+        """Release the sockets and join the thread; calls under way end. The provider cannot be used afterwards."""
 
     def __enter__(self: _Self) -> _Self:
         return self

@@ -7,7 +7,7 @@ import dataclasses
 import functools
 import re
 import time
-from typing import Any, Callable, Iterable, Iterator, Literal, Sequence, TypeVar, Union, overload
+from typing import Any, Callable, Iterable, Iterator, Literal, NamedTuple, Sequence, TypeVar, Union
 
 from .._core.callbacks import Callback, report_failure, warn
 from .._core.errors import (
@@ -21,13 +21,12 @@ from .._core.errors import (
 )
 from .._core.model_names import find, is_same
 from .._core.options import Unpack, show_options, with_defaults
-from .._core.overrides import ChatOverrides, CompletionOverrides, Overrides, StreamOverrides
+from .._core.overrides import ChatOverrides, CompletionOverrides, Overrides
 from .._core.requests import (
     ChatInput,
     ChatRequest,
     CompletionInput,
     CompletionRequest,
-    StreamInput,
     TextInput,
     TextRequest,
     ToolLoopRequest,
@@ -51,7 +50,7 @@ from .settings import Config
 from .stream import Stream
 from .truncation import contexts_of, find_cut, send_or_cut, warn_of_cut_prompt, warn_of_cut_texts
 
-_Served = TypeVar("_Served", bound=Union[Completion, Embeddings])
+_Reply = TypeVar("_Reply", bound=Union[Completion, Embeddings])
 Request = Union[CompletionRequest, ChatRequest, TextRequest]
 
 
@@ -79,25 +78,14 @@ class HTTPProvider(LocalModels):
         warn_of_lost_calls(completion, True, overrides.get("max_tokens", request.max_tokens))
         return completion
 
-    @overload
-    def stream(self, request: StreamInput, on_chunk: None = None, **overrides: Unpack[StreamOverrides]) -> Stream: ...
-
-    @overload
-    def stream(
-        self, request: StreamInput, on_chunk: Callable[[Chunk], object], **overrides: Unpack[StreamOverrides]
-    ) -> Completion: ...
-
-    def stream(
-        self,
-        request: StreamInput,
-        on_chunk: Callable[[Chunk], object] | None = None,
-        **overrides: Unpack[StreamOverrides],
+    def _stream_any(
+        self, request: Any, on_chunk: Callable[[Chunk], object] | None, overrides: dict[str, Any]
     ) -> Stream | Completion:
         if isinstance(request, (CompletionRequest, str)):
             request = completion_request(request)
         elif not isinstance(request, TextRequest):
             request = chat_request(request)
-        return self._stream("stream", request, on_chunk, dict(overrides), self._dialect)
+        return self._stream("stream", request, on_chunk, overrides, self._dialect)
 
     def _stream(
         self,
@@ -108,26 +96,24 @@ class HTTPProvider(LocalModels):
         dialect: Dialect,
     ) -> Stream | Completion:
         callback = Callback("on_chunk", on_chunk)
-        session, call, plan, finished = self._plan(request, overrides, dialect, stream=True)
-        started = time.monotonic()
+        prepared, started = self._prepare_call(request, overrides, dialect, stream=True), time.monotonic()
 
-        def over(completion: Completion, error: BaseException | None) -> None:
+        def on_end(completion: Completion, error: BaseException | None) -> None:
             status = "cancelled" if completion.finish_reason == "cancelled" else status_of(error)
             self._record(operation, completion, started, status)
 
-        with self._recording_failure(operation, call, started):
-            stream, refusal = send_or_cut(
-                lambda call, plan: session.stream(call, plan, Stream, dialect.accumulator, finished, over), call, plan
-            )
+        def send(call: Call, options: CallOptions) -> Stream:
+            return prepared.session.stream(call, options, Stream, dialect.accumulator, prepared.parse_result, on_end)
+
+        with self._recording_failure(operation, prepared.call, started):
+            stream, refusal = send_or_cut(send, prepared.call, prepared.options)
         if refusal is not None:
             try:
-                warn_of_cut_prompt(refusal, call.model)
-            except BaseException:
+                warn_of_cut_prompt(refusal, prepared.call.model)
+            except BaseException:  # the user has made an error of the warning
                 stream.close()
                 raise
-        if on_chunk is None:
-            return stream
-        return stream._deliver(callback)
+        return stream if on_chunk is None else stream._deliver(callback)
 
     def embed(
         self,
@@ -142,29 +128,31 @@ class HTTPProvider(LocalModels):
     ) -> Embeddings:
         inputs = checked_texts(texts)
         check_on_truncation(on_truncation)
-        session, plan = self._where(timeout, deadline)
-        options = embed_options(self._defaults(plan.config), num_ctx=num_ctx, keep_alive=keep_alive)
+        session, options = self._for_call(timeout, deadline)
+        model_options = embed_options(self._defaults(options.config), num_ctx=num_ctx, keep_alive=keep_alive)
         check_name("model", model)
-        served = self._served if model or self._settings.find("model_embedding") is not None else as_it_is
+        served = self._check_model if model or self._settings.find("model_embedding") is not None else as_it_is
         if not model:
-            model, plan = self._embedding_model(plan)
+            model, options = self._embedding_model(options)
         if not inputs:
             return Embeddings([], model, model, truncated=())
         chosen, dialect, started = model, self._dialect, time.monotonic()
-        call = dialect.embed_call([], model, True, **options)  # which stands for all of them
+        call = dialect.embed_call([], model, True, **model_options)  # which stands for all of them
 
         def ask(batch: Sequence[str], truncate: bool) -> Embeddings:
-            nonlocal plan
-            call = dialect.embed_call(batch, chosen, truncate, **options)
+            nonlocal options
+            call = dialect.embed_call(batch, chosen, truncate, **model_options)
             try:
-                part: Embeddings = session.ask(call, plan, lambda value: dialect.embed_reply(value, call, len(batch)))
+                part: Embeddings = session.ask(
+                    call, options, lambda value: dialect.embed_reply(value, call, len(batch))
+                )
             finally:
-                plan = plan._replace(waited_s=0.0)
+                options = options._replace(waited_s=0.0)
             return part
 
         with (
             self._recording_failure("embed", call, started),
-            session.annotate_errors(call, plan),
+            session.annotate_errors(call, options),
             hinting(session, model),
         ):
             if on_truncation == "ignore":
@@ -172,7 +160,7 @@ class HTTPProvider(LocalModels):
             elif dialect.refuses_long_texts:
                 whole, context = embed_what_fits(ask, inputs, model, on_truncation, self._context_hint)
             else:
-                find_cut = functools.partial(self._find_cut, inputs, plan)
+                find_cut = functools.partial(self._find_cut, inputs, options)
                 whole, context = embed_and_compare(ask, inputs, model, on_truncation, self._context_hint, find_cut)
         whole = served(whole)
         self._record("embed", Completion("", whole.model, model, usage=whole.usage), started, "ok")
@@ -181,7 +169,7 @@ class HTTPProvider(LocalModels):
         return whole
 
     def _find_cut(
-        self, texts: Sequence[str], plan: CallOptions, model: str, sent: bool, counted: int | None
+        self, texts: Sequence[str], options: CallOptions, model: str, sent: bool, counted: int | None
     ) -> tuple[tuple[int, ...] | None, int | None]:
         """Return which texts do not fit into the context of ``model``, None if that is not known, and its length.
 
@@ -194,7 +182,7 @@ class HTTPProvider(LocalModels):
                 self._forget_models()
             cache = self._cache(eager=anew)
             if not cache.is_told:
-                cache.wait(patience(plan))
+                cache.wait(patience(options))
             models = cache.models if cache.is_told or not refreshes else ()
             contexts = contexts_of(models, model)
             cut = find_cut(texts, contexts, counted)
@@ -207,76 +195,80 @@ class HTTPProvider(LocalModels):
         self, operation: str, request: Request, overrides: dict[str, Any], dialect: Dialect | None = None
     ) -> Completion:
         dialect = dialect or self._dialect
-        session, call, plan, finished = self._plan(request, overrides, dialect, stream=False)
-        started = time.monotonic()
+        prepared, started = self._prepare_call(request, overrides, dialect, stream=False), time.monotonic()
+        session = prepared.session
 
-        def ask(call: Call, plan: CallOptions) -> Completion:
+        def send(call: Call, options: CallOptions) -> Completion:
             begun = time.monotonic()
-            reply: Completion = session.ask(
-                call, plan, lambda value: dialect.reply(value, call, time.monotonic() - begun), dialect
+            completion: Completion = session.ask(
+                call, options, lambda value: dialect.reply(value, call, time.monotonic() - begun), dialect
             )
-            return reply
+            return completion
 
-        with self._recording_failure(operation, call, started), session.annotate_errors(call, plan):
-            completion, refusal = send_or_cut(ask, call, plan)
+        with (
+            self._recording_failure(operation, prepared.call, started),
+            session.annotate_errors(prepared.call, prepared.options),
+        ):
+            completion, refusal = send_or_cut(send, prepared.call, prepared.options)
             if refusal is not None:
-                warn_of_cut_prompt(refusal, call.model)
-            completion = finished(completion)
+                warn_of_cut_prompt(refusal, prepared.call.model)
+            completion = prepared.parse_result(completion)
         self._record(operation, completion, started, "ok")
         return completion
 
-    def _plan(
+    def _prepare_call(
         self, request: Request, overrides: dict[str, Any], dialect: Dialect, stream: bool
-    ) -> tuple[Session, Call, CallOptions, Callable[[Completion], Completion]]:
-        """Who is called with what, and how, and what makes of the reply what the caller gets.
-
-        Raises InvalidRequestError, ConfigurationError, ProviderClosedError.
-        """
-        timeout, deadline = overrides.pop("timeout", UNSET), overrides.pop("deadline", UNSET)
-        session, plan = self._where(timeout, deadline)
-        request = with_defaults(override(request, **overrides), self._defaults(plan.config))
-        model, served, plan = self._model_of(request.model, request.tier, plan)
+    ) -> _PreparedCall:
+        """Choose the model and make the call; raises InvalidRequestError, ConfigurationError, ProviderClosedError."""
+        session, options = self._for_call(overrides.pop("timeout", UNSET), overrides.pop("deadline", UNSET))
+        request = with_defaults(override(request, **overrides), self._defaults(options.config))
+        model, check_model, options = self._model_of(request.model, request.tier, options)
         if isinstance(request, TextRequest):
-            return session, dialect.text_call(request, model, stream, self.id), plan, served
+            call = dialect.text_call(request, model, stream, self.id)
+            return _PreparedCall(session, call, options, check_model, None, dialect)
         chat = request.as_chat() if isinstance(request, CompletionRequest) else request
         call = dialect.chat_call(chat, model, stream, self.id)
         warn_of(call)
-        return session, call, plan, lambda completion: finished(served(completion), chat, call, dialect.no_reasoning)
+        return _PreparedCall(session, call, options, check_model, chat, dialect)
 
     def _defaults(self, config: Config) -> dict[str, Any]:
-        """Return the options of calls that do not say otherwise; None is not sent."""
+        """Return the fields of requests that have no value of their own; None is not sent."""
         return {}
 
     def _model_of(
-        self, model: str | None, tier: str | None, plan: CallOptions
-    ) -> tuple[str, Callable[[_Served], _Served], CallOptions]:
-        """The model to name, what looks at the one that answered, if anybody has asked for one, and what time is left.
+        self, model: str | None, tier: str | None, options: CallOptions
+    ) -> tuple[str, Callable[[_Reply], _Reply], CallOptions]:
+        """Return the model to ask for, the function that checks which one answered, and the options with less time.
 
-        Raises ProviderError, if none was named and none can be chosen.
+        Raises ProviderError if no model was named and none can be chosen.
         """
-        asked = model or self._settings.model(tier)
-        if asked:
-            return asked, self._served, plan
-        model, plan = self._choose_model(plan)
-        return model, as_it_is, plan
+        named = model or self._settings.model(tier)
+        if named:
+            return named, self._check_model, options
+        model, options = self._choose_model(options)
+        return model, as_it_is, options
 
-    def _served(self, completion: _Served) -> _Served:
-        """Warn where another model answered than was asked for; once for each pair, with a reply that is kept."""
-        pair = asked, served = completion.requested_model, completion.model
-        # A name with a number is that of one instance, which may be gone.
+    def _check_model(self, reply: _Reply) -> _Reply:
+        """Return ``reply``; warn, once for each pair of names, if another model answered than the caller asked for."""
+        pair = asked, answered = reply.requested_model, reply.model
+        # A name such as "m:2" is that of one instance, which may be gone.
         numbered = re.search(r":\d+$", asked)
-        if pair not in self._mismatches and not (asked == served if numbered else is_same(asked, served)):
+        if pair not in self._warned and not (asked == answered if numbered else is_same(asked, answered)):
             known = None if numbered else find(self._cached_models(), asked)
-            # An instance may have been given any name.
-            named = known is not None and served in [instance.id for instance in known.instances]
-            mark = object()
-            if not named and self._mismatches.setdefault(pair, mark) is mark:  # of two threads, one
+            # An instance can have any name (``identifier`` of LM Studio).
+            is_instance = known is not None and answered in [instance.id for instance in known.instances]
+            if not is_instance and self._is_first(pair):
                 warn(
-                    f"{served!r} answered, and not {asked!r}, which was asked for: a server with one model "
-                    "loaded may ignore the name; list_models() tells what is there",
+                    f"{answered!r} answered, but {asked!r} was asked for: a server that has one model "
+                    "loaded may ignore the name; list_models() returns the models that it has",
                     ModelMismatchWarning,
                 )
-        return completion
+        return reply
+
+    def _is_first(self, pair: tuple[str, str]) -> bool:
+        """Return True in one thread only, once for each ``pair``."""
+        mark = object()
+        return self._warned.setdefault(pair, mark) is mark
 
     @contextlib.contextmanager
     def _recording_failure(self, operation: str, call: Call, started: float) -> Iterator[None]:
@@ -311,29 +303,60 @@ class HTTPProvider(LocalModels):
         try:
             self._usage.record(record)
         except Exception:
-            mark = object()
-            first = self._mismatches.setdefault(("usage", ""), mark) is mark  # of all threads, one
-            report_failure("usage.record()", quiet=not first)
+            report_failure("usage.record()", quiet=not self._is_first(("usage", "")))
 
 
 class Caller:
-    """Makes calls for a part of a provider that lives elsewhere, and needs no more of it than this."""
+    """What a part of a provider that lives elsewhere needs to make calls, and no more."""
 
     def __init__(self, provider: HTTPProvider) -> None:
         self.provider = provider
-        #: Return the session with the server as it is set now, and how it is to be called.
-        self.where = provider._where
-        #: Return a session with connections of its own.
+        self.where = provider._for_call
         self.new_session = provider._new_session
-        #: Return how long another thread is waited for.
         self.waiting = provider._waiting
-        #: Return the model to name, what looks at the one that answered, and what time is left.
         self.model_of = provider._model_of
-        #: Have the models listed anew, because they were changed.
         self.forget_models = provider._forget_models
-        #: Record the usage of a call that came to its end, or of the block that failed.
         self.record = provider._record
         self.recording_failure = provider._recording_failure
+
+
+class _PreparedCall(NamedTuple):
+    """A call that is ready to be sent, with what the completion is checked against."""
+
+    session: Session
+    call: Call
+    options: CallOptions
+    check_model: Callable[[Completion], Completion]
+    request: ChatRequest | None
+    """None if the call continues a text, which has no format and no tools."""
+    dialect: Dialect
+
+    def parse_result(self, completion: Completion) -> Completion:
+        """Return the completion with ``parsed``, if a format was asked for; raise StructuredOutputError.
+
+        It warns of an answer that is empty, of a call of a tool that is lost, and of another model than was asked for.
+        """
+        completion, request = self.check_model(completion), self.request
+        if request is None:
+            return completion
+        warn_of(self.call)
+        if isinstance(request, ToolLoopRequest):
+            completion = take_calls(completion, request.tools)
+        else:
+            warn_of_lost_calls(completion, bool(request.tools), request.max_tokens)
+        structure = structure_of(request.response_format)
+        if structure is not None and not completion.tool_calls:  # text beside a call is not the answer yet
+            return dataclasses.replace(completion, parsed=structure.parse(completion))
+        if completion.finish_reason == "length" and not completion.text.strip() and not completion.tool_calls:
+            limit, off = f"max_tokens={request.max_tokens}", self.dialect.no_reasoning
+            why = (
+                f"reasoning took all of {limit}"
+                if completion.reasoning
+                else f"{limit} were used up before any text came"
+            )
+            more = f", or switch reasoning off with {off}" if off else ""
+            warn(f"the answer is empty: {why}; raise it{more}", EmptyAnswerWarning)
+        return completion
 
 
 def warn_of(call: Call) -> None:
@@ -343,28 +366,6 @@ def warn_of(call: Call) -> None:
         warn(str(noted), type(noted))
 
 
-def finished(completion: Completion, request: ChatRequest, call: Call, no_reasoning: str) -> Completion:
-    """The completion as the caller gets it: parsed where that was asked for; raises StructuredOutputError.
-
-    ``no_reasoning`` is the option that switches reasoning off, if there is one.
-    """
-    warn_of(call)
-    if isinstance(request, ToolLoopRequest):
-        completion = take_calls(completion, request.tools)
-    else:
-        warn_of_lost_calls(completion, bool(request.tools), request.max_tokens)
-    structure = structure_of(request.response_format)
-    empty = not completion.text.strip() and not completion.tool_calls
-    if structure is not None and not completion.tool_calls:  # what is said beside a call is no answer yet
-        return dataclasses.replace(completion, parsed=structure.parse(completion))
-    if empty and completion.finish_reason == "length":
-        limit = f"max_tokens={request.max_tokens}"
-        how = f"reasoning took all of {limit}" if completion.reasoning else f"{limit} were used up before any text came"
-        more = f", or switch reasoning off with {no_reasoning}" if no_reasoning else ""
-        warn(f"the answer is empty: {how}; raise it{more}", EmptyAnswerWarning)
-    return completion
-
-
-def as_it_is(completion: _Served) -> _Served:
-    """The completion as it came."""
-    return completion
+def as_it_is(reply: _Reply) -> _Reply:
+    """Return ``reply``: the provider chose the model, so nobody is surprised by another."""
+    return reply

@@ -1,4 +1,4 @@
-"""Which of a local server's models a call asks for if its caller names none, and what they can do."""
+"""The models of a local server: what they can do, and which one a call uses if its caller names none."""
 
 from __future__ import annotations
 
@@ -7,36 +7,67 @@ import math
 import time
 from typing import Callable, Iterable, Sequence
 
-from .._core.errors import InvalidRequestError, ProviderClosedError, ProviderError, RequestTimeoutError
+from .._core.errors import InvalidRequestError, ProviderClosedError, ProviderError, RequestTimeoutError, preview
 from .._core.model_names import find
 from .._core.requests import check_name
 from .._core.types import UNSET, Capabilities, ModelInfo
 from .local_server import LocalServer
 from .model_cache import DISCOVERY_S
-from .model_choice import Fits, chats, embeds, first, nothing_to_choose
 from .session import CallOptions, source_of_limit
 
-# Ctrl-C wakes no thread that waits for a lock on Windows: it is noticed at the end of a wait of this length.
+Fits = Callable[[ModelInfo], bool]
+
+# On Windows, Ctrl-C does not wake a thread that waits for a lock: Python notices it only at the end of such a wait.
 _WAIT_S = 1.0
+# If there are more models, a message counts the rest.
+_MOST_NAMED = 20
+
+
+def chats(model: ModelInfo) -> bool:
+    """Return True if the model may generate text although nobody named it."""
+    return model.can_chat and not model.remote
+
+
+def embeds(model: ModelInfo) -> bool:
+    """Return True if the model may embed although nobody named it."""
+    return model.type == "embedding" and not model.remote
+
+
+def first(
+    models: Iterable[ModelInfo], *wanted: Fits, confirm: Callable[[ModelInfo], ModelInfo] = lambda model: model
+) -> ModelInfo | None:
+    """Return the first model that fits the first of ``wanted`` that any model fits; loaded models come first.
+
+    If the list may be wrong, ``confirm`` returns a model as it really is; likely models are confirmed first.
+    """
+    known = list(models)
+    for fits in wanted:
+        # A loaded model answers at once, and no other has to be unloaded to make room for it.
+        known.sort(key=lambda model: (not fits(model), not model.loaded))
+        for position, model in enumerate(known):
+            known[position] = confirm(model)
+            if fits(known[position]):
+                return known[position]
+    return None
 
 
 class Waiting:
-    """The patience of one call: its ``deadline``, and its time until the first byte, from now on."""
+    """Waits as long as a call may: until its ``deadline``, and at most for its limit until the first byte."""
 
-    def __init__(self, plan: CallOptions, is_closed: Callable[[], bool]) -> None:
+    def __init__(self, options: CallOptions, is_closed: Callable[[], bool]) -> None:
         ends: list[tuple[float, str]] = (
-            [] if plan.timeouts.first_byte is None else [(plan.timeouts.first_byte, "first_byte")]
+            [] if options.timeouts.first_byte is None else [(options.timeouts.first_byte, "first_byte")]
         )
-        if plan.deadline is not None:
-            ends.append((plan.deadline.left(), "deadline"))
+        if options.deadline is not None:
+            ends.append((options.deadline.left(), "deadline"))
         self._longest, self._limit = min(ends, default=(math.inf, ""))
         self._started = time.monotonic()
         self._is_closed = is_closed
 
     def wait(self, wait: Callable[[float], object], missed: str, sent: bool = False) -> None:
-        """Call ``wait(seconds)`` until it is true; raises RequestTimeoutError, ProviderClosedError.
+        """Call ``wait(seconds)`` until it returns True; raises RequestTimeoutError, ProviderClosedError.
 
-        ``missed`` is what has not happened, for the message.
+        ``missed`` says in the message what did not happen.
         """
         while not wait(min(_WAIT_S, max(0.0, self._left()))):
             if self._is_closed():
@@ -46,25 +77,30 @@ class Waiting:
             if self._left() <= 0:
                 waited_s = time.monotonic() - self._started
                 how = "deadline=" if self._limit == "deadline" else f"timeout=Timeouts({self._limit}=...)"
-                told = {"hint": f"Raise {how}", "limit": self._limit, "waited_s": waited_s, "sent": sent}
-                raise RequestTimeoutError(f"{missed} after {waited_s:.1f} s", **told)
+                raise RequestTimeoutError(
+                    f"{missed} after {waited_s:.1f} s",
+                    hint=f"Raise {how}",
+                    limit=self._limit,
+                    waited_s=waited_s,
+                    sent=sent,
+                )
 
     def _left(self) -> float:
         return self._started + self._longest - time.monotonic()
 
 
-def patience(plan: CallOptions) -> float:
-    """Return how long a discovery may be waited for, so that the call has at least half of its time left."""
+def patience(options: CallOptions) -> float:
+    """Return the seconds to wait for a discovery, so that the call has at least half of its time left."""
     limits = [DISCOVERY_S]
-    if plan.timeouts.first_byte is not None:
-        limits.append(plan.timeouts.first_byte / 2)
-    if plan.deadline is not None:
-        limits.append(plan.deadline.left() / 2)
+    if options.timeouts.first_byte is not None:
+        limits.append(options.timeouts.first_byte / 2)
+    if options.deadline is not None:
+        limits.append(options.deadline.left() / 2)
     return min(limits)
 
 
 class LocalModels(LocalServer):
-    """A local server, of whose models one is chosen if nobody names one."""
+    """A local server that chooses one of its models if the caller names none."""
 
     @property
     def capabilities(self) -> Capabilities:
@@ -72,8 +108,8 @@ class LocalModels(LocalServer):
         if not models:
             return Capabilities(True, True, None, ())
         chatting = [model for model in models if model.can_chat]
-        tool_calling = _best(True if self._any_model_calls_tools else model.tool_use for model in chatting)
-        vision = _best(model.vision for model in chatting)
+        tool_calling = _any(True if self._any_model_calls_tools else model.tool_use for model in chatting)
+        vision = _any(model.vision for model in chatting)
         return Capabilities(True, tool_calling, vision, tuple(model.id for model in models))
 
     def capabilities_for(self, model: str | None = None) -> Capabilities:
@@ -83,105 +119,125 @@ class LocalModels(LocalServer):
             cache.wait(DISCOVERY_S)
         known = cache.models
         asked = model or self._settings.model(None)
-        found = find(known, asked) if asked else self._first(known, self._where(UNSET, UNSET)[1], chats)[0]
+        found = find(known, asked) if asked else self._first(known, self._for_call(UNSET, UNSET)[1], chats)[0]
         if found is None:
-            can = False if known and not asked else None  # a call that names no model is refused, or nothing is known
+            can = False if known and not asked else None  # without a model, the call would be refused
             return Capabilities(can is None, can, can, ())
         if not found.can_chat and found.type is not None:
             return Capabilities(False, False, False, (found.id,))
         return Capabilities(True, found.tool_use, found.vision, (found.id,))
 
     def resolve_model(self, tier: str | None = None) -> str:
-        """The model that a call without ``model`` asks for; waits for a discovery that is under way.
+        """Return the model that a call without ``model`` uses; wait for a discovery that is under way.
 
-        Raises InvalidRequestError if the server has models, and none that is chosen unasked: one that runs on this
-        machine and generates text. Ollama is asked for its models if none are known, which raises as any call does.
+        Raises InvalidRequestError if the server has models, but none that runs on this machine and generates text. If
+        no models of an Ollama are known, this asks for them, and raises as any call does.
         """
         model = self._settings.model(tier)
         if model is not None:
             self._check_open()
             return model
-        return self._choose_model(self._where(UNSET, UNSET)[1])[0]
+        return self._choose_model(self._for_call(UNSET, UNSET)[1])[0]
 
-    def _choose_model(self, plan: CallOptions, *wanted: Fits) -> tuple[str, CallOptions]:
-        """Choose the first model that fits, one that chats by default; return it with what time is left of ``plan``."""
+    def _choose_model(self, options: CallOptions, *wanted: Fits) -> tuple[str, CallOptions]:
+        """Return the first model that fits, by default one that chats, and the options with the time that is left."""
         wanted = wanted or (chats,)
-        models, plan = self._models_within(plan, needed=self._default_model is None)
-        found, plan = self._first(models, plan, *wanted)
+        models, options = self._models_within(options, needed=self._default_model is None)
+        found, options = self._first(models, options, *wanted)
         if found is None and (models or self._default_model is None):
-            models = self._models_now(plan)  # what is there may have changed since it was listed
-            plan = plan._replace(waited_s=0.0)  # the server was not silent
-            found, plan = self._first(models, plan, *wanted)
+            models = self._models_now(options)  # they may have changed since they were listed
+            options = options._replace(waited_s=0.0)  # the server has just answered
+            found, options = self._first(models, options, *wanted)
         if found is not None:
-            return found.name, plan
+            return found.name, options
         if models or self._default_model is None:
-            raise self._nothing_to_choose(self._cached_models())  # with what was asked about them meanwhile
-        return self._default_model, plan
+            raise self._nothing_to_choose(self._cached_models())  # they have the details that were asked meanwhile
+        return self._default_model, options
 
     def _first(
-        self, models: Sequence[ModelInfo], plan: CallOptions, *wanted: Fits
+        self, models: Sequence[ModelInfo], options: CallOptions, *wanted: Fits
     ) -> tuple[ModelInfo | None, CallOptions]:
-        """Return the first of ``models`` that fits, and ``plan`` with what time is left of it.
+        """Return the first of ``models`` that fits, and the options with the time that is left.
 
-        If a server's list can be wrong, its provider asks for more here.
+        A provider whose server has lists that can be wrong asks for more here.
         """
-        return first(models, *wanted), plan
+        return first(models, *wanted), options
 
     def _nothing_to_choose(self, models: Sequence[ModelInfo]) -> InvalidRequestError:
-        setting, variable = f"{self._names.prefix}_model", self._names.variables["model"][0]
-        names = f"model=, the setting {setting} or the environment variable {variable}"
-        error = nothing_to_choose(models, f"{self._server_name} at {self.base_url}", names, self._get_hint)
+        """Return the error that says why none of ``models`` was chosen, and how to name one."""
+        server = f"{self._server_name} at {self.base_url}"
+        variable = self._names.variables["model"][0]
+        names = f"model=, the setting {self._names.prefix}_model or the environment variable {variable}"
+        message, hint = f"{server} has no models", f"{self._get_hint}, or name a model with {names}"
+        if models:
+            listed = [f"{preview(model.id)} ({_why_not(model)})" for model in models[:_MOST_NAMED]]
+            if len(models) > _MOST_NAMED:
+                listed.append(f"and {len(models) - _MOST_NAMED} more")
+            message = f"no model was named, and {server} has none to choose: {', '.join(listed)}"
+            such_as = next((f", such as model={preview(model.id)}" for model in models if model.can_chat), "")
+            hint = f"To use one, name it with {names}{such_as}; or {self._get_hint[:1].lower()}{self._get_hint[1:]}"
+        error = InvalidRequestError(message, hint=hint)
         error.provider = self.id
         return error
 
-    def _embedding_model(self, plan: CallOptions) -> tuple[str, CallOptions]:
-        """The setting for the tier "embedding", else the first embedding model, else what chats: it may embed, too."""
+    def _embedding_model(self, options: CallOptions) -> tuple[str, CallOptions]:
+        """Return the setting for the tier "embedding", else the first embedding model, else a chat model."""
         named = self._settings.model("embedding")
         if named is None:
-            return self._choose_model(plan, embeds, chats)
+            return self._choose_model(options, embeds, chats)
         if self._settings.find("model_embedding") is not None:
-            return named, plan
-        models, plan = self._models_within(plan, needed=False)
-        found, plan = self._first(models, plan, embeds)
-        return found.name if found else named, plan
+            return named, options
+        models, options = self._models_within(options, needed=False)
+        found, options = self._first(models, options, embeds)
+        return found.name if found else named, options
 
-    def _models_within(self, plan: CallOptions, needed: bool) -> tuple[Sequence[ModelInfo], CallOptions]:
-        """Return the models that are known, after waiting for a discovery under way, and ``plan`` with that time.
+    def _models_within(self, options: CallOptions, needed: bool) -> tuple[Sequence[ModelInfo], CallOptions]:
+        """Wait for a discovery under way; return the known models, and the options with the time that is left.
 
-        If they are ``needed``, all the time of the call may pass, and RequestTimeoutError is raised if it has.
+        If the models are ``needed``, this may take all the time of the call, and then raises RequestTimeoutError.
         """
         cache = self._cache(eager=True)
         if cache.is_told or not cache.is_asking:
-            return cache.models, plan
+            return cache.models, options
         started = time.monotonic()
         if not needed:
-            cache.wait(patience(plan))
+            cache.wait(patience(options))
         else:
             try:
-                self._waiting(plan).wait(cache.wait, "the list of models, to choose one from, had not come")
+                self._waiting(options).wait(cache.wait, "the list of models, to choose one from, had not come")
             except RequestTimeoutError as error:
                 error.provider = self.id
                 error.message += f" from {self.base_url}"
-                error.hint += f"{source_of_limit(error, plan)}; a call that names a model with model= waits for no list"
+                error.hint += (
+                    f"{source_of_limit(error, options)}; a call that names a model with model= waits for no list"
+                )
                 raise
-        return cache.models, plan._replace(waited_s=time.monotonic() - started)
+        return cache.models, options._replace(waited_s=time.monotonic() - started)
 
-    def _models_now(self, plan: CallOptions) -> Sequence[ModelInfo]:
-        """Ask for the models, as a part of a call; raises ProviderError."""
-        silences = [each for each in (plan.timeouts.first_byte, plan.timeouts.idle) if each is not None]
-        # A list is not waited for as long as a model that is being loaded.
-        timeouts = dataclasses.replace(plan.timeouts, first_byte=min(silences, default=None))
+    def _models_now(self, options: CallOptions) -> Sequence[ModelInfo]:
+        """Ask for the models as a part of a call; raises ProviderError."""
+        silences = [each for each in (options.timeouts.first_byte, options.timeouts.idle) if each is not None]
+        # A list does not take as long as the loading of a model.
+        timeouts = dataclasses.replace(options.timeouts, first_byte=min(silences, default=None))
         try:
-            return self._session(plan.config).list_models(plan._replace(timeouts=timeouts), brief=True)
+            return self._session(options.config).list_models(options._replace(timeouts=timeouts), brief=True)
         except ProviderError as error:
-            error.sent = False  # of what the call was for
+            error.sent = False  # the call itself was not sent
             raise
 
-    def _waiting(self, plan: CallOptions) -> Waiting:
-        return Waiting(plan, lambda: self._closed)
+    def _waiting(self, options: CallOptions) -> Waiting:
+        return Waiting(options, lambda: self._closed)
 
 
-def _best(told: Iterable[bool | None]) -> bool | None:
+def _any(values: Iterable[bool | None]) -> bool | None:
     """Return True if any is True, None if any is unknown, else False."""
-    known = set(told)
+    known = set(values)
     return True if True in known else None if None in known else False
+
+
+def _why_not(model: ModelInfo) -> str:
+    if model.remote:
+        return "runs elsewhere"
+    if model.type == "embedding":
+        return "embeds"
+    return "its type is not known" if model.type is None else f"its type is {preview(model.type)}"

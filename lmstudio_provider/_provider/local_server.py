@@ -103,7 +103,7 @@ class LocalServer(Provider):
             self.id = id
         arguments = {name: self._arguments[name] for name in self._names.variables}
         self._settings = Settings(self._names, arguments, settings)
-        self._facts = ServerInfo(
+        self._info = ServerInfo(
             self.id,
             self._server_name,
             self._dialect,
@@ -120,8 +120,8 @@ class LocalServer(Provider):
         # Sessions before it, as long as calls or a discovery are under way there.
         self._retired: weakref.WeakSet[Session] = weakref.WeakSet()
         self._closed = False
-        #: What has been warned of: models that were asked for, and answered; and the recorder of usage.
-        self._mismatches: dict[tuple[str, str], object] = {}
+        # The warnings that were given: a model that was asked for and the one that answered, or the usage recorder.
+        self._warned: dict[tuple[str, str], object] = {}
         self._prepare()
         self._made_here = {*vars(self), "_made_here", "_inherited"} - before  # the rest goes with a copy
         self._settings.model(None)  # a bad one is told now
@@ -192,7 +192,7 @@ class LocalServer(Provider):
         cache.wait(timeout)
         return bool(cache.models)
 
-    def _where(self, timeout: Timeout | Unset, deadline: float | Unset | None) -> tuple[Session, CallOptions]:
+    def _for_call(self, timeout: Timeout | Unset, deadline: float | Unset | None) -> tuple[Session, CallOptions]:
         """The session with the server as it is set now, and how it is to be called."""
         started = time.monotonic()
         seconds = self._deadline if deadline is UNSET else deadline
@@ -237,7 +237,7 @@ class LocalServer(Provider):
         """A session with connections of its own."""
         url, arguments = config.base_url.text, self._arguments
         transport = Transport(url, arguments["http"], arguments["limits"], arguments["max_retries"])
-        return Session(self._facts, url, transport, ModelCache(arguments["models_ttl"], arguments["refresh"]))
+        return Session(self._info, url, transport, ModelCache(arguments["models_ttl"], arguments["refresh"]))
 
     def _own_lock(self) -> AbstractContextManager[bool]:
         """The lock of this process."""

@@ -1,4 +1,4 @@
-"""One server as it is set now: its connections, its models, and how its replies and failures are told."""
+"""One server: its connections, its models, and what its replies and errors say."""
 
 from __future__ import annotations
 
@@ -38,95 +38,98 @@ _Stream = TypeVar("_Stream", bound=BaseStream[Any, Any])
 
 @dataclass(frozen=True)
 class ServerInfo:
-    """What is the same for all sessions of a provider."""
+    """The facts that all sessions of a provider share."""
 
     provider_id: str
-    #: What the server is called.
     name: str
+    """The name of the server's program, for messages."""
     dialect: Dialect
-    #: What to do if no server answers, and if one on another machine refuses connections.
     start_hint: str
+    """What to do if no server answers."""
     remote_hint: str
-    #: How to name another server.
+    """What to do if another machine refuses connections."""
     url_hint: str
-    #: Headers that the user wants sent.
+    """How to name another server."""
     headers: Mapping[str, str] = field(repr=False)
+    """The headers of the user; they replace those of the package."""
 
 
 class CallOptions(NamedTuple):
-    """How a call is to be made."""
+    """The settings and the time limits of one call."""
 
     config: Config
     timeouts: Timeouts
     deadline: Deadline | None
-    #: How long the server was waited for before the call, of which its time until the first byte has that much less.
     waited_s: float = 0.0
+    """The seconds that the call has waited for the server already; they count until the first byte."""
 
 
 class Session:
-    """Makes calls to one base URL. Shared by threads, used in the process that made it."""
+    """Makes calls to one base URL. Threads can share it; a forked process makes its own."""
 
-    def __init__(self, facts: ServerInfo, base_url: str, transport: Transport, cache: ModelCache) -> None:
+    def __init__(self, info: ServerInfo, base_url: str, transport: Transport, cache: ModelCache) -> None:
         self.base_url = base_url
         self.cache = cache
-        self._facts = facts
+        self._info = info
         self._transport = transport
 
     def ask(
         self,
         call: Call,
-        plan: CallOptions,
+        options: CallOptions,
         read: Callable[[Any], Any] | None = None,
         dialect: Dialect | None = None,
     ) -> Any:
-        """Send ``call``; return what ``read`` makes of the JSON of its reply, or the JSON; raises ProviderError.
+        """Send ``call``; return the JSON of its reply, or what ``read`` makes of it; raise ProviderError.
 
-        What is an error is for ``dialect`` to say, or for the server's own.
+        ``dialect`` knows which replies are errors; by default it is that of the server.
         """
-        with self.annotate_errors(call, plan):
-            reply = self._send(call, plan, "application/json")
-            value = self._value(reply.status, reply.headers, reply.read_all(), call, plan, dialect)
+        with self.annotate_errors(call, options):
+            reply = self._send(call, options, "application/json")
+            value = self._value(reply.status, reply.headers, reply.read_all(), call, options, dialect)
             return value if read is None else read(value)
 
     def stream(
         self,
         call: Call,
-        plan: CallOptions,
+        options: CallOptions,
         kind: Callable[..., _Stream],
-        new_assembly: Callable[[Call, ErrorContext, float], object],
-        finished: Callable[[Any], Completion],
-        over: Callable[[Any, BaseException | None], None],
+        new_accumulator: Callable[[Call, ErrorContext, float], object],
+        parse_result: Callable[[Any], Completion],
+        on_end: Callable[[Any, BaseException | None], None],
     ) -> _Stream:
-        """Send ``call`` and return its stream, which is of that ``kind``, when the headers are in.
+        """Send ``call`` and return its stream, of that ``kind``, when the headers are in.
 
-        ``new_assembly`` makes what makes items of its events, ``finished`` makes of a whole reply what the caller
-        gets, and ``over`` is called once, at the end.
+        ``new_accumulator`` makes the object that turns events into items and adds them up. ``parse_result`` makes the
+        completion that the caller gets of a complete reply. ``on_end`` is called once, at the end.
         """
-        with self.annotate_errors(call, plan):
-            reply = self._open_stream(call, plan)
+        with self.annotate_errors(call, options):
+            reply = self._open_stream(call, options)
             try:
-                reader = self._reader(reply, call, plan)
-                assembly = new_assembly(call, self._asked(call, plan), reply.exchange.started)
-                tell = functools.partial(self._tell, call=call, plan=plan)
-                return kind(reply, reader, assembly, finished, over, tell)
+                reader = self._reader(reply, call, options)
+                accumulator = new_accumulator(call, self._error_context(call, options), reply.exchange.started)
+                annotate = functools.partial(self._annotate, call=call, options=options)
+                return kind(reply, reader, accumulator, parse_result, on_end, annotate)
             except BaseException:  # Ctrl-C, before there is a stream that could be closed
                 reply.drop()
                 raise
 
-    def events(self, call: Call, plan: CallOptions) -> Generator[Any, None, None]:
-        """Send ``call`` and iterate over the events of its stream, which ends where the body does.
+    def events(self, call: Call, options: CallOptions) -> Generator[Any, None, None]:
+        """Send ``call`` and iterate over the events of its stream, to the end of the body.
 
-        An event that is an error is raised. StreamInterruptedError is raised where the body breaks off.
+        Raises the error that an event reports, and StreamInterruptedError if the body breaks off.
         """
-        with self.annotate_errors(call, plan):
-            reply = self._open_stream(call, plan)
-            reader, data = self._reader(reply, call, plan), b"..."
+        with self.annotate_errors(call, options):
+            reply = self._open_stream(call, options)
+            reader, data = self._reader(reply, call, options), b"..."
             try:
                 while data:
                     data = reply.read_piece()
                     for event in reader.feed(data) if data else reader.finish():
                         if find_fault(event) is not None:
-                            self._raise_error(200, {}, json.dumps(event).encode(), event, self._asked(call, plan))
+                            self._raise_error(
+                                200, {}, json.dumps(event).encode(), event, self._error_context(call, options)
+                            )
                         yield event
             except ServerUnavailableError as error:
                 raise StreamInterruptedError(
@@ -135,34 +138,34 @@ class Session:
             finally:
                 reply.drop()
 
-    def _open_stream(self, call: Call, plan: CallOptions) -> Reply:
-        reply = self._send(call, plan, self._facts.dialect.stream_type)
+    def _open_stream(self, call: Call, options: CallOptions) -> Reply:
+        reply = self._send(call, options, self._info.dialect.stream_type)
         kind = (reply.headers.get("Content-Type") or "").lower()
-        # An error comes as JSON, also under 200; a proxy's page as HTML. Anything else is taken for a stream.
+        # An error comes as JSON, also with status 200; the page of a proxy as HTML. Any other type is a stream.
         if not 200 <= reply.status < 300 or "json" in kind.replace("ndjson", "") or "html" in kind:
-            raise self._reader(reply, call, plan).no_stream(reply.read_all())
+            raise self._reader(reply, call, options).no_stream(reply.read_all())
         return reply
 
-    def _reader(self, reply: Reply, call: Call, plan: CallOptions) -> CheckedReader:
-        """Return the reader of a stream, which raises what the body says if it is none."""
+    def _reader(self, reply: Reply, call: Call, options: CallOptions) -> CheckedReader:
+        """Return the reader of a stream; it raises the error that the body reports if that is not a stream."""
 
         def find_error(body: bytes, value: object) -> ProviderError | None:
-            asked = self._asked(call, plan)
-            return self._facts.dialect.find_error(reply.status, reply.headers, body, value, asked)
+            asked = self._error_context(call, options)
+            return self._info.dialect.find_error(reply.status, reply.headers, body, value, asked)
 
-        return CheckedReader(self._facts.dialect.reader(self._transport.limits), reply, find_error)
+        return CheckedReader(self._info.dialect.reader(self._transport.limits), reply, find_error)
 
-    def list_models(self, plan: CallOptions, brief: bool = False) -> list[ModelInfo]:
-        """Ask for the models, and keep them in the cache; ``brief`` asks for the list alone."""
+    def list_models(self, options: CallOptions, brief: bool = False) -> list[ModelInfo]:
+        """Ask for the models and keep them in the cache; ``brief`` asks for the list only, without details."""
         changes = self.cache.changes
-        models = self._facts.dialect.list_models(
-            lambda call, read=None: self.ask(call, plan, read), self.cache.details, brief
+        models = self._info.dialect.list_models(
+            lambda call, read=None: self.ask(call, options, read), self.cache.details, brief
         )
         self.cache.fill(models, changes)
         return models
 
     def retire(self) -> None:
-        """Close what is idle; calls under way go on."""
+        """Close the idle connections; calls under way go on."""
         self._transport.retire()
 
     def close(self) -> None:
@@ -170,19 +173,19 @@ class Session:
         self._transport.close()
         self.cache.close()
 
-    def _send(self, call: Call, plan: CallOptions, accept: str) -> Reply:
+    def _send(self, call: Call, options: CallOptions, accept: str) -> Reply:
         headers = {"Accept": accept, "Accept-Encoding": "identity", "User-Agent": "lmstudio-provider"}
         if call.body is not None:
             headers["Content-Type"] = "application/json"
         if call.upload is not None:
             headers.update({"Content-Type": "application/octet-stream", "Content-Length": str(call.upload.size)})
-        authorization = plan.config.authorization
+        authorization = options.config.authorization
         if authorization:
             headers["Authorization"] = authorization
-        own = {name.lower() for name in self._facts.headers}
+        own = {name.lower() for name in self._info.headers}
         headers = {name: value for name, value in headers.items() if name.lower() not in own}
-        headers.update(self._facts.headers)
-        return self._transport.send(call, headers, plan.timeouts, plan.deadline, plan.waited_s)
+        headers.update(self._info.headers)
+        return self._transport.send(call, headers, options.timeouts, options.deadline, options.waited_s)
 
     def _value(
         self,
@@ -190,14 +193,14 @@ class Session:
         headers: Mapping[str, str],
         body: bytes,
         call: Call,
-        plan: CallOptions,
+        options: CallOptions,
         dialect: Dialect | None = None,
     ) -> Any:
-        """Return the JSON of a whole reply; raises the error that it is, and ProtocolError."""
+        """Return the JSON of a whole reply; raise the error that it reports, or ProtocolError."""
         value = None
         with contextlib.suppress(ProtocolError):
             value = parse(body, "the reply")
-        self._raise_error(status, headers, body, value, self._asked(call, plan), dialect)
+        self._raise_error(status, headers, body, value, self._error_context(call, options), dialect)
         if value is None and not body and call.may_be_empty:
             return None
         if value is None:
@@ -211,8 +214,8 @@ class Session:
             return ProtocolError(f"the reply is not JSON: {page.said}", hint=page.hint, sent=True)
         kind = headers.get("Content-Type") or "no content type"
         return ProtocolError(
-            f"the reply (HTTP {status}, {kind}) is no JSON: {preview(body)}",
-            hint=f"Check that the base URL is that of {self._facts.name}, and not of another program on that port",
+            f"the reply (HTTP {status}, {kind}) is not JSON: {preview(body)}",
+            hint=f"Check that the base URL is that of {self._info.name}, not of another program on that port",
             sent=True,
         )
 
@@ -225,23 +228,23 @@ class Session:
         asked: ErrorContext,
         dialect: Dialect | None = None,
     ) -> None:
-        error = (dialect or self._facts.dialect).find_error(status, headers, body, value, asked)
+        error = (dialect or self._info.dialect).find_error(status, headers, body, value, asked)
         if error is not None:
             try:
                 raise error
             finally:
-                del error  # no cycle of error, traceback and frame keeps the request's body
+                del error  # its traceback refers to this frame, and the cycle would keep the body of the request
 
-    def _asked(self, call: Call, plan: CallOptions) -> ErrorContext:
-        config = plan.config
-        secrets = [config.base_url.password or "", *header_secrets(self._facts.headers), *self._transport.secrets()]
+    def _error_context(self, call: Call, options: CallOptions) -> ErrorContext:
+        config = options.config
+        secrets = [config.base_url.password or "", *header_secrets(self._info.headers), *self._transport.secrets()]
         secrets += [
             each for value in (config.authorization, config.base_url.authorization) for each in credentials(value)
         ]
         source, what = config.api_token_source, ""
         if source is None and config.base_url.authorization:
             source, what = "the base URL", PASSWORD
-        if "authorization" in {name.lower() for name in self._facts.headers}:
+        if "authorization" in {name.lower() for name in self._info.headers}:
             source, what = "the argument headers", "Authorization"
         # Only a model that can do what the call is for may be the one that was meant.
         known = tuple(each.id for each in self.cache.models if call.fits(each))
@@ -256,50 +259,50 @@ class Session:
         )
 
     @contextlib.contextmanager
-    def annotate_errors(self, call: Call, plan: CallOptions) -> Iterator[None]:
-        """Add to the errors of the block what was called, and where."""
+    def annotate_errors(self, call: Call, options: CallOptions) -> Iterator[None]:
+        """Add method, URL and hints to the errors of the block, and hide secrets in them."""
         try:
             yield
         except CancelledCall as cancelled:
             closed = ProviderClosedError.during_call() if cancelled.sent else ProviderClosedError.before_call()
-            raise self._tell(closed, call, plan) from None
+            raise self._annotate(closed, call, options) from None
         except ProviderError as error:
-            self._tell(error, call, plan)
+            self._annotate(error, call, options)
             raise
 
-    def _tell(self, error: ProviderError, call: Call, plan: CallOptions) -> ProviderError:
-        """Add to ``error`` what was called, and where; said once, however deep the error came from."""
+    def _annotate(self, error: ProviderError, call: Call, options: CallOptions) -> ProviderError:
+        """Add method, URL and hints to ``error``, and hide secrets in it, if that has not been done."""
         if error.url is None:
-            # Whatever the message quotes: a server may repeat what it was sent.
-            secrets = self._asked(call, plan).secrets
+            # The message may quote the server, and a server may repeat what it was sent.
+            secrets = self._error_context(call, options).secrets
             for name in ("message", "hint", "code", "param", "body"):
                 text = getattr(error, name, None)
                 if isinstance(text, str):
                     setattr(error, name, redact(text, secrets))
             error.args = (error.message,)
             cause = error.__cause__
-            if cause is not None:  # which a traceback shows
+            if cause is not None:  # a traceback shows it
                 cause.args = tuple(redact(each, secrets) if isinstance(each, str) else each for each in cause.args)
-            error.provider, error.method = self._facts.provider_id, call.method
-            error.url = plan.config.base_url.text + call.path
-            if HUNG_UP in error.hint and self._facts.dialect.log:
-                error.hint = error.hint.replace(HUNG_UP, f"{HUNG_UP}: {self._facts.dialect.log!r}")
+            error.provider, error.method = self._info.provider_id, call.method
+            error.url = options.config.base_url.text + call.path
+            if HUNG_UP in error.hint and self._info.dialect.log:
+                error.hint = error.hint.replace(HUNG_UP, f"{HUNG_UP}: {self._info.dialect.log!r}")
             if isinstance(error, ServerUnavailableError) and (error.refused or not error.sent):
-                url = plan.config.base_url.text
+                url = options.config.base_url.text
                 if not error.answered and not error.proxy:
                     error.message = f"no server answers at {url}: {error.message}"
                 remote = error.refused and not is_loopback(urlsplit(url).hostname or "")
-                hint = error.hint or (self._facts.remote_hint if remote else self._facts.start_hint)
-                error.hint = f"{hint}; {url} came from {plan.config.base_url_source}, {self._facts.url_hint}"
+                hint = error.hint or (self._info.remote_hint if remote else self._info.start_hint)
+                error.hint = f"{hint}; {url} came from {options.config.base_url_source}, {self._info.url_hint}"
             if isinstance(error, RequestTimeoutError) and error.sent and not error.received:
                 known = find(self.cache.models, call.model)
-                error.hint += "" if known and known.loaded else self._facts.dialect.load_hint(call)
+                error.hint += "" if known and known.loaded else self._info.dialect.load_hint(call)
             if isinstance(error, RequestTimeoutError):
-                error.hint += source_of_limit(error, plan)
+                error.hint += source_of_limit(error, options)
         return error
 
 
-def source_of_limit(error: RequestTimeoutError, plan: CallOptions) -> str:
-    """Return what to add to the hint of ``error`` if a setting is where its limit came from."""
-    source = plan.config.timeouts_source if plan.timeouts == plan.config.timeouts else None
+def source_of_limit(error: RequestTimeoutError, options: CallOptions) -> str:
+    """Return the end of the hint of ``error`` that names the setting of the limit, if a setting made it."""
+    source = options.config.timeouts_source if options.timeouts == options.config.timeouts else None
     return f"; it came from {source}" if source and error.limit != "deadline" else ""

@@ -1,4 +1,4 @@
-"""A reply that comes piece by piece."""
+"""A reply that arrives piece by piece."""
 
 from __future__ import annotations
 
@@ -20,79 +20,68 @@ from .._core.errors import (
     StreamInterruptedError,
 )
 from .._core.types import Chunk, Completion
+from .._dialects.checked_reader import CheckedReader
 from .._http.exchange import CancelledCall
 from .._http.reply import Reply
 from .chunks import ChunkAssembly, PieceSource
 
-#: What a stream iterates over, and what it adds up to.
+# The type of the items of a stream, and of the whole reply.
 Item = TypeVar("Item")
 Whole = TypeVar("Whole", bound=Completion)
 _Whole_co = TypeVar("_Whole_co", bound=Completion, covariant=True)
 _Self = TypeVar("_Self", bound="BaseStream[Any, Any]")
 
 
-class Reader(Protocol):
-    """What makes events of bytes."""
-
-    def feed(self, data: Any, /) -> list[Any]:
-        """The events that ``data`` completes."""
-
-    def finish(self) -> list[Any]:
-        """The event that the end of the body cut off, if any."""
-
-    def explain(self, error: ProviderError, /) -> ProviderError:
-        """The error of a stream without an end: what came instead, or ``error`` if nothing else came."""
-
-
-class Assembly(Protocol[Item, _Whole_co]):
-    """What makes the items of a stream out of events; each wire format has its own."""
+class Accumulator(Protocol[Item, _Whole_co]):
+    """Makes items of the events of a stream and adds them up; each wire format has its own."""
 
     done: bool
+    """True if the server said that the stream is over."""
 
     @property
     def ended(self) -> bool:
-        """Whether all of the reply has come, although the stream may go on."""
+        """True if all of the reply has come, although the stream may go on."""
 
     def feed(self, event: Any) -> Item | None:
-        """The item that an event makes, if any."""
+        """Return the item that an event makes, if any."""
 
     def finish(self) -> list[Item]:
-        """The last items."""
+        """Return the last items."""
 
     def completion(self, finish_reason: str | None = None) -> _Whole_co:
-        """The reply as far as it came."""
+        """Return the part of the reply that came."""
 
 
 class BaseStream(Iterator[Item], Generic[Item, Whole]):
-    """What all streams have in common: iterating, closing from any thread, and the whole reply at the end."""
+    """The base class of streams: iterating, closing from any thread, and the whole reply at the end."""
 
     def __init__(
         self,
         reply: Reply | PieceSource[Any],
-        reader: Reader,
-        assembly: Assembly[Item, Whole],
-        finished: Callable[[Whole], Whole],
-        over: Callable[[Whole, BaseException | None], None],
-        tell: Callable[[ProviderError], ProviderError],
+        reader: CheckedReader | PieceSource[Any],
+        accumulator: Accumulator[Item, Whole],
+        parse_result: Callable[[Whole], Whole],
+        on_end: Callable[[Whole, BaseException | None], None],
+        annotate: Callable[[ProviderError], ProviderError],
     ) -> None:
         self._reply = reply
-        self._reader = reader
-        self._assembly = assembly
-        self._finished = finished
-        self._tell = tell
-        # What was read is taken piece by piece, so that a stream that is left holds what its reader has seen, however
-        # the network cut the bytes.
+        self._reader: Any = reader
+        self._accumulator = accumulator
+        self._parse_result = parse_result
+        self._annotate = annotate
+        # Events that were read are taken one by one, so that the completion of a stream that is left early holds what
+        # the caller has seen, however the network cut the bytes.
         self._events: collections.deque[Any] = collections.deque()
         self._at_end = self._any = False
         self._ready: collections.deque[Item] = collections.deque()
         self._completion: Whole | None = None
-        # What ended the stream, until everybody has been told; and what is still to be raised.
+        # The error that ended the stream, until all callbacks have had it; and the error that is still to be raised.
         self._reason: BaseException | None = None
         self._error: ProviderError | None = None
         self._keep: Callable[[Whole, BaseException | None], None] | None = None
-        self._callbacks: list[Callable[[Whole, BaseException | None], object]] = [over]
-        # Held while the socket is read, so that close() knows whether somebody else will clean up. No RLock: a signal
-        # handler that closes the stream must leave that to the reader that it interrupted, too.
+        self._callbacks: list[Callable[[Whole, BaseException | None], object]] = [on_end]
+        # Held while the socket is read, so that close() knows whether another thread will clean up. Not an RLock: a
+        # signal handler that closes the stream has to leave that to the reader that it interrupted, too.
         self._reading = threading.Lock()
         reply.exchange.on_close(weakref.WeakMethod(self._settle))
 
@@ -101,7 +90,7 @@ class BaseStream(Iterator[Item], Generic[Item, Whole]):
         return f"<{type(self).__name__} {state}>"
 
     def __iter__(self) -> Iterator[Item]:
-        # A generator, because it notices when the loop is left.
+        # A generator, because it is closed when the loop is left.
         try:
             while True:
                 try:
@@ -113,8 +102,8 @@ class BaseStream(Iterator[Item], Generic[Item, Whole]):
             self.close()
 
     def __next__(self) -> Item:
-        if self._reply.exchange.is_foreign():  # and the lock may be held by a thread that is not here
-            raise ProviderError("the stream belongs to the process that opened it, and this is a fork of that")
+        if self._reply.exchange.is_foreign():  # the lock may be held by a thread that exists only in the parent
+            raise ProviderError("the stream belongs to the process that opened it, and this is a fork of that process")
         try:
             with self._reading:
                 return self._next()
@@ -124,7 +113,7 @@ class BaseStream(Iterator[Item], Generic[Item, Whole]):
             self._reply.exchange.cancel()
             raise
         finally:
-            # A close() that came while the lock was held left the rest to this thread.
+            # A close() while the lock was held has left the rest to this thread.
             if self._reply.exchange.cancelled:
                 self._settle()
 
@@ -134,19 +123,19 @@ class BaseStream(Iterator[Item], Generic[Item, Whole]):
                 try:
                     raise self._error
                 finally:
-                    self._error = None  # no cycle of error, traceback, frame and stream keeps them alive
+                    self._error = None  # its traceback refers to the stream, which must not refer to it
             if self._completion is not None:
                 raise StopIteration
             try:
                 self._advance()
-            except Exception as error:  # such as a warning that the user has made an error
+            except Exception as error:  # for example a warning that the user has made an error
                 self._reply.drop()
-                self._over(self._assembly.completion(), error)
+                self._end(self._accumulator.completion(), error)
                 raise
         return self._ready.popleft()
 
     def _deliver(self, function: Callable[[Item], object]) -> Whole:
-        """Call ``function`` for each item; what it raises ends the stream and reaches the caller."""
+        """Call ``function`` for each item and return the whole reply; what it raises ends the stream."""
         with self:
             for item in self:
                 function(item)
@@ -154,24 +143,24 @@ class BaseStream(Iterator[Item], Generic[Item, Whole]):
 
     @property
     def completion(self) -> Whole:
-        """The whole reply; after ``close()`` or an error, as much of it as came.
+        """The whole reply; after ``close()`` or an error, the part of it that came.
 
         Raises ProviderError while the stream is not over.
         """
         if self._completion is None:
             raise ProviderError(
-                "the stream is not over, so there is no whole reply yet", hint="Iterate to its end, or close() it"
+                "the stream is not over, so its reply is not complete", hint="Iterate to its end, or close() it"
             )
         return self._completion
 
     def close(self) -> None:
-        """Stop: a thread that is reading sees the stream end, with "cancelled" as its ``finish_reason``."""
+        """Stop the stream: for a thread that is reading it ends, and its ``finish_reason`` is "cancelled"."""
         if not self._reply.exchange.is_foreign():
             self._reply.exchange.cancel()
             self._settle()
 
     def _settle(self) -> None:
-        """End a stream that was closed, unless another thread is reading, which will do so."""
+        """End a stream that was closed; if another thread is reading, that thread will do it."""
         if self._completion is not None and self._keep is None and not self._callbacks:
             return
         mine = False
@@ -193,27 +182,27 @@ class BaseStream(Iterator[Item], Generic[Item, Whole]):
 
     def __del__(self) -> None:
         if getattr(self, "_reading", None) is not None:
-            self._reading = threading.Lock()  # nobody reads, and Ctrl-C may have left the other one locked
+            self._reading = threading.Lock()  # no thread reads, but Ctrl-C may have left the other lock locked
             self.close()
 
     def _advance(self) -> None:
-        """Take one event, or read on; an error waits until the items before it are taken."""
+        """Take one event, or read on; keep an error until the items before it are taken."""
         if self._reply.exchange.cancelled:
-            self._stopped()  # also if more has come already, and need not be waited for
+            self._stopped()  # also if more events are there already
             return
         try:
             if not self._events and not self._at_end:
                 self._read()
             if self._events:
                 self._take()
-            if self._assembly.done or (self._at_end and not self._events):
+            if self._accumulator.done or (self._at_end and not self._events):
                 self._finish()
         except CancelledCall:
             self._stopped()
         except ServerUnavailableError as error:
             self._broke_off(error)
         except RequestTimeoutError as error:
-            if self._assembly.ended:  # without [DONE], but all of the reply is there
+            if self._accumulator.ended:  # only [DONE] is missing
                 self._finish()
             else:
                 self._fail(error)
@@ -234,11 +223,11 @@ class BaseStream(Iterator[Item], Generic[Item, Whole]):
 
     def _take(self) -> None:
         try:
-            item = self._assembly.feed(self._events.popleft())
+            item = self._accumulator.feed(self._events.popleft())
         except ProtocolError:
             if not self._at_end or not self._any:
                 raise
-            # The last event may lack its end; if it is broken, too, the stream was cut.
+            # The last event may lack its end; if it is broken too, the stream was cut off.
         else:
             self._any = True
             if item is not None:
@@ -246,8 +235,8 @@ class BaseStream(Iterator[Item], Generic[Item, Whole]):
 
     def _finish(self) -> None:
         try:
-            self._ready.extend(self._assembly.finish())
-        except (ProtocolError, StreamInterruptedError) as error:  # the reply has no end
+            self._ready.extend(self._accumulator.finish())
+        except (ProtocolError, StreamInterruptedError) as error:  # the end of the reply is missing
             self._fail(self._reader.explain(error))
             return
         except ProviderError as error:
@@ -255,18 +244,18 @@ class BaseStream(Iterator[Item], Generic[Item, Whole]):
             return
         try:
             self._reply.finish()
-            completion = self._finished(self._assembly.completion())
+            completion = self._parse_result(self._accumulator.completion())
         except ProviderError as error:  # the reply is not what was asked for
             self._fail(error)
         else:
-            self._over(completion, None)
+            self._end(completion, None)
 
     def _broke_off(self, cause: ServerUnavailableError) -> None:
-        if self._assembly.ended:
-            self._finish()  # all of the reply is there, but for the formalities
+        if self._accumulator.ended:
+            self._finish()  # only [DONE] or the end of the body is missing
             return
         if not isinstance(self._reply, Reply):
-            self._fail(cause)  # as the caller's own iterator raised it
+            self._fail(cause)  # the caller's iterator raised it
             return
         error = StreamInterruptedError(
             f"the stream broke off: {cause.message}", hint=".partial holds what came; ask again for the whole reply"
@@ -277,30 +266,30 @@ class BaseStream(Iterator[Item], Generic[Item, Whole]):
     def _stopped(self) -> None:
         """End a stream that was closed; if it was the provider that was closed, that is an error."""
         if self._completion is not None:
-            self._tell_of_end()  # which Ctrl-C has interrupted
+            self._notify()  # Ctrl-C has interrupted it
         elif self._reply.exchange.closed:
             self._fail(ProviderClosedError.during_call(), "cancelled")
         else:
             try:
                 self._reply.drop()
-            finally:  # a generator may raise what it likes where it is closed
+            finally:  # a generator may raise anything when it is closed
                 self._ready.clear()
-                self._over(self._assembly.completion("cancelled"), None)
+                self._end(self._accumulator.completion("cancelled"), None)
 
     def _fail(self, error: ProviderError, finish_reason: str | None = None) -> None:
         self._reply.drop()
-        whole = self._assembly.completion(finish_reason)
+        whole = self._accumulator.completion(finish_reason)
         if isinstance(self._reply, Reply):
             error.sent, error.partial = True, whole
-        elif error.partial is None:  # and what was sent an iterator knows, which raised it
+        elif error.partial is None:  # the iterator that raised it has set ``sent``
             error.partial = whole
-        self._error = self._tell(error.with_traceback(None))
-        self._over(whole, error)
+        self._error = self._annotate(error.with_traceback(None))
+        self._end(whole, error)
 
     def add_done_callback(self, function: Callable[[Whole, BaseException | None], object]) -> None:
-        """Have ``function`` called once with the completion, and the error if any, when the stream comes to its end.
+        """Call ``function`` once with the completion and the error or None, when the stream ends.
 
-        It is called by the thread that reads or closes the stream, and must not read it. What it raises becomes a
+        The thread that reads or closes the stream calls it; it must not read the stream. What it raises becomes a
         RuntimeWarning. Raises ProviderError if the stream is over already.
         """
         if not callable(function):
@@ -310,33 +299,33 @@ class BaseStream(Iterator[Item], Generic[Item, Whole]):
         self._callbacks.append(function)
 
     def _keep_with(self, keep: Callable[[Whole, BaseException | None], None]) -> None:
-        """Have ``keep`` called at the end, before any other; Ctrl-C in the middle of it has it called once more."""
+        """Call ``keep`` at the end, before all callbacks; if Ctrl-C interrupts it, it is called once more."""
         self._keep = keep
         if self._completion is not None:
             self._settle()
 
-    def _over(self, completion: Whole, error: BaseException | None) -> None:
+    def _end(self, completion: Whole, error: BaseException | None) -> None:
         if self._completion is None:
             self._reason, self._completion = error, completion
-        self._tell_of_end()
+        self._notify()
 
-    def _tell_of_end(self) -> None:
+    def _notify(self) -> None:
         completion, error = self.completion, self._reason
         if self._keep is not None:
             self._keep(completion, error)
             self._keep = None
-        with contextlib.ExitStack() as stack:  # all of them are called, also if one is interrupted
+        with contextlib.ExitStack() as stack:  # it calls all of them, also if Ctrl-C interrupts one
             while self._callbacks:
                 stack.callback(_call, self._callbacks.pop(), completion, error)
         self._reason = None
 
 
 class Stream(BaseStream[Chunk, Completion]):
-    """Iterates over the chunks of a reply, as they come; the last one has ``done``.
+    """Iterates over the chunks of a reply as they arrive; the last chunk has ``done``.
 
-    ``completion`` is the whole reply once it is over. Leaving a ``with`` block, ``close()`` from any thread, and
-    dropping the stream close the socket, which makes LM Studio stop generating. While it is iterated it raises
-    StreamInterruptedError, RequestTimeoutError, ProtocolError or StatusError; their ``partial`` is what came so far.
+    ``completion`` is the whole reply when the stream is over. Leaving a ``with`` block, ``close()`` from any thread and
+    dropping the stream close the socket, which makes LM Studio stop generating. Iterating raises
+    StreamInterruptedError, RequestTimeoutError, ProtocolError or StatusError; their ``partial`` is the part that came.
     """
 
     @overload
@@ -362,10 +351,11 @@ class Stream(BaseStream[Chunk, Completion]):
     ) -> Stream | Completion:
         """Make a stream of an iterator of Chunks, for the ``stream`` of a provider of your own.
 
-        ``completion`` adds up their texts, reasoning and tool calls, with the last ``finish_reason`` and ``usage``.
-        The iterator ends the stream, or a chunk with ``done``; one is added if none came. Closing the stream closes a
-        generator, which then runs its ``finally``. What the iterator raises reaches the caller; of a ProviderError
-        ``partial`` is what came. With ``on_chunk``, that is called for each, and the completion returned.
+        ``completion`` adds up their texts, reasoning and tool calls, and has the last ``finish_reason`` and ``usage``.
+        The stream ends with the iterator or with a chunk that has ``done``; if none had, one is added. Closing the
+        stream closes a generator, which then runs its ``finally``. What the iterator raises reaches the caller; if it
+        is a ProviderError, its ``partial`` is the part that came. With ``on_chunk``, call it for each chunk and return
+        the completion.
         """
         callback = Callback("on_chunk", on_chunk)
         source = PieceSource(chunks)
@@ -373,14 +363,14 @@ class Stream(BaseStream[Chunk, Completion]):
             source,
             source,
             ChunkAssembly(model, provider_id),
-            finished=lambda completion: completion,
-            over=lambda completion, error: None,
-            tell=lambda error: error,
+            parse_result=lambda completion: completion,
+            on_end=lambda completion, error: None,
+            annotate=lambda error: error,
         )
         return stream if on_chunk is None else stream._deliver(callback)
 
     def text(self) -> Iterator[str]:
-        """Iterate over the texts of the answer alone."""
+        """Iterate over the texts of the answer only."""
         for chunk in self:
             if chunk.delta:
                 yield chunk.delta

@@ -24,7 +24,7 @@ _MOST_BYTES = 16
 
 
 def send_or_cut(
-    send: Callable[[Call, CallOptions], _Reply], call: Call, plan: CallOptions
+    send: Callable[[Call, CallOptions], _Reply], call: Call, options: CallOptions
 ) -> tuple[_Reply, ContextLengthError | None]:
     """Return what ``send`` returns; if the server refuses a prompt that may be cut, send it again, to be cut.
 
@@ -32,14 +32,14 @@ def send_or_cut(
     """
     started = time.monotonic()
     try:
-        return send(call, plan), None
+        return send(call, options), None
     except ContextLengthError as error:
         if call.cut is None or not is_refusal(error):
             raise
         refusal = error.with_traceback(None)  # whose frames hold the request
         call = dataclasses.replace(call, body=call.cut(), cut=None)
     # The limits are those of one call.
-    return send(call, plan._replace(waited_s=plan.waited_s + time.monotonic() - started)), refusal
+    return send(call, options._replace(waited_s=options.waited_s + time.monotonic() - started)), refusal
 
 
 def is_refusal(error: ContextLengthError) -> bool:

@@ -92,9 +92,9 @@ class ToolTurn:
             source,
             source,
             _Answers(model, provider_id),
-            finished=lambda completion: completion,
-            over=lambda completion, error: None,
-            tell=lambda error: error,
+            parse_result=lambda completion: completion,
+            on_end=lambda completion, error: None,
+            annotate=lambda error: error,
         )
 
 
