@@ -414,28 +414,6 @@ def test_a_setting_that_is_renamed_is_found_too(kind):
         kept.model(None)
 
 
-def test_a_mapping_that_has_not_changed_is_looked_through_once():
-    class Counting(dict):
-        looks = 0
-
-        def __iter__(self):
-            self.looks += 1
-            return super().__iter__()
-
-        def keys(self):
-            self.looks += 1
-            return super().keys()
-
-    mapping = Counting({"lmstudio_model": "m", **{str(number): 0 for number in range(1000)}})
-    kept = settings(mapping)
-    for _ in range(10):
-        kept.config()
-        kept.model("fast")
-    mapping["lmstudio_model"] = "n"
-    assert kept.model(None) == "n"
-    assert mapping.looks <= 1
-
-
 def test_settings_that_cannot_be_iterated_are_asked_alone():
     class ErrorContext:
         def get(self, name):

@@ -64,26 +64,26 @@ class Exchange:
         self._waited_s = waited_s
         self.started = time.monotonic()
         self.cancelled = False
+        # True if the call was cancelled because the provider was closed.
         self.closed = False
-        """True if the call was cancelled because the provider was closed."""
+        # True if the attempt uses a kept-alive connection.
         self.reused = False
-        """True if the attempt uses a kept-alive connection."""
+        # True if the attempt must not use one.
         self.fresh = False
-        """True if the attempt must not use one."""
+        # True if a byte of the request went out, in any attempt that a server may have worked on.
         self.sent = self._sent_before = False
-        """True if a byte of the request went out, in any attempt that a server may have worked on."""
+        # When the first byte of this attempt went out.
         self.sent_at: float | None = None
-        """When the first byte of this attempt went out."""
+        # The number of bytes of the reply that came in, in this attempt.
         self.received = 0
-        """The number of bytes of the reply that came in, in this attempt."""
+        # The first few of them.
         self.first = b""
-        """The first few of them."""
+        # True if the server has closed its side.
         self.ended = False
-        """True if the server has closed its side."""
+        # The URL of the proxy through which a connection is being opened: until it is open, only the proxy listens.
         self.proxy = ""
-        """The URL of the proxy through which a connection is being opened: until it is open, only the proxy listens."""
+        # The IP address of the server, if this call opened the connection itself.
         self.address: str | None = None
-        """The IP address of the server, if this call opened the connection itself."""
         # The name of the limit that runs now.
         self._limit = "connect"
         self._in_headers = True

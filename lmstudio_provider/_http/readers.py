@@ -90,8 +90,8 @@ class NDJSONReader:
         self._max_blank_lines = limits.max_events_without_data
         self._blank_lines = 0
         self._number = 0
+        # The last line, if it has no end and is something else than the beginning of an object.
         self.strange: list[str] = []
-        """The last line, if it has no end and is something else than the beginning of an object."""
 
     def feed(self, data: bytes) -> list[Any]:
         """Return the values that ``data`` completes; raises ProtocolError."""
@@ -154,8 +154,8 @@ class SSEReader:
         self._first_line = True
         self._event = ""
         self._data: list[str] = []
+        # The first lines since the last event that are not fields; the standard ignores them.
         self.strange: list[str] = []
-        """The first lines since the last event that are not fields; the standard ignores them."""
 
     def feed(self, data: bytes) -> list[Event]:
         """Return the events that ``data`` completes; raises ProtocolError."""

@@ -4,31 +4,24 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-from typing import Any, Callable, Iterable, Iterator, Protocol, Sequence
+from typing import Any, Callable, Iterable, Iterator, Mapping, Sequence
 
 from .._core.errors import ContextLengthError, InvalidRequestError, ModelNotFoundError, ProtocolError, ServerError
 from .._core.types import Embeddings, Usage
-from .session import Session
+from .._dialects.dialect import Dialect
+from .session import CallOptions, Session
 from .truncation import is_refusal, texts_too_long
 
-# As many texts as all servers take at once.
+# All servers take so many texts at once.
 _BATCH = 64
 
-#: Sends some texts. If one of them is too long, True lets the server cut it; with False it refuses all of them.
-Ask = Callable[[Sequence[str], bool], Embeddings]
-
-
-class FindCut(Protocol):
-    """Returns the positions of the texts that ``model`` has no room for, None if that is not known, and its context.
-
-    It may have been ``sent`` the texts, and have ``counted`` so many tokens in them.
-    """
-
-    def __call__(self, model: str, *, sent: bool, counted: int | None) -> tuple[tuple[int, ...] | None, int | None]: ...
+# Returns the positions of the texts that do not fit, None if that is not known, and the context of the model. Its
+# arguments are the texts, the model, whether the model was sent the texts, and how many tokens it counted in them.
+FindCut = Callable[[Sequence[str], str, bool, "int | None"], "tuple[tuple[int, ...] | None, int | None]"]
 
 
 def checked_texts(texts: object) -> list[str]:
-    """Return the texts as a list; raise InvalidRequestError for what is not text."""
+    """Return the texts as a list; raise InvalidRequestError for anything else than text."""
     given: list[Any] = [texts] if isinstance(texts, str) or not isinstance(texts, Iterable) else list(texts)
     for position, text in enumerate(given):
         if not isinstance(text, str):
@@ -38,86 +31,106 @@ def checked_texts(texts: object) -> list[str]:
     return given
 
 
-def embed_in_batches(ask: Ask, texts: Sequence[str]) -> Embeddings:
-    """Return the vectors of at least one text; which of them are ``truncated`` is not known."""
-    parts = [ask(texts[begin : begin + _BATCH], True) for begin in range(0, len(texts), _BATCH)]
-    return _joined(parts, [vector for part in parts for vector in part.vectors])
+@dataclasses.dataclass
+class Embedder:
+    """Embeds texts with one model.
 
-
-def embed_and_compare(
-    ask: Ask, texts: Sequence[str], model: str, on_truncation: str, hint: str, find_cut: FindCut
-) -> tuple[Embeddings, int | None]:
-    """Return the vectors of at least one text and the context of the model, with which the texts are compared."""
-    if on_truncation == "error":
-        truncated, context = find_cut(model, sent=False, counted=None)
-        if truncated:
-            raise texts_too_long(truncated, model, context, hint)
-    whole = embed_in_batches(ask, texts)
-    counted = None if whole.usage is None else whole.usage.prompt_tokens
-    truncated, context = find_cut(whole.model, sent=True, counted=counted)
-    if truncated and on_truncation == "error":
-        error = texts_too_long(truncated, model, context, hint)
-        error.sent = True
-        raise error
-    return dataclasses.replace(whole, truncated=truncated), context
-
-
-def embed_what_fits(
-    ask: Ask, texts: Sequence[str], model: str, on_truncation: str, hint: str
-) -> tuple[Embeddings, int | None]:
-    """Return the vectors of at least one text, with the positions that are ``truncated``, and the context if known.
-
-    The server says that a text of a batch is too long, not which. So the batch is halved, by length, until it is known.
+    Its methods return the vectors of at least one text, with the positions of those that are ``truncated``, and the
+    context of the model if it is known.
     """
-    vectors: list[list[float]] = [[]] * len(texts)
-    parts: list[Embeddings] = []
-    long: list[int] = []
-    context = None
 
-    def embed(batch: Sequence[int], truncate: bool) -> None:
-        part = ask([texts[position] for position in batch], truncate)
-        parts.append(part)
-        for position, vector in zip(batch, part.vectors):
-            vectors[position] = vector
+    session: Session
+    options: CallOptions
+    dialect: Dialect
+    model: str
+    fields: Mapping[str, Any]
+    may_cut: bool
+    hint: str
+    """How to make room for a longer text."""
 
-    everything = range(len(texts))
-    batches = [list(everything[begin : begin + _BATCH]) for begin in everything[::_BATCH]]
-    batches.reverse()  # the next one is the last
-    while batches:
-        batch = batches.pop()
+    def _ask(self, texts: Sequence[str], truncate: bool) -> Embeddings:
+        """Send some texts. If one is too long, ``truncate`` lets the server cut it; else it refuses all of them."""
+        call = self.dialect.embed_call(texts, self.model, truncate, **self.fields)
         try:
-            embed(batch, truncate=False)
-        except ContextLengthError as error:
-            if not is_refusal(error):
-                raise
-            context = error.context_length
-            if len(batch) == 1 and on_truncation == "error":
-                raise _named(error, batch, model, hint) from error
-            if len(batch) == 1:
-                long += batch
-            else:
-                batch.sort(key=lambda position: len(texts[position]))
-                half = len(batch) // 2
-                batches += [batch[:half], batch[half:]]
-    long.sort()
-    for begin in range(0, len(long), _BATCH):
-        try:
-            embed(long[begin : begin + _BATCH], truncate=True)
-        except ContextLengthError as error:  # not every model can have its texts cut
-            raise _named(error, long[begin : begin + _BATCH], model, hint) from error
-    return dataclasses.replace(_joined(parts, vectors), truncated=tuple(long)), context
+            reply: Embeddings = self.session.ask(
+                call, self.options, lambda value: self.dialect.embed_reply(value, call, len(texts))
+            )
+        finally:
+            self.options = self.options._replace(waited_s=0.0)  # it counts for the first request only
+        return reply
 
+    def in_batches(self, texts: Sequence[str]) -> Embeddings:
+        """Embed the texts without knowing which of them are cut."""
+        parts = [self._ask(texts[begin : begin + _BATCH], True) for begin in range(0, len(texts), _BATCH)]
+        return _joined(parts, [vector for part in parts for vector in part.vectors])
 
-def _named(refusal: ContextLengthError, positions: Sequence[int], model: str, hint: str) -> ContextLengthError:
-    """Return ``refusal`` as an error that says which texts it is about."""
-    error = texts_too_long(positions, model, refusal.context_length, hint)
-    vars(error).update({**vars(refusal), **vars(error)})
-    return error
+    def compared(self, texts: Sequence[str], find_cut: FindCut) -> tuple[Embeddings, int | None]:
+        """Embed the texts on a server that cuts without a word, and compare them with the context of the model."""
+        if not self.may_cut:
+            truncated, context = find_cut(texts, self.model, False, None)
+            if truncated:
+                raise texts_too_long(truncated, self.model, context, self.hint)
+        whole = self.in_batches(texts)
+        counted = None if whole.usage is None else whole.usage.prompt_tokens
+        truncated, context = find_cut(texts, whole.model, True, counted)
+        if truncated and not self.may_cut:
+            error = texts_too_long(truncated, self.model, context, self.hint)
+            error.sent = True
+            raise error
+        return dataclasses.replace(whole, truncated=truncated), context
+
+    def fitting(self, texts: Sequence[str]) -> tuple[Embeddings, int | None]:
+        """Embed the texts on a server that refuses a batch with a text that is too long, without saying which it is.
+
+        A batch that is refused is halved, by length, until that is known.
+        """
+        vectors: list[list[float]] = [[]] * len(texts)
+        parts: list[Embeddings] = []
+        long: list[int] = []
+        context = None
+
+        def embed(batch: Sequence[int], truncate: bool) -> None:
+            parts.append(self._ask([texts[position] for position in batch], truncate))
+            for position, vector in zip(batch, parts[-1].vectors):
+                vectors[position] = vector
+
+        everything = range(len(texts))
+        batches = [list(everything[begin : begin + _BATCH]) for begin in everything[::_BATCH]]
+        batches.reverse()  # the last one is the next
+        while batches:
+            batch = batches.pop()
+            try:
+                embed(batch, truncate=False)
+            except ContextLengthError as error:
+                if not is_refusal(error):
+                    raise
+                context = error.context_length
+                if len(batch) > 1:
+                    batch.sort(key=lambda position: len(texts[position]))
+                    half = len(batch) // 2
+                    batches += [batch[:half], batch[half:]]
+                elif self.may_cut:
+                    long += batch
+                else:
+                    raise self._named(error, batch) from error
+        long.sort()
+        for begin in range(0, len(long), _BATCH):
+            try:
+                embed(long[begin : begin + _BATCH], truncate=True)
+            except ContextLengthError as error:  # the server cannot cut the texts of every model
+                raise self._named(error, long[begin : begin + _BATCH]) from error
+        return dataclasses.replace(_joined(parts, vectors), truncated=tuple(long)), context
+
+    def _named(self, refusal: ContextLengthError, positions: Sequence[int]) -> ContextLengthError:
+        """Return ``refusal`` as an error that says which texts it is about."""
+        error = texts_too_long(positions, self.model, refusal.context_length, self.hint)
+        vars(error).update({**vars(refusal), **vars(error)})
+        return error
 
 
 @contextlib.contextmanager
 def hinting(session: Session, model: str) -> Iterator[None]:
-    """Say which models embed, if the server refuses one that is not known to, or sends no vectors."""
+    """Name the models that embed, if the server refuses another model or sends no vectors for it."""
     known = [each.id for each in session.cache.models if each.type == "embedding"]
     try:
         yield
@@ -140,6 +153,6 @@ def _joined(parts: Sequence[Embeddings], vectors: list[list[float]]) -> Embeddin
 
 
 def _sum(counts: Iterable[int | None]) -> int | None:
-    """What the counts add up to, None where one is not known."""
+    """Return the sum of the counts, None if one is not known."""
     known = list(counts)
     return None if None in known else sum(filter(None, known))

@@ -1,4 +1,4 @@
-"""A provider that speaks HTTP: all but the server's dialect."""
+"""A provider that speaks HTTP: everything except the dialect of its server."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ from .._core.types import UNSET, Call, Chunk, Completion, Embeddings, Timeout, U
 from .._core.usage import Status, UsageRecord, status_of
 from .._dialects.dialect import Dialect
 from .._dialects.tool_text import take_calls, warn_of_lost_calls
-from .embedding import checked_texts, embed_and_compare, embed_in_batches, embed_what_fits, hinting
+from .embedding import Embedder, checked_texts, hinting
 from .local_models import LocalModels, patience
 from .session import CallOptions, Session
 from .settings import Config
@@ -56,10 +56,10 @@ Request = Union[CompletionRequest, ChatRequest, TextRequest]
 
 @show_options(CompletionRequest)
 class HTTPProvider(LocalModels):
-    """What generates text, over any dialect."""
+    """A local server that generates text, over any dialect."""
 
-    #: How to have more room for a text to embed, as the beginning of a sentence.
     _context_hint: str
+    """How to make room for a longer text to embed, as the beginning of a sentence."""
 
     def complete(self, request: CompletionInput, **overrides: Unpack[CompletionOverrides]) -> Completion:
         return self._generate("complete", completion_request(request), dict(overrides))
@@ -129,52 +129,41 @@ class HTTPProvider(LocalModels):
         inputs = checked_texts(texts)
         check_on_truncation(on_truncation)
         session, options = self._for_call(timeout, deadline)
-        model_options = embed_options(self._defaults(options.config), num_ctx=num_ctx, keep_alive=keep_alive)
+        fields = embed_options(self._defaults(options.config), num_ctx=num_ctx, keep_alive=keep_alive)
         check_name("model", model)
-        served = self._check_model if model or self._settings.find("model_embedding") is not None else as_it_is
+        is_named = model or self._settings.find("model_embedding") is not None
         if not model:
             model, options = self._embedding_model(options)
         if not inputs:
             return Embeddings([], model, model, truncated=())
-        chosen, dialect, started = model, self._dialect, time.monotonic()
-        call = dialect.embed_call([], model, True, **model_options)  # which stands for all of them
-
-        def ask(batch: Sequence[str], truncate: bool) -> Embeddings:
-            nonlocal options
-            call = dialect.embed_call(batch, chosen, truncate, **model_options)
-            try:
-                part: Embeddings = session.ask(
-                    call, options, lambda value: dialect.embed_reply(value, call, len(batch))
-                )
-            finally:
-                options = options._replace(waited_s=0.0)
-            return part
-
+        # For messages and records: it stands for the calls of all batches.
+        call, started = self._dialect.embed_call([], model, True, **fields), time.monotonic()
+        may_cut = on_truncation != "error"
+        embedder = Embedder(session, options, self._dialect, model, fields, may_cut, self._context_hint)
         with (
             self._recording_failure("embed", call, started),
             session.annotate_errors(call, options),
             hinting(session, model),
         ):
             if on_truncation == "ignore":
-                whole, context = embed_in_batches(ask, inputs), None
-            elif dialect.refuses_long_texts:
-                whole, context = embed_what_fits(ask, inputs, model, on_truncation, self._context_hint)
+                whole, context = embedder.in_batches(inputs), None
+            elif self._dialect.refuses_long_texts:
+                whole, context = embedder.fitting(inputs)
             else:
-                find_cut = functools.partial(self._find_cut, inputs, options)
-                whole, context = embed_and_compare(ask, inputs, model, on_truncation, self._context_hint, find_cut)
-        whole = served(whole)
+                whole, context = embedder.compared(inputs, functools.partial(self._find_cut, options))
+        whole = self._check_model(whole) if is_named else whole
         self._record("embed", Completion("", whole.model, model, usage=whole.usage), started, "ok")
         if whole.truncated:
             warn_of_cut_texts(whole.truncated, model, context, self._context_hint)
         return whole
 
     def _find_cut(
-        self, texts: Sequence[str], options: CallOptions, model: str, sent: bool, counted: int | None
+        self, options: CallOptions, texts: Sequence[str], model: str, sent: bool, counted: int | None
     ) -> tuple[tuple[int, ...] | None, int | None]:
-        """Return which texts do not fit into the context of ``model``, None if that is not known, and its length.
+        """Return the positions of the texts that do not fit into the context of ``model``, and that context.
 
-        Goes by the list of models, which is asked for again if it may be too old: a text seems not to fit, or the model
-        that was ``sent`` the texts is not loaded there. ``counted`` is as that of ``find_cut``.
+        This goes by the list of models. It asks for the list again if it may be too old: because a text seems not to
+        fit, or because the model that was ``sent`` the texts is not loaded in it.
         """
         refreshes = self._arguments["refresh"]
         for anew in (False, True):
@@ -232,7 +221,7 @@ class HTTPProvider(LocalModels):
         return _PreparedCall(session, call, options, check_model, chat, dialect)
 
     def _defaults(self, config: Config) -> dict[str, Any]:
-        """Return the fields of requests that have no value of their own; None is not sent."""
+        """Return values for the fields that a request leaves out; None is not sent."""
         return {}
 
     def _model_of(
@@ -307,7 +296,7 @@ class HTTPProvider(LocalModels):
 
 
 class Caller:
-    """What a part of a provider that lives elsewhere needs to make calls, and no more."""
+    """The methods of a provider with which its optional parts make calls."""
 
     def __init__(self, provider: HTTPProvider) -> None:
         self.provider = provider
@@ -321,7 +310,7 @@ class Caller:
 
 
 class _PreparedCall(NamedTuple):
-    """A call that is ready to be sent, with what the completion is checked against."""
+    """A call that is ready to be sent, and the means to check its completion."""
 
     session: Session
     call: Call
@@ -360,12 +349,12 @@ class _PreparedCall(NamedTuple):
 
 
 def warn_of(call: Call) -> None:
-    """Warn of what the dialect has noted, once."""
+    """Warn, once, of the problems that the dialect has noted."""
     while call.warnings:
         noted = call.warnings.pop(0)
         warn(str(noted), type(noted))
 
 
 def as_it_is(reply: _Reply) -> _Reply:
-    """Return ``reply``: the provider chose the model, so nobody is surprised by another."""
+    """Return ``reply`` without a check: the provider chose the model, the caller asked for none."""
     return reply

@@ -85,8 +85,13 @@ class Session:
         ``dialect`` knows which replies are errors; by default it is that of the server.
         """
         with self.annotate_errors(call, options):
-            reply = self._send(call, options, "application/json")
-            value = self._value(reply.status, reply.headers, reply.read_all(), call, options, dialect)
+            reply, value = self._send(call, options, "application/json"), None
+            body = reply.read_all()
+            with contextlib.suppress(ProtocolError):
+                value = parse(body, "the reply")
+            self._raise_error(reply.status, reply.headers, body, value, self._error_context(call, options), dialect)
+            if value is None and (body or not call.may_be_empty):
+                raise self._no_json(reply.status, reply.headers, body)
             return value if read is None else read(value)
 
     def stream(
@@ -186,26 +191,6 @@ class Session:
         headers = {name: value for name, value in headers.items() if name.lower() not in own}
         headers.update(self._info.headers)
         return self._transport.send(call, headers, options.timeouts, options.deadline, options.waited_s)
-
-    def _value(
-        self,
-        status: int,
-        headers: Mapping[str, str],
-        body: bytes,
-        call: Call,
-        options: CallOptions,
-        dialect: Dialect | None = None,
-    ) -> Any:
-        """Return the JSON of a whole reply; raise the error that it reports, or ProtocolError."""
-        value = None
-        with contextlib.suppress(ProtocolError):
-            value = parse(body, "the reply")
-        self._raise_error(status, headers, body, value, self._error_context(call, options), dialect)
-        if value is None and not body and call.may_be_empty:
-            return None
-        if value is None:
-            raise self._no_json(status, headers, body)
-        return value
 
     def _no_json(self, status: int, headers: Mapping[str, str], body: bytes) -> ProtocolError:
         text = body.decode("utf-8", "replace")

@@ -10,7 +10,7 @@ import re
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Callable, Iterable, Mapping, NamedTuple, Protocol, Reversible, Sized
+from typing import Any, Callable, Iterable, Mapping, NamedTuple, Protocol
 
 from .._core.checks import FLAG, NAME, Check, check, check_fields, instance, number
 from .._core.errors import ConfigurationError, preview
@@ -24,7 +24,7 @@ _AROUND = " \t\r\n\"'`“”„‘’‚«»"  # noqa: RUF001
 _TIER = "[A-Za-z0-9_-]+"
 _DURATION = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*(ms|s|sec|seconds?|m|min|minutes?|h|hours?)\s*", re.I | re.A)
 _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
-# What other clients call a setting, where difflib does not see it.
+# Names of other clients for a setting that are not similar to ours.
 _MEANT = {
     **dict.fromkeys(("host", "port", "server", "address", "endpoint", "api_base"), "base_url"),
     **dict.fromkeys(("key", "password", "secret"), "api_token"),
@@ -70,7 +70,7 @@ class Secret(Protocol):
 
 
 class Setting(NamedTuple):
-    """A value and, for messages, where it came from."""
+    """A value and its source, for messages."""
 
     value: Any
     source: str
@@ -107,8 +107,6 @@ class Settings:
         self._arguments = dict(arguments)
         self._mapping = mapping
         self._ini: tuple[object, dict[str, str]] = (None, {})
-        # How large the mapping was when its keys were looked at, and which one was the last.
-        self._seen: object = None
         model = self._arguments.get("model")
         if isinstance(model, str) and not model.strip():
             hint = "Give the id of a model, as list_models() has it, or leave model out for one that is there"
@@ -167,18 +165,10 @@ class Settings:
 
     def _check_keys(self) -> None:
         """Raise ConfigurationError for a key of the mapping that would never be read."""
-        mapping, prefix = self._mapping, f"{self._names.prefix}_"
-        if not isinstance(mapping, Iterable):
-            return
-        seen: object = None
+        prefix = f"{self._names.prefix}_"
         try:
-            if isinstance(mapping, Sized):  # a key that is new stands last in a dict, so that not all are looked at
-                last = next(reversed(mapping), None) if isinstance(mapping, Reversible) else None
-                seen = len(mapping), last
-            if seen is not None and seen == self._seen:
-                return
-            keys = list(mapping)
-        except RuntimeError:  # another thread changes it just now, and the next call looks again
+            keys = list(self._mapping) if isinstance(self._mapping, Iterable) else []
+        except RuntimeError:  # another thread changed the mapping meanwhile; the next call checks it
             return
         except Exception as error:
             raise ConfigurationError(f"reading the keys of settings raised {type(error).__name__}") from error
@@ -186,7 +176,6 @@ class Settings:
             if isinstance(key, str) and key.startswith(prefix) and not self._names.has(key[len(prefix) :]):
                 hint = self._names.hint(key[len(prefix) :], prefix)
                 raise ConfigurationError(f"settings: {key!r} is not a setting", hint=hint)
-        self._seen = seen
 
     def _variables(self, name: str) -> tuple[str, ...]:
         if name.startswith("model_"):  # of a tier
@@ -224,7 +213,7 @@ class Settings:
             if required:
                 why = error.strerror or type(error).__name__
                 raise ConfigurationError(f"cannot read {path}, named by {_INI_VARIABLE}: {why}") from error
-            return {}  # nobody said that it was there, and not every account has a home
+            return {}  # the file is optional, and not every account has a home
         return self._ini[1]
 
     def _parse_ini(self, path: Path) -> dict[str, str]:
@@ -264,7 +253,7 @@ def _ini_path() -> tuple[Path | None, bool]:
     """Return the path of the INI file, and True if it has to exist."""
     named = _environment(_INI_VARIABLE)
     if named:
-        return Path(os.path.expanduser(named)), True  # noqa: PTH111 (Path.expanduser raises where there is no home)
+        return Path(os.path.expanduser(named)), True  # noqa: PTH111 (Path.expanduser raises if there is no home)
     if sys.platform == "win32":
         folder = _environment("APPDATA")
     elif sys.platform == "darwin":
@@ -293,7 +282,7 @@ def _seconds(value: object) -> float | None:
 
 def _text(setting: Setting, name: str) -> str:
     if type(setting.value) is int and name == "base_url":
-        return str(setting.value)  # a port: what is wrong with it is known where URLs are read
+        return str(setting.value)  # a port: parse_base_url() says how to write it
     if not isinstance(setting.value, str):
         # A URL of another type may have a password inside.
         named = name if name == "base_url" else f"{name}={preview(setting.value)}"

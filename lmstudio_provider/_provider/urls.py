@@ -11,7 +11,7 @@ from urllib.parse import SplitResult, unquote, urlsplit
 from .._core.errors import ConfigurationError
 
 _SCHEMES = {"http": "http", "https": "https", "ws": "http", "wss": "https"}
-# The roots and endpoints of LM Studio and Ollama: what documentation for other clients tells people to append, and what
+# The roots and endpoints of LM Studio and Ollama, which the documentation of other clients has people append, or which
 # people copy from a log.
 _ENDPOINT = r"""
     (?:api/v[01]|v1)(?:/+(?:
@@ -53,7 +53,7 @@ def parse_base_url(value: str, source: str, default_port: int) -> BaseURL:
         hint = f"Write it like http://localhost:{port}"
         return ConfigurationError(f"the base URL {shown!r}, from {source}, {why}", hint=hint)
 
-    if " " in text or not text.isprintable():  # urlsplit() drops some of them, and joins what they part
+    if " " in text or not text.isprintable():  # urlsplit() drops some of these and joins the parts
         raise refuse("has a blank or a control character inside")
     has_scheme = "://" in text
     if re.match(r"(?i)(https?|wss?):?/(?!/)|(https?|wss?)//", text):
