@@ -1,4 +1,4 @@
-"""A local Ollama, over its own API, and its models: what is on its disk and in its memory, and their way there."""
+"""A local Ollama, over its own API, with the models on its disk and in its memory."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ OnProgress = Callable[[Progress], object]
 
 
 class OllamaModels(HTTPProvider):
-    """What an Ollama can do with its models."""
+    """The methods that manage the models of an Ollama."""
 
     def ps(self) -> list[LoadedInstance]:
         """Return the models in memory; ``config`` has ``size``, ``size_vram``, ``expires_at`` and so on."""
@@ -50,7 +50,7 @@ class OllamaModels(HTTPProvider):
         return instances
 
     def show(self, model: str) -> ModelInfo:
-        """Return what the server says of a model on its disk; ``raw`` has its template, parameters, licence and so on.
+        """Return the details of a model on the server's disk; ``raw`` has its template, parameters, licence and so on.
 
         Raises ModelNotFoundError.
         """
@@ -68,40 +68,36 @@ class OllamaModels(HTTPProvider):
         timeout: Timeout | Unset = UNSET,
         deadline: float | Unset | None = UNSET,
     ) -> None:
-        """Load ``model``; returns when it is in memory.
+        """Load ``model`` and return when it is in memory.
 
-        ``num_ctx`` is how many tokens it can hold at once, ``keep_alive`` how long it stays without use: seconds, or
-        text such as "10m"; -1 is for good. Without them, those of the provider hold. To leave before it is loaded ends
-        the loading. Raises ModelNotFoundError.
+        ``num_ctx`` is the number of tokens that its context holds, ``keep_alive`` the time that it stays without use:
+        seconds, or text such as "10m"; -1 is for ever. Without them, those of the provider hold. If this ends before
+        the model is loaded, the loading ends too. Raises ModelNotFoundError.
         """
         session, options = self._for_call(timeout, deadline)
-        # What the next call says, too: with another context it would load the model anew.
-        model_options = embed_options(self._defaults(options.config), num_ctx=num_ctx, keep_alive=keep_alive)
+        # The same as of the next call, which would load the model again if it had another context.
+        fields = embed_options(self._defaults(options.config), num_ctx=num_ctx, keep_alive=keep_alive)
         if keep_alive == 0:
             raise InvalidRequestError("keep_alive=0 unloads the model at once", hint="To unload it, call unload()")
-        model_options["keep_alive"] = model_options["keep_alive"] or None  # 0 is for the calls to come
-        call = wire.load_call(_name(model), **model_options)
-        chats = True
+        fields["keep_alive"] = fields["keep_alive"] or None  # 0 of the provider is for the calls to come
         try:
-            session.ask(call, options)
+            session.ask(wire.load_call(_name(model), **fields), options)
         except InvalidRequestError as error:
-            chats = "does not support chat" not in error.message
-            if chats:
+            if "does not support chat" not in error.message:
                 raise
-        if not chats:
-            session.ask(wire.load_by_embedding_call(model, **model_options), options)
+            session.ask(wire.load_by_embedding_call(model, **fields), options)
         self._forget_models()
 
     def unload(self, model: str) -> None:
-        """Unload ``model``, if it is in memory. Raises ModelNotFoundError if it is not on disk either."""
+        """Unload ``model`` if it is in memory. Raises ModelNotFoundError if it is not on disk either."""
         self._change(wire.unload_call(_name(model)))
 
     def copy(self, source: str, destination: str) -> None:
-        """Give the model ``source`` the name ``destination`` besides. Raises ModelNotFoundError."""
+        """Give the model ``source`` a second name, ``destination``. Raises ModelNotFoundError."""
         self._change(wire.copy_call(_name(source, "source"), _name(destination, "destination")))
 
     def delete(self, model: str) -> None:
-        """Delete ``model`` from the server's disk. Raises ModelNotFoundError where it is not there."""
+        """Delete ``model`` from the server's disk. Raises ModelNotFoundError if it is not there."""
         self._change(wire.delete_call(_name(model)), gone=model)
 
     def _change(self, call: Call, gone: str | None = None) -> None:
@@ -118,16 +114,16 @@ class OllamaModels(HTTPProvider):
         timeout: Timeout | Unset = UNSET,
         deadline: float | Unset | None = UNSET,
     ) -> None:
-        """Download ``model``; returns when it is there. A download that was broken off goes on where it was.
+        """Download ``model`` and return when it is complete. An interrupted download continues.
 
-        ``on_progress`` is called with the Progress over all parts; what it raises ends the download. ``insecure`` lets
-        the server use plain HTTP, for a name such as "http://host:port/library/x". Without a ``timeout`` the server may
-        be silent for 600 s, as it is while it checks what came. What is raised has ``progress``, how far it came.
+        ``on_progress`` is called with the Progress of all parts together; an exception in it ends the download.
+        ``insecure`` lets the server use plain HTTP, for a name such as "http://host:port/library/x". Without a
+        ``timeout`` the server may be silent for 600 s, as it is while it checks the files. Errors have ``progress``.
         """
         callback = Callback("on_progress", on_progress)
         call = wire.pull_call(_name(model), bool(insecure))
         session, options = self._for_slow_call(timeout, deadline)
-        _report(_steps(call, session, options, Meter(), "Call pull() again: it goes on where it was"), callback)
+        _report(_steps(call, session, options, Meter(), "Call pull() again: it continues the download"), callback)
 
     def create(
         self,
@@ -142,11 +138,11 @@ class OllamaModels(HTTPProvider):
         timeout: Timeout | Unset = UNSET,
         deadline: float | Unset | None = UNSET,
     ) -> None:
-        """Make ``model`` of a GGUF file on this machine, or of another model; returns when it is there.
+        """Make ``model`` of a GGUF file on this machine, or of another model, and return when it is complete.
 
-        The file is hashed, and sent if the server does not have it, piece by piece. ``from_model`` is pulled if it is
-        not there. ``system`` and ``template`` are the model's own, ``parameters`` its options, such as
-        ``{"num_ctx": 8192}``. ``on_progress``, ``timeout`` and what is raised are as of ``pull``.
+        The file is hashed, and sent piece by piece if the server does not have it. ``from_model`` is pulled if it is
+        not there. ``system`` and ``template`` become those of the model, ``parameters`` its options, such as
+        ``{"num_ctx": 8192}``. ``on_progress``, ``timeout`` and the errors are as of ``pull``.
         """
         callback = Callback("on_progress", on_progress)
         _name(model)
@@ -160,18 +156,18 @@ class OllamaModels(HTTPProvider):
         else:
             digest = self._send_file(gguf, session, options, meter, callback)
         call = wire.create_call(model, digest, from_model, given)
-        again = "Call create() again: a file that was sent is there"
+        again = "Call create() again: the server keeps a file that was sent"
         _report(_steps(call, session, options, meter, again), callback)
 
     def _send_file(
         self, path: object, session: Session, options: CallOptions, meter: Meter, callback: Callback[Progress]
     ) -> str:
-        """Have the server hold a file; return its SHA-256."""
+        """Send a file if the server does not have it; return its SHA-256."""
         upload = Upload("gguf", path, lambda sent: callback(meter.update("uploading", "uploading", sent, upload.size)))
         sha256 = hashlib.sha256()
         _report(self._hashed(upload, sha256.update, options, meter), callback)
         digest = sha256.hexdigest()
-        with contextlib.closing(upload), _progress_told(meter):
+        with contextlib.closing(upload), _with_progress(meter):
             if not _has_file(digest, session, options):
                 meter.restart()
                 with contextlib.suppress(StoppedError):
@@ -183,9 +179,9 @@ class OllamaModels(HTTPProvider):
     def _hashed(
         self, upload: Upload, update: Callable[[bytes], object], options: CallOptions, meter: Meter
     ) -> Generator[Progress, None, None]:
-        """Have the file hashed, and tell how far it is."""
+        """Hash the file, and yield the progress."""
         done = 0
-        with _progress_told(meter), contextlib.closing(upload.pieces()) as pieces:
+        with _with_progress(meter), contextlib.closing(upload.pieces()) as pieces:
             for piece in pieces:
                 self._check_open()
                 _check_deadline(options)
@@ -203,7 +199,7 @@ class OllamaModels(HTTPProvider):
     def _first(
         self, models: Sequence[ModelInfo], options: CallOptions, *wanted: Fits
     ) -> tuple[ModelInfo | None, CallOptions]:
-        # What runs elsewhere is not chosen, whatever it can do.
+        # A model that runs elsewhere is never chosen, so nothing is asked about it.
         local = asked = [model for model in models if not model.remote]
         session, started = self._session(options.config), time.monotonic()
         limited = options._replace(deadline=Deadline(patience(options), started))
@@ -213,7 +209,7 @@ class OllamaModels(HTTPProvider):
                 local = inquiry.with_instances(local)
             found = first(local, *wanted, confirm=inquiry.confirm)
         except ProviderError as error:
-            error.sent = False  # of what the call was for
+            error.sent = False  # the call itself was not sent
             raise
         session.cache.complete(asked, inquiry.known(local))
         if inquiry.is_silent:
@@ -224,15 +220,15 @@ class OllamaModels(HTTPProvider):
 def _steps(
     call: Call, session: Session, options: CallOptions, meter: Meter, again: str
 ) -> Generator[Progress, None, None]:
-    """Have the server do it, and tell how far it is; ``again`` is what to do if it stops on the way."""
+    """Send ``call`` and yield the progress that the server reports; ``again`` says what to do if it stops midway."""
     try:
-        with _progress_told(meter), contextlib.closing(session.events(call, options)) as lines:
+        with _with_progress(meter), contextlib.closing(session.events(call, options)) as lines:
             for line in lines:
                 yield meter.update(*wire.progress_line(line))
                 if meter.progress.status == "success":
                     return
             raise StreamInterruptedError(
-                f"the server stopped at {meter.progress.status!r} with {call.model!r}, without its end",
+                f"the server stopped at {meter.progress.status!r} with {call.model!r}, before the end",
                 hint=again,
                 sent=True,
             )
@@ -250,8 +246,8 @@ def _report(steps: Generator[Progress, None, None], callback: Callback[Progress]
 
 
 @contextlib.contextmanager
-def _progress_told(meter: Meter) -> Iterator[None]:
-    """Add to the errors of the block how far it came."""
+def _with_progress(meter: Meter) -> Iterator[None]:
+    """Add the progress to the errors of the block."""
     try:
         yield
     except ProviderError as error:
@@ -283,7 +279,7 @@ def _check_deadline(options: CallOptions) -> None:
 
 
 def _given(system: object, template: object, parameters: object) -> dict[str, Any]:
-    """Return what a new model is to have of its own."""
+    """Check the system prompt, the template and the parameters of a new model; return those that are given."""
     given = {name: each for name, each in (("system", system), ("template", template)) if each is not None}
     for name, each in given.items():
         if not isinstance(each, str):
@@ -295,7 +291,7 @@ def _given(system: object, template: object, parameters: object) -> dict[str, An
         raise InvalidRequestError(f"parameters={preview(parameters)} is not a mapping", hint=hint)
     options = dict(parameters)
     if isinstance(options.get("stop"), str):
-        options["stop"] = [options["stop"]]  # which is all that the server takes, later
+        options["stop"] = [options["stop"]]  # the server takes only a list, and refuses a text when the model is used
     return {**given, "parameters": options}
 
 
@@ -307,13 +303,13 @@ def _name(model: object, what: str = "model") -> str:
 
 
 def _tidy(host: str) -> str:
-    """A base URL of what OLLAMA_HOST may hold, as Ollama's Go client reads it (envconfig)."""
+    """Return the base URL that a value of OLLAMA_HOST means, as Ollama's Go client reads it (envconfig)."""
     host = host.strip()
     if host.startswith(":") and not host.startswith("::"):
         return f"127.0.0.1{host}"
     if "://" not in host and not {"[", "@", "/"}.intersection(host) and host.count(":") > 1:
         return f"[{host}]"
-    # Ollama's own servers take the key over TLS alone, and have no prefix, whatever of this is written.
+    # ollama.com takes the key only over TLS, and has no prefix: correct both.
     cloud = re.fullmatch(r"(?i)(https://)?ollama\.com(:443)?(/+(api|v1)(/.*)?)?/*", host)
     return "https://ollama.com" if cloud else host
 
@@ -345,7 +341,7 @@ class OllamaProvider(OllamaModels):
         tidy=_tidy,
     )
     _start_hint = "Start Ollama with 'ollama serve', or its app"
-    _remote_hint = "Ollama listens to its own machine alone, unless OLLAMA_HOST=0.0.0.0 is set where it starts there"
+    _remote_hint = "Ollama serves only its own machine, unless OLLAMA_HOST=0.0.0.0 is set when it starts there"
     _url_hint = "and base_url= or OLLAMA_HOST names another server"
     _api_key_hash = "ollama-local"
     _get_hint = "Pull one with 'ollama pull MODEL', or with pull('MODEL')"
@@ -377,7 +373,7 @@ class OllamaProvider(OllamaModels):
         """Make a provider, with the arguments of LMStudioProvider and two more.
 
         ``num_ctx`` (tokens, also the setting ``ollama_num_ctx``) and ``keep_alive`` (seconds, or text such as "10m")
-        are for the calls that have none of their own.
+        are for the calls that do not set them.
         """
         check_keep_alive("keep_alive", keep_alive, ConfigurationError)
         given = {name: value for name, value in locals().items() if name not in ("self", "others", "__class__")}
@@ -387,7 +383,7 @@ class OllamaProvider(OllamaModels):
         return {"num_ctx": config.num_ctx, "keep_alive": self._arguments["keep_alive"]}
 
     def version(self) -> str:
-        """The version of the server, such as "0.33.0"."""
+        """Return the version of the server, such as "0.33.0"."""
         session, options = self._for_call(UNSET, UNSET)
         call = ollama.version_call()
         value = session.ask(call, options)

@@ -1,4 +1,4 @@
-"""What ``Stream.from_chunks`` reads instead of a server's reply: the chunks of an iterator."""
+"""``Stream.from_chunks`` reads the chunks of an iterator instead of the reply of a server."""
 
 from __future__ import annotations
 
@@ -14,30 +14,29 @@ _Piece = TypeVar("_Piece")
 
 
 class PieceSource(Generic[_Piece]):
-    """Hands on the pieces of an iterator as a Reply does those of a body, and is its own exchange and reader."""
+    """Stands in for the Reply, the Exchange and the reader of a stream, and passes on the pieces of an iterator."""
 
     def __init__(self, pieces: Iterable[_Piece], on_cancel: Callable[[], object] = lambda: None) -> None:
         if isinstance(pieces, (str, bytes, Mapping)) or not isinstance(pieces, Iterable):
             raise InvalidRequestError(f"from_chunks() got {type(pieces).__name__}, not an iterator of Chunks")
-        # A stream is its own iterator here: a generator that was not begun would not close it.
+        # Not iter() of a Stream: that is a generator, and closing a generator that has not begun does not close it.
         self._pieces = pieces if isinstance(pieces, Iterator) else iter(pieces)
         self._pid = os.getpid()
         self._on_cancel = on_cancel
         self._over = False
         self.cancelled = False
-        # A provider of a server closes its streams; what belongs to an iterator is its author's business.
-        self.closed = False
+        self.closed = False  # no provider closes it: the author of the iterator does
 
     @property
     def exchange(self) -> PieceSource[_Piece]:
-        """What can be cancelled."""
+        """The object that can be cancelled."""
         return self
 
     def on_close(self, settle: object) -> None:
-        """Do nothing: there is no provider that could be closed."""
+        """Do nothing: there is not a provider that could be closed."""
 
     def cancel(self) -> None:
-        """Stop before the next piece; an iterator that is working on one is woken by nothing but ``on_cancel``."""
+        """Stop before the next piece; only ``on_cancel`` can wake an iterator that is working on one."""
         self.cancelled = True
         self._on_cancel()
 
@@ -46,18 +45,18 @@ class PieceSource(Generic[_Piece]):
         return self._pid != os.getpid()
 
     def read_piece(self) -> tuple[_Piece, ...]:
-        """Return the next piece, alone in a tuple; none is the end."""
+        """Return a tuple of the next piece, or an empty one at the end."""
         try:
             return (next(self._pieces),)
         except StopIteration:
             return ()
 
     def feed(self, pieces: tuple[_Piece, ...]) -> list[_Piece]:
-        """Return the piece: there is nothing to put together."""
+        """Return the piece as a list: an event of its own."""
         return list(pieces)
 
     def finish(self) -> list[_Piece]:
-        """Let go of the iterator, of which nothing more is wanted."""
+        """Close the iterator: the stream has ended."""
         self.drop()
         return []
 
@@ -66,7 +65,7 @@ class PieceSource(Generic[_Piece]):
         return error
 
     def drop(self) -> None:
-        """Close the iterator, if it can be closed, as generators and streams can."""
+        """Close the iterator if it can be closed, as generators and streams can."""
         if not self._over:
             self._over = True
             close = getattr(self._pieces, "close", None)
@@ -77,8 +76,7 @@ class PieceSource(Generic[_Piece]):
 class ChunkAssembly:
     """Adds chunks up to a completion."""
 
-    #: Only the end of the iterator is the end of the reply.
-    ended = False
+    ended = False  # only the end of the iterator is the end of the reply
 
     def __init__(self, model: str, provider_id: str) -> None:
         self._model = model
@@ -111,12 +109,12 @@ class ChunkAssembly:
         return chunk
 
     def finish(self) -> list[Chunk]:
-        """Return the last chunk, unless it came."""
+        """Return the last chunk if the iterator did not yield it."""
         self._ended = time.monotonic()
         return [] if self.done else [Chunk("", True, "", (), self._finish_reason, self._usage)]
 
     def completion(self, finish_reason: str | None = None) -> Completion:
-        """Return the reply as far as it came; ``finish_reason`` stands in if no chunk gave one."""
+        """Return the part of the reply that came; ``finish_reason`` is used if no chunk had one."""
         return Completion(
             text=self._text.whole(),
             model=self._model,

@@ -13,7 +13,7 @@ from .._core.types import Health, ModelInfo, check_seconds
 if TYPE_CHECKING:
     from .base import Provider
 
-# Seconds by which a health check that keeps its timeout may be late; nobody waits longer for one that does not.
+# Seconds by which a health check that keeps its timeout may be late; one that does not is abandoned.
 _GRACE_S = 0.5
 
 

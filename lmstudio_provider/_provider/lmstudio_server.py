@@ -1,4 +1,4 @@
-"""LM Studio as any provider knows its server: settings, hints and the dialect of its OpenAI-compatible endpoints."""
+"""LM Studio's settings, hints and OpenAI-compatible endpoints, without its own API."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from .settings import Names
 
 
 class LMStudioServer(HTTPProvider):
-    """What LMStudioProvider is beside LM Studio's own API, whose parts can make one without it."""
+    """The provider that LMStudioProvider extends by LM Studio's own API; the parts of that API can make one."""
 
     id = "lm-studio"
     display_name = "LM Studio (Local)"
@@ -30,8 +30,8 @@ class LMStudioServer(HTTPProvider):
     )
     _start_hint = "Start LM Studio's server with 'lms server start', or on its Developer tab"
     _remote_hint = (
-        "LM Studio listens to its own machine alone, unless 'Serve on Local Network' is on there (Developer tab, "
-        "Server Settings; or 'lms server start --bind 0.0.0.0')"
+        "LM Studio serves only its own machine, unless 'Serve on Local Network' is on there (Developer tab, Server "
+        "Settings; or 'lms server start --bind 0.0.0.0')"
     )
     _url_hint = "and base_url= or LM_STUDIO_URL names another server"
     _api_key_hash = "lmstudio-local"

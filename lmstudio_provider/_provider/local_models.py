@@ -24,12 +24,12 @@ _MOST_NAMED = 20
 
 
 def chats(model: ModelInfo) -> bool:
-    """Return True if the model may generate text although nobody named it."""
+    """Return True if the model may generate text without being named."""
     return model.can_chat and not model.remote
 
 
 def embeds(model: ModelInfo) -> bool:
-    """Return True if the model may embed although nobody named it."""
+    """Return True if the model may embed without being named."""
     return model.type == "embedding" and not model.remote
 
 

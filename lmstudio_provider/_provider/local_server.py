@@ -1,4 +1,4 @@
-"""A local server as a provider knows it: its settings, its sessions and its models."""
+"""A local server: its settings, its sessions and its list of models."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from .model_cache import DISCOVERY_S, ModelCache
 from .session import CallOptions, ServerInfo, Session
 from .settings import Config, Names, Secret, Settings, as_timeouts, check_arguments
 
-# What people type for an argument of a provider; options of a call have their place there.
+# Words that people type for an argument of a provider, and the right one; or a sentence, for options of a call.
 _OTHERS = {
     **dict.fromkeys((*OTHERS, *Options.__annotations__), "It goes with each call: complete('...', temperature=0.2)"),
     **dict.fromkeys(("host", "url", "server", "address", "endpoint", "port", "api_base"), "base_url"),
@@ -41,7 +41,7 @@ _OTHERS = {
 
 @show_options()
 class LocalServer(Provider):
-    """What providers of local servers have in common beside generating; subclasses say what their server speaks."""
+    """The base of the providers of local servers: everything except generating. Subclasses describe their server."""
 
     _dialect: Dialect
     _server_name: str
@@ -50,12 +50,12 @@ class LocalServer(Provider):
     _remote_hint: str
     _url_hint: str
     _api_key_hash: str
-    #: How to get a model, as the beginning of a sentence.
     _get_hint: str
-    #: What to ask for if the server tells of no models; None if it would not know what is meant.
+    """How to get a model, as the beginning of a sentence."""
     _default_model: str | None
-    #: Whether models that were not trained to call tools can be offered some.
+    """The model to ask for if the server lists none; None if it would refuse any name."""
     _any_model_calls_tools: bool
+    """True if tools can be offered to models that were not trained to call them."""
 
     def __init__(
         self,
@@ -76,18 +76,18 @@ class LocalServer(Provider):
         id: str | None = None,
         **others: NoReturn,
     ) -> None:
-        """Make a provider; nothing is sent by this thread, and nothing waited for.
+        """Make a provider; this sends nothing and waits for nothing.
 
-        The arguments ``base_url``, ``model``, ``api_token`` and ``timeout`` win over the settings of these names.
-        ``api_token`` may be a pydantic ``SecretStr``; ``api_token=False`` sends none, whatever is set.
+        The arguments ``base_url``, ``model``, ``api_token`` and ``timeout`` win over the settings with these names.
+        ``api_token`` may be a pydantic ``SecretStr``; with ``api_token=False``, none is sent, even if one is set.
         ``timeout`` (seconds, or Timeouts) is the longest silence, ``deadline`` (seconds) bounds a whole call; None is
-        no limit. ``settings`` is a mapping, or has a ``get(name)``; it is read at each use, and a key with the prefix
-        of this provider's settings that is none of them is an error. A timeout as a setting is "30s", "500ms", "2m" or
-        "1m30s"; a number without a unit is milliseconds. ``usage`` is given a UsageRecord of each call. ``headers`` are
-        sent with every call, and win over ours. ``http`` is a urllib3 PoolManager or ProxyManager whose configuration
-        (proxy, certificates) is to be used. ``models_ttl`` is for how many seconds the list of models counts as fresh.
-        ``refresh=False`` starts no thread: no model is then discovered but by ``refresh_models``, ``list_models``, and,
-        with Ollama, a call that names none. ``id`` tells several providers of one kind apart. Raises
+        no limit. ``settings`` is a mapping or has a method ``get(name)``; it is read at each use, and a key that has
+        the prefix of this provider's settings but is not one of them is an error. A timeout as a setting is "30s",
+        "500ms", "2m" or "1m30s"; a number without a unit is milliseconds. ``usage`` receives a UsageRecord of each
+        call. ``headers`` are sent with every call and win over those of the package. ``http`` is a urllib3 PoolManager
+        or ProxyManager, for its proxy and its certificates. For ``models_ttl`` seconds the list of models counts as
+        fresh. ``refresh=False`` starts no thread: models are then discovered by ``refresh_models``, ``list_models``
+        and, with Ollama, a call that names none. ``id`` distinguishes providers of one kind. Raises
         ConfigurationError.
         """
         unseen = ("self", "others", "__class__")
@@ -117,18 +117,18 @@ class LocalServer(Provider):
         self._lock = threading.RLock()
         self._pid = os.getpid()
         self._current: Session | None = None
-        # Sessions before it, as long as calls or a discovery are under way there.
+        # Earlier sessions, as long as they have calls or a discovery under way.
         self._retired: weakref.WeakSet[Session] = weakref.WeakSet()
         self._closed = False
         # The warnings that were given: a model that was asked for and the one that answered, or the usage recorder.
         self._warned: dict[tuple[str, str], object] = {}
         self._prepare()
-        self._made_here = {*vars(self), "_made_here", "_inherited"} - before  # the rest goes with a copy
-        self._settings.model(None)  # a bad one is told now
+        self._made_here = {*vars(self), "_made_here", "_inherited"} - before  # a copy gets the rest
+        self._settings.model(None)  # raises ConfigurationError if it is not valid
         self._cache(eager=True)
 
     def _prepare(self) -> None:
-        """Make what a subclass keeps beside this, and a copy has of its own."""
+        """Make the attributes of a subclass that a copy must not share."""
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.base_url}>"
@@ -151,10 +151,8 @@ class LocalServer(Provider):
         return () if session is None else session.cache.models
 
     def _forget_models(self, gone: str | None = None) -> None:
-        """Have them listed anew before the next choice; the one that is ``gone`` is not shown until then.
-
-        The session is that of now: since a call began, another may have been made, and have been told the old models.
-        """
+        """Have the models listed anew before the next choice; the model that is ``gone`` is not shown until then."""
+        # The session of now, not that of the call: a session that was made since may have listed the old models.
         session = self._current
         if session is not None:
             session.cache.forget(gone)
@@ -172,7 +170,7 @@ class LocalServer(Provider):
         config = config or self._settings.config()
         if timeout is UNSET:
             timeout = DISCOVERY_S if config.timeouts is None else config.timeouts
-        # A number bounds the whole, too: a discovery that trickles in is of no more use than none.
+        # A number also bounds the whole: a list that trickles in is of no use.
         seconds = timeout if isinstance(timeout, (int, float)) else self._deadline
         timeouts = as_timeouts(timeout)
         deadline = None if seconds is None else Deadline(seconds, time.monotonic())
@@ -193,7 +191,7 @@ class LocalServer(Provider):
         return bool(cache.models)
 
     def _for_call(self, timeout: Timeout | Unset, deadline: float | Unset | None) -> tuple[Session, CallOptions]:
-        """The session with the server as it is set now, and how it is to be called."""
+        """Return the session with the server that is set now, and the options of a call to it."""
         started = time.monotonic()
         seconds = self._deadline if deadline is UNSET else deadline
         check_seconds("deadline", seconds)
@@ -216,15 +214,15 @@ class LocalServer(Provider):
             session.close()
 
     def _cache(self, eager: bool) -> ModelCache:
-        """The models of the server as it is set now; where they are missing, their discovery is under way."""
+        """Return the cache of models of the server that is set now; if it is empty or old, start a discovery."""
         config = self._settings.config()
         session = self._session(config)
-        # With the settings of now: a token that is set later may be for another server.
+        # With the settings of now, because a token that is set later may be for another server.
         session.cache.ensure(functools.partial(self._list_models, DISCOVERY_S, session, config, brief=True), eager)
         return session.cache
 
     def _session(self, config: Config) -> Session:
-        """The session with the server as it is set now: another URL, or another process, has another."""
+        """Return the session with the server that is set now: another URL or another process has another session."""
         with self._own_lock():
             self._check_open()
             session = self._current
@@ -234,16 +232,16 @@ class LocalServer(Provider):
             return session
 
     def _new_session(self, config: Config) -> Session:
-        """A session with connections of its own."""
+        """Return a session with separate connections."""
         url, arguments = config.base_url.text, self._arguments
         transport = Transport(url, arguments["http"], arguments["limits"], arguments["max_retries"])
         return Session(self._info, url, transport, ModelCache(arguments["models_ttl"], arguments["refresh"]))
 
     def _own_lock(self) -> AbstractContextManager[bool]:
-        """The lock of this process."""
+        """Return the lock of this process."""
         if self._pid != os.getpid():
-            # Forked: the lock may be held by a thread that is not here, and the sockets are the parent's. The sessions
-            # are kept, because letting go of them would close what the parent is using.
+            # Forked: a thread that exists only in the parent may hold the lock, and the sockets are the parent's. Keep
+            # the sessions: collecting them would close connections that the parent uses.
             self._inherited = [self._current, *self._retired]
             self._pid, self._lock, self._current = os.getpid(), threading.RLock(), None
             self._retired = weakref.WeakSet()

@@ -1,4 +1,4 @@
-"""The models that a server has, asked for in the background."""
+"""The list of a server's models, filled in the background."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from .._core.types import ModelInfo
 
 logger = logging.getLogger("lmstudio_provider")
 
-#: How long a discovery may take, in seconds.
+# Seconds that a discovery may take.
 DISCOVERY_S = 3.0
-# How often to ask, at most, a server that has not told of any model while somebody only looks.
+# Seconds between two discoveries that find no models, if calls only look at the cache.
 _RETRY_S = 1.0
 
 
 class ModelCache:
-    """Holds the models; where they are missing or old, ``ensure`` has a thread ask for them. Shared by threads."""
+    """Holds the models; ``ensure`` starts a thread that asks for missing or old ones. Threads can share it."""
 
     def __init__(self, ttl: float, background: bool) -> None:
         self._ttl = ttl
@@ -33,46 +33,46 @@ class ModelCache:
         self._filled_at: float | None = None
         self._tried_at = float("-inf")
         self._models: tuple[ModelInfo, ...] = ()
-        #: How often something was done that changes the models.
+        # How often the models were changed: loaded, pulled, deleted and so on.
         self.changes = 0
-        #: What the server said about single models, under what tells one version of a model from another.
+        # The answers of the server about single models, by a key that changes with the version of the model.
         self.details: dict[str, ModelInfo] = {}
-        #: Whether what the list does not say has been asked for since it came.
+        # True if the details that the list lacks have been asked for since it came.
         self.is_completed = False
 
     @property
     def models(self) -> tuple[ModelInfo, ...]:
-        """What is known, at once."""
+        """The models that are known now."""
         return self._models
 
     @property
     def is_told(self) -> bool:
-        """Whether the server has told of any model, and nothing that is known to change them has happened since."""
+        """True if the server has listed any models, and no call has changed them since."""
         return bool(self._models) and self._filled_at is not None
 
     @property
     def is_asking(self) -> bool:
-        """Whether a discovery is under way."""
+        """True if a discovery is under way."""
         return not self._done.is_set()
 
     def fill(self, models: list[ModelInfo], changes: int) -> None:
-        """Note what the server was asked for after so many ``changes``, unless there were more since."""
+        """Keep a list that was asked for after so many ``changes``, unless there were more changes since."""
         with self._lock:
             if changes == self.changes:
                 self._models, self.is_completed = tuple(models), False
                 self._filled_at = time.monotonic()
 
     def complete(self, models: Iterable[ModelInfo], found: Iterable[ModelInfo]) -> None:
-        """Note what was ``found`` out about ``models``, unless the server has told of others since."""
+        """Keep the details that were ``found`` for each of ``models``; drop those of models that are not listed now."""
         known = dict(zip(map(id, models), found))
         with self._lock:
             self.is_completed = self.is_completed or any(id(each) in known for each in self._models)
             self._models = tuple(known.get(id(each), each) for each in self._models)
 
     def forget(self, gone: str | None = None) -> None:
-        """Count what is known as old, because it has been changed; until it is asked for again it is shown.
+        """Note that the models have changed. The list is shown until it has been asked for again.
 
-        The model that is ``gone`` is not; a name without a tag means the tag ``latest``.
+        The model that is ``gone`` is taken out at once; a name without a tag means the tag ``latest``.
         """
         with self._lock:
             left = (each for each in self._models if gone is None or each.id not in (gone, f"{gone}:latest"))
@@ -80,10 +80,10 @@ class ModelCache:
             self.changes += 1
 
     def ensure(self, fetch: Callable[[], object], eager: bool) -> None:
-        """Have a thread call ``fetch``, which fills the cache, unless it is filled and fresh; never waits.
+        """Start a thread that calls ``fetch`` to fill the cache, unless it is filled and fresh; never wait.
 
-        If the models are changed meanwhile, it is called again, because what it was told may be old.
-        Where the last one found nothing, ``eager`` begins another at once, not at most once a second.
+        If the models are changed meanwhile, the thread calls it again, because the list may be old. If the last
+        discovery found nothing, ``eager`` starts another at once; else there is at most one a second.
         """
         with self._lock:
             now = time.monotonic()
@@ -93,14 +93,14 @@ class ModelCache:
                 return
             self._done = done = threading.Event()
             self._tried_at = now
-        # Not under the lock, which the thread needs, while a signal handler may come in and wait for the thread.
+        # Not under the lock: the thread needs it, and a signal handler that interrupts here may wait for the thread.
         thread = threading.Thread(target=self._discover, args=[fetch, done], name="lmstudio-models", daemon=True)
         try:
             thread.start()
-        except RuntimeError as error:  # no more threads, or the interpreter is shutting down
+        except RuntimeError as error:  # the system has no more threads, or the interpreter is shutting down
             logger.debug("the models are not discovered: %s", error)
             done.set()
-        except BaseException:  # Ctrl-C: a thread that did not start would be waited for
+        except BaseException:  # Ctrl-C: nothing may wait for a thread that did not start
             if not thread.is_alive():
                 done.set()
             raise
@@ -110,7 +110,7 @@ class ModelCache:
 
     def _discover(self, fetch: Callable[[], object], done: threading.Event) -> None:
         try:
-            # A server that is not running is no error here; the call itself has been logged.
+            # Here it is not an error if the server does not run; the call itself has been logged.
             with contextlib.suppress(ProviderError):
                 changes = None
                 while changes != self.changes and not self._closed:
@@ -120,11 +120,11 @@ class ModelCache:
             done.set()
 
     def wait(self, timeout: float | None) -> bool:
-        """Wait for the discovery that is under way, if one is; return False if it is still under way after that."""
+        """Wait for a discovery that is under way; return False if it is not over after ``timeout`` seconds."""
         return self._done.wait(timeout)
 
     def close(self) -> None:
-        """Begin no more discoveries, and wait for the one whose connection was closed just now."""
+        """Begin no more discoveries, and wait for the one that is under way: its connection has been closed."""
         with self._lock:
             self._closed = True
             thread = self._thread

@@ -231,7 +231,7 @@ class Session:
             source, what = "the base URL", PASSWORD
         if "authorization" in {name.lower() for name in self._info.headers}:
             source, what = "the argument headers", "Authorization"
-        # Only a model that can do what the call is for may be the one that was meant.
+        # An error about an unknown model suggests only models that can do the task of the call.
         known = tuple(each.id for each in self.cache.models if call.fits(each))
         return ErrorContext(
             call.model,

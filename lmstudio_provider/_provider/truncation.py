@@ -1,4 +1,4 @@
-"""Prompts and texts that do not fit into the context of a model, which the server may cut without a word."""
+"""Prompts and texts that do not fit into the context of a model; the server may cut them without a warning."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from .session import CallOptions
 
 _Reply = TypeVar("_Reply")
 
-# How many positions a message names.
+# A message names so many positions.
 _MOST_NAMED = 8
 # The tokens that a model may add to a text, at its beginning and its end.
 _ADDED = 3
@@ -26,9 +26,9 @@ _MOST_BYTES = 16
 def send_or_cut(
     send: Callable[[Call, CallOptions], _Reply], call: Call, options: CallOptions
 ) -> tuple[_Reply, ContextLengthError | None]:
-    """Return what ``send`` returns; if the server refuses a prompt that may be cut, send it again, to be cut.
+    """Return the result of ``send``; if the server refuses a prompt that may be cut, send it again, to be cut.
 
-    The second value is that refusal. Raises what ``send`` raises.
+    The second value is the refusal, if there was one. Raises the errors of ``send``.
     """
     started = time.monotonic()
     try:
@@ -36,19 +36,19 @@ def send_or_cut(
     except ContextLengthError as error:
         if call.cut is None or not is_refusal(error):
             raise
-        refusal = error.with_traceback(None)  # whose frames hold the request
+        refusal = error.with_traceback(None)  # its frames refer to the request
         call = dataclasses.replace(call, body=call.cut(), cut=None)
-    # The limits are those of one call.
+    # Both requests share the time limits of one call.
     return send(call, options._replace(waited_s=options.waited_s + time.monotonic() - started)), refusal
 
 
 def is_refusal(error: ContextLengthError) -> bool:
-    """Return True if the server refused the request and did nothing; an engine that failed may have begun to write."""
+    """Return True if the server refused the request; after a failure of the engine it may have generated text."""
     return 400 <= (error.status or 0) < 500
 
 
 def warn_of_cut_prompt(refusal: ContextLengthError, model: str) -> None:
-    """Say that the prompt was cut, after the server's ``refusal`` to take it whole."""
+    """Warn that the prompt was cut, after the server's ``refusal`` to take it whole."""
     prompt, context = refusal.prompt_tokens, refusal.context_length
     what = f"the prompt does not fit into the context of {model!r}"
     if prompt and context:
@@ -57,7 +57,7 @@ def warn_of_cut_prompt(refusal: ContextLengthError, model: str) -> None:
 
 
 def warn_of_cut_texts(positions: Sequence[int], model: str, context: int | None, hint: str) -> None:
-    """Say that of the texts at ``positions`` only a part was embedded."""
+    """Warn that only a part of the texts at ``positions`` was embedded."""
     warn(f"{_texts(positions, model, context)}: the server embedded a part. {_what_to_do(hint)}", TruncationWarning)
 
 
@@ -80,11 +80,11 @@ def _what_to_do(hint: str) -> str:
 
 
 def contexts_of(models: Iterable[ModelInfo], name: str) -> list[int]:
-    """Return the tokens that each instance of the model holds of which any may answer; empty if that is not known."""
+    """Return the context, in tokens, of each instance of the model that may answer; empty if one is not known."""
     model = find(models, name)
     if model is None:
         return []
-    # Only a name of its own says which instance it is: the model's own name may stand for any.
+    # Only the id of an instance says which one answers; the name of the model may stand for any of them.
     named = [each for each in model.instances if each.id == name != model.id] or model.instances
     contexts = [each.context_length for each in named] or [model.context_length]
     known = [each for each in contexts if each]
@@ -92,9 +92,9 @@ def contexts_of(models: Iterable[ModelInfo], name: str) -> list[int]:
 
 
 def find_cut(texts: Sequence[str], contexts: Sequence[int], counted: int | None) -> tuple[int, ...] | None:
-    """Return the positions of the texts that do not fit into the largest of ``contexts``, () if all fit into each.
+    """Return the positions of the texts that do not fit into the largest of ``contexts``, or () if all fit into each.
 
-    None if that is not known. ``counted`` is how many tokens the server counted in all of them.
+    Returns None if that is not known. ``counted`` is the number of tokens that the server counted in all texts.
     """
     if not contexts:
         return None
@@ -110,14 +110,14 @@ def find_cut(texts: Sequence[str], contexts: Sequence[int], counted: int | None)
 
 
 def _most_tokens(text: str) -> int:
-    """Return how many tokens a text has at most: a token is at least one byte."""
+    """Return the most tokens that a text can have: a token has at least one byte."""
     return len(text.encode("utf-8", "surrogatepass")) + _ADDED
 
 
 def _least_tokens(text: str) -> int:
-    """Return how many tokens a text has at least: no token spans two words, nor are all of them very long.
+    """Return the fewest tokens that a text can have: a token does not span two words, and few tokens are very long.
 
-    English has about a third more tokens than words. To miss a cut is better than to warn of one that was not made.
+    English has about a third more tokens than words. It is better to miss a cut than to warn of one that was not made.
     """
     words = size = 0
     for word in re.finditer(r"\S+", text):
