@@ -18,9 +18,9 @@ from urllib3.exceptions import SSLError as PoolSSLError
 
 from .._core.errors import ProtocolError, ProviderError, ServerUnavailableError
 from .._core.redaction import header_secrets
-from .._core.types import Call, Limits, Timeouts
+from .._core.types import Call, Limits
 from .connection import Connections, causes, timed_out
-from .exchange import CancelledCall, Deadline, Exchange
+from .exchange import CancelledCall, Exchange
 from .reply import HUNG_UP, USE_HTTPS, Reply, reason, retry_after, short
 
 logger = logging.getLogger("lmstudio_provider")
@@ -53,20 +53,12 @@ class Transport:
             # TLS and proxies use this codec; if a call had to import it, that could hang in a forked child.
             "".encode("idna")
 
-    def send(
-        self,
-        call: Call,
-        headers: Mapping[str, str],
-        timeouts: Timeouts,
-        deadline: Deadline | None,
-        waited_s: float = 0.0,
-    ) -> Reply:
-        """Send ``call``; return when the headers of the reply are in, also of an error status.
+    def send(self, call: Call, headers: Mapping[str, str], exchange: Exchange) -> Reply:
+        """Send ``call``, under the limits of ``exchange``; return when the headers of the reply are in.
 
-        Of the limits until the first byte, ``waited_s`` seconds have passed already. Raises ServerUnavailableError,
-        RequestTimeoutError, ProtocolError, and CancelledCall after ``close``.
+        The status may be that of an error. Raises ServerUnavailableError, RequestTimeoutError, ProtocolError, and
+        CancelledCall after ``close``.
         """
-        exchange = Exchange(timeouts, deadline, waited_s)
         with self._lock:
             if self._closed:
                 raise CancelledCall

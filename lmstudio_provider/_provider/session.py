@@ -25,7 +25,7 @@ from .._dialects.dialect import Dialect
 from .._dialects.errors import PASSWORD, ErrorContext, find_fault
 from .._dialects.json_text import parse, preview
 from .._dialects.pages import is_page, read_answer
-from .._http.exchange import CancelledCall, Deadline
+from .._http.exchange import CancelledCall, Deadline, Exchange
 from .._http.reply import HUNG_UP, Reply
 from .._http.transport import Transport
 from .model_cache import ModelCache
@@ -63,6 +63,10 @@ class CallOptions(NamedTuple):
     waited_s: float = 0.0
     """The seconds that the call has waited for the server already; they count until the first byte."""
 
+    def exchange(self) -> Exchange:
+        """Return an exchange with the time limits of the call."""
+        return Exchange(self.timeouts, self.deadline, self.waited_s)
+
 
 class Session:
     """Makes calls to one base URL. Threads can share it; a forked process makes its own."""
@@ -85,7 +89,8 @@ class Session:
         ``dialect`` knows which replies are errors; by default it is that of the server.
         """
         with self.annotate_errors(call, options):
-            reply, value = self._send(call, options, "application/json"), None
+            headers = self._headers(call, options, "application/json")
+            reply, value = self._transport.send(call, headers, options.exchange()), None
             body = reply.read_all()
             with contextlib.suppress(ProtocolError):
                 value = parse(body, "the reply")
@@ -144,7 +149,8 @@ class Session:
                 reply.drop()
 
     def _open_stream(self, call: Call, options: CallOptions) -> Reply:
-        reply = self._send(call, options, self._info.dialect.stream_type)
+        headers = self._headers(call, options, self._info.dialect.stream_type)
+        reply = self._transport.send(call, headers, options.exchange())
         kind = (reply.headers.get("Content-Type") or "").lower()
         # An error comes as JSON, also with status 200; the page of a proxy as HTML. Any other type is a stream.
         if not 200 <= reply.status < 300 or "json" in kind.replace("ndjson", "") or "html" in kind:
@@ -178,19 +184,15 @@ class Session:
         self._transport.close()
         self.cache.close()
 
-    def _send(self, call: Call, options: CallOptions, accept: str) -> Reply:
+    def _headers(self, call: Call, options: CallOptions, accept: str) -> dict[str, str]:
         headers = {"Accept": accept, "Accept-Encoding": "identity", "User-Agent": "lmstudio-provider"}
         if call.body is not None:
             headers["Content-Type"] = "application/json"
         if call.upload is not None:
             headers.update({"Content-Type": "application/octet-stream", "Content-Length": str(call.upload.size)})
-        authorization = options.config.authorization
-        if authorization:
-            headers["Authorization"] = authorization
-        own = {name.lower() for name in self._info.headers}
-        headers = {name: value for name, value in headers.items() if name.lower() not in own}
-        headers.update(self._info.headers)
-        return self._transport.send(call, headers, options.timeouts, options.deadline, options.waited_s)
+        if options.config.authorization:
+            headers["Authorization"] = options.config.authorization
+        return {**headers, **self._info.headers}  # of two names that differ in case, the transport sends the last one
 
     def _no_json(self, status: int, headers: Mapping[str, str], body: bytes) -> ProtocolError:
         text = body.decode("utf-8", "replace")

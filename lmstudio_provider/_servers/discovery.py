@@ -18,7 +18,7 @@ from .._core.threads import run_in_daemon_thread
 from .._core.types import Call, Limits, Timeouts, check_seconds
 from .._dialects import lmstudio
 from .._dialects.json_text import parse
-from .._http.exchange import CancelledCall, Deadline
+from .._http.exchange import CancelledCall, Deadline, Exchange
 from .._http.transport import Transport
 from .._lmstudio import LMStudioProvider
 from .._provider.local_server import LocalServer
@@ -194,7 +194,7 @@ class _Probe:
         """GET ``path``; raises ProviderError where no further question can be asked."""
         started = time.monotonic()
         try:
-            reply = self.transport.send(Call("GET", path), self._headers, _NO_LIMIT, self._deadline)
+            reply = self.transport.send(Call("GET", path), self._headers, Exchange(_NO_LIMIT, self._deadline))
             self._address = reply.exchange.address or self._address
             body = reply.read_all()
         except ProviderError as error:
