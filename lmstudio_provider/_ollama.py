@@ -34,7 +34,7 @@ from ._http.exchange import Deadline
 from ._http.transport import PoolManager
 from ._provider.http_provider import HTTPProvider
 from ._provider.local_models import Fits, first, patience
-from ._provider.session import CallOptions, Session
+from ._provider.session import CallOptions, ServerInfo, Session
 from ._provider.settings import Config, Names, Secret
 
 OnProgress = Callable[[Progress], object]
@@ -324,8 +324,18 @@ class OllamaProvider(OllamaModels):
     id = "ollama"
     display_name = "Ollama (Local)"
 
-    _dialect = ollama.DIALECT
-    _server_name = "Ollama"
+    _server = ServerInfo(
+        name="Ollama",
+        dialect=ollama.DIALECT,
+        api_key_hash="ollama-local",
+        start_hint="Start Ollama with 'ollama serve', or its app",
+        remote_hint="Ollama serves only its own machine, unless OLLAMA_HOST=0.0.0.0 is set when it starts there",
+        url_hint="and base_url= or OLLAMA_HOST names another server",
+        get_hint="Pull one with 'ollama pull MODEL', or with pull('MODEL')",
+        context_hint="Send shorter texts, or take a model with a larger context",
+        default_model=None,
+        any_model_calls_tools=False,
+    )
     _names = Names(
         prefix="ollama",
         variables={
@@ -340,14 +350,6 @@ class OllamaProvider(OllamaModels):
         default_port=11434,
         tidy=_tidy,
     )
-    _start_hint = "Start Ollama with 'ollama serve', or its app"
-    _remote_hint = "Ollama serves only its own machine, unless OLLAMA_HOST=0.0.0.0 is set when it starts there"
-    _url_hint = "and base_url= or OLLAMA_HOST names another server"
-    _api_key_hash = "ollama-local"
-    _get_hint = "Pull one with 'ollama pull MODEL', or with pull('MODEL')"
-    _context_hint = "Send shorter texts, or take a model with a larger context"
-    _default_model = None
-    _any_model_calls_tools = False
 
     def __init__(
         self,

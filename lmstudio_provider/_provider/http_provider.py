@@ -58,9 +58,6 @@ Request = Union[CompletionRequest, ChatRequest, TextRequest]
 class HTTPProvider(LocalModels):
     """A local server that generates text, over any dialect."""
 
-    _context_hint: str
-    """How to make room for a longer text to embed, as the beginning of a sentence."""
-
     def complete(self, request: CompletionInput, **overrides: Unpack[CompletionOverrides]) -> Completion:
         return self._generate("complete", completion_request(request), dict(overrides))
 
@@ -85,7 +82,7 @@ class HTTPProvider(LocalModels):
             request = completion_request(request)
         elif not isinstance(request, TextRequest):
             request = chat_request(request)
-        return self._stream("stream", request, on_chunk, overrides, self._dialect)
+        return self._stream("stream", request, on_chunk, overrides, self._server.dialect)
 
     def _stream(
         self,
@@ -137,9 +134,9 @@ class HTTPProvider(LocalModels):
         if not inputs:
             return Embeddings([], model, model, truncated=())
         # For messages and records: it stands for the calls of all batches.
-        call, started = self._dialect.embed_call([], model, True, **fields), time.monotonic()
+        call, started = self._server.dialect.embed_call([], model, True, **fields), time.monotonic()
         may_cut = on_truncation != "error"
-        embedder = Embedder(session, options, self._dialect, model, fields, may_cut, self._context_hint)
+        embedder = Embedder(session, options, self._server.dialect, model, fields, may_cut, self._server.context_hint)
         with (
             self._recording_failure("embed", call, started),
             session.annotate_errors(call, options),
@@ -147,14 +144,14 @@ class HTTPProvider(LocalModels):
         ):
             if on_truncation == "ignore":
                 whole, context = embedder.in_batches(inputs), None
-            elif self._dialect.refuses_long_texts:
+            elif self._server.dialect.refuses_long_texts:
                 whole, context = embedder.fitting(inputs)
             else:
                 whole, context = embedder.compared(inputs, functools.partial(self._find_cut, options))
         whole = self._check_model(whole) if is_named else whole
         self._record("embed", Completion("", whole.model, model, usage=whole.usage), started, "ok")
         if whole.truncated:
-            warn_of_cut_texts(whole.truncated, model, context, self._context_hint)
+            warn_of_cut_texts(whole.truncated, model, context, self._server.context_hint)
         return whole
 
     def _find_cut(
@@ -183,7 +180,7 @@ class HTTPProvider(LocalModels):
     def _generate(
         self, operation: str, request: Request, overrides: dict[str, Any], dialect: Dialect | None = None
     ) -> Completion:
-        dialect = dialect or self._dialect
+        dialect = dialect or self._server.dialect
         prepared, started = self._prepare_call(request, overrides, dialect, stream=False), time.monotonic()
         session = prepared.session
 
@@ -286,7 +283,7 @@ class HTTPProvider(LocalModels):
             duration_s=time.monotonic() - started,
             time_to_first_token_s=completion.stats.time_to_first_token_s,
             status=status,
-            api_key_hash=self._api_key_hash,
+            api_key_hash=self._server.api_key_hash,
             created_at=time.time(),
         )
         try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from .._dialects import lmstudio
 from .http_provider import HTTPProvider
+from .session import ServerInfo
 from .settings import Names
 
 
@@ -13,8 +14,20 @@ class LMStudioServer(HTTPProvider):
     id = "lm-studio"
     display_name = "LM Studio (Local)"
 
-    _dialect = lmstudio.DIALECT
-    _server_name = "LM Studio"
+    _server = ServerInfo(
+        name="LM Studio",
+        dialect=lmstudio.DIALECT,
+        api_key_hash="lmstudio-local",
+        start_hint="Start LM Studio's server with 'lms server start', or on its Developer tab",
+        remote_hint="LM Studio serves only its own machine, unless 'Serve on Local Network' is on there "
+        "(Developer tab, Server Settings; or 'lms server start --bind 0.0.0.0')",
+        url_hint="and base_url= or LM_STUDIO_URL names another server",
+        get_hint="Download one with 'lms get MODEL', or with native.download('MODEL')",
+        context_hint="Send shorter texts, or load the model with a larger context "
+        "('lms load MODEL --context-length N')",
+        default_model="local-model",
+        any_model_calls_tools=True,  # the others call tools less well (LM Studio docs, "Tool Use")
+    )
     _names = Names(
         prefix="lmstudio",
         variables={
@@ -28,15 +41,3 @@ class LMStudioServer(HTTPProvider):
         default_url="http://localhost:1234",
         default_port=1234,
     )
-    _start_hint = "Start LM Studio's server with 'lms server start', or on its Developer tab"
-    _remote_hint = (
-        "LM Studio serves only its own machine, unless 'Serve on Local Network' is on there (Developer tab, Server "
-        "Settings; or 'lms server start --bind 0.0.0.0')"
-    )
-    _url_hint = "and base_url= or LM_STUDIO_URL names another server"
-    _api_key_hash = "lmstudio-local"
-    _get_hint = "Download one with 'lms get MODEL', or with native.download('MODEL')"
-    _context_hint = "Send shorter texts, or load the model with a larger context ('lms load MODEL --context-length N')"
-    _default_model = "local-model"
-    # Those that were not trained for it do it less well (LM Studio docs, tool use).
-    _any_model_calls_tools = True

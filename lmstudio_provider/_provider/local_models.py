@@ -108,7 +108,7 @@ class LocalModels(LocalServer):
         if not models:
             return Capabilities(True, True, None, ())
         chatting = [model for model in models if model.can_chat]
-        tool_calling = _any(True if self._any_model_calls_tools else model.tool_use for model in chatting)
+        tool_calling = _any(True if self._server.any_model_calls_tools else model.tool_use for model in chatting)
         vision = _any(model.vision for model in chatting)
         return Capabilities(True, tool_calling, vision, tuple(model.id for model in models))
 
@@ -142,17 +142,17 @@ class LocalModels(LocalServer):
     def _choose_model(self, options: CallOptions, *wanted: Fits) -> tuple[str, CallOptions]:
         """Return the first model that fits, by default one that chats, and the options with the time that is left."""
         wanted = wanted or (chats,)
-        models, options = self._models_within(options, needed=self._default_model is None)
+        models, options = self._models_within(options, needed=self._server.default_model is None)
         found, options = self._first(models, options, *wanted)
-        if found is None and (models or self._default_model is None):
+        if found is None and (models or self._server.default_model is None):
             models = self._models_now(options)  # they may have changed since they were listed
             options = options._replace(waited_s=0.0)  # the server has just answered
             found, options = self._first(models, options, *wanted)
         if found is not None:
             return found.name, options
-        if models or self._default_model is None:
+        if models or self._server.default_model is None:
             raise self._nothing_to_choose(self._cached_models())  # they have the details that were asked meanwhile
-        return self._default_model, options
+        return self._server.default_model, options
 
     def _first(
         self, models: Sequence[ModelInfo], options: CallOptions, *wanted: Fits
@@ -165,17 +165,18 @@ class LocalModels(LocalServer):
 
     def _nothing_to_choose(self, models: Sequence[ModelInfo]) -> InvalidRequestError:
         """Return the error that says why none of ``models`` was chosen, and how to name one."""
-        server = f"{self._server_name} at {self.base_url}"
+        server = f"{self._server.name} at {self.base_url}"
         variable = self._names.variables["model"][0]
         names = f"model=, the setting {self._names.prefix}_model or the environment variable {variable}"
-        message, hint = f"{server} has no models", f"{self._get_hint}, or name a model with {names}"
+        get = self._server.get_hint
+        message, hint = f"{server} has no models", f"{get}, or name a model with {names}"
         if models:
             listed = [f"{preview(model.id)} ({_why_not(model)})" for model in models[:_MOST_NAMED]]
             if len(models) > _MOST_NAMED:
                 listed.append(f"and {len(models) - _MOST_NAMED} more")
             message = f"no model was named, and {server} has none to choose: {', '.join(listed)}"
             such_as = next((f", such as model={preview(model.id)}" for model in models if model.can_chat), "")
-            hint = f"To use one, name it with {names}{such_as}; or {self._get_hint[:1].lower()}{self._get_hint[1:]}"
+            hint = f"To use one, name it with {names}{such_as}; or {get[:1].lower()}{get[1:]}"
         error = InvalidRequestError(message, hint=hint)
         error.provider = self.id
         return error

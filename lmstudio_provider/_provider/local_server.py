@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import os
 import threading
@@ -16,7 +17,6 @@ from .._core.options import OTHERS, check_names, show_options
 from .._core.overrides import Options
 from .._core.types import UNSET, Limits, ModelInfo, Timeout, Timeouts, Unset, check_seconds
 from .._core.usage import UsageRecorder
-from .._dialects.dialect import Dialect
 from .._http.exchange import Deadline
 from .._http.transport import PoolManager, Transport
 from .base import Provider
@@ -43,19 +43,8 @@ _OTHERS = {
 class LocalServer(Provider):
     """The base of the providers of local servers: everything except generating. Subclasses describe their server."""
 
-    _dialect: Dialect
-    _server_name: str
+    _server: ServerInfo
     _names: Names
-    _start_hint: str
-    _remote_hint: str
-    _url_hint: str
-    _api_key_hash: str
-    _get_hint: str
-    """How to get a model, as the beginning of a sentence."""
-    _default_model: str | None
-    """The model to ask for if the server lists none; None if it would refuse any name."""
-    _any_model_calls_tools: bool
-    """True if tools can be offered to models that were not trained to call them."""
 
     def __init__(
         self,
@@ -103,15 +92,7 @@ class LocalServer(Provider):
             self.id = id
         arguments = {name: self._arguments[name] for name in self._names.variables}
         self._settings = Settings(self._names, arguments, settings)
-        self._info = ServerInfo(
-            self.id,
-            self._server_name,
-            self._dialect,
-            self._start_hint,
-            self._remote_hint,
-            self._url_hint,
-            dict(headers or {}),
-        )
+        self._server = dataclasses.replace(self._server, provider_id=self.id, headers=dict(headers or {}))
         self._deadline = deadline
         self._usage = usage
         self._lock = threading.RLock()
@@ -235,7 +216,7 @@ class LocalServer(Provider):
         """Return a session with separate connections."""
         url, arguments = config.base_url.text, self._arguments
         transport = Transport(url, arguments["http"], arguments["limits"], arguments["max_retries"])
-        return Session(self._info, url, transport, ModelCache(arguments["models_ttl"], arguments["refresh"]))
+        return Session(self._server, url, transport, ModelCache(arguments["models_ttl"], arguments["refresh"]))
 
     def _own_lock(self) -> AbstractContextManager[bool]:
         """Return the lock of this process."""

@@ -38,19 +38,29 @@ _Stream = TypeVar("_Stream", bound=BaseStream[Any, Any])
 
 @dataclass(frozen=True)
 class ServerInfo:
-    """The facts that all sessions of a provider share."""
+    """The facts about a kind of server, and about one provider of that kind."""
 
-    provider_id: str
     name: str
     """The name of the server's program, for messages."""
     dialect: Dialect
+    api_key_hash: str
+    """The ``api_key_hash`` of usage records."""
     start_hint: str
     """What to do if no server answers."""
     remote_hint: str
     """What to do if another machine refuses connections."""
     url_hint: str
     """How to name another server."""
-    headers: Mapping[str, str] = field(repr=False)
+    get_hint: str
+    """How to get a model, as the beginning of a sentence."""
+    context_hint: str
+    """How to make room for a longer text to embed, as the beginning of a sentence."""
+    default_model: str | None
+    """The model to ask for if the server lists none; None if it would refuse any name."""
+    any_model_calls_tools: bool
+    """True if tools can be offered to models that were not trained to call them."""
+    provider_id: str = ""
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
     """The headers of the user; they replace those of the package."""
 
 

@@ -86,8 +86,8 @@ class Registry:
                 return provider
             failures.append((provider, health.error))
         if not failures:
-            kinds = " nor ".join(kind._server_name for kind in PROVIDERS.values())
-            hint = ". ".join(kind._start_hint for kind in PROVIDERS.values())
+            kinds = " nor ".join(kind._server.name for kind in PROVIDERS.values())
+            hint = ". ".join(kind._server.start_hint for kind in PROVIDERS.values())
             raise ServerUnavailableError(
                 f"the registry is empty: neither {kinds} was found, and no provider registered", hint=hint, refused=True
             )
