@@ -55,11 +55,7 @@ class Waiting:
     """Waits as long as a call may: until its ``deadline``, and at most for its limit until the first byte."""
 
     def __init__(self, options: CallOptions, is_closed: Callable[[], bool]) -> None:
-        ends: list[tuple[float, str]] = (
-            [] if options.timeouts.first_byte is None else [(options.timeouts.first_byte, "first_byte")]
-        )
-        if options.deadline is not None:
-            ends.append((options.deadline.left(), "deadline"))
+        ends = [(seconds, limit) for limit, seconds in options.limits().items()]
         self._longest, self._limit = min(ends, default=(math.inf, ""))
         self._started = time.monotonic()
         self._is_closed = is_closed
@@ -91,12 +87,7 @@ class Waiting:
 
 def patience(options: CallOptions) -> float:
     """Return the seconds to wait for a discovery, so that the call has at least half of its time left."""
-    limits = [DISCOVERY_S]
-    if options.timeouts.first_byte is not None:
-        limits.append(options.timeouts.first_byte / 2)
-    if options.deadline is not None:
-        limits.append(options.deadline.left() / 2)
-    return min(limits)
+    return min([DISCOVERY_S, *(seconds / 2 for seconds in options.limits().values())])
 
 
 class LocalModels(LocalServer):

@@ -73,6 +73,11 @@ class CallOptions(NamedTuple):
     waited_s: float = 0.0
     """The seconds that the call has waited for the server already; they count until the first byte."""
 
+    def limits(self) -> dict[str, float]:
+        """Return the seconds that are left until each limit that ends a wait before the first byte."""
+        seconds = {"first_byte": self.timeouts.first_byte, "deadline": self.deadline and self.deadline.left()}
+        return {limit: left for limit, left in seconds.items() if left is not None}
+
     def exchange(self) -> Exchange:
         """Return an exchange with the time limits of the call."""
         return Exchange(self.timeouts, self.deadline, self.waited_s)
