@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from ._native.native import Native
 
 # A vendored copy of the package may leave these modules out.
-_OPTIONAL = ("_native.native", "_dialects.responses", "_dialects.messages")
+_OPTIONAL = {"native": "_native.native", "responses": "_dialects.responses", "messages": "_dialects.messages"}
 
 
 @show_options(ResponsesRequest)
@@ -81,20 +81,21 @@ class LMStudioProvider(LMStudioServer):
 
     def _prepare(self) -> None:
         # Imported here because a call imports nothing: a fork meanwhile could leave the child waiting for that import.
-        self._parts = {module: _imported(module) for module in _OPTIONAL}
-        native = self._parts["_native.native"]
+        self._parts = {name: _imported(module) for name, module in _OPTIONAL.items()}
+        native = self._parts["native"]
         self._loads = native and native.Loads()
 
-    def _part(self, module: str) -> Any:
-        part = self._parts[module]
+    def _part(self, name: str) -> Any:
+        part = self._parts[name]
         if part is None:
-            raise ConfigurationError(f"this call needs {module!r}, which was left out of this copy of {__package__}")
+            what = f"{name!r} needs {_OPTIONAL[name]!r}, which was left out of this copy of {__package__}"
+            raise ConfigurationError(what)
         return part
 
     @property
     def native(self) -> Native:
         """LM Studio's own API: chats with progress and state, and loading, unloading and downloading models."""
-        native: Native = self._part("_native.native").Native(Caller(self), self._loads)
+        native: Native = self._part("native").Native(Caller(self), self._loads)
         return native
 
     def responses(self, request: DialectInput, **overrides: Unpack[ResponsesOverrides]) -> Completion:
@@ -106,9 +107,7 @@ class LMStudioProvider(LMStudioServer):
         ``store`` and ``reasoning_effort``; any other raises InvalidRequestError.
         """
         given: dict[str, Any] = dict(overrides)
-        return self._generate(
-            "responses", _responses_request(request, given), given, self._part("_dialects.responses").DIALECT
-        )
+        return self._generate("responses", _responses_request(request, given), given, self._part("responses").DIALECT)
 
     @overload
     def responses_stream(
@@ -129,7 +128,7 @@ class LMStudioProvider(LMStudioServer):
         """Answer as ``responses`` does, piece by piece; ``on_chunk`` is that of ``stream``."""
         given: dict[str, Any] = dict(overrides)
         return self._stream(
-            "responses", _responses_request(request, given), on_chunk, given, self._part("_dialects.responses").DIALECT
+            "responses", _responses_request(request, given), on_chunk, given, self._part("responses").DIALECT
         )
 
     def messages(self, request: DialectInput, **overrides: Unpack[StreamOverrides]) -> Completion:
@@ -140,9 +139,7 @@ class LMStudioProvider(LMStudioServer):
         ``tool_choice`` and ``extra``; any other raises InvalidRequestError.
         """
         given: dict[str, Any] = dict(overrides)
-        return self._generate(
-            "messages", chat_request(_chat(request, given)), given, self._part("_dialects.messages").DIALECT
-        )
+        return self._generate("messages", chat_request(_chat(request, given)), given, self._part("messages").DIALECT)
 
     @overload
     def messages_stream(
@@ -163,7 +160,7 @@ class LMStudioProvider(LMStudioServer):
         """Answer as ``messages`` does, piece by piece; ``on_chunk`` is that of ``stream``."""
         given: dict[str, Any] = dict(overrides)
         return self._stream(
-            "messages", chat_request(_chat(request, given)), on_chunk, given, self._part("_dialects.messages").DIALECT
+            "messages", chat_request(_chat(request, given)), on_chunk, given, self._part("messages").DIALECT
         )
 
 

@@ -8,6 +8,30 @@ from typing import Any, ClassVar, Mapping
 from .._core.errors import ProviderError
 from .types import NativeCompletion
 
+__all__ = [
+    "ChatEnd",
+    "ChatStart",
+    "ErrorEvent",
+    "Event",
+    "MessageDelta",
+    "MessageEnd",
+    "MessageStart",
+    "ModelLoadEnd",
+    "ModelLoadProgress",
+    "ModelLoadStart",
+    "PromptProcessingEnd",
+    "PromptProcessingProgress",
+    "PromptProcessingStart",
+    "ReasoningDelta",
+    "ReasoningEnd",
+    "ReasoningStart",
+    "ToolCallArguments",
+    "ToolCallFailure",
+    "ToolCallStart",
+    "ToolCallSuccess",
+    "UnknownEvent",
+]
+
 
 @dataclass(frozen=True)
 class Event:
