@@ -166,7 +166,7 @@ _QUOTES = {
 # These may also be apostrophes, inches, or a part of a Hebrew word, beside a letter or digit of a script with blanks
 # between words, unlike Thai and Chinese.
 _AMBIGUOUS = "[\"'\u2019]"
-_OF_WORD = r"[^\W_\u0e00-\U0010ffff]"
+_OF_WORD = r"(?=[\0-\u0dff])[^\W_]"  # a negated set of all that follows takes 4 ms to compile
 _CANNOT_BEGIN = re.compile(rf"(?<={_OF_WORD}){_AMBIGUOUS}|{_AMBIGUOUS}(?=\s)")
 _CANNOT_END = re.compile(rf"(?<=\s){_AMBIGUOUS}|{_AMBIGUOUS}(?={_OF_WORD})")
 # Quotes with only a mark in them, with blanks or without. In Swedish and Finnish, both sides are the same. Arabic and
