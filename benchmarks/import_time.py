@@ -1,4 +1,4 @@
-"""Print how much CPU time and memory importing the package takes, beside importing urllib3 alone.
+"""Print how much CPU time and memory importing the package takes, compared with importing urllib3.
 
 Run it with `make import-time`. The aim is at most 1.35 times the CPU time of `import urllib3`, and 4 MiB more memory,
 for `import lmstudio_provider`. Each figure is the median of new interpreters, started in turn so that a busy moment

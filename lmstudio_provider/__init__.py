@@ -231,5 +231,5 @@ if not TYPE_CHECKING:  # type checkers need the whole __all__, and a __getattr__
         return sorted({*globals(), *__getattr__("__all__")})
 
 
-# Without it, Python would print the library's warnings where an application has not set up logging.
+# Without it, Python would print the library's warnings if the application has not set up logging.
 logging.getLogger("lmstudio_provider").addHandler(logging.NullHandler())

@@ -58,7 +58,7 @@ class LMStudioProvider(LMStudioServer):
             return health
         if any((model.raw or {}).get("owned_by") == "library" for model in models or ()):  # so says Ollama
             return not_lm_studio(health, self.base_url, TABLE.other.hint)
-        # Its own lists of models tell what is loaded, and no other server has them.
+        # Only LM Studio's own lists of models report which models are loaded.
         is_lm_studio = True if models and health.loaded is not None else None
         hint = "Check the address if it should be"
         left = None if timeout is None else timeout - (time.monotonic() - started)
@@ -99,7 +99,7 @@ class LMStudioProvider(LMStudioServer):
         return native
 
     def responses(self, request: DialectInput, **overrides: Unpack[ResponsesOverrides]) -> Completion:
-        """Answer over OpenAI's ``/v1/responses``, where the server keeps the conversation (LM Studio 0.3.29).
+        """Answer over OpenAI's ``/v1/responses``, whose server keeps the conversation (LM Studio 0.3.29).
 
         ``request`` is a text, messages, or a request of ``complete``, of ``chat``, or a ResponsesRequest. Options are
         ``model`` or ``tier``, ``max_tokens``, ``temperature``, ``top_p``, ``tools``, ``tool_choice``,

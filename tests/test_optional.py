@@ -1,4 +1,4 @@
-"""A vendored copy of the package can leave out what is optional; the rest of it works, and says what it misses."""
+"""A vendored copy of the package can leave optional parts out; the rest works, and its errors name the missing part."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ import urllib3
 import lmstudio_provider
 
 PACKAGE = Path(lmstudio_provider.__file__).parent
-#: What can be left out together, each with names that are then missing from the package.
+# The optional parts: the files of each, and some names that are missing from the package without it.
 OPTIONAL = {
     "_native": (["_native"], ["Native", "NativeRequest", "events"]),
     "_workflows": (["_workflows"], ["Conversation", "run_tools"]),
@@ -44,7 +44,7 @@ def leave_out(folder: Path, *patterns: str) -> None:
 
 @pytest.fixture
 def copy(tmp_path):
-    """Return a copy of the package without what is named."""
+    """Return a function that copies the package without the optional parts that it is given."""
 
     def make(*names):
         folder = tmp_path / "lmstudio_provider"
@@ -57,7 +57,7 @@ def copy(tmp_path):
 
 
 def run(folder, code):
-    # -I and -S keep the installed package and the current folder away; urllib3 is where it is.
+    # -I and -S keep the installed package and the current folder away.
     paths = [str(folder.parent), str(Path(urllib3.__file__).parent.parent)]
     program = f"import sys; sys.path[:0] = {paths!r}\n{code}"
     return subprocess.run(
