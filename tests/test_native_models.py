@@ -9,7 +9,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from pathlib import Path
 
 import pytest
@@ -340,7 +339,7 @@ def test_what_is_unloaded_while_it_is_looked_for_is_loaded_again(server, lm, mon
 def test_what_the_server_has_loaded_and_not_told_yet_is_shared(server, lm, monkeypatch, in_background):
     sharing, listed, inside, leave = (threading.Event() for _ in range(4))
     asking = []
-    share_, models = _loading.Block._share, _loading.list_models
+    load_reply, models = _loading.native.load_reply, _loading.list_models
 
     def share():
         with lm.native.loaded("m"):
@@ -348,11 +347,11 @@ def test_what_the_server_has_loaded_and_not_told_yet_is_shared(server, lm, monke
             assert leave.wait(LONG)
             return ids(server)
 
-    def tell_late(*arguments):
+    def reply_late(value):
         sharing.set()
         asking.append(in_background(share))
         assert listed.wait(LONG)
-        share_(*arguments)
+        return load_reply(value)
 
     def told(*arguments):
         found = models(*arguments)
@@ -360,7 +359,7 @@ def test_what_the_server_has_loaded_and_not_told_yet_is_shared(server, lm, monke
             listed.set()
         return found
 
-    monkeypatch.setattr(_loading.Block, "_share", tell_late)
+    monkeypatch.setattr(_loading.native, "load_reply", reply_late)
     monkeypatch.setattr(_loading, "list_models", told)
     with lm.native.loaded("m"):
         assert inside.wait(LONG)
@@ -470,26 +469,63 @@ def test_a_time_limit_while_it_is_loaded_unloads_it_later(server, lm, slow, limi
     with pytest.raises(RequestTimeoutError, match="will be unloaded"):
         with lm.native.loaded("m", **limits):
             pass
-    assert begun.is_set()
+    assert begun.wait(LONG)
     go_on.set()
     settled()
     assert [each["path"] for each in server.requests][-1] == UNLOAD
     assert ids(server) == ["n"]
 
 
-def test_what_may_be_another_programs_is_not_unloaded(server, lm, slow, caplog):
+def test_what_other_programs_load_meanwhile_is_not_unloaded(server, lm, slow):
     _, go_on = slow
-    state = type(server._state)
     with pytest.raises(RequestTimeoutError):
         with lm.native.loaded("m", deadline=0.3):
             pass
-    with server._state._lock:  # so that both are there at the next look
-        state.load(server._state, "m")
-        state.load(server._state, "m")
-    settled()
+    for _ in range(2):
+        type(server._state).load(server._state, "m")
     go_on.set()
-    assert "m and m:2 were loaded meanwhile" in caplog.text
-    assert ids(server)[:3] == ["n", "m", "m:2"]
+    settled()
+    assert ids(server) == ["n", "m", "m:2"]
+
+
+def test_a_load_that_fails_after_its_block_was_left_is_logged(server, lm, slow, caplog):
+    _, go_on = slow
+    with pytest.raises(RequestTimeoutError):
+        with lm.native.loaded("too-large", deadline=0.3):
+            pass
+    go_on.set()
+    settled()
+    assert "'too-large' was still being loaded" in caplog.text
+
+
+def test_what_is_loaded_under_a_name_that_another_block_has_just_given_back_is_unloaded(server, lm, slow):
+    _, go_on = slow
+    go_on.set()
+    first = lm.native.loaded("m")
+    first.__enter__()
+    go_on.clear()
+    with pytest.raises(RequestTimeoutError):
+        with lm.native.loaded("m", context_length=8192, deadline=0.3):
+            pass
+    first.__exit__(None, None, None)
+    go_on.set()
+    settled()
+    assert ids(server) == ["n"]
+
+
+def test_a_signal_handler_can_load_what_the_code_that_it_interrupts_is_unloading(server, lm, monkeypatch):
+    unload_call, names = _loading.native.unload_call, []
+
+    def interrupted(instance_id):
+        monkeypatch.setattr(_loading.native, "unload_call", unload_call)
+        with lm.native.loaded("m", timeout=LONG) as instance:
+            names.append(instance.instance_id)
+        return unload_call(instance_id)
+
+    monkeypatch.setattr(_loading.native, "unload_call", interrupted)
+    with lm.native.loaded("m"):
+        pass
+    assert (names, ids(server)) == (["m:2"], ["n"])
 
 
 def test_what_cannot_be_loaded_raises_and_unloads_nothing(server, lm):
@@ -575,18 +611,14 @@ def test_a_model_is_loaded_and_unloaded_without_a_thread(server, lm):
 
 
 @pytest.mark.usefixtures("no_threads")
-def test_without_a_thread_the_caller_waits_for_what_is_still_being_loaded_and_unloads_it(
-    server, lm, slow, in_background
-):
+def test_without_a_thread_the_caller_waits_for_what_is_still_being_loaded(server, lm, slow, in_background):
     begun, go_on = slow
-    waiting = in_background(lm.native.loaded("m", deadline=0.3).__enter__)
+    block = lm.native.loaded("m", timeout=0.1)
+    waiting = in_background(block.__enter__)
     assert begun.wait(LONG)
-    looked = len(server.requests)
-    while len(server.requests) < looked + 2:
-        time.sleep(0.01)
     go_on.set()
-    with pytest.raises(RequestTimeoutError, match="will be unloaded"):
-        waiting.result(LONG)
+    assert waiting.result(LONG).instance_id == "m"
+    block.__exit__(None, None, None)
     assert ids(server) == ["n"]
 
 
@@ -672,10 +704,10 @@ def interrupted(block, step):
 def test_ctrl_c_at_any_line_leaves_nothing_loaded(server, lm):
     step, lines = 1, set()
     while where := interrupted(lm.native.loaded("m"), step):
+        settled()  # a thread may still load, and then unload
         assert (where, ids(server)) == (where, ["n"])
         lines.add(where)
         step += 1
-    settled()
     assert len(lines) > 80
     assert lm.native.ensure_loaded("m", deadline=LONG).instance_id == "m"
 

@@ -5,19 +5,17 @@ from __future__ import annotations
 import atexit
 import contextlib
 import dataclasses
-import functools
 import logging
 import os
 import re
 import threading
-import time
 from dataclasses import dataclass
 from typing import Any, Iterator, Mapping
 
 from .._core.callbacks import warn
-from .._core.errors import ModelNotFoundError, ProviderClosedError, ProviderError, RequestTimeoutError, StatusError
+from .._core.errors import ModelNotFoundError, ProviderError
 from .._core.model_names import find, is_same
-from .._core.types import Call, ModelInfo, Timeouts
+from .._core.types import Call, ModelInfo
 from .._dialects import models
 from .._provider.http_provider import Caller
 from .._provider.local_models import Waiting
@@ -27,12 +25,11 @@ from .types import LoadedModel, check_load_options, fits
 
 logger = logging.getLogger("lmstudio_provider")
 
-# Seconds to wait at least for a model that is being loaded, if its caller no longer waits; and between two looks.
-_PATIENCE_S = 600.0
-_PAUSE_S = 0.5
+# Seconds to wait for a model to load after its caller has stopped waiting.
+_MORE_S = 600.0
 # Seconds to wait for a model to unload, unless the caller is less patient.
 _UNLOAD_S = 30.0
-_LATER = f"when it is, it will be unloaded: a program that ends before waits for that, for {_PATIENCE_S:g} s at most"
+_LATER = "when it is, it will be unloaded: a program that ends before waits for that"
 
 
 def list_models(session: Session, plan: CallOptions) -> list[ModelInfo]:
@@ -62,9 +59,7 @@ class Loads:
     """What is loaded for the blocks of one provider now. Shared by threads; a forked child has blocks of its own."""
 
     def __init__(self) -> None:
-        self.shared: dict[tuple[int, str, str], Shared] = {}
-        #: The block that is loading: the server may list its instance before that is among the ``shared``.
-        self.coming: Block | None = None
+        self.shared: list[Shared] = []
         self._locks: dict[int, threading.RLock] = {}
 
     @contextlib.contextmanager
@@ -75,38 +70,49 @@ class Loads:
         """
         # By process: in a forked child, a thread that is not there may hold the parent's lock for ever.
         lock = self._locks.setdefault(os.getpid(), threading.RLock())
-        try:
-            waiting.wait(lambda seconds: lock.acquire(timeout=seconds), "another thread was still loading a model")
-            self.coming = None
+        with _holding(lock, waiting, "another thread was still loading a model"):
             yield
-        finally:
-            # A KeyboardInterrupt may come just after the lock was taken; one that was not cannot be released.
-            with contextlib.suppress(RuntimeError):
-                lock.release()
+
+    def of(self, base_url: str) -> list[Shared]:
+        """Return what blocks have in common on that server, in this process."""
+        return [each for each in list(self.shared) if (each.pid, each.base_url) == (os.getpid(), base_url)]
 
     def forget(self, base_url: str, instance_id: str) -> None:
         """Have no block unload that instance: it is gone, or is another one of the same name."""
-        shared = self.shared.pop((os.getpid(), base_url, instance_id), None)
-        if shared is not None:
-            shared.gone.set()
+        for shared in self.of(base_url):
+            if shared.is_called(instance_id):
+                self.remove(shared)
+
+    def remove(self, shared: Shared) -> None:
+        """Have no block use ``shared`` any more."""
+        with contextlib.suppress(ValueError):  # another thread did it
+            self.shared.remove(shared)
 
 
 class Shared:
-    """An instance that blocks have in common."""
+    """A model that blocks have in common, from before it is loaded until it is unloaded."""
 
-    def __init__(self, instance_id: str) -> None:
-        self.instance_id = instance_id
+    def __init__(self, model: str, base_url: str) -> None:
+        self.model, self.base_url, self.pid = model, base_url, os.getpid()
+        self.instance: LoadedModel | None = None
+        self.error: BaseException | None = None
+        # Set when it is loaded, or cannot be.
+        self.loaded = threading.Event()
+        # Held while it is unloaded. Re-entrant: a signal handler may use a model in the middle of that.
         self.lock = threading.RLock()
-        #: The blocks that use it: a set, because to leave it twice counts once.
+        # The blocks that use it: a set, because to leave it twice counts once.
         self.users: set[Block] = set()
-        #: The block that unloads it: no other one may use it any more.
+        # The block that unloads it: no other one may use it any more.
         self.unloader: Block | None = None
-        self.gone = threading.Event()
+
+    def is_called(self, instance_id: str) -> bool:
+        """Return True if it is loaded under that name."""
+        return self.instance is not None and self.instance.instance_id == instance_id
 
 
 @dataclass(eq=False)
 class Block:
-    """One ``with`` block of ``loaded()``. It unloads by connections of its own: the provider may be closed meanwhile.
+    """One ``with`` block of ``loaded()``. It has connections of its own: the provider may be closed meanwhile.
 
     Whatever interrupts a method, ``leave`` can be called again, and does what is left to do.
     """
@@ -122,155 +128,143 @@ class Block:
         self._call = native.load_call(self.model, check_load_options(self.model, self.config))
         self._waiting = self.caller.waiting(self.plan)
         self._own_session = self.caller.new_session(self.plan.config)
-        limits = [self.plan.timeouts.first_byte, self.plan.deadline and self.plan.deadline.seconds]
-        unload_s = min([_UNLOAD_S, *filter(None, limits)])
-        self._own_plan = CallOptions(
-            self.plan.config, dataclasses.replace(self.plan.timeouts, first_byte=unload_s), None
-        )
+        self._own_session.cache = self.session.cache  # which has the names that may have been meant
         self._pid = os.getpid()
-        #: The instances that were there before this block loaded one; None if it has not, or if nothing came of it.
-        self._before: set[str] | None = None
-        self._is_coming = False
         self._shared: Shared | None = None
 
     def enter(self) -> LoadedModel:
         """Return the instance to use. Raises ProviderError."""
         atexit.register(self.leave, quiet=True)  # a program may end inside of a block that nobody leaves
-        instance = self._look()[0]
+        instance = self._look()
         if instance is None:  # else this one need not wait for what another thread loads
             with self.loads.looking(self._waiting):
-                instance, listed = self._look()
-                if instance is None:
-                    instance = self._load({each.id for info in listed for each in info.instances})
+                instance = self._look() or self._load()
         return instance
 
     def leave(self, quiet: bool) -> None:
         """Have the instance unloaded if no other block uses it. Raises ProviderError, or, if ``quiet``, logs it."""
-        if self._pid == os.getpid():  # else it is the parent's
-            if self._shared is not None:
-                self._release(quiet)
-            elif self._before is not None:
-                self._recover(self._before)
+        if self._pid == os.getpid() and self._shared is not None:  # else it is the parent's
+            self._release(self._shared, quiet)
         atexit.unregister(self.leave)
 
-    def _look(self) -> tuple[LoadedModel | None, list[ModelInfo]]:
-        """Return an instance that fits, if there is one, and all that is there; use what another block has loaded."""
+    def _look(self) -> LoadedModel | None:
+        """Return an instance that fits, if there is one; use what another block has loaded, or is loading."""
         while True:
-            known = dict(self.loads.shared)  # one that is gone by now may be in the list
-            listed = list_models(self.session, self.plan)
-            coming = self.loads.coming
-            instance = choose(listed, self.model, self.config)
-            if instance is None or (coming is not None and is_same(coming.model, self.model)):
-                return None, listed
-            shared = {**known, **self.loads.shared}.get(self._key(instance.instance_id))
+            known = self.loads.of(self.session.base_url)  # one that is gone by now may be in the list
+            instance = choose(list_models(self.session, self.plan), self.model, self.config)
+            known += self.loads.of(self.session.base_url)
+            # The server may list an instance before it answers the request that loads it.
+            coming = [each for each in known if is_same(each.model, self.model) and not each.loaded.is_set()]
+            if coming:
+                self._waiting.wait(coming[0].loaded.wait, "another thread was still loading the model")
+                continue
+            shared = next((each for each in known if instance and each.is_called(instance.instance_id)), None)
             if shared is None or self._join(shared):
-                return instance, listed
+                return instance
+            if shared in self.loads.shared:  # its unloading was interrupted, maybe by what calls this
+                return None
 
     def _join(self, shared: Shared) -> bool:
         """Use what another block has loaded; return False if that is gone."""
-        with shared.lock:
-            if shared.unloader is None and not shared.gone.is_set():
-                self._shared = shared
-                shared.users.add(self)
-                return True
-        self._waiting.wait(shared.gone.wait, "another thread was still unloading the model")
-        return False
+        with _holding(shared.lock, self._waiting, "another thread was still unloading the model"):
+            if shared.unloader is not None or shared not in self.loads.shared:
+                return False
+            self._shared = shared
+            shared.users.add(self)
+            return True
 
-    def _load(self, before: set[str]) -> LoadedModel:
-        self.loads.coming, self._before = self, before
+    def _load(self) -> LoadedModel:
+        """Load the model by a thread, which nothing interrupts: what it has loaded for nobody, it unloads."""
+        self._shared = shared = Shared(self.model, self.session.base_url)
+        shared.users.add(self)
+        waiting = self.caller.waiting(self.plan)
         try:
-            instance: LoadedModel = self.session.ask(self._call, self.plan, native.load_reply)
-            self._share(instance.instance_id)
-            return instance
+            with self.session.annotate_errors(self._call, self.plan):
+                try:
+                    # A program that ends waits for this thread, also if the one that starts it is a daemon.
+                    threading.Thread(target=self._ask, args=[shared], name="lmstudio-load", daemon=False).start()
+                except RuntimeError:  # no more threads, or the interpreter is shutting down
+                    self._ask(shared)
+                waiting.wait(shared.loaded.wait, "the model was still being loaded", sent=True)
         except ProviderError as error:
-            # The server goes on loading if its caller leaves.
-            self._is_coming = error.sent and isinstance(error, (RequestTimeoutError, ProviderClosedError))
-            if self._is_coming:
-                error.message += f"; {_LATER}"
-            elif not error.sent or isinstance(error, StatusError):
-                self._before = None  # nothing came of it
+            error.message += f"; {_LATER}"
             raise
-        except BaseException as error:  # KeyboardInterrupt, or what else a signal handler raises
-            self._is_coming = getattr(error, "sent", False)
-            if self._is_coming:
+        except BaseException:  # KeyboardInterrupt, or what else a signal handler raises
+            if shared in self.loads.shared:
                 with contextlib.suppress(RuntimeWarning):  # of a user who makes errors of warnings
                     message = f"the model is still being loaded; {_LATER}. Ctrl-C once more leaves it loaded"
                     warn(message, RuntimeWarning)
             raise
+        if shared.instance is not None:
+            return shared.instance
+        failure, shared.error = shared.error, None  # no cycle of error, traceback and frame
+        assert failure is not None  # noqa: S101
+        try:
+            raise failure
         finally:
-            self.loads.coming = None
-            self.caller.forget_models()
+            del failure
 
-    def _share(self, instance_id: str) -> None:
-        """Let other blocks use the instance that this one has loaded."""
-        self.loads.forget(self.session.base_url, instance_id)  # one of that name before is gone
-        self._shared = Shared(instance_id)
-        self._shared.users.add(self)
-        self.loads.shared[self._key(instance_id)] = self._shared
+    def _ask(self, shared: Shared) -> None:
+        """Have the server load the model, and unload it if its block was left meanwhile."""
+        self.loads.shared.append(shared)  # before the request: what is not there yet may be in the list
+        limit = self.plan.timeouts.first_byte
+        plan, instance = self._plan(limit and limit + _MORE_S), None
+        try:
+            if shared.users:
+                instance = self._own_session.ask(self._call, plan, native.load_reply)
+        except BaseException as error:  # it is the caller's
+            shared.error = error
+        with shared.lock:
+            if instance is None:
+                self.loads.remove(shared)
+            else:
+                self.loads.forget(shared.base_url, instance.instance_id)  # one of that name before is gone
+            shared.instance, is_left = instance, not shared.users
+            shared.loaded.set()
+        self.caller.forget_models()
+        if is_left and shared.error is not None:
+            message = "the model %r was still being loaded when its block was left, and that failed: %s"
+            logger.warning(message, self.model, shared.error)
+        elif is_left:
+            self._release(shared, quiet=True)
 
-    def _release(self, quiet: bool) -> None:
-        shared = self._shared
-        assert shared is not None  # noqa: S101 (the caller looked)
+    def _release(self, shared: Shared, quiet: bool) -> None:
         with shared.lock:
             shared.users.discard(self)
-            if shared.users or shared.gone.is_set() or shared.unloader not in (None, self):
+            instance = shared.instance
+            is_used = shared.users or shared.unloader not in (None, self) or shared not in self.loads.shared
+            if is_used or instance is None:  # None: who loads it will unload it
                 return
             shared.unloader = self
-        try:
-            with contextlib.suppress(ModelNotFoundError):  # gone already, by auto-evict or by somebody's hand
-                call = native.unload_call(shared.instance_id)
-                self._own_session.ask(call, self._own_plan, native.unload_reply)
-        except ProviderError as error:
-            self.loads.forget(self.session.base_url, shared.instance_id)
-            error.hint = f"It may still be in memory: native.unload({shared.instance_id!r}) tries again"
-            logger.warning("the model %r could not be unloaded: %s", shared.instance_id, error)
-            if not quiet:
-                raise
-        else:
-            self.loads.forget(self.session.base_url, shared.instance_id)
-        finally:
-            self._own_session.retire()
-            self.caller.forget_models()
-
-    def _recover(self, before: set[str]) -> None:
-        """Have the instance unloaded that was loaded without a reply: it was not there ``before``."""
-        if not self._is_coming:
-            self._unload_what_comes(before, 0.0)
-        else:
-            seconds = max(self.plan.timeouts.first_byte or 0.0, _PATIENCE_S)
-            self._own_plan = self._own_plan._replace(timeouts=Timeouts(_UNLOAD_S, _UNLOAD_S, _UNLOAD_S))
-            # A program that ends waits for this thread, also if the one that starts it is a daemon.
-            wait = functools.partial(self._unload_what_comes, before, seconds)
+            limits = [self.plan.timeouts.first_byte, self.plan.deadline and self.plan.deadline.seconds]
+            plan = self._plan(min([_UNLOAD_S, *filter(None, limits)]))
             try:
-                threading.Thread(target=wait, name="lmstudio-load", daemon=False).start()
-            except RuntimeError:  # no more threads, or the interpreter is shutting down
-                wait()
-        self._before = None
+                with contextlib.suppress(ModelNotFoundError):  # gone already, by auto-evict or by somebody's hand
+                    self._own_session.ask(native.unload_call(instance.instance_id), plan, native.unload_reply)
+            except ProviderError as error:
+                self.loads.remove(shared)
+                error.hint = f"It may still be in memory: native.unload({instance.instance_id!r}) tries again"
+                logger.warning("the model %r could not be unloaded: %s", instance.instance_id, error)
+                if not quiet:
+                    raise
+            else:
+                self.loads.remove(shared)
+            finally:
+                self._own_session.retire()
+                self.caller.forget_models()
 
-    def _unload_what_comes(self, before: set[str], seconds: float) -> None:
-        """Unload the instance as soon as the server lists it; wait for that for ``seconds``."""
-        end = time.monotonic() + seconds
-        try:
-            while self._shared is None and not self._find(before):
-                if time.monotonic() >= end:
-                    logger.info("the model %r is not in memory; if it comes there later, it stays", self.model)
-                    return
-                time.sleep(_PAUSE_S)  # the server tells nothing by itself
-            self._release(quiet=True)
-        except ProviderError as error:
-            logger.warning("the model %r may be in memory, and cannot be unloaded: %s", self.model, error)
+    def _plan(self, first_byte: float | None) -> CallOptions:
+        """Return how a call is made by a connection of its own, which no deadline of the block ends."""
+        return CallOptions(self.plan.config, dataclasses.replace(self.plan.timeouts, first_byte=first_byte), None)
 
-    def _find(self, before: set[str]) -> bool:
-        """Find the instance that this block has loaded; return False if it is not there yet."""
-        info = find(list_models(self._own_session, self._own_plan), self.model)
-        instances = () if info is None or self.loads.coming is not None else info.instances
-        known = {*before, *(id_ for _, _, id_ in self.loads.shared)}
-        new = [each.id for each in instances if each.id not in known and fits(each.config, self.config)]
-        if len(new) > 1:
-            raise ProviderError(f"{' and '.join(new)} were loaded meanwhile, of which one is another program's")
-        if new:
-            self._share(new[0])
-        return bool(new)
 
-    def _key(self, instance_id: str) -> tuple[int, str, str]:
-        return os.getpid(), self.session.base_url, instance_id
+@contextlib.contextmanager
+def _holding(lock: threading.RLock, waiting: Waiting, missed: str) -> Iterator[None]:
+    """Hold ``lock``, after waiting for it; raises RequestTimeoutError, ProviderClosedError."""
+    try:
+        waiting.wait(lambda seconds: lock.acquire(timeout=seconds), missed)
+        yield
+    finally:
+        # A KeyboardInterrupt may come just after the lock was taken; one that was not cannot be released.
+        with contextlib.suppress(RuntimeError):
+            lock.release()

@@ -29,9 +29,8 @@ from lmstudio_provider import LMStudioProvider, OllamaProvider, ProviderClosedEr
 
 ANSWER = "one two three"
 THREADS = 4
-#: The last ones are loaded and unloaded, by the thread of that name: one that is interrupted while another thread
-#: unloads an instance of the same name would go on looking for its own for minutes.
-MODELS = ["m", "text-embedding-m", "MainThread", *[f"worker-{number}" for number in range(THREADS)]]
+# All threads load and unload the last one.
+MODELS = ["m", "text-embedding-m", "loaded-for-a-while"]
 #: After so many seconds without its end, a call hangs.
 PATIENCE_S = 30
 
@@ -96,7 +95,7 @@ class Program:
 
     def load(self, provider: Any, rng: random.Random) -> None:
         if isinstance(provider, LMStudioProvider):
-            with provider.native.loaded(threading.current_thread().name):
+            with provider.native.loaded(MODELS[2]):
                 pass
         else:
             provider.load("m")
@@ -184,9 +183,7 @@ class Program:
     def run(self, seconds: float) -> None:
         signal.signal(signal.SIGINT, self.on_signal)
         print("ready", flush=True)
-        workers = [
-            threading.Thread(target=self.work, args=[self.random.random()], name=name) for name in MODELS[-THREADS:]
-        ]
+        workers = [threading.Thread(target=self.work, args=[self.random.random()]) for _ in range(THREADS)]
         for worker in workers:
             worker.start()
         self.fork(None, self.random)  # while the others make their first calls
