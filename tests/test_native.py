@@ -485,7 +485,7 @@ def test_a_connection_that_is_reset_is_an_interruption(raw_server, provider_of):
 
 @pytest.mark.parametrize("stream", [False, True])
 def test_an_answer_that_used_up_its_tokens_ended_for_that(simulator, provider_of, stream):
-    lm = provider_of(simulator.url)
+    lm = provider_of(simulator.url, model="simulated-model")
 
     def ask(**options):
         if not stream:

@@ -75,12 +75,17 @@ def test_model_and_input_are_required(server, body):
 
 @pytest.mark.parametrize(
     ("model", "status", "type_"),
-    [("no", 404, "model_not_found"), ("too-large", 500, "model_load_failed")],
+    [("no", 404, "invalid_request"), ("too-large", 500, "model_load_failed")],
 )
 def test_an_error_about_a_model_has_a_type(model, status, type_):
     with SimulatedLMStudio(["m", "too-large"], loaded=[]) as server:
         got, value = chat(server, model=model)
     assert (got, value["error"]["type"]) == (status, type_)
+
+
+def test_an_unknown_name_is_not_ignored_although_one_model_is_loaded(server):
+    status, value = chat(server, model="no")
+    assert (status, value["error"]["code"]) == (404, "model_not_found")
 
 
 def test_an_error_says_that_nothing_is_loaded_without_jit():
@@ -91,7 +96,8 @@ def test_an_error_says_that_nothing_is_loaded_without_jit():
 
 def test_an_unknown_reply_cannot_be_continued(server):
     status, value = chat(server, previous_response_id="resp_0")
-    assert (status, value["error"]["code"]) == (404, "previous_response_not_found")
+    assert (status, value["error"]["code"]) == (400, "invalid_value")
+    assert value["error"]["message"].startswith("Could not find stored response for ")
 
 
 def test_a_prompt_that_is_too_long_is_an_error_of_the_engine(sample):
@@ -223,7 +229,7 @@ def test_the_stored_conversation_counts_as_prompt():
 def test_a_reply_that_a_test_deletes_cannot_be_continued(server):
     first = chat(server)[1]["response_id"]
     server.responses.clear()
-    assert chat(server, previous_response_id=first)[0] == 404
+    assert chat(server, previous_response_id=first)[0] == 400
 
 
 def test_a_reply_is_cut_by_max_output_tokens():

@@ -61,7 +61,7 @@ _RULES = [
         "the server does not know the response that this one was to follow",
         "It is no longer stored, or was made with store=False: begin a new conversation",
         codes="previous_response_not_found",
-        texts="previous response",
+        texts="previous response|stored response",
     ),
     ErrorRule(
         errors.ServerError,

@@ -57,7 +57,7 @@ def openai_error(message: str, param: str, code: str | None = None) -> Whole:
 
 def native_error(status: int, type: str, message: str, **more: object) -> Whole:
     """Return an error in the form of ``/api/v1``; ``more`` may have "code" and "param"."""
-    return error(status, {"type": type, "message": message, **more})
+    return error(status, {"message": message, "type": type, **more})
 
 
 def anthropic_error(status: int, type: str, message: str) -> Whole:
@@ -68,7 +68,7 @@ def anthropic_error(status: int, type: str, message: str) -> Whole:
 
 def invalid(message: str, code: str, param: str) -> RefusedError:
     """Return the error to raise for a body that ``/api/v1`` refuses."""
-    return RefusedError(native_error(400, "invalid_request", message, code=code, param=param))
+    return RefusedError(native_error(400, "invalid_request", message, param=param, code=code))
 
 
 def unauthorized(token: str | None) -> RefusedError:

@@ -12,7 +12,7 @@ from ._errors import invalid, native_error
 from ._generate import Generated, usage
 from ._models import REASONING
 from ._server import Answer, RefusedError, indented, typed_events
-from ._state import FailedError, State
+from ._state import FailedError, State, not_found
 
 _NUMBER = (int, float)
 _SAMPLING: Mapping[str, tuple[type, ...]] = {
@@ -54,6 +54,10 @@ class Native:
         body = check_keys(body, _KEYS, required=["model", "input"])
         provider_info = _provider_info(body.get("integrations"))
         form = self._openai_form(body)
+        if self._state.model_of(body["model"]) is None:
+            # Unlike the other endpoints, this one does not ignore a name that it does not know.
+            text = not_found(body["model"], self._state.models).text
+            raise RefusedError(native_error(404, "invalid_request", text, param="model", code="model_not_found"))
         began = time.monotonic()
         instance, fresh = self._state.take(body["model"], context_length=body.get("context_length"))
         load_s = round(time.monotonic() - began, 3) if fresh else None
@@ -93,9 +97,8 @@ class Native:
         previous = body.get("previous_response_id")
         stored = self._state.stored(previous)
         if stored is None:
-            # We made up the status and the text.
-            text, more = f'There is no stored response "{previous}".', {"code": "previous_response_not_found"}
-            raise RefusedError(native_error(404, "invalid_request", text, **more, param="previous_response_id"))
+            text = f"Could not find stored response for previous_response_id: {previous}"  # we made up its end
+            raise invalid(text, "invalid_value", "previous_response_id")
         # In a conversation that goes on, this is a second system message, as in LM Studio (its bug-tracker, 2219).
         system = [{"role": "system", "content": body["system_prompt"]}] if "system_prompt" in body else []
         return {**form, "messages": [*stored, *system, {"role": "user", "content": _content(body["input"])}]}
