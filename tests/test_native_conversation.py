@@ -62,7 +62,7 @@ def test_ollama_has_no_native_conversation(closed_port):
     [
         ({"response_id": ""}, "response_id=''"),
         ({"response_id": 7}, "response_id=7"),
-        ({"system_prompt": 7}, "system_prompt is int"),
+        ({"system_prompt": 7}, "system_prompt=7 is not text"),
         ({"store": False}, "sees to 'store' itself"),
         ({"previous_response_id": "resp_1"}, "sees to 'previous_response_id' itself"),
         ({"temprature": 1}, "Did you mean 'temperature'"),

@@ -14,7 +14,7 @@ from .types import ELSEWHERE, NativeCompletion, NativeRequest, TurnOptions
 
 
 class HasNative(Protocol):
-    """What a NativeConversation needs of an LMStudioProvider."""
+    """The part of an LMStudioProvider that a NativeConversation uses."""
 
     @property
     def id(self) -> str: ...
@@ -25,7 +25,7 @@ class HasNative(Protocol):
 
 @show_options(NativeRequest)
 class NativeConversation:
-    """A chat over ``lm.native``, of which only what is new is sent: the server keeps the rest.
+    """A chat over ``lm.native``. Each turn sends only the new text, because the server keeps the rest.
 
     ``options`` are keyword arguments of ``native.chat`` for every turn. ``response_id`` is the last turn's; kept in a
     file, it takes up the chat again, in a new ``NativeConversation(lm, response_id=...)``. A turn that fails leaves it
@@ -59,7 +59,7 @@ class NativeConversation:
         return f"<{type(self).__name__} with {self.provider.id}, response_id {self.response_id!r}>"
 
     def ask(self, text: str, images: Image | Sequence[Image] = (), **options: Unpack[TurnOptions]) -> NativeCompletion:
-        """Say ``text`` and return the answer. Raises ResponseNotFoundError where the server has forgotten the chat."""
+        """Say ``text`` and return the answer. Raises ResponseNotFoundError if the server has forgotten the chat."""
         completion = _stored(self.provider.native.chat(text, **self._turn(images, options)))
         self._go_on(completion, None)
         return completion
@@ -74,15 +74,15 @@ class NativeConversation:
     ) -> NativeStream:
         """Say ``text`` and return the stream of the answer; the chat goes on from it when it has been read whole.
 
-        A stream that is left early, or interrupted by Ctrl-C, is not part of the chat, because the server keeps whole
-        answers alone.
+        A stream that is left early, or interrupted by Ctrl-C, is not part of the chat, because the server keeps only
+        whole answers.
         """
         stream = self.provider.native._stream(text, on_progress, self._turn(images, options), _stored)
         stream._keep_with(self._go_on)
         return stream
 
     def branch(self) -> NativeConversation:
-        """Another conversation that goes on from here; neither sees what the other says from now on."""
+        """Return another conversation that goes on from here; neither sees the later turns of the other."""
         return NativeConversation(self.provider, self.system_prompt, response_id=self.response_id, **self._options)
 
     def _turn(self, images: Any, options: TurnOptions) -> dict[str, Any]:
@@ -90,7 +90,7 @@ class NativeConversation:
         if self.response_id is not None:
             turn["previous_response_id"] = self.response_id
         elif self.system_prompt is not None:
-            # In the first turn alone: later it would be a second system message, which strict chat templates refuse
+            # Only in the first turn: later it would be a second system message, which strict chat templates refuse
             # (LM Studio bug-tracker 2219).
             turn["system_prompt"] = self.system_prompt
         return turn

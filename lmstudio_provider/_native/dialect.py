@@ -35,7 +35,7 @@ _FIELDS = (
 
 
 def chat_call(request: NativeRequest, model: str, stream: bool) -> Call:
-    """Ask for the next turn. Raises InvalidRequestError for what cannot be written as JSON."""
+    """Return the call that asks for the next turn; raise InvalidRequestError if JSON cannot hold the request."""
     items: Any = request.input
     if request.images or not isinstance(items, str):
         # The documentation's table calls a text "message", its example "text", which 0.4.20 was seen to accept.
@@ -55,7 +55,7 @@ def chat_call(request: NativeRequest, model: str, stream: bool) -> Call:
 
 
 def _secrets(integrations: Any) -> Iterator[str]:
-    """Yield what of the integrations must never be shown: a server may repeat what it was sent."""
+    """Yield the secrets of the integrations, which must never be shown: a server may repeat what it was sent."""
     for each in integrations if isinstance(integrations, (list, tuple)) else ():
         if isinstance(each, Mapping):
             headers = each.get("headers")
@@ -64,14 +64,14 @@ def _secrets(integrations: Any) -> Iterator[str]:
 
 
 def chat_reply(value: Any, call: Call, duration_s: float) -> NativeCompletion:
-    """The completion of a whole reply; raises ProtocolError. ``duration_s`` is how long it took, in seconds."""
+    """Return the completion of a whole reply, which took ``duration_s`` seconds; raise ProtocolError."""
     items, errors = [], []
     for each in member(value, "output", list, "the reply"):
         try:
             items.append(_item(each))
         except ProtocolError as error:
             errors.append(error)
-    whole = completion(tuple(items), call, told=value, duration_s=duration_s)
+    whole = completion(tuple(items), call, sent=value, duration_s=duration_s)
     if errors:
         errors[0].partial = dataclasses.replace(whole, raw=None)  # which may repeat a secret
         raise errors[0]
@@ -79,7 +79,7 @@ def chat_reply(value: Any, call: Call, duration_s: float) -> NativeCompletion:
 
 
 def items_of(value: Any) -> tuple[OutputItem, ...]:
-    """The items of a whole reply; raises ProtocolError."""
+    """Return the items of a whole reply; raise ProtocolError."""
     return tuple(_item(each) for each in member(value, "output", list, "the reply"))
 
 
@@ -87,26 +87,26 @@ def completion(
     output: tuple[OutputItem, ...],
     call: Call,
     *,
-    told: Mapping[str, Any],
+    sent: Mapping[str, Any],
     duration_s: float,
     first_s: float | None = None,
     model: str | None = None,
     finish_reason: str | None = None,
 ) -> NativeCompletion:
-    """The reply of which the items are ``output``, and all else that the server tells is in ``told``.
+    """Return the reply with the items ``output``; the server has ``sent`` the rest.
 
-    ``first_s`` and ``duration_s`` are what was measured, in seconds; ``model`` is the instance that was told before.
+    ``first_s`` and ``duration_s`` were measured, in seconds; ``model`` is the instance that an earlier event named.
     """
-    stats = mapping(told.get("stats"))
+    stats = mapping(sent.get("stats"))
     first = number(stats.get("time_to_first_token_seconds"))
     first = first_s if first is None else first
     load_s = number(stats.get("model_load_time_seconds"))
     reasoning = "".join(item.content for item in output if isinstance(item, ReasoningItem))
-    # Where LM Studio did not recognise it, it is left in the answer (bug-tracker 803, 2147), after each call of a tool.
+    # Reasoning that LM Studio did not recognise stays in the answer (bug-tracker 803, 2147), after each tool call.
     said = [split_thoughts(item.content) for item in output if isinstance(item, MessageItem)]
     return NativeCompletion(
         text="".join(text for text, _ in said),
-        model=text_or_none(told.get("model_instance_id")) or model or call.model,
+        model=text_or_none(sent.get("model_instance_id")) or model or call.model,
         requested_model=call.model,
         finish_reason=finish_reason,
         reasoning=reasoning + "".join(thought for _, thought in said),
@@ -117,8 +117,8 @@ def completion(
             generation_time_s=max(0.0, duration_s - (first or 0.0) - (load_s or 0.0)),
             model_load_time_s=load_s,
         ),
-        id=text_or_none(told.get("response_id")),
-        raw=told or None,
+        id=text_or_none(sent.get("response_id")),
+        raw=sent or None,
         provider_id=call.provider_id,
         output=output,
     )
@@ -136,25 +136,22 @@ def _item(item: Any) -> OutputItem:
         content = member(item, "content", str, f"an item of type {kind!r}")
         return MessageItem(content) if kind == "message" else ReasoningItem(content)
     if kind == "tool_call":
-        return tool_call(item)
+        tool = member(item, "tool", str, "a tool call")
+        return ToolCallItem(tool, arguments_of(item), output_of(item), mapping(item.get("provider_info")))
     if kind == "invalid_tool_call":
-        return invalid_tool_call(item)
+        reason = member(item, "reason", str, "an invalid tool call")
+        return InvalidToolCallItem(reason, mapping(item.get("metadata")))
     return UnknownItem(kind, item)
 
 
-def tool_call(value: Mapping[str, Any]) -> ToolCallItem:
-    """The call that an item, or an event, tells of; raises ProtocolError."""
+def output_of(value: Mapping[str, Any]) -> str:
+    """Return the output of a tool as text."""
     output = value.get("output")
-    return ToolCallItem(
-        member(value, "tool", str, "a tool call"),
-        arguments_of(value),
-        output if isinstance(output, str) else json.dumps(output, ensure_ascii=False),
-        mapping(value.get("provider_info")),
-    )
+    return output if isinstance(output, str) else json.dumps(output, ensure_ascii=False)
 
 
 def arguments_of(value: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The arguments of a call, which may be left out, or be a text; raises ProtocolError."""
+    """Return the arguments of a call, which may be missing, or a text; raise ProtocolError."""
     arguments = value.get("arguments")
     if isinstance(arguments, str) and arguments:
         arguments = parse(arguments, "the text of a tool call's arguments")
@@ -164,23 +161,18 @@ def arguments_of(value: Mapping[str, Any]) -> Mapping[str, Any]:
     return found
 
 
-def invalid_tool_call(value: Mapping[str, Any]) -> InvalidToolCallItem:
-    """The call that could not be made, of an item or an event; raises ProtocolError."""
-    return InvalidToolCallItem(member(value, "reason", str, "an invalid tool call"), mapping(value.get("metadata")))
-
-
 def mapping(value: object) -> Mapping[str, Any]:
-    """``value`` where it is an object, else an empty one."""
+    """Return ``value`` if it is an object, else an empty one."""
     return value if isinstance(value, dict) else {}
 
 
 def load_call(model: str, config: Mapping[str, Any]) -> Call:
-    """Load a model; the answer comes when it is loaded."""
+    """Return the call that loads a model; the reply comes when it is loaded."""
     return _post("/api/v1/models/load", {"model": model, **config}, model)
 
 
 def load_reply(value: Any) -> LoadedModel:
-    """The model that was loaded; raises ProtocolError."""
+    """Return the model that was loaded; raise ProtocolError."""
     config = value.get("load_config") if isinstance(value, dict) else None
     return LoadedModel(
         member(value, "instance_id", str, "the reply"),
@@ -191,17 +183,17 @@ def load_reply(value: Any) -> LoadedModel:
 
 
 def unload_call(instance_id: str) -> Call:
-    """Unload an instance. The key is not "model"."""
+    """Return the call that unloads an instance; its key is "instance_id", not "model"."""
     return _post("/api/v1/models/unload", {"instance_id": instance_id}, instance_id)
 
 
 def unload_reply(value: Any) -> None:
-    """Raises ProtocolError where that reply is none."""
+    """Raise ProtocolError if the reply does not name the instance."""
     member(value, "instance_id", str, "the reply")
 
 
 def download_call(model: str, quantization: str | None) -> Call:
-    """Download a model; the answer comes at once."""
+    """Return the call that starts a download; the reply comes at once."""
     body = {"model": model}
     if quantization is not None:
         body["quantization"] = quantization
@@ -210,7 +202,7 @@ def download_call(model: str, quantization: str | None) -> Call:
 
 
 def status_call(job_id: str) -> Call:
-    """Ask how far a download is."""
+    """Return the call that asks for the progress of a download."""
     return Call("GET", f"/api/v1/models/download/status/{quote(job_id, '', errors='surrogatepass')}")
 
 
@@ -218,12 +210,12 @@ _STATUSES = ("downloading", "paused", "completed", "failed", "already_downloaded
 
 
 def download_reply(value: Any) -> Mapping[str, Any]:
-    """How far a download is, of either reply: ``status`` is one of five; raises ProtocolError."""
+    """Return the progress of a download, from either reply; raise ProtocolError for an unknown ``status``."""
     status = member(value, "status", str, "the reply")
     if status not in _STATUSES:
         hint = "This version of LM Studio may be newer than this package: see its own list of downloads"
         raise ProtocolError(f"a download has the unknown status {status[:100]!r}", hint=hint, sent=True)
-    if status in ("downloading", "paused"):  # what goes on has to be asked for again
+    if status in ("downloading", "paused"):  # a download that goes on has to be asked for again
         member(value, "job_id", str, "the reply")
     found: Mapping[str, Any] = value
     return found

@@ -35,7 +35,7 @@ __all__ = [
 
 @dataclass(frozen=True)
 class Event:
-    """The base of all of them; ``type`` is what the server calls it."""
+    """The base of all events; ``type`` is the server's name for it."""
 
     type: ClassVar[str] = ""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from typing import Any, Callable, Mapping
 
@@ -13,12 +14,12 @@ from .._dialects.json_text import member, no_object, number, parse, text_or_none
 from .._dialects.lmstudio_errors import fault_error
 from .._http.readers import Event
 from . import events
-from .dialect import arguments_of, completion, invalid_tool_call, items_of, mapping, tool_call
+from .dialect import arguments_of, completion, items_of, mapping, output_of
 from .types import InvalidToolCallItem, MessageItem, NativeCompletion, OutputItem, ReasoningItem, ToolCallItem
 
 
 class NativeAssembly:
-    """Makes typed events of the events of one reply."""
+    """Turns the events of one reply into typed ones."""
 
     def __init__(self, call: Call, asked: ErrorContext, started: float) -> None:
         self._call = call
@@ -28,22 +29,21 @@ class NativeAssembly:
         self._ended: float | None = None
         self._model: str | None = None
         self._items: list[OutputItem] = []
-        #: The item that grows now: its kind, and its text.
+        # The item that grows now: its kind, and its text.
         self._kind: type[MessageItem | ReasoningItem] = MessageItem
         self._growing = GrowingText()
         self._error: ProviderError | None = None
         self._result: NativeCompletion | None = None
         self._any = False
-        #: Whether the last event has come.
-        self.done = False
+        self.done = False  # True when the last event has come
 
     @property
     def ended(self) -> bool:
-        """Whether all of the reply has come, although the stream may go on."""
+        """True if all of the reply has come, although the stream may go on."""
         return self._error is not None or self._result is not None
 
     def feed(self, event: Event) -> events.Event | None:
-        """The typed event of ``event``; raises ProtocolError for one that is broken."""
+        """Return the typed event, or None if ``event`` is empty; raise ProtocolError if it is broken."""
         if event.is_done() or event.is_blank():
             return None
         self._any = True
@@ -52,7 +52,7 @@ class NativeAssembly:
         except ProtocolError:
             if self._error is None:
                 raise
-            self.done = True  # what broke is a consequence of the error that the server told
+            self.done = True  # the broken event is a consequence of the error that the server has sent
             return None
 
     def _event(self, event: Event) -> events.Event:
@@ -61,7 +61,7 @@ class NativeAssembly:
         kind = (text_or_none(value.get("type")) if isinstance(value, dict) else None) or event.event
         if fault is None and kind == "error":
             fault = find_fault({"error": value or event.data})  # it is the error, instead of holding it
-        # A type that the frame and its data agree on is that of an event of a newer server, whatever else is in it.
+        # If the frame and its data have the same type, it is an event of a newer server, even with an "error" in it.
         own = kind in _EVENTS or (isinstance(value, dict) and value.get("type") == event.event)
         if fault is not None and (kind in ("error", "chat.end") or not own):
             return self._failed(fault, event.data)
@@ -69,7 +69,7 @@ class NativeAssembly:
             raise no_object("an event", value)
         if kind == "chat.end":
             return self._end(value)
-        made = _EVENTS[kind](value) if kind in _EVENTS else events.UnknownEvent(kind, value)
+        made = _typed(_EVENTS[kind], value) if kind in _EVENTS else events.UnknownEvent(kind, value)
         self._note(made)
         return made
 
@@ -79,15 +79,15 @@ class NativeAssembly:
         return events.ErrorEvent(error)
 
     def _end(self, value: Mapping[str, Any]) -> events.ChatEnd:
-        told = member(value, "result", dict, "the last event")
-        result, came = self._so_far(told, items=items_of(told)), self._so_far(told)
-        # After an error there may be less in it than came.
+        sent = member(value, "result", dict, "the last event")
+        result, came = self._so_far(sent, items=items_of(sent)), self._so_far(sent)
+        # After an error, it may have less than the events before it.
         less = any(one < other for one, other in zip(_amount(result), _amount(came)))
         self._result, self.done = came if less else result, True
         return events.ChatEnd(self._result)
 
     def _note(self, event: events.Event) -> None:
-        """Keep what the event adds to the reply."""
+        """Add the event to the reply."""
         if isinstance(event, events.ChatStart):
             self._model = event.model_instance_id
         elif isinstance(event, events.MessageDelta):
@@ -98,10 +98,10 @@ class NativeAssembly:
             self._settle()
         elif isinstance(event, events.ToolCallSuccess):
             self._settle()
-            self._items.append(tool_call(vars(event)))
+            self._items.append(ToolCallItem(**vars(event)))
         elif isinstance(event, events.ToolCallFailure):
             self._settle()
-            self._items.append(invalid_tool_call(vars(event)))
+            self._items.append(InvalidToolCallItem(**vars(event)))
 
     def _grow(self, kind: type[MessageItem | ReasoningItem], content: str) -> None:
         if self._first is None:
@@ -112,14 +112,14 @@ class NativeAssembly:
         self._growing.add(content)
 
     def _settle(self) -> None:
-        """The item that grew is whole."""
+        """Add the item that has grown, if any, to the items."""
         content = self._growing.whole()
         if content:
             self._items.append(self._kind(content))
             self._growing = GrowingText()
 
     def finish(self) -> list[events.Event]:
-        """Raises the error of an ``error`` event, StreamInterruptedError without an end, ProtocolError for nothing."""
+        """Raise the error of an ``error`` event, StreamInterruptedError without an end, ProtocolError if empty."""
         self._ended = self._ended or time.monotonic()
         if self._error is not None:
             error, self._error = self._error, None  # no cycle of error, traceback and assembly
@@ -131,24 +131,24 @@ class NativeAssembly:
         if self._result is None:
             raise StreamInterruptedError(
                 "the stream ended before the reply did: no chat.end came",
-                hint=".partial holds what came; ask again for the whole reply",
+                hint=".partial holds the reply so far; ask again for the whole reply",
                 sent=True,
             )
         return []
 
     def completion(self, finish_reason: str | None = None) -> NativeCompletion:
-        """The reply as far as it came; ``finish_reason`` stands in, because the server gives none."""
+        """Return the reply so far, with that ``finish_reason``, because the server sends none."""
         return self._result or self._so_far({}, finish_reason)
 
     def _so_far(
-        self, told: Mapping[str, Any], finish_reason: str | None = None, items: tuple[OutputItem, ...] | None = None
+        self, sent: Mapping[str, Any], finish_reason: str | None = None, items: tuple[OutputItem, ...] | None = None
     ) -> NativeCompletion:
-        """The reply of ``items``, by default of those that came."""
+        """Return the reply with ``items``, by default those so far, and with the rest of ``sent``."""
         self._settle()
         return completion(
             tuple(self._items) if items is None else items,
             self._call,
-            told=told,
+            sent=sent,
             duration_s=(self._ended or time.monotonic()) - self._started,
             first_s=None if self._first is None else self._first - self._started,
             model=self._model,
@@ -157,43 +157,37 @@ class NativeAssembly:
 
 
 def _amount(completion: NativeCompletion) -> list[int]:
-    """How much there is of the answer, of what was thought, and of calls; blanks do not count: they may be trimmed."""
+    """Return the sizes of the answer and the reasoning, without blanks (some are trimmed), and the number of calls."""
     calls = [item for item in completion.output if isinstance(item, (ToolCallItem, InvalidToolCallItem))]
     return [*(len("".join(text.split())) for text in (completion.text, completion.reasoning)), len(calls)]
 
 
-def _text(value: Mapping[str, Any], name: str) -> str:
-    found: str = member(value, name, str, f"the event {value.get('type')!r}")
-    return found
+def _typed(kind: type[events.Event], value: Mapping[str, Any]) -> events.Event:
+    """Return the event of that ``kind``; raise ProtocolError if a field that it needs is missing."""
+    what = f"the event {kind.type!r}"
+    return kind(**{field.name: _FIELDS[field.name](value, field.name, what) for field in dataclasses.fields(kind)})
 
 
-def _instance(value: Mapping[str, Any]) -> str:
-    return text_or_none(value.get("model_instance_id")) or ""
+def _text(value: Mapping[str, Any], name: str, what: str) -> Any:
+    return member(value, name, str, what)
 
 
-def _fraction(value: Mapping[str, Any]) -> float:
-    # A number that is none must not cost the reply.
-    return min(1.0, max(0.0, float(number(value.get("progress")) or 0.0)))
+def _mapping(value: Mapping[str, Any], name: str, what: str) -> Any:
+    return mapping(value.get(name))
 
 
-_EVENTS: dict[str, Callable[[Mapping[str, Any]], events.Event]] = {
-    "chat.start": lambda value: events.ChatStart(_instance(value)),
-    "model_load.start": lambda value: events.ModelLoadStart(_instance(value)),
-    "model_load.progress": lambda value: events.ModelLoadProgress(_instance(value), _fraction(value)),
-    "model_load.end": lambda value: events.ModelLoadEnd(_instance(value), number(value.get("load_time_seconds"))),
-    "prompt_processing.start": lambda value: events.PromptProcessingStart(),
-    "prompt_processing.progress": lambda value: events.PromptProcessingProgress(_fraction(value)),
-    "prompt_processing.end": lambda value: events.PromptProcessingEnd(),
-    "reasoning.start": lambda value: events.ReasoningStart(),
-    "reasoning.delta": lambda value: events.ReasoningDelta(_text(value, "content")),
-    "reasoning.end": lambda value: events.ReasoningEnd(),
-    "tool_call.start": lambda value: events.ToolCallStart(_text(value, "tool"), mapping(value.get("provider_info"))),
-    "tool_call.arguments": lambda value: events.ToolCallArguments(
-        _text(value, "tool"), arguments_of(value), mapping(value.get("provider_info"))
-    ),
-    "tool_call.success": lambda value: events.ToolCallSuccess(**vars(tool_call(value))),
-    "tool_call.failure": lambda value: events.ToolCallFailure(**vars(invalid_tool_call(value))),
-    "message.start": lambda value: events.MessageStart(),
-    "message.delta": lambda value: events.MessageDelta(_text(value, "content")),
-    "message.end": lambda value: events.MessageEnd(),
+# How each field of an event is read. A number that is not valid must not cost the reply.
+_FIELDS: dict[str, Callable[[Mapping[str, Any], str, str], Any]] = {
+    "model_instance_id": lambda value, name, what: text_or_none(value.get(name)) or "",
+    "progress": lambda value, name, what: min(1.0, max(0.0, float(number(value.get(name)) or 0.0))),
+    "load_time_seconds": lambda value, name, what: number(value.get(name)),
+    "content": _text,
+    "tool": _text,
+    "arguments": lambda value, name, what: arguments_of(value),
+    "output": lambda value, name, what: output_of(value),
+    "reason": _text,
+    "provider_info": _mapping,
+    "metadata": _mapping,
 }
+_SPECIAL = (events.UnknownEvent, events.ErrorEvent, events.ChatEnd)
+_EVENTS = {kind.type: kind for kind in events.Event.__subclasses__() if kind not in _SPECIAL}

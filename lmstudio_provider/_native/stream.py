@@ -12,7 +12,7 @@ from .._provider.stream import BaseStream
 from . import events
 from .types import NativeCompletion
 
-# For how long the end of a stream is waited for after an error, in seconds.
+# Seconds to wait for the end of a stream after an error.
 _END_S = 5.0
 
 
@@ -37,18 +37,18 @@ class NativeStream(BaseStream[events.Event, NativeCompletion]):
             self.close()
             raise
         if isinstance(event, events.ErrorEvent):
-            # What follows is there already; a server that forgets it must not hold up the error.
+            # The events after it are there already; a server that forgets them must not hold up the error.
             self._reply.exchange.limit_idle(_END_S)
         return event
 
     def text(self) -> Iterator[str]:
-        """Iterate over the texts of the answer alone, without thoughts that the server left in it."""
+        """Iterate over only the texts of the answer, without reasoning that the server left in it."""
         splitter = ThoughtSplitter()
         for event in self:
             answer = ""
             if isinstance(event, events.MessageDelta):
                 answer, _ = splitter.feed(event.content)
-            elif isinstance(event, events.MessageEnd):  # the next one may begin with thoughts of its own
+            elif isinstance(event, events.MessageEnd):  # the next one may begin with reasoning, too
                 answer, _ = splitter.feed("", end=True)
                 splitter = ThoughtSplitter()
             if answer:
@@ -59,7 +59,7 @@ class NativeStream(BaseStream[events.Event, NativeCompletion]):
 
 
 class Notices:
-    """Calls ``on_progress(stage, fraction)`` where an event tells of progress, and that is new."""
+    """Calls ``on_progress(stage, fraction)`` for each event that reports progress, unless that is the same as before."""
 
     def __init__(self, function: Callable[[str, float], object] | None) -> None:
         if function is not None and not callable(function):

@@ -3,30 +3,30 @@
 from __future__ import annotations
 
 import contextlib
-import difflib
-import math
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Mapping, Sequence, TypedDict, Union
 from urllib.parse import urlsplit
 
-from .._core.checks import check_numbers
-from .._core.errors import InvalidRequestError, preview
+from .._core.checks import FLAG, TEXT, check, check_fields, number
+from .._core.errors import InvalidRequestError
 from .._core.images import Image, data_url, listed, repr_without_images
 from .._core.messages import all_of
-from .._core.options import OTHERS, refuse_other_names
+from .._core.options import OTHERS, check_names, refuse_other_names
 from .._core.requests import check_extra, check_given, check_name
 from .._core.types import Completion, Stats, Timeout, ToolCall, Usage  # noqa: F401 (named by the fields of Completion)
 
-#: LM Studio docs: developer/rest/chat.
-_NUMBERS: dict[str, tuple[float, float, bool]] = {
-    "temperature": (0, 1, False),
-    "top_p": (0, 1, False),
-    "top_k": (0, math.inf, True),
-    "min_p": (0, 1, False),
-    "repeat_penalty": (0, math.inf, False),
-    "presence_penalty": (-2, 2, False),
-    "max_output_tokens": (1, math.inf, True),
-    "context_length": (1, math.inf, True),
+_FRACTION, _COUNT = number(0, 1), number(1, whole=True)
+# The checks of the fields, by name; the bounds are those of LM Studio's docs: developer/rest/chat.
+_CHECKS = {
+    "temperature": _FRACTION,
+    "top_p": _FRACTION,
+    "top_k": number(0, whole=True),
+    "min_p": _FRACTION,
+    "repeat_penalty": number(0),
+    "presence_penalty": number(-2, 2),
+    "max_output_tokens": _COUNT,
+    "context_length": _COUNT,
+    "system_prompt": TEXT,
 }
 
 
@@ -39,15 +39,15 @@ class Plugin:
     """
 
     id: str
-    #: The names of the tools that may be used; None is all of them.
     allowed_tools: Sequence[str] | None = None
+    """The names of the tools that may be used; None is all of them."""
 
     def __post_init__(self) -> None:
         check_given("Plugin: id", self.id)
         object.__setattr__(self, "allowed_tools", _names("Plugin", self.allowed_tools))
 
     def as_dict(self) -> dict[str, Any]:
-        """The integration as LM Studio takes it."""
+        """Return the integration as LM Studio takes it."""
         return _without_none(type="plugin", id=self.id, allowed_tools=self.allowed_tools)
 
 
@@ -59,30 +59,33 @@ class EphemeralMCP:
     """
 
     server_label: str
-    #: An http or https URL.
     server_url: str
-    #: The names of the tools that may be used; None is all of them.
+    """An http or https URL."""
     allowed_tools: Sequence[str] | None = None
-    #: What LM Studio sends to that server, such as its authorization.
+    """The names of the tools that may be used; None is all of them."""
     headers: Mapping[str, str] | None = None
+    """Headers that LM Studio sends to that server, such as its authorization."""
 
     def __post_init__(self) -> None:
         check_given("EphemeralMCP: server_label", self.server_label)
+        # Neither value is shown, because it may hold a secret.
         if not is_http(self.server_url):
-            raise InvalidRequestError("EphemeralMCP: server_url is no http or https URL", hint="The label comes first")
+            raise InvalidRequestError(
+                "EphemeralMCP: server_url is not an http or https URL", hint="The label comes first"
+            )
         object.__setattr__(self, "allowed_tools", _names("EphemeralMCP", self.allowed_tools))
         headers = {} if self.headers is None else self.headers
         if not isinstance(headers, Mapping) or not all(
-            isinstance(name, str) and isinstance(value, str) for name, value in headers.items()
+            isinstance(each, str) for pair in headers.items() for each in pair
         ):
-            raise InvalidRequestError("EphemeralMCP: headers is no mapping of names to texts")
+            raise InvalidRequestError("EphemeralMCP: headers is not a mapping of names to texts")
 
     def __repr__(self) -> str:
         where = without_secrets(self.server_url)
         return f"EphemeralMCP({self.server_label!r}, {where!r}, allowed_tools={self.allowed_tools!r})"
 
     def as_dict(self) -> dict[str, Any]:
-        """The integration as LM Studio takes it, secrets included."""
+        """Return the integration as LM Studio takes it, secrets included."""
         return _without_none(
             type="ephemeral_mcp",
             server_label=self.server_label,
@@ -92,11 +95,11 @@ class EphemeralMCP:
         )
 
 
-#: What ``integrations`` takes: the id of a plugin is one, too, and so is a dict as LM Studio takes it.
+# An item of ``integrations``: a str is the id of a plugin, and a dict is sent as it is.
 Integration = Union[Plugin, EphemeralMCP, str, Mapping[str, Any]]
 
 
-# What the request does not take, and what to do instead.
+# Names that the request does not take, each with the right name or with advice.
 _CHAT_TAKES = (
     "stop", "seed", "logit_bias", "frequency_penalty", "draft_model", "ttl", "response_format", "on_truncation",
 )  # fmt: skip
@@ -122,43 +125,44 @@ class NativeRequest:
     Raises InvalidRequestError for values that cannot work.
     """
 
-    #: What the user says, or a list of items as LM Studio takes them.
     input: str | Sequence[Mapping[str, Any]]
+    """The user's text, or a list of items as LM Studio takes them."""
     model: str | None = None
-    #: Picks the setting ``lmstudio_model_{tier}``.
     tier: str | None = None
-    #: For the first turn of a conversation.
+    """Picks the setting ``lmstudio_model_{tier}``."""
     system_prompt: str | None = None
-    #: Paths, bytes or ``data:`` URLs of PNG or JPEG.
+    """For the first turn of a conversation."""
     images: Image | Sequence[Image] = ()
-    #: The MCP servers whose tools the model may call; LM Studio calls them itself.
+    """Paths, bytes or ``data:`` URLs of PNG or JPEG."""
     integrations: Integration | Sequence[Integration] = field(default=(), repr=False)
-    #: A word that the model takes, such as "off", "low", "high" or "xhigh": see ``ModelInfo.reasoning_options``.
+    """The MCP servers whose tools the model may call; LM Studio calls them itself."""
     reasoning: str | None = None
-    #: Tokens that the model is to hold at once, where this request loads it.
+    """A word that the model takes, such as "off", "low", "high" or "xhigh": see ``ModelInfo.reasoning_options``."""
     context_length: int | None = None
-    #: Whether the server keeps the conversation, so that it can go on.
+    """Tokens that the model can hold at once, if this request loads it."""
     store: bool = True
-    #: The ``response_id`` of the turn before.
+    """True if the server is to keep the conversation, so that it can go on."""
     previous_response_id: str | None = None
-    #: From 0 to 1.
+    """The ``response_id`` of the previous turn."""
     temperature: float | None = None
+    """From 0 to 1."""
     top_p: float | None = None
     top_k: int | None = None
     min_p: float | None = None
-    #: 1 is none.
     repeat_penalty: float | None = None
+    """1 is no penalty."""
     presence_penalty: float | None = None
-    #: Tokens, those of reasoning included.
     max_output_tokens: int | None = None
-    #: Further fields of the body, sent as they are; a field that the server does not know is refused.
+    """Tokens, including those of reasoning."""
     extra: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    """Further fields of the body, sent as they are; a field that the server does not know is refused."""
 
     __repr__ = repr_without_images
 
     def __post_init__(self) -> None:
-        check_numbers(vars(self), _NUMBERS)
-        for name in ("model", "tier", "previous_response_id"):
+        check_fields(vars(self), _CHECKS)
+        check("store", self.store, FLAG)
+        for name in ("model", "tier", "previous_response_id", "reasoning"):  # which words there are, the model says
             check_name(name, getattr(self, name))
         check_extra(self.extra)
         if not isinstance(self.input, str):
@@ -170,11 +174,6 @@ class NativeRequest:
             if not items:
                 raise InvalidRequestError("input is empty", hint="Give the user's text, or a list of items")
             object.__setattr__(self, "input", items)
-        if not isinstance(self.system_prompt, (str, type(None))):
-            raise InvalidRequestError(f"system_prompt is {type(self.system_prompt).__name__}, not text")
-        if not isinstance(self.store, bool):
-            raise InvalidRequestError(f"store={preview(self.store)} is neither True nor False")
-        check_name("reasoning", self.reasoning)  # which words there are, the model says
         object.__setattr__(self, "images", tuple(map(data_url, listed(self.images))))
         given = self.integrations
         given = (given,) if isinstance(given, (Plugin, EphemeralMCP, str, Mapping)) else given
@@ -185,7 +184,7 @@ class NativeRequest:
         object.__setattr__(self, "integrations", given)
 
 
-#: What ``native.chat`` takes.
+# The input of ``native.chat``.
 NativeInput = Union[str, Sequence[Mapping[str, Any]], NativeRequest]
 
 
@@ -228,7 +227,7 @@ class MessageItem:
 
 @dataclass(frozen=True)
 class ReasoningItem:
-    """What the model thought."""
+    """A part of the reasoning."""
 
     type: ClassVar[str] = "reasoning"
     content: str
@@ -241,10 +240,10 @@ class ToolCallItem:
     type: ClassVar[str] = "tool_call"
     tool: str
     arguments: Mapping[str, Any]
-    #: What the tool answered, often JSON.
     output: str
-    #: Whose tool it is: ``{"type": "plugin", "plugin_id"}`` or ``{"type": "ephemeral_mcp", "server_label"}``.
+    """The answer of the tool, often JSON."""
     provider_info: Mapping[str, Any] = field(default_factory=dict)
+    """The owner of the tool: ``{"type": "plugin", "plugin_id"}`` or ``{"type": "ephemeral_mcp", "server_label"}``."""
 
 
 @dataclass(frozen=True)
@@ -253,8 +252,8 @@ class InvalidToolCallItem:
 
     type: ClassVar[str] = "invalid_tool_call"
     reason: str
-    #: ``type`` is "invalid_name" or "invalid_arguments", ``tool_name`` what was to be called.
     metadata: Mapping[str, Any] = field(default_factory=dict)
+    """Its ``type`` is "invalid_name" or "invalid_arguments", its ``tool_name`` the tool that was to be called."""
 
 
 @dataclass(frozen=True)
@@ -272,17 +271,17 @@ OutputItem = Union[MessageItem, ReasoningItem, ToolCallItem, InvalidToolCallItem
 class NativeCompletion(Completion):
     """A whole reply of ``/api/v1/chat``, or as much of it as came.
 
-    ``text`` joins its messages, and ``reasoning`` what was thought. ``tool_calls`` is empty, because LM Studio has made
-    the calls itself; they are in ``output``. The server tells no ``finish_reason``: it is "length" where all of
+    ``text`` joins its messages, and ``reasoning`` its reasoning. ``tool_calls`` is empty, because LM Studio has made
+    the calls itself; they are in ``output``. The server sends no ``finish_reason``: it is "length" if all of
     ``max_output_tokens`` was used, "cancelled" after ``close()``, else None.
     """
 
-    #: The items of the reply in order.
     output: tuple[OutputItem, ...] = ()
+    """The items of the reply in order."""
 
     @property
     def response_id(self) -> str | None:
-        """What the next turn gives as ``previous_response_id``; None where nothing was stored."""
+        """The ``previous_response_id`` of the next turn; None if nothing was stored."""
         return self.id
 
     @property
@@ -295,72 +294,70 @@ class NativeCompletion(Completion):
 class LoadedModel:
     """A model that is in memory now."""
 
-    #: What ``native.unload`` takes, and what a request may give as its model.
     instance_id: str
-    #: "llm" or "embedding".
+    """The name of the instance, for ``native.unload``, and for a request as its ``model``."""
     type: str
-    #: None where it was loaded already.
+    """As the server sends it: "llm" or "embedding"."""
     load_time_seconds: float | None = None
-    #: How it was loaded, where that was asked for with ``echo_load_config``, or it was loaded already.
+    """None if it was loaded already."""
     load_config: Mapping[str, Any] | None = None
+    """How it was loaded, if ``echo_load_config`` asked for that, or it was loaded already."""
 
 
 class LoadOptions(TypedDict, total=False):
-    """How to load a model; what is left out is left to LM Studio."""
+    """How to load a model; LM Studio decides about options that are left out."""
 
-    #: Tokens that it is to hold at once.
     context_length: int | None
-    #: Tokens that it reads at once.
+    """Tokens that it can hold at once."""
     eval_batch_size: int | None
+    """Tokens that it reads at once."""
     flash_attention: bool | None
-    #: Of a mixture of experts, how many are used.
     num_experts: int | None
+    """The number of experts that are used, of a mixture of experts."""
     offload_kv_cache_to_gpu: bool | None
 
 
-_LOAD_NUMBERS: dict[str, tuple[float, float, bool]] = {
-    name: (1, float("inf"), True) for name in ("context_length", "eval_batch_size", "num_experts")
+_LOAD_CHECKS = {
+    "context_length": _COUNT,
+    "eval_batch_size": _COUNT,
+    "num_experts": _COUNT,
+    "flash_attention": FLAG,
+    "offload_kv_cache_to_gpu": FLAG,
 }
-_LOAD_SWITCHES = ("flash_attention", "offload_kv_cache_to_gpu")
+_LOAD_ELSEWHERE = {
+    "echo_load_config": "load() takes it",
+    "ttl": "A time to live goes with lm.chat(..., ttl=), if that loads the model",
+    **dict.fromkeys(("num_ctx", "n_ctx"), "context_length"),
+}
 
 
 def check_load_options(model: object, config: Mapping[str, Any]) -> dict[str, Any]:
-    """What of ``config`` is sent; raises InvalidRequestError for what ``/api/v1/models/load`` does not take."""
+    """Return the options to send; raise InvalidRequestError for one that ``/api/v1/models/load`` does not take."""
     check_given("model", model)
-    names = [*_LOAD_NUMBERS, *_LOAD_SWITCHES]
-    for name, value in config.items():
-        if name not in names:
-            near = difflib.get_close_matches(name, names, n=1)
-            hint = f"Did you mean {near[0]!r}?" if near else f"There are {', '.join(names)}"
-            if name == "echo_load_config":
-                hint = "load() takes it"
-            elif name == "ttl":
-                hint = "A time to live goes with lm.chat(..., ttl=), where that loads the model"
-            raise InvalidRequestError(f"{name!r} is no option of loading", hint=hint)
-        if name in _LOAD_SWITCHES and not isinstance(value, (bool, type(None))):
-            raise InvalidRequestError(f"{name}={preview(value)} is neither True nor False")
-    check_numbers({**dict.fromkeys(names), **config}, _LOAD_NUMBERS)
-    return {name: value for name, value in config.items() if value is not None}
+    otherwise = f"There are {', '.join(_LOAD_CHECKS)}"
+    check_names("loading has no option", config, _LOAD_CHECKS, _LOAD_ELSEWHERE, otherwise=otherwise)
+    given = {name: value for name, value in config.items() if value is not None}
+    check_fields(given, {name: _LOAD_CHECKS[name] for name in given})
+    return given
 
 
 def fits(loaded: Mapping[str, Any], config: Mapping[str, Any]) -> bool:
-    """Whether a model that is loaded so is as good as one with ``config``; what the server does not tell is."""
-    for name, wanted in config.items():
-        told = loaded.get(name)
-        if wanted is None or not isinstance(told, (int, float)):
-            continue
-        if told < wanted if name == "context_length" else told != wanted:
-            return False
-    return True
+    """Return True if a model that is loaded so is as good as one with ``config``, as far as the server says."""
+    known = [(name, loaded[name], wanted) for name, wanted in config.items() if wanted is not None and name in loaded]
+    return not any(
+        value < wanted if name == "context_length" else value != wanted
+        for name, value, wanted in known
+        if isinstance(value, (int, float))
+    )
 
 
 def _names(what: str, tools: Any) -> tuple[str, ...] | None:
-    """The names of tools; raises InvalidRequestError. A tuple, because an iterator could be read once only."""
+    """Return the names of tools; raise InvalidRequestError. A tuple, because an iterator could be read only once."""
     return None if tools is None else all_of(f"{what}: allowed_tools", tools, str)
 
 
 def without_secrets(text: str) -> str:
-    """``text`` without what a URL may hold of secrets: userinfo, query and fragment."""
+    """Return ``text`` without the parts of a URL that may hold secrets: userinfo, query and fragment."""
     if "://" not in text:
         return text
     url = urlsplit(text)
@@ -368,8 +365,8 @@ def without_secrets(text: str) -> str:
 
 
 def is_http(url: object) -> bool:
-    """Whether that is an http or https URL."""
-    with contextlib.suppress(ValueError):  # such as of half an IPv6 address
+    """Return True for an http or https URL."""
+    with contextlib.suppress(ValueError):  # half an IPv6 address raises it
         return isinstance(url, str) and urlsplit(url).scheme in ("http", "https")
     return False
 
