@@ -772,9 +772,9 @@ def test_ctrl_c_unloads(server, slow, when):
         ((None,), "model="),
         ((7,), "model=7"),
         (("https://a/b", ""), "quantization=''"),
-        (("a/b", "Q4_K_M"), "goes with the URL"),
-        (("https://[::1",), "model is no URL"),
-        (("https://a\u2100b.c/d", "Q4_K_M"), "model is no URL"),
+        (("a/b", "Q4_K_M"), "goes only with the URL"),
+        (("https://[::1",), "model is not an http"),
+        (("https://a\u2100b.c/d", "Q4_K_M"), "model is not an http"),
     ],
 )
 def test_what_cannot_be_downloaded_is_refused(lm, arguments, words):
@@ -790,7 +790,7 @@ def test_what_is_no_job_is_refused(lm, job_id):
 
 @pytest.mark.parametrize("other", ["http://localhost", OllamaProvider(refresh=False)], ids=["str", "OllamaProvider"])
 def test_a_provider_of_another_kind_is_refused(other):
-    with pytest.raises(InvalidRequestError, match=f"{type(other).__name__} is no LMStudioProvider"):
+    with pytest.raises(InvalidRequestError, match=f"{type(other).__name__} is not an LMStudioProvider"):
         Download.resume("job", other)
 
 

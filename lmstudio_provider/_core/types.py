@@ -28,7 +28,7 @@ UNSET = Unset.UNSET
 
 # Threads and sockets cannot wait much longer on some systems.
 _MOST_SECONDS = 1e6
-_SECONDS = Check(
+SECONDS = Check(
     lambda value: value != 0 and number(0, _MOST_SECONDS).fits(value),
     f"is not valid: use seconds greater than 0, at most {_MOST_SECONDS:,.0f}",
     "None means no limit",
@@ -37,7 +37,7 @@ _SECONDS = Check(
 
 def check_seconds(name: str, value: object) -> None:
     """Raise ConfigurationError unless ``value`` is a positive, finite number of seconds, or None."""
-    check_fields({name: value}, {name: _SECONDS}, kind=ConfigurationError)
+    check_fields({name: value}, {name: SECONDS}, kind=ConfigurationError)
 
 
 @dataclass(frozen=True)

@@ -7,40 +7,31 @@ import time
 from typing import Any, Callable, Mapping
 
 from .._core.callbacks import Callback
-from .._core.errors import (
-    DownloadError,
-    InvalidRequestError,
-    JobNotFoundError,
-    ProviderError,
-    RequestTimeoutError,
-    preview,
-)
+from .._core.checks import check
+from .._core.errors import DownloadError, InvalidRequestError, JobNotFoundError, ProviderError, RequestTimeoutError
 from .._core.progress import Meter
 from .._core.requests import check_given
-from .._core.types import UNSET, Progress, Unset, check_seconds
+from .._core.types import SECONDS, UNSET, Progress, Unset, check_seconds
 from .._dialects.json_text import count, number
 from .._http.exchange import Deadline
 from .._provider.http_provider import Caller
 from .._provider.lmstudio_server import LMStudioServer
 from . import dialect as native
 
-# Between two questions.
-_LONGEST_S = 1e6
-
 
 class Download:
     """A download under way in LM Studio, which goes on whether or not anybody waits for it.
 
-    ``status`` of its Progress is "downloading", "paused", "completed", "failed", or "already_downloaded", where there
-    was nothing to do.
+    ``status`` of its Progress is "downloading", "paused", "completed", "failed", or "already_downloaded" if there was
+    nothing to do.
     """
 
     def __init__(self, caller: Caller, job_id: str | None, told: Mapping[str, Any], model: str = "") -> None:
-        #: What ``Download.resume`` takes; None where the model was there already.
         self.job_id = job_id
+        """The id of the job, for ``Download.resume``; None if the model was there already."""
         self.model = model
-        #: How far it was when that was last asked.
         self.progress = Progress("unknown")
+        """The progress that the server reported last."""
         self._caller = caller
         self._meter = Meter()
         if told:
@@ -56,16 +47,16 @@ class Download:
         ``provider`` is the LMStudioProvider to ask; by default one that goes by the settings.
         """
         if job_id is None:
-            raise InvalidRequestError("job_id=None: what was there already has no job", hint="There is nothing to do")
+            raise InvalidRequestError("job_id=None: the model was there already", hint="There is nothing to do")
         check_given("job_id", job_id)
         if provider is None:
             provider = LMStudioServer(refresh=False)
         if not isinstance(provider, LMStudioServer):
-            raise InvalidRequestError(f"resume: {type(provider).__name__} is no LMStudioProvider")
+            raise InvalidRequestError(f"resume: {type(provider).__name__} is not an LMStudioProvider")
         return cls(Caller(provider), job_id, {})
 
     def status(self, *, deadline: float | Unset | None = UNSET) -> Progress:
-        """Ask how far it is now. Raises JobNotFoundError; ``deadline`` is in seconds."""
+        """Ask for the progress now. Raises JobNotFoundError; ``deadline`` is in seconds."""
         if self.job_id is None:
             return self.progress
         session, plan = self._caller.where(UNSET, deadline)
@@ -76,13 +67,13 @@ class Download:
             self._caller.forget_models()  # there is a model more
         return self.progress
 
-    def _read(self, told: Mapping[str, Any]) -> None:
-        status, total = told["status"], count(told.get("total_size_bytes"))
-        completed = count(told.get("downloaded_bytes"))
+    def _read(self, reply: Mapping[str, Any]) -> None:
+        status, total = reply["status"], count(reply.get("total_size_bytes"))
+        completed = count(reply.get("downloaded_bytes"))
         if status == "completed":  # whose reply may leave out both
             completed = total or self.progress.total_bytes or completed
         progress = self._meter.update(status, "model", completed, total)
-        speed = number(told.get("bytes_per_second")) if status == "downloading" else None
+        speed = number(reply.get("bytes_per_second")) if status == "downloading" else None
         if speed and speed > 0 and progress.total_bytes is not None:  # the server's own figure is of now
             left = (progress.total_bytes - progress.completed_bytes) / speed
             progress = dataclasses.replace(progress, bytes_per_second=float(speed), seconds_left=left)
@@ -98,14 +89,13 @@ class Download:
     ) -> Progress:
         """Wait until the model is there, asking every ``poll`` seconds, for ``deadline`` seconds at most.
 
-        ``on_progress`` is called with each Progress, whose bytes never go back; what it raises ends the wait and
+        ``on_progress`` is called with each Progress, whose bytes never decrease; an exception in it ends the wait and
         reaches the caller. Raises DownloadError if the download failed or was paused, RequestTimeoutError after
         ``deadline``, JobNotFoundError, and what any call raises; ``progress`` of these is how far it was. The download
         itself goes on.
         """
         callback = Callback("on_progress", on_progress)
-        if isinstance(poll, bool) or not isinstance(poll, (int, float)) or not 0 < poll <= _LONGEST_S:
-            raise InvalidRequestError(f"poll={preview(poll)} is no number of seconds above 0 and up to {_LONGEST_S:g}")
+        check("poll", poll, SECONDS._replace(hint=""))
         check_seconds("deadline", deadline)
         end = None if deadline is None else Deadline(deadline, time.monotonic())
         while True:
@@ -118,10 +108,10 @@ class Download:
             left = poll if end is None else min(poll, end.left())
             if left <= 0 and end is not None:
                 raise self._late(end)
-            time.sleep(left)  # the server tells nothing by itself
+            time.sleep(left)  # the server reports nothing by itself
 
     def _status_by(self, end: Deadline | None) -> Progress:
-        """Ask how far it is now, in what is left until ``end``."""
+        """Ask for the progress now, in the time that is left until ``end``."""
         try:
             return self.status(deadline=UNSET if end is None else max(0.001, end.left()))
         except ProviderError as error:

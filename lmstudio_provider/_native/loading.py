@@ -56,15 +56,15 @@ def choose(listed: list[ModelInfo], model: str, config: Mapping[str, Any]) -> Lo
 
 
 class Loads:
-    """What is loaded for the blocks of one provider now. Shared by threads; a forked child has blocks of its own."""
+    """The models that the blocks of one provider have loaded. Shared by threads; a forked child starts with none."""
 
     def __init__(self) -> None:
-        self.shared: list[Shared] = []
+        self.shared: set[Shared] = set()
         self._locks: dict[int, threading.RLock] = {}
 
     @contextlib.contextmanager
     def looking(self, waiting: Waiting) -> Iterator[None]:
-        """Keep other threads from loading while this one looks whether a model is there, and loads it if not.
+        """Keep other threads from loading while this one looks for a model, and loads it if it is not there.
 
         Raises RequestTimeoutError if another thread loads for too long.
         """
@@ -74,35 +74,31 @@ class Loads:
             yield
 
     def of(self, base_url: str) -> list[Shared]:
-        """Return what blocks have in common on that server, in this process."""
+        """Return the models of that server, in this process."""
         return [each for each in list(self.shared) if (each.pid, each.base_url) == (os.getpid(), base_url)]
 
     def forget(self, base_url: str, instance_id: str) -> None:
-        """Have no block unload that instance: it is gone, or is another one of the same name."""
+        """Have no block unload the instance of that name: it is gone, and a new one may have its name."""
         for shared in self.of(base_url):
             if shared.is_called(instance_id):
-                self.remove(shared)
-
-    def remove(self, shared: Shared) -> None:
-        """Have no block use ``shared`` any more."""
-        with contextlib.suppress(ValueError):  # another thread did it
-            self.shared.remove(shared)
+                self.shared.discard(shared)
 
 
 class Shared:
-    """A model that blocks have in common, from before it is loaded until it is unloaded."""
+    """A model that blocks share, from before it is loaded until it is unloaded."""
 
     def __init__(self, model: str, base_url: str) -> None:
         self.model, self.base_url, self.pid = model, base_url, os.getpid()
         self.instance: LoadedModel | None = None
-        self.error: BaseException | None = None
-        # Set when it is loaded, or cannot be.
+        # The error of loading it, until that is raised: else error, traceback, frame and this would be a cycle.
+        self.errors: list[BaseException] = []
+        # Set when it is loaded, or loading it has failed.
         self.loaded = threading.Event()
-        # Held while it is unloaded. Re-entrant: a signal handler may use a model in the middle of that.
+        # Held while it is unloaded. Re-entrant, because a signal handler may use a model in the middle of that.
         self.lock = threading.RLock()
-        # The blocks that use it: a set, because to leave it twice counts once.
+        # The blocks that use it: a set, because leaving twice counts once.
         self.users: set[Block] = set()
-        # The block that unloads it: no other one may use it any more.
+        # The block that unloads it. No other block may use it any more.
         self.unloader: Block | None = None
 
     def is_called(self, instance_id: str) -> bool:
@@ -112,9 +108,9 @@ class Shared:
 
 @dataclass(eq=False)
 class Block:
-    """One ``with`` block of ``loaded()``. It has connections of its own: the provider may be closed meanwhile.
+    """One ``with`` block of ``loaded()``. It has separate connections: the provider may be closed meanwhile.
 
-    Whatever interrupts a method, ``leave`` can be called again, and does what is left to do.
+    If a method is interrupted, ``leave`` can be called again, and does the rest.
     """
 
     loads: Loads
@@ -128,29 +124,29 @@ class Block:
         self._call = native.load_call(self.model, check_load_options(self.model, self.config))
         self._waiting = self.caller.waiting(self.plan)
         self._own_session = self.caller.new_session(self.plan.config)
-        self._own_session.cache = self.session.cache  # which has the names that may have been meant
+        self._own_session.cache = self.session.cache  # an error suggests the names in it
         self._pid = os.getpid()
         self._shared: Shared | None = None
 
     def enter(self) -> LoadedModel:
         """Return the instance to use. Raises ProviderError."""
-        atexit.register(self.leave, quiet=True)  # a program may end inside of a block that nobody leaves
+        atexit.register(self.leave, quiet=True)  # a program may end inside of a block
         instance = self._look()
-        if instance is None:  # else this one need not wait for what another thread loads
+        if instance is None:  # else this block need not wait for another thread that loads
             with self.loads.looking(self._waiting):
                 instance = self._look() or self._load()
         return instance
 
     def leave(self, quiet: bool) -> None:
-        """Have the instance unloaded if no other block uses it. Raises ProviderError, or, if ``quiet``, logs it."""
-        if self._pid == os.getpid() and self._shared is not None:  # else it is the parent's
+        """Unload the instance if no other block uses it; raise ProviderError, or log it if ``quiet``."""
+        if self._pid == os.getpid() and self._shared is not None:  # in a forked child, it is the parent's
             self._release(self._shared, quiet)
         atexit.unregister(self.leave)
 
     def _look(self) -> LoadedModel | None:
-        """Return an instance that fits, if there is one; use what another block has loaded, or is loading."""
+        """Return an instance that fits, or None; share one that another block has loaded, or is loading."""
         while True:
-            known = self.loads.of(self.session.base_url)  # one that is gone by now may be in the list
+            known = self.loads.of(self.session.base_url)  # the list may have one that is gone when it comes
             instance = choose(list_models(self.session, self.plan), self.model, self.config)
             known += self.loads.of(self.session.base_url)
             # The server may list an instance before it answers the request that loads it.
@@ -161,11 +157,11 @@ class Block:
             shared = next((each for each in known if instance and each.is_called(instance.instance_id)), None)
             if shared is None or self._join(shared):
                 return instance
-            if shared in self.loads.shared:  # its unloading was interrupted, maybe by what calls this
+            if shared in self.loads.shared:  # its unloading was interrupted, maybe by the caller, a signal handler
                 return None
 
     def _join(self, shared: Shared) -> bool:
-        """Use what another block has loaded; return False if that is gone."""
+        """Use a model that another block has loaded; return False if it is gone."""
         with _holding(shared.lock, self._waiting, "another thread was still unloading the model"):
             if shared.unloader is not None or shared not in self.loads.shared:
                 return False
@@ -174,7 +170,7 @@ class Block:
             return True
 
     def _load(self) -> LoadedModel:
-        """Load the model by a thread, which nothing interrupts: what it has loaded for nobody, it unloads."""
+        """Load the model in a thread, which no signal and no limit interrupts; return the instance."""
         self._shared = shared = Shared(self.model, self.session.base_url)
         shared.users.add(self)
         waiting = self.caller.waiting(self.plan)
@@ -195,36 +191,31 @@ class Block:
                     message = f"the model is still being loaded; {_LATER}. Ctrl-C once more leaves it loaded"
                     warn(message, RuntimeWarning)
             raise
-        if shared.instance is not None:
-            return shared.instance
-        failure, shared.error = shared.error, None  # no cycle of error, traceback and frame
-        assert failure is not None  # noqa: S101
-        try:
-            raise failure
-        finally:
-            del failure
+        if shared.instance is None:
+            raise shared.errors.pop()
+        return shared.instance
 
     def _ask(self, shared: Shared) -> None:
-        """Have the server load the model, and unload it if its block was left meanwhile."""
-        self.loads.shared.append(shared)  # before the request: what is not there yet may be in the list
+        """Load the model, and unload it if its block was left meanwhile."""
+        self.loads.shared.add(shared)  # before the request, because the server may list the instance before its reply
         limit = self.plan.timeouts.first_byte
         plan, instance = self._plan(limit and limit + _MORE_S), None
         try:
             if shared.users:
                 instance = self._own_session.ask(self._call, plan, native.load_reply)
-        except BaseException as error:  # it is the caller's
-            shared.error = error
+        except BaseException as error:  # which the block raises
+            shared.errors.append(error)
         with shared.lock:
             if instance is None:
-                self.loads.remove(shared)
+                self.loads.shared.discard(shared)
             else:
                 self.loads.forget(shared.base_url, instance.instance_id)  # one of that name before is gone
             shared.instance, is_left = instance, not shared.users
             shared.loaded.set()
         self.caller.forget_models()
-        if is_left and shared.error is not None:
+        if is_left and shared.errors:
             message = "the model %r was still being loaded when its block was left, and that failed: %s"
-            logger.warning(message, self.model, shared.error)
+            logger.warning(message, self.model, shared.errors.pop())
         elif is_left:
             self._release(shared, quiet=True)
 
@@ -233,22 +224,22 @@ class Block:
             shared.users.discard(self)
             instance = shared.instance
             is_used = shared.users or shared.unloader not in (None, self) or shared not in self.loads.shared
-            if is_used or instance is None:  # None: who loads it will unload it
+            if is_used or instance is None:  # None: the thread that loads it will unload it
                 return
             shared.unloader = self
             limits = [self.plan.timeouts.first_byte, self.plan.deadline and self.plan.deadline.seconds]
             plan = self._plan(min([_UNLOAD_S, *filter(None, limits)]))
             try:
-                with contextlib.suppress(ModelNotFoundError):  # gone already, by auto-evict or by somebody's hand
+                with contextlib.suppress(ModelNotFoundError):  # gone already, by auto-evict or by hand
                     self._own_session.ask(native.unload_call(instance.instance_id), plan, native.unload_reply)
             except ProviderError as error:
-                self.loads.remove(shared)
+                self.loads.shared.discard(shared)
                 error.hint = f"It may still be in memory: native.unload({instance.instance_id!r}) tries again"
                 logger.warning("the model %r could not be unloaded: %s", instance.instance_id, error)
                 if not quiet:
                     raise
             else:
-                self.loads.remove(shared)
+                self.loads.shared.discard(shared)
             finally:
                 self._own_session.retire()
                 self.caller.forget_models()

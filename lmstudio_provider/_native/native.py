@@ -1,14 +1,16 @@
-"""LM Studio's own API, as ``lm.native``: chats with progress and state, and the models in memory and on disk."""
+"""LM Studio's own API, as ``lm.native``: chats with progress and state, models in memory and on disk."""
 
 from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import time
 from typing import Any, Callable, Iterator
 
 from .._core.callbacks import warn
-from .._core.errors import EmptyAnswerWarning, InvalidRequestError, ModelNotFoundError, preview
+from .._core.checks import FLAG, check
+from .._core.errors import EmptyAnswerWarning, InvalidRequestError, ModelNotFoundError
 from .._core.options import Unpack, show_options
 from .._core.requests import check_given, check_name, override
 from .._core.types import UNSET, Call, LoadedInstance, ModelInfo, Progress, Timeout, Timeouts, Unset
@@ -40,10 +42,11 @@ _PATIENT = Timeouts(idle=Timeouts().first_byte)
 
 @show_options(NativeRequest)
 class Native:
-    """LM Studio's own API, of 0.4.0 on. An older server, or another one, is an EndpointNotFoundError.
+    """LM Studio's own API, since 0.4.0. An older server, or another one, raises EndpointNotFoundError.
 
-    What is raised besides is as for every call of the provider. Keyword arguments of every call but ``download_status``
-    are ``timeout`` (the longest silence, in seconds or as Timeouts) and ``deadline`` (for the whole call, in seconds).
+    The other errors are those of every call of the provider. Every call but ``download_status`` has the keyword
+    arguments ``timeout`` (the longest silence, in seconds or as Timeouts) and ``deadline`` (for the whole call, in
+    seconds).
     """
 
     def __init__(self, caller: Caller, loads: Loads) -> None:
@@ -79,8 +82,8 @@ class Native:
         """Answer as ``chat`` does, event by event. The request is sent when this returns.
 
         ``on_progress(stage, fraction)`` is called while the stream is iterated, with "model_load" or
-        "prompt_processing" and a number from 0 to 1. What it raises closes the stream and reaches the caller. Without
-        a ``timeout`` the server may be silent for 600 s at any time: while it loads a model, or runs a tool.
+        "prompt_processing" and a number from 0 to 1. An exception in it closes the stream and reaches the caller.
+        Without a ``timeout`` the server may be silent for 600 s at any time: while it loads a model, or runs a tool.
         """
         return self._stream(input, on_progress, dict(options), as_it_is)
 
@@ -91,7 +94,7 @@ class Native:
         options: dict[str, Any],
         keep: Callable[[NativeCompletion], NativeCompletion],
     ) -> NativeStream:
-        notices = Notices(on_progress)  # a bad one is told before anything is sent
+        notices = Notices(on_progress)  # which raises for a bad one, before anything is sent
         patient = "timeout" not in options
         session, call, plan, served = self._plan(input, options, stream=True)
         caller, started = self._caller, time.monotonic()
@@ -102,9 +105,7 @@ class Native:
             status = "cancelled" if completion.finish_reason == "cancelled" else status_of(error)
             caller.record("native.stream", completion, started, status)
 
-        def kind(*parts: Any) -> NativeStream:
-            return NativeStream(*parts, notices=notices)
-
+        kind = functools.partial(NativeStream, notices=notices)
         with caller.recording_failure("native.stream", call, started):
             return session.stream(call, plan, kind, NativeAssembly, lambda whole: keep(served(whole)), over)
 
@@ -120,7 +121,7 @@ class Native:
         return session, call, plan, lambda whole: _ended(served(whole), request)
 
     def models(self, *, timeout: Timeout | Unset = UNSET, deadline: float | Unset | None = UNSET) -> list[ModelInfo]:
-        """The models on disk, with all that LM Studio tells of them; ``ModelInfo.raw`` has what is not read here."""
+        """Return the models on disk, with all that LM Studio reports; ``ModelInfo.raw`` is that as it came."""
         return list_models(*self._caller.where(timeout, deadline))
 
     def load(
@@ -135,12 +136,11 @@ class Native:
         """Load ``model`` and return when it is loaded. One that is loaded already is loaded once more, as ``model:2``.
 
         ``config`` are ``context_length`` and ``eval_batch_size`` (tokens), ``flash_attention``, ``num_experts`` and
-        ``offload_kv_cache_to_gpu``; ``echo_load_config`` has the server tell all of it as ``load_config``. Raises
+        ``offload_kv_cache_to_gpu``; ``echo_load_config`` has the server return all of it as ``load_config``. Raises
         ModelNotFoundError and ModelLoadError. After a RequestTimeoutError the server may still be loading.
         """
         body = check_load_options(model, config)
-        if not isinstance(echo_load_config, bool):
-            raise InvalidRequestError(f"echo_load_config={preview(echo_load_config)} is neither True nor False")
+        check("echo_load_config", echo_load_config, FLAG)
         if echo_load_config:
             body["echo_load_config"] = True
         return self._load(native.load_call(model, body), *self._caller.where(timeout, deadline))
@@ -167,7 +167,7 @@ class Native:
             session.ask(native.unload_call(id_), plan, native.unload_reply)
             self._loads.forget(session.base_url, id_)
         except ModelNotFoundError as error:
-            error.hint = "native.models() tells the instances that are loaded; a time to live may have unloaded it"
+            error.hint = "native.models() lists the instances that are loaded; a time to live may have unloaded it"
             raise
         finally:
             self._caller.forget_models()
@@ -180,10 +180,10 @@ class Native:
         deadline: float | Unset | None = UNSET,
         **config: Unpack[LoadOptions],
     ) -> LoadedModel:
-        """Return an instance of ``model``, and load one only where there is none that was loaded with ``config``.
+        """Return an instance of ``model``; load one only if none is there that was loaded with ``config``.
 
-        A larger ``context_length`` than was asked for is as good. Threads that ask at once load one between them. One
-        that a block of ``loaded()`` has loaded is unloaded at the end of that block.
+        A larger ``context_length`` than the given one is as good. Threads that ask at once load one instance between
+        them. One that a block of ``loaded()`` has loaded is unloaded at the end of that block.
         """
         call = native.load_call(model, check_load_options(model, config))
         session, plan = self._caller.where(timeout, deadline)
@@ -202,11 +202,11 @@ class Native:
         deadline: float | Unset | None = UNSET,
         **config: Unpack[LoadOptions],
     ) -> Iterator[LoadedModel]:
-        """An instance of ``model`` as ``ensure_loaded`` has it, for a ``with`` block; unloads what it loaded.
+        """Return an instance as ``ensure_loaded`` does, for a ``with`` block; unload it afterwards if this loaded it.
 
-        So it does after any exception, KeyboardInterrupt and a time limit while the model is being loaded included: a
-        thread then waits for the server in the background, and unloads; a program that ends before waits for it, for
-        600 s at most. What was unloaded meanwhile is no error. Where blocks of one provider share a model, in whatever
+        It is also unloaded after any exception, including a KeyboardInterrupt and a time limit while the model is being
+        loaded: a thread then waits for the server, and unloads it; a program that ends before waits for that thread.
+        It is not an error if the instance was unloaded meanwhile. If blocks of one provider share a model, in any
         threads, the last one unloads it.
         """
         block = Block(self._loads, self._caller, model, config, *self._caller.where(timeout, deadline))
@@ -230,15 +230,15 @@ class Native:
     ) -> Download:
         """Begin to download ``model``: a name of LM Studio's catalog, or the URL of a repository at Hugging Face.
 
-        ``quantization``, such as "Q4_K_M", goes with a URL alone. Returns at once; ``wait()`` waits for the end.
+        ``quantization``, such as "Q4_K_M", goes only with a URL. Returns at once; ``wait()`` waits for the end.
         """
         check_given("model", model)
         check_name("quantization", quantization)
         if "://" in model and not is_http(model):  # not shown: it may hold a secret
-            raise InvalidRequestError("model is no URL of http or https")
+            raise InvalidRequestError("model is not an http or https URL")
         if quantization is not None and "://" not in model:
             raise InvalidRequestError(
-                f"quantization={quantization!r} goes with the URL of a repository alone, and {model!r} is none",
+                f"quantization={quantization!r} goes only with the URL of a repository, and {model!r} is not a URL",
                 hint="Give 'https://huggingface.co/...', or leave quantization out",
             )
         session, plan = self._caller.where(timeout, deadline)
@@ -252,12 +252,12 @@ class Native:
         return Download(self._caller, text_or_none(value.get("job_id")), value, without_secrets(model))
 
     def download_status(self, job_id: str) -> Progress:
-        """How far a download is. Raises JobNotFoundError."""
+        """Return the progress of a download. Raises JobNotFoundError."""
         return Download.resume(job_id, self._caller.provider).status()
 
 
 def _ended(completion: NativeCompletion, request: NativeRequest) -> NativeCompletion:
-    """The completion with "length" for its ``finish_reason`` where it was cut: the server tells the tokens alone."""
+    """Return the completion, with "length" as its ``finish_reason`` if it was cut: the server sends only the tokens."""
     most, used = request.max_output_tokens, completion.usage
     if most is None or used is None or used.completion_tokens is None or used.completion_tokens < most:
         return completion

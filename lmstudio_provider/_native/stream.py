@@ -59,7 +59,7 @@ class NativeStream(BaseStream[events.Event, NativeCompletion]):
 
 
 class Notices:
-    """Calls ``on_progress(stage, fraction)`` for each event that reports progress, unless that is the same as before."""
+    """Calls ``on_progress(stage, fraction)`` for each event that reports new progress."""
 
     def __init__(self, function: Callable[[str, float], object] | None) -> None:
         if function is not None and not callable(function):
