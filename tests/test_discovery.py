@@ -65,7 +65,7 @@ def test_a_host_that_cannot_be_is_refused_with_its_source(bad):
 
 @pytest.mark.parametrize("bad", [7, [7], [b"x"]])
 def test_a_host_that_is_no_text_is_refused(bad):
-    with pytest.raises(ConfigurationError, match=r"hosts: (int|bytes) is no text"):
+    with pytest.raises(ConfigurationError, match=r"hosts: (int|bytes) is not text"):
         discover(hosts=bad)
 
 

@@ -84,7 +84,7 @@ def fail(balancer):
 
 @pytest.mark.parametrize("bad", [None, ["lm-studio"], [Plugin(), Plugin]])
 def test_what_is_no_provider_is_refused(bad):
-    with pytest.raises(ConfigurationError, match="is no Provider"):
+    with pytest.raises(ConfigurationError, match="is not a Provider"):
         Failover(bad)
 
 

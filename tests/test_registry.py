@@ -25,13 +25,13 @@ def registry():
 
 @pytest.mark.parametrize("other", [None, "lm-studio", Plugin, SimulatedLMStudio()])
 def test_what_is_no_provider_cannot_be_registered(registry, other):
-    with pytest.raises(ConfigurationError, match="is no Provider"):
+    with pytest.raises(ConfigurationError, match="is not a Provider"):
         registry.register(other)
 
 
 @pytest.mark.parametrize("bad", ["", " ", None, 7])
 def test_a_provider_without_a_name_cannot_be_registered(registry, bad):
-    with pytest.raises(ConfigurationError, match="which is no name"):
+    with pytest.raises(ConfigurationError, match="which is not a name"):
         registry.register(Plugin(bad))
 
 

@@ -25,14 +25,14 @@ from .._provider.local_server import LocalServer
 from .._provider.settings import Settings
 from .._provider.urls import parse_base_url
 
-#: The provider of each kind of server.
+# The provider of each kind of server.
 PROVIDERS: dict[str, type[LocalServer]] = {"lm-studio": LMStudioProvider}
 with contextlib.suppress(ImportError):  # a vendored copy may have left it out
     from .._ollama import OllamaProvider
 
     PROVIDERS["ollama"] = OllamaProvider
 
-#: What the settings of each kind of server are called; each is looked for at the default port of each.
+# The names of the settings of each kind of server; each kind is looked for at the default ports of all.
 NAMES = {provider_id: kind._names for provider_id, kind in PROVIDERS.items()}
 
 # A list of models is the longest that is asked for.
@@ -48,26 +48,26 @@ _MOST_OF_FILE = 64 * 1024
 class Endpoint:
     """A server that answered."""
 
-    #: What it is: "lm-studio" or "ollama".
     provider_id: str
-    #: Where it is, as a provider takes it: without userinfo, API path and a slash at its end.
+    """The kind of server: "lm-studio" or "ollama"."""
     base_url: str
-    #: What the server says of itself; None for LM Studio, which does not tell.
+    """The URL, for a provider: without userinfo, API path and a slash at its end."""
     version: str | None
-    #: How long it took to connect and to get the answer that told what the server is, in seconds.
+    """The version that the server reports; None for LM Studio, which reports none."""
     latency_s: float
-    #: Whether it wants an API token, and got none, or a wrong one.
+    """Seconds to connect and to get the answer that identified the server."""
     needs_token: bool
+    """True if it wants an API token, and got none, or a wrong one."""
 
 
 def discover(timeout: float = 0.5, *, hosts: Iterable[str] = (), settings: Any = None) -> list[Endpoint]:
-    """Find servers, in at most ``timeout`` seconds: those that have answered by then.
+    """Return the servers that answer within ``timeout`` seconds.
 
-    Asked are the configured base URLs (of ``settings``, the environment and the INI file), the port in LM Studio's own
+    It asks the configured base URLs (of ``settings``, the environment and the INI file), the port in LM Studio's own
     settings file, localhost at the default ports of LM Studio and Ollama, and ``hosts``: hosts, hosts with a port, or
-    URLs. A host without a port is asked at both default ports. That is also the order of the result, in which a server
-    of this machine that goes by several names stands once. What a server is, its answers tell, and not its port. An API
-    token is sent to the configured URL that it belongs to, and nowhere else. Raises ConfigurationError.
+    URLs. It asks a host without a port at both default ports. The result has the same order; a server of this machine
+    with several names is in it once. The answers of a server identify it, not its port. An API token is sent only to
+    the configured URL that it belongs to. Raises ConfigurationError.
     """
     started = time.monotonic()
     check_timeout(timeout)
@@ -82,8 +82,7 @@ def check_timeout(timeout: object) -> None:
 
 
 def candidates(settings: Any, hosts: Iterable[str] = ()) -> dict[str, str | None]:
-    """The base URLs to ask, in order, each with the authorization to send there."""
-    found: dict[str, str | None] = {}
+    """Return the base URLs to ask, in order, each with the authorization to send there."""
     configured: list[tuple[str, str | None]] = []
     defaults: list[tuple[str, str | None]] = []
     for names in NAMES.values():
@@ -92,9 +91,8 @@ def candidates(settings: Any, hosts: Iterable[str] = ()) -> dict[str, str | None
         (configured if lookup.find("base_url") else defaults).append((config.base_url.text, config.authorization))
         defaults.append((names.default_url, None))
     own = lm_studio_url()
-    if own is not None:
-        configured.append((own, None))
-    for url, authorization in [*configured, *defaults, *_named(hosts)]:
+    found: dict[str, str | None] = {}
+    for url, authorization in [*configured, *([(own, None)] if own else []), *defaults, *_named(hosts)]:
         found[url] = found.get(url) or authorization
     return found
 
@@ -104,7 +102,7 @@ def _named(hosts: object) -> list[tuple[str, str | None]]:
     found = []
     for host in given:
         if not isinstance(host, str):
-            raise ConfigurationError(f"hosts: {type(host).__name__} is no text", hint="Give names, addresses or URLs")
+            raise ConfigurationError(f"hosts: {type(host).__name__} is not text", hint="Give names, addresses or URLs")
         for names in NAMES.values():
             url = parse_base_url(host, "the argument hosts", names.default_port)
             found.append((url.text, url.authorization))
@@ -112,8 +110,8 @@ def _named(hosts: object) -> list[tuple[str, str | None]]:
 
 
 def lm_studio_url() -> str | None:
-    """Where LM Studio's own settings file has its server; that there is none, or nothing of use in it, is no error."""
-    path = Path(os.path.expanduser("~"), _LM_STUDIO_FILE)  # noqa: PTH111 (Path.expanduser raises where there is no home)
+    """Return the URL in LM Studio's own settings file, or None without a file with a valid port."""
+    path = Path(os.path.expanduser("~"), _LM_STUDIO_FILE)  # noqa: PTH111 (Path.expanduser raises if there is no home)
     try:
         if not path.is_file():  # opening a pipe would wait for a writer
             return None
@@ -127,7 +125,7 @@ def lm_studio_url() -> str | None:
 
 
 def probe(urls: Mapping[str, str | None], deadline: Deadline) -> list[Endpoint]:
-    """Ask all ``urls`` at once what answers there; each server of this machine stands in the result once."""
+    """Ask all ``urls`` at once; return the servers that answer, each of this machine once."""
     probes = [_Probe(url, authorization, deadline) for url, authorization in urls.items()]
     try:
         done, _ = wait([run_in_daemon_thread(each.run) for each in probes], timeout=max(0.0, deadline.left()))
@@ -146,13 +144,12 @@ def probe(urls: Mapping[str, str | None], deadline: Deadline) -> list[Endpoint]:
 
 class _Answer(NamedTuple):
     status: int
-    #: The JSON object that came; empty where none did.
-    value: dict[str, Any]
+    value: dict[str, Any]  # the JSON object of the reply; empty without one
     latency_s: float
 
 
 class _Probe:
-    """Asks one address what answers there; ``endpoint`` is what is known so far."""
+    """Asks one address; ``endpoint`` is the server there, as far as it is identified."""
 
     def __init__(self, url: str, authorization: str | None, deadline: Deadline) -> None:
         self.transport = Transport(url, None, _LIMITS, max_retries=0)
@@ -162,36 +159,34 @@ class _Probe:
         self._address = ""
 
     def run(self) -> None:
-        """Ask until it is known, nobody answers, or the deadline passes."""
-        # A server that is not there, and one that is none of those, are what is to be found out.
+        """Ask until the server is identified, no server answers, or the deadline passes."""
+        # An error only means that no server of these kinds is there.
         with contextlib.closing(self.transport), contextlib.suppress(ProviderError, CancelledCall):
             self._identify()
 
     def _identify(self) -> None:
         greeting = self._ask(lmstudio.greeting_call().path)
         if greeting.status == 200 and lmstudio.is_greeting(greeting.value):
-            self._found("lm-studio", greeting)
-            if self._ask("/v1/models").status == 401:
-                self._found("lm-studio", greeting, needs_token=True)
+            self._found(greeting)
+            self._found(greeting, needs_token=self._ask("/v1/models").status == 401)
             return
-        version = self._ask("/api/version")
-        if version.status == 200 and isinstance(version.value.get("version"), str):
-            self._found("ollama", version)
-            return
-        if lmstudio.wants_token(greeting.status, greeting.value):
-            self._found("lm-studio", greeting, needs_token=True)
-            return
-        models = self._ask("/v1/models")  # of a version that does not know the greeting
-        needs_token = lmstudio.wants_token(models.status, models.value)
-        if needs_token or (models.status == 200 and lmstudio.is_own_list(models.value)):
-            self._found("lm-studio", models, needs_token)
+        answer = self._ask("/api/version")
+        version = answer.value.get("version")
+        if answer.status == 200 and isinstance(version, str):
+            self.endpoint = Endpoint("ollama", self.transport.base_url, version, answer.latency_s, False)
+        elif lmstudio.wants_token(greeting.status, greeting.value):
+            self._found(greeting, needs_token=True)
+        else:
+            models = self._ask("/v1/models")  # of a version that does not know the greeting
+            needs_token = lmstudio.wants_token(models.status, models.value)
+            if needs_token or (models.status == 200 and lmstudio.is_own_list(models.value)):
+                self._found(models, needs_token)
 
-    def _found(self, provider_id: str, answer: _Answer, needs_token: bool = False) -> None:
-        version = answer.value["version"] if provider_id == "ollama" else None
-        self.endpoint = Endpoint(provider_id, self.transport.base_url, version, answer.latency_s, needs_token)
+    def _found(self, answer: _Answer, needs_token: bool = False) -> None:
+        self.endpoint = Endpoint("lm-studio", self.transport.base_url, None, answer.latency_s, needs_token)
 
     def _ask(self, path: str) -> _Answer:
-        """GET ``path``; raises ProviderError where no further question can be asked."""
+        """Return the answer to GET ``path``; raise ProviderError if no other path can be asked for."""
         started = time.monotonic()
         try:
             reply = self.transport.send(Call("GET", path), self._headers, Exchange(_NO_LIMIT, self._deadline))
@@ -199,7 +194,7 @@ class _Probe:
             body = reply.read_all()
         except ProviderError as error:
             if error.sent and self._deadline.left() > 0:
-                return _Answer(0, {}, 0.0)  # it may know the next question better
+                return _Answer(0, {}, 0.0)  # it may know the next path
             raise
         value = None
         with contextlib.suppress(ProtocolError):
@@ -207,10 +202,10 @@ class _Probe:
         return _Answer(reply.status, value if isinstance(value, dict) else {}, time.monotonic() - started)
 
     def place(self) -> tuple[str, int | None, str]:
-        """Where the server is, under whatever name it was asked."""
+        """Return host, port and path of the server, the same for all of its names."""
         parts = urlsplit(self.transport.base_url)
         host = parts.hostname or ""
-        # Of loopback alone: two names of another machine may be two servers behind one proxy.
+        # Only for loopback: two names of another machine may be two servers behind one proxy.
         if self._address and ipaddress.ip_address(self._address.partition("%")[0]).is_loopback:
             host = "localhost"
         return host, parts.port or {"http": 80, "https": 443}[parts.scheme], parts.path

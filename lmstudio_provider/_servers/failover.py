@@ -12,6 +12,7 @@ from concurrent.futures import TimeoutError as FutureTimeoutError
 from typing import Any, Callable, Collection, Iterable, Iterator, Literal, Mapping, Sequence, TypeVar, cast
 
 from .._core.callbacks import Callback
+from .._core.checks import NAME, check, check_fields, one_of
 from .._core.errors import ConfigurationError, ProviderError, RequestTimeoutError, ServerUnavailableError
 from .._core.images import data_url, listed
 from .._core.options import show_options
@@ -25,7 +26,7 @@ from .._provider.stream import Stream
 
 _FIRST_COOLDOWN_S = 1.0
 _LONGEST_COOLDOWN_S = 60.0
-# What a deadline that passes just now is given as: 0 is none.
+# Seconds to give a provider if the deadline has just passed: 0 is not a valid deadline.
 _LEAST_S = 0.001
 
 # The cooldown of a provider that never failed, or has answered since.
@@ -36,7 +37,7 @@ _Method = TypeVar("_Method", bound=Callable[..., Any])
 
 
 class _Lease:
-    """One call at one provider, which learns from it how the provider is."""
+    """One call at one provider; its outcome sets the cooldown of the provider."""
 
     def __init__(self, balancer: Balancer, provider: Provider) -> None:
         self.provider = provider
@@ -44,20 +45,20 @@ class _Lease:
         self._cooldown = balancer.cooldowns.get(id(provider), _READY)
 
     def no_connection(self) -> None:
-        """Let the provider rest, longer than last time; calls that failed together count once."""
+        """Start a cooldown, longer than the last one; calls that failed together count once."""
         count = self._cooldown[0]
-        # Else another call has told of it since this one began.
+        # Else another call has set it since this one began.
         if self._balancer.cooldowns.get(id(self.provider), _READY) is self._cooldown:
             cooldown_s = min(_FIRST_COOLDOWN_S * 2.0 ** min(count, 10), _LONGEST_COOLDOWN_S)
             self._balancer.cooldowns[id(self.provider)] = (count + 1, self._balancer.clock() + cooldown_s)
 
     def connected(self) -> None:
-        """Note that it is there, whatever it answered."""
+        """End the cooldown, because the provider was reached."""
         if self._balancer.cooldowns.get(id(self.provider), _READY) is self._cooldown:
             self._balancer.cooldowns.pop(id(self.provider), None)
 
     def over(self) -> None:
-        """Note that the call has come to its end; again is fine."""
+        """End the call; it may be ended more than once."""
         self._balancer.calls.discard(self)
 
 
@@ -67,10 +68,10 @@ class Balancer:
     def __init__(
         self, providers: Sequence[Provider], least_busy: bool = False, clock: Callable[[], float] = time.monotonic
     ) -> None:
-        #: How often in a row no connection to a provider came, and until when it rests. Each value is replaced as a
-        #: whole, and never changed, so that threads need no lock.
+        # For each provider that could not be reached: how often in a row, and when its cooldown ends. Each value is
+        # replaced as a whole, and never changed, so that threads need no lock.
         self.cooldowns: dict[int, tuple[int, float]] = {}
-        #: The calls under way: a set, because a stream that is collected ends its call at any time, in any thread.
+        # The calls under way: a set, because a stream that is collected ends its call at any time, in any thread.
         self.calls: set[_Lease] = set()
         self.clock = clock
         self._providers = providers
@@ -79,7 +80,7 @@ class Balancer:
         self._lock = threading.RLock()  # a signal handler may make a call in between
 
     def next(self, tried: Collection[Provider] = ()) -> _Lease | None:
-        """Begin a call at the provider whose turn it is; return None if all are among those that were ``tried``."""
+        """Begin a call at the provider whose turn it is; return None if all of them were ``tried``."""
         if self._pid != os.getpid():
             # Forked: a thread that is not here may hold the lock, and the calls are the parent's.
             self._pid, self._lock, self.calls = os.getpid(), threading.RLock(), set()
@@ -92,12 +93,14 @@ class Balancer:
             return lease
 
     def choose(self, providers: Sequence[Provider]) -> Provider:
-        """Return the provider whose turn it is; where all rest, the one whose rest is over first."""
-        now, rests = self.clock(), [self.cooldowns.get(id(each), _READY)[1] for each in providers]
-        awake = [each for each, rest in zip(providers, rests) if rest <= now]
-        if not awake:
-            return providers[rests.index(min(rests))]
-        return min(awake, key=self.busy) if self._least_busy else awake[0]
+        """Return the provider whose turn it is; if all have a cooldown, the one whose cooldown ends first."""
+        now = self.clock()
+
+        def rank(provider: Provider) -> tuple[float, int]:
+            end = self.cooldowns.get(id(provider), _READY)[1]
+            return (end if end > now else _READY[1], self.busy(provider) if self._least_busy else 0)
+
+        return min(providers, key=rank)  # the first one of those with the same rank
 
     def busy(self, provider: Provider) -> int:
         """Return how many calls are under way at a provider."""
@@ -105,8 +108,8 @@ class Balancer:
 
 
 def _forwarded(method: _Method) -> _Method:
-    """Make a method of Failover: what ``method`` does, done by the first provider that is reached."""
-    # It is passed on by position, also if the caller gives it by name: so it can be made repeatable in one place.
+    """Return the method of Failover that has the first provider that can be reached do what ``method`` does."""
+    # Passed on by position, even if the caller gives it by name, so that one place can make it repeatable.
     first = method.__code__.co_varnames[1]
 
     @functools.wraps(method)
@@ -121,14 +124,14 @@ def _forwarded(method: _Method) -> _Method:
 
 @show_options(CompletionRequest)
 class Failover(Provider):
-    """Providers that stand in for each other, as one: the first to which a connection can be opened serves a call.
+    """Several providers as one: the first to which a connection can be opened serves a call.
 
-    One that cannot be reached rests, for 1 s at first and up to 60 s when that happens again and again, and is asked
-    again by itself after that; where all rest, they are tried all the same. A call that a server may be working on is
-    never repeated elsewhere: its error is raised as it is, and so is every other error. ``Completion.provider_id`` is
-    that of the one that served: give providers of one kind an ``id`` of their own. With ``balance="least_busy"`` the
-    one with the fewest calls under way serves; a stream is under way until it is over. A ``deadline`` bounds the call
-    over all providers that are tried, a ``timeout`` each of them.
+    A provider that cannot be reached has a cooldown, of 1 s at first and up to 60 s if that happens repeatedly, and is
+    asked again after that; if all have a cooldown, they are tried nevertheless. A call that a server may be working on
+    is never repeated elsewhere: its error is raised as it is, and so is every other error. ``Completion.provider_id``
+    names the provider that served, so give providers of one kind different ids. With ``balance="least_busy"`` the one
+    with the fewest calls under way serves; a stream is under way until it is over. A ``deadline`` limits the whole
+    call, over all providers that are tried; a ``timeout`` limits each of them.
 
     It owns its providers: ``close()`` closes them. It pickles if they do. Raises ConfigurationError.
     """
@@ -139,13 +142,11 @@ class Failover(Provider):
         members = list(providers) if isinstance(providers, Iterable) else [providers]
         for each in members:
             if not isinstance(each, Provider):
-                raise ConfigurationError(f"providers: {type(each).__name__} is no Provider")
+                raise ConfigurationError(f"providers: {type(each).__name__} is not a Provider")
         if not members:
             raise ConfigurationError("providers is empty", hint="A Failover needs at least one")
-        if balance not in (None, "least_busy"):
-            raise ConfigurationError(f"balance={balance!r} is neither None nor 'least_busy'")
-        if not isinstance(id, str) or not id.strip():
-            raise ConfigurationError(f"id={id!r} is no name")
+        check_fields({"balance": balance}, {"balance": one_of("least_busy")}, kind=ConfigurationError)
+        check("id", id, NAME, ConfigurationError)
         self.id = id
         self.display_name = f"Failover ({', '.join(each.display_name for each in members)})"
         self._balance = balance
@@ -164,28 +165,28 @@ class Failover(Provider):
 
     @property
     def base_url(self) -> str:
-        """That of the provider whose turn it is."""
+        """The base URL of the provider whose turn it is."""
         return self._balancer.choose(self._providers).base_url
 
     @property
     def capabilities(self) -> Capabilities:
-        """What any of them can do, and the models of all."""
+        """The capabilities of any of them, and the models of all."""
         each = [provider.capabilities for provider in self._providers]
         visions = [capabilities.vision for capabilities in each]
         return Capabilities(
-            streaming=any(capabilities.streaming for capabilities in each),
-            tool_calling=any(capabilities.tool_calling for capabilities in each),
-            vision=True if True in visions else None if None in visions else False,
-            models=tuple(dict.fromkeys(model for capabilities in each for model in capabilities.models)),
+            any(capabilities.streaming for capabilities in each),
+            any(capabilities.tool_calling for capabilities in each),
+            True if True in visions else None if None in visions else False,
+            tuple(dict.fromkeys(model for capabilities in each for model in capabilities.models)),
         )
 
     def capabilities_for(self, model: str | None = None) -> Capabilities:
-        """What the first of them that knows ``model`` tells of it."""
+        """Return the capabilities of ``model``, from the first provider that knows it."""
         each = [provider.capabilities_for(model) for provider in self._providers]
         return next((capabilities for capabilities in each if capabilities.models), each[0])
 
     def refresh_models(self, timeout: float | None = 3.0) -> bool:
-        """Ask all of them at once; False where none had any."""
+        """Ask all of them at once; return False if none had any."""
         asked = self._ask_all(lambda provider: provider.refresh_models(timeout))
         return True in [future.result() for future in asked]
 
@@ -200,22 +201,22 @@ class Failover(Provider):
         return self.is_configured()
 
     def resolve_model(self, tier: str | None = None) -> str:
-        """As the provider does whose turn it is."""
+        """Return the model that the provider whose turn it is would use."""
         return self._balancer.choose(self._providers).resolve_model(tier)
 
     def reset_client(self) -> None:
-        """Reset all of them, and let nobody rest any longer."""
+        """Reset all of them, and end all cooldowns."""
         for provider in self._providers:
             provider.reset_client()
         self._balancer.cooldowns.clear()
 
     def health_check(self, timeout: float | None = 3.0) -> Health:
-        """Ask all of them at once; it is ok if one is, with the models of those that are, and the advice of all."""
+        """Ask all of them at once; return ok if one is ok, with the models of those, and the advice of all."""
         checks = list(check_health(self._providers, timeout))
         advice = tuple(dict.fromkeys(each for _, health in checks for each in health.advice))
         well = [health for _, health in checks if health.ok]
         if not well:
-            error = self._told(none_available([(each, health.error) for each, health in checks]))
+            error = self._none_available([(each, health.error) for each, health in checks])
             return Health(False, error=error, advice=advice)
         models = dict.fromkeys(model for health in well for model in health.models)
         return Health(True, well[0].latency_s, tuple(models), advice=advice)
@@ -229,13 +230,13 @@ class Failover(Provider):
     embed = _forwarded(Provider.embed)
 
     def close(self) -> None:
-        """Close all of them; what one of them raises is raised when all are closed."""
+        """Close all of them; an exception of one is raised when all are closed."""
         with contextlib.ExitStack() as stack:
             for provider in self._providers:
                 stack.callback(provider.close)
 
     def _serve(self, operation: str, arguments: tuple[Any, ...], given: dict[str, Any]) -> Any:
-        """Ask one provider after the other, until one is reached."""
+        """Ask one provider after the other until one can be reached."""
         seconds = given.get("deadline", UNSET)
         check_seconds("deadline", None if seconds is UNSET else seconds)
         deadline = Deadline(seconds, time.monotonic()) if isinstance(seconds, (int, float)) else None
@@ -250,12 +251,12 @@ class Failover(Provider):
                     reply = getattr(lease.provider, operation)(*arguments, **given)
                 except BaseException as error:
                     lease.over()
-                    # An error of the caller's own function may be of any class, and is not of a provider.
+                    # An error that the caller's own function raised may be of any class, also one of ours.
                     sent = getattr(error, "sent", False) or error in raised
                     if sent or not isinstance(error, (ServerUnavailableError, RequestTimeoutError)):
                         if sent:
                             lease.connected()
-                        # It may be at work on it, and a second copy of a generation would only compete with it.
+                        # The server may be working on it, and a second copy would only compete with it.
                         raise
                     lease.no_connection()
                     if deadline is not None and deadline.left() <= 0:
@@ -270,12 +271,13 @@ class Failover(Provider):
                     return reply
         finally:
             raised.clear()  # no cycle of error, traceback, frame and list keeps the request alive
-        raise self._told(none_available(failures))
+        raise self._none_available(failures)
 
     def _ask_all(self, ask: Callable[[Provider], _Value]) -> list[Future[_Value]]:
         return [run_in_daemon_thread(ask, provider) for provider in self._providers]
 
-    def _told(self, error: ServerUnavailableError) -> ServerUnavailableError:
+    def _none_available(self, failures: list[tuple[Provider, ProviderError | None]]) -> ServerUnavailableError:
+        error = none_available(failures)
         error.provider = self.id
         return error
 
@@ -283,10 +285,10 @@ class Failover(Provider):
 def _repeatable(
     operation: str, arguments: tuple[Any, ...], given: dict[str, Any], raised: list[BaseException]
 ) -> tuple[Any, ...]:
-    """Return ``arguments``, as another provider can be given them once more, and so what is ``given`` by name.
+    """Return ``arguments`` so that several providers can get them, and change the ``given`` ones, by name, likewise.
 
-    What ``on_chunk`` raises is noted in ``raised``. A provider of one's own need not know what a text stands for, nor
-    options of ``embed`` that say what holds without them.
+    Exceptions of ``on_chunk`` are added to ``raised``. A text becomes a ChatRequest, and options of ``embed`` that have
+    their default are left out, because a user's own provider need not know them.
     """
     first, *others = arguments or (UNSET,)
     if operation in ("chat", "complete_with_tools"):
@@ -300,7 +302,7 @@ def _repeatable(
     tools = given.get("tools")
     if isinstance(tools, Iterable) and not isinstance(tools, (str, Mapping)):
         given["tools"] = list(tools)
-    if "images" in given:  # a file that is open would be at its end
+    if "images" in given:  # an open file would be at its end
         given["images"] = [data_url(image) for image in listed(given["images"])]
     if operation == "stream":
         on_chunk = others.pop(0) if others else given.pop("on_chunk", None)
@@ -320,7 +322,7 @@ def _noting(callback: Callback[Chunk], raised: list[BaseException]) -> Callable[
 
 
 def _end_with(stream: Stream, lease: _Lease) -> None:
-    """The lease is over when the stream is."""
+    """End the lease when the stream ends."""
     try:
         stream.add_done_callback(lambda completion, error: lease.over())
     except ProviderError:  # it was over before the callback was there

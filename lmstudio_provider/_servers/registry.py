@@ -27,11 +27,11 @@ class Registry:
 
     @classmethod
     def local(cls, settings: Any = None, timeout: float = 0.5, **arguments: Any) -> Registry:
-        """A registry of the servers that ``discover(timeout, settings=settings)`` finds, which may be none.
+        """Return a registry of the servers that ``discover(timeout, settings=settings)`` finds; it may be empty.
 
-        ``arguments`` are given to the constructor of each provider. The first server of a kind has the usual ``id``,
-        such as "lm-studio", each further one its address besides: "lm-studio@localhost:8080". An API token that is set
-        beside a base URL is kept back from the other servers. Raises ConfigurationError.
+        The constructor of each provider gets the ``arguments``. The first server of a kind has the usual ``id``, such
+        as "lm-studio"; the ``id`` of each further one also has its address: "lm-studio@localhost:8080". An API token
+        that is set for a base URL is sent to no other server. Raises ConfigurationError.
         """
         registry = cls()
         try:
@@ -49,13 +49,15 @@ class Registry:
     def register(self, provider: Provider, *, replace: bool = False) -> None:
         """Add ``provider``. With ``replace`` it takes the place of the one with its ``id``, which is not closed.
 
-        Raises ConfigurationError where another provider has that ``id``, and for what is no Provider.
+        Raises ConfigurationError if another provider has that ``id``, or ``provider`` is not a Provider.
         """
         if not isinstance(provider, Provider):
-            raise ConfigurationError(f"{type(provider).__name__} is no Provider", hint="Derive its class from Provider")
+            raise ConfigurationError(
+                f"{type(provider).__name__} is not a Provider", hint="Derive its class from Provider"
+            )
         id_ = getattr(provider, "id", None)
         if not isinstance(id_, str) or not id_.strip():
-            raise ConfigurationError(f"{type(provider).__name__} has the id {id_!r}, which is no name")
+            raise ConfigurationError(f"{type(provider).__name__} has the id {id_!r}, which is not a name")
         if replace:
             self._providers[id_] = provider
         elif self._providers.setdefault(id_, provider) is not provider:
@@ -64,7 +66,7 @@ class Registry:
             )
 
     def get(self, id: str) -> Provider:
-        """The provider with that ``id``; raises ConfigurationError, which names those that there are."""
+        """Return the provider with that ``id``; raise ConfigurationError, which lists the registered ones."""
         try:
             return self._providers[id]
         except (KeyError, TypeError):
@@ -72,13 +74,13 @@ class Registry:
         raise ConfigurationError(f"there is no provider with the id {id!r}", hint=f"Registered: {known}")
 
     def available(self, timeout: float | None = 3.0) -> list[Provider]:
-        """Those whose ``health_check(timeout)`` is ok; all are asked at once, and ``timeout`` is in seconds."""
+        """Return the providers whose ``health_check(timeout)`` is ok, asked all at once; ``timeout`` is in seconds."""
         return [provider for provider, health in check_health(self, timeout) if health.ok]
 
     def first_available(self, timeout: float | None = 3.0) -> Provider:
-        """The first of them, without waiting for those after it.
+        """Return the first available provider, without waiting for those after it.
 
-        Raises ServerUnavailableError, which says of each why it is not there and how to start it.
+        Raises ServerUnavailableError, which says for each why it is not available and how to start it.
         """
         failures = []
         for provider, health in check_health(self, timeout):
@@ -94,7 +96,7 @@ class Registry:
         raise none_available(failures)
 
     def close(self) -> None:
-        """Close all providers; what one of them raises is raised when all are closed."""
+        """Close all providers; an exception of one is raised when all are closed."""
         with contextlib.ExitStack() as stack:
             for provider in self:
                 stack.callback(provider.close)
@@ -121,7 +123,7 @@ class Registry:
 
 
 def _where(kind: type[LocalServer], base_url: str, settings: Any) -> dict[str, Any]:
-    """The arguments that lead to ``base_url``, and the token no further than to the URL that it was set for."""
+    """Return the arguments for a provider of ``base_url``, which keep the token to the URL that it was set for."""
     lookup = Settings(kind._names, {}, settings)
     is_set = lookup.find("base_url") is not None
     own = {lookup.config().base_url.text}
@@ -133,7 +135,7 @@ def _where(kind: type[LocalServer], base_url: str, settings: Any) -> dict[str, A
 
 
 def _address(base_url: str) -> str:
-    """Host, port and path: what tells two servers apart."""
+    """Return host, port and path, which differ between two servers."""
     parts = urlsplit(base_url)
     default = {"http": ":80", "https": ":443"}[parts.scheme]
     return parts.netloc + ("" if parts.port else default) + parts.path

@@ -19,7 +19,7 @@ from .._provider.lmstudio_server import LMStudioServer
 from .._provider.settings import Config, Settings
 from .discovery import Endpoint, candidates, check_timeout, probe
 
-#: The longest that one look for the server takes, and the pause between two, in seconds.
+# Seconds that one look for the server takes at most, and seconds between two looks.
 _LOOK_S = 1.0
 _PAUSE_S = 0.1
 _MOST_READ = 64 * 1024
@@ -31,18 +31,18 @@ _BY_HAND = "Start the server on LM Studio's Developer tab"
 
 
 def start_server(*, timeout: float = 30.0, port: int | None = None, settings: Any = None) -> Endpoint:
-    """The LM Studio server of this machine, started with ``lms server start`` where none answers yet.
+    """Return the LM Studio server of this machine; start it with ``lms server start`` if none answers yet.
 
-    It is looked for where ``discover(settings=settings)`` looks on this machine, or, with ``port``, there alone;
-    without ``port`` LM Studio takes the one that it used last. Where the configured base URL is another machine's, and
-    no ``port`` is given, nothing is started. Raises ConfigurationError, and ServerUnavailableError where there is no
-    ``lms``, where it fails (what it said is shown), and where no server answers within ``timeout`` seconds; a command
-    that has not come to its end by then is ended.
+    It looks in the places on this machine where ``discover(settings=settings)`` looks, or, with ``port``, only there;
+    without ``port``, LM Studio takes the one that it used last. If the configured base URL is on another machine, and
+    no ``port`` is given, it starts nothing. Raises ConfigurationError, and ServerUnavailableError if there is no
+    ``lms``, if that fails (the message shows its output), or if no server answers within ``timeout`` seconds; a command
+    that still runs then is killed.
     """
     started = time.monotonic()
     check_timeout(timeout)
     if port is not None and (isinstance(port, bool) or not isinstance(port, int) or not 0 < port < 65536):
-        raise ConfigurationError(f"port={port!r} is no port", hint="Ports are whole numbers from 1 to 65535")
+        raise ConfigurationError(f"port={port!r} is not valid: use a whole number from 1 to 65,535")
     deadline = Deadline(timeout, started)
     config = Settings(LMStudioServer._names, {}, settings).config()
     urls = _urls(config, port, settings)
@@ -62,7 +62,7 @@ def start_server(*, timeout: float = 30.0, port: int | None = None, settings: An
             f"{_BY_HAND}; 'lms' comes with LM Studio (https://lmstudio.ai): 'npx lmstudio install-cli' puts it on PATH",
         )
     arguments = ["server", "start", *([] if port is None else ["--port", str(port)])]
-    # A file, and no pipe: a server that the command started may hold that open, and would fail when it logs later.
+    # Not a pipe: a server that the command started may hold it open, and would fail when it logs later.
     with tempfile.TemporaryFile() as output:
         return _start(lms, arguments, output, urls, deadline, config)
 
@@ -114,7 +114,7 @@ def _wait(process: subprocess.Popen[bytes], urls: dict[str, str | None], deadlin
 
 
 def _urls(config: Config, port: int | None, settings: Any) -> dict[str, str | None]:
-    """Where the server may be, each base URL with the authorization to send there."""
+    """Return the base URLs where the server may be, each with the authorization to send there."""
     found = candidates(settings)
     if port is not None:
         url = f"http://localhost:{port}"
@@ -130,7 +130,7 @@ def _is_here(url: str) -> bool:
 
 
 def _look(urls: dict[str, str | None], deadline: Deadline) -> Endpoint | None:
-    """The LM Studio that answers at one of ``urls``."""
+    """Return the LM Studio that answers at one of ``urls``, or None."""
     look = Deadline(min(_LOOK_S, deadline.left()), time.monotonic())
     return next((each for each in probe(urls, look) if each.provider_id == "lm-studio"), None)
 
