@@ -55,7 +55,7 @@ def chat_call(request: NativeRequest, model: str, stream: bool) -> Call:
 
 
 def _secrets(integrations: Any) -> Iterator[str]:
-    """Yield the secrets of the integrations, which must never be shown: a server may repeat what it was sent."""
+    """Yield the secrets of the integrations, which must never be shown: a server may repeat its request."""
     for each in integrations if isinstance(integrations, (list, tuple)) else ():
         if isinstance(each, Mapping):
             headers = each.get("headers")

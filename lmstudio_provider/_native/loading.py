@@ -245,7 +245,7 @@ class Block:
                 self.caller.forget_models()
 
     def _plan(self, first_byte: float | None) -> CallOptions:
-        """Return how a call is made by a connection of its own, which no deadline of the block ends."""
+        """Return the options of a call that the deadline of the block does not end."""
         return CallOptions(self.plan.config, dataclasses.replace(self.plan.timeouts, first_byte=first_byte), None)
 
 

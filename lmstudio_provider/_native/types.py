@@ -150,7 +150,7 @@ class NativeRequest:
     top_k: int | None = None
     min_p: float | None = None
     repeat_penalty: float | None = None
-    """1 is no penalty."""
+    """1 leaves the text as it is."""
     presence_penalty: float | None = None
     max_output_tokens: int | None = None
     """Tokens, including those of reasoning."""

@@ -149,7 +149,7 @@ class _Answer(NamedTuple):
 
 
 class _Probe:
-    """Asks one address; ``endpoint`` is the server there, as far as it is identified."""
+    """Asks one address; ``endpoint`` is the server there, when it is identified."""
 
     def __init__(self, url: str, authorization: str | None, deadline: Deadline) -> None:
         self.transport = Transport(url, None, _LIMITS, max_retries=0)
