@@ -208,6 +208,7 @@ class Block:
         with shared.lock:
             if instance is None:
                 self.loads.shared.discard(shared)
+                self._own_session.retire()
             else:
                 self.loads.forget(shared.base_url, instance.instance_id)  # one of that name before is gone
             shared.instance, is_left = instance, not shared.users
