@@ -99,13 +99,13 @@ def test_a_request_of_another_kind_is_refused(provider, name, request_):
 @pytest.mark.parametrize("name", ["chat", "complete_with_tools", "stream", "messages"])
 def test_a_request_for_responses_goes_nowhere_else(provider, name):
     request = ResponsesRequest(USER, model="m", tools=[Tool("now")], previous_response_id="resp_1")
-    with pytest.raises(InvalidRequestError, match=r"responses\(\) alone"):
+    with pytest.raises(InvalidRequestError, match=r"only responses\(\) takes"):
         getattr(provider, name)(request)
 
 
 def test_ollama_does_not_take_a_request_for_responses(closed_port):
     with OllamaProvider(f"127.0.0.1:{closed_port}", refresh=False) as server:
-        with pytest.raises(InvalidRequestError, match=r"responses\(\) alone"):
+        with pytest.raises(InvalidRequestError, match=r"only responses\(\) takes"):
             server.chat(ResponsesRequest(USER, model="m"))
 
 

@@ -24,11 +24,11 @@ TRICKY = (
 EVENTS = [
     Event("greeting", "Grüße"),
     Event("message", "no blank\n two blanks"),
-    Event("message", ""),
-    Event("message", "U+2028 \u2028 U+0085 \x85 VT \x0b FF \x0c end"),
-    Event("message", '{"text": "data: [DONE]\\n\\n"}'),
-    Event("message", "bad \ufffd byte"),
-    Event("message", "[DONE]"),
+    Event("message", "", "7"),
+    Event("message", "U+2028 \u2028 U+0085 \x85 VT \x0b FF \x0c end", "7"),
+    Event("message", '{"text": "data: [DONE]\\n\\n"}', "7"),
+    Event("message", "bad \ufffd byte", "7"),
+    Event("message", "[DONE]", "7"),
 ]
 
 
@@ -48,6 +48,11 @@ def test_a_line_over_the_limit_is_refused_however_it_comes():
 def test_an_event_of_endless_data_lines_is_refused():
     with pytest.raises(ProtocolError, match="an event"):
         read(*[b"data: 12345\n"] * 10, limits=Limits(max_line_bytes=20))
+
+
+def test_an_event_has_the_id_that_came_last():
+    stream = b"data: a\n\nid: 1\ndata: b\n\ndata: c\n\nid: 2\n\ndata: d\n\nid: x\0y\ndata: e\n\nid\ndata: f\n\n"
+    assert [(event.data, event.id) for event in read(stream)] == list(zip("abcdef", ["", "1", "1", "2", "2", ""]))
 
 
 @pytest.mark.parametrize("line", [b"data: [DONE]\n", b"data:[DONE]\r", b"data:  [DONE]\n", b"data: [DONE] \t\r\n"])
@@ -99,8 +104,10 @@ def test_a_last_event_without_its_end_is_given_at_the_end():
     assert read(b'data: {"a": 1}\n') == [Event("message", '{"a": 1}')]
 
 
-def test_id_and_retry_are_ignored():
-    assert read(b"id: 7\nretry: 250\ndata: 1\n\nid: 8\n\n") == [Event("message", "1")]
+def test_id_and_retry_are_kept_where_they_are_valid():
+    reader = SSEReader(Limits())
+    reader.feed(b"id: 7\nretry: 250\n\nid: bad\0id\nretry: soon\nretry: 99999999999\n\n")
+    assert (reader.last_event_id, reader.retry_ms) == ("7", 250)
 
 
 # NDJSON

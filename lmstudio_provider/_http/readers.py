@@ -18,6 +18,8 @@ class Event(NamedTuple):
     """The type; "message" if the server did not name one."""
     data: str
     """The lines of data, joined by newlines."""
+    id: str = ""
+    """The id that the stream has set last, with this event or before it; "" if it has set none."""
 
     def is_done(self) -> bool:
         """Return True if the event says that the stream is over."""
@@ -139,7 +141,6 @@ class SSEReader:
 
     A line ``data: [DONE]`` is an event at once, because the blank line that ends an event may never follow. A line that
     is a JSON object, or has the field "error", is an error event at once: some servers and proxies write errors so.
-    The fields "id" and "retry" are ignored, because a generation cannot be resumed.
     """
 
     NO_STREAM: ClassVar[re.Pattern[bytes]] = re.compile(rb"(?:\xef\xbb\xbf)?\s*[{\[<]")
@@ -154,6 +155,8 @@ class SSEReader:
         self._first_line = True
         self._event = ""
         self._data: list[str] = []
+        self.last_event_id = ""
+        self.retry_ms: int | None = None
         # The first lines since the last event that are not fields; the standard ignores them.
         self.strange: list[str] = []
 
@@ -184,7 +187,7 @@ class SSEReader:
             if name in ("data", "event", "id", "retry"):
                 self._field(name, text[1:] if text.startswith(" ") else text)
             elif name == "error" or (line.startswith("{") and line.rstrip().endswith("}")):
-                events.append(Event("error", (text if name == "error" else line).strip()))
+                events.append(Event("error", (text if name == "error" else line).strip(), self.last_event_id))
             elif len(self.strange) < _MOST_STRANGE:
                 self.strange.append(line[:_MOST_SHOWN])
             if len(self._data) == 1 and self._data[0].strip() == "[DONE]":
@@ -201,10 +204,14 @@ class SSEReader:
                 raise _too_long("an event", self._max_event_bytes)
         elif name == "event":
             self._event = value
+        elif name == "id" and "\0" not in value:
+            self.last_event_id = value
+        elif name == "retry" and value.isascii() and value.isdigit() and len(value) < 10:
+            self.retry_ms = int(value)
 
     def _dispatch(self, events: list[Event]) -> None:
         if self._data:
-            events.append(Event(self._event or "message", "\n".join(self._data)))
+            events.append(Event(self._event or "message", "\n".join(self._data), self.last_event_id))
             self.strange.clear()
         self._event = ""
         self._data = []
