@@ -8,11 +8,11 @@ from typing import Any, Iterator, Mapping
 
 from ._checks import check_keys, is_image
 from ._engine import Engine, as_content
-from ._errors import invalid, native_error
+from ._errors import invalid
 from ._generate import Generated, usage
 from ._models import REASONING
-from ._server import Answer, RefusedError, indented, typed_events
-from ._state import FailedError, State, not_found
+from ._server import Answer, indented, typed_events
+from ._state import FailedError, State
 
 _NUMBER = (int, float)
 _SAMPLING: Mapping[str, tuple[type, ...]] = {
@@ -54,10 +54,6 @@ class Native:
         body = check_keys(body, _KEYS, required=["model", "input"])
         provider_info = _provider_info(body.get("integrations"))
         form = self._openai_form(body)
-        if self._state.model_of(body["model"]) is None:
-            # Unlike the other endpoints, this one does not ignore a name that it does not know.
-            text = not_found(body["model"], self._state.models).text
-            raise RefusedError(native_error(404, "invalid_request", text, param="model", code="model_not_found"))
         began = time.monotonic()
         instance, fresh = self._state.take(body["model"], context_length=body.get("context_length"))
         load_s = round(time.monotonic() - began, 3) if fresh else None
