@@ -13,7 +13,7 @@ from raw import stream_of
 
 from lmstudio_provider import LMStudioProvider, RequestTimeoutError, ServerUnavailableError, Timeouts
 
-TLS = Path(__file__).parent / "tls"
+TLS = Path(__file__).parent.parent / "tls"
 BODY = b'{"choices": [{"message": {"content": "Hello"}, "finish_reason": "stop"}]}'
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(BODY), BODY)
 HI = b'data: {"choices": [{"delta": {"content": "Hi"}}]}\n\n'

@@ -8,7 +8,6 @@ import time
 import warnings
 
 import pytest
-from test_images import PNG
 from werkzeug import Response
 
 from lmstudio_provider import (
@@ -41,6 +40,7 @@ from lmstudio_provider._provider.session import CallOptions
 from lmstudio_provider._provider.truncation import contexts_of, find_cut, send_or_cut
 from lmstudio_provider.simulator import SimulatedLMStudio, SimulatedOllama
 
+PNG = b"\x89PNG\r\n\x1a\n" + bytes(range(256)) * 4
 LONG = " ".join(["word"] * 50)
 TOO_LONG = {"error": "the input length exceeds the context length"}
 

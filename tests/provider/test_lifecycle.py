@@ -247,5 +247,5 @@ def test_what_is_installed_needs_urllib3_alone():
 
 
 def test_the_samples_are_json():
-    folder = Path(__file__).parent / "samples"
+    folder = Path(__file__).parent.parent / "samples"
     assert all(json.loads(path.read_bytes()) for path in folder.rglob("*.json"))

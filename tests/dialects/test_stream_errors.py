@@ -4,7 +4,7 @@ import json
 
 import pytest
 from raw import stream_of
-from test_wire_errors import QUIRKS
+from test_error_tables import QUIRKS
 
 from lmstudio_provider import LMStudioProvider, OllamaProvider, ProtocolError, ProviderError, StreamInterruptedError
 from lmstudio_provider._core.types import Call

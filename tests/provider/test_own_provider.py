@@ -119,7 +119,7 @@ def test_what_is_not_a_chat_is_not_read(request_):
 
 
 def test_the_provider_of_the_readme_is_the_one_whose_types_are_checked():
-    root = Path(__file__).parent
+    root = Path(__file__).parent.parent
     programs = re.split(r"\.\. code-block:: python\n", (root.parent / "README.rst").read_text(encoding="utf-8"))
     program = next(text for text in programs if "(Provider):" in text)
     checked = (root / "typing" / "readme_provider.py").read_text(encoding="utf-8").partition('"""\n\n')[2]
