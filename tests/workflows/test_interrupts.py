@@ -252,7 +252,7 @@ def test_a_stream_is_kept_at_any_line(lm, usage, read, which):
         started.append(Conversation(lm))
         return started[-1]
 
-    assert interrupt_each_line(start, read, check_text, which) > 100
+    assert interrupt_each_line(start, read, check_text, which) > 80
     assert len(usage.records) <= len(started)
     conversation = Conversation(lm)
     read(conversation, [])
