@@ -73,7 +73,7 @@ def test_calls_that_are_all_counted_as_0_stay_apart(whole):
     assert [(call.name, call.arguments) for call in assembly.calls()] == [(name, {"x": 1}) for name in "aab"]
 
 
-def test_whole_calls_in_pieces_of_their_own_stay_apart():
+def test_whole_calls_in_separate_pieces_stay_apart():
     assembly = ToolCallAssembly()
     for name in "ab":
         assembly.add([{"function": {"name": name, "arguments": "{}"}}])
@@ -91,7 +91,7 @@ def test_a_name_that_is_repeated_with_each_piece_is_one_call():
 
 
 def named(*pieces):
-    """The names and arguments of calls, of pieces that each are a name and arguments, or arguments alone."""
+    """Return the names and arguments of the calls in ``pieces``: each is a name and arguments, or only arguments."""
     fields = [
         dict(zip(("name", "arguments"), each)) if isinstance(each, tuple) else {"arguments": each} for each in pieces
     ]
@@ -194,7 +194,7 @@ OFFERED = ("weather", "get_time", "getUser", "functions.exact", "files.read")
         ("<|start|>assistant to=functions.get_time<|channel|>commentary json<|message|>", "get_time"),
         ("assistant to=functions.getTime<|channel|>analysis code", "get_time"),
         ("commentary to=getuser", "getUser"),
-        # Not offered: only what is certainly no part of a name is cut off.
+        # The tool was not offered, so only text that cannot be part of a name is cut off.
         ("other", "other"),
         ("functions.other", "functions.other"),
         ("other json", "other json"),

@@ -71,7 +71,7 @@ def test_an_error_has_its_class_by_meaning_whatever_the_status(sample, name, kin
 
 
 @pytest.mark.parametrize("name", ["response_format", "tool_choice", "message_content", "image_url"])
-def test_a_request_that_the_server_refuses_is_told_in_its_words(sample, name):
+def test_a_refused_request_is_reported_in_the_words_of_the_server(sample, name):
     body = sample(f"errors/{name}.json")
     error = error_of(body)
     assert type(error) is InvalidRequestError
@@ -129,7 +129,7 @@ def test_an_error_of_any_other_shape_is_one_still(error):
 
 
 @pytest.mark.parametrize("wrapped", ["Engine protocol {", 'Engine protocol {"error": 7}', "Engine protocol [] {}"])
-def test_what_only_looks_like_an_engine_error_is_told_as_it_is(wrapped):
+def test_text_that_only_looks_like_an_engine_error_is_reported_unchanged(wrapped):
     assert wrapped[:15] in str(error_of({"error": wrapped}))
 
 
@@ -160,7 +160,7 @@ def test_a_token_is_nowhere_whole_or_in_part(sample):
         assert TOKEN[:10] not in str(error) + repr(error) + repr(vars(error))
 
 
-def test_a_server_that_wants_a_token_says_where_it_would_come_from():
+def test_an_error_about_a_missing_token_says_how_to_get_one():
     error = error_of({"error": {"code": "invalid_api_key", "message": "no"}}, 401, ErrorContext("m"))
     assert "none was given" in str(error)
     assert "Developer > Server Settings" in error.hint
@@ -182,7 +182,7 @@ def test_retry_after_is_read_as_seconds_or_date(value, seconds):
     assert retry_after({"Retry-After": value}) == seconds
 
 
-# What was seen in reports, by its text (wire facts: quirks seen in the wild).
+# Texts that were seen in bug reports (wire facts: quirks seen in the wild).
 QUIRKS = {
     "Unexpected endpoint or method. (POST /chat/completions)": EndpointNotFoundError,
     "No models loaded. Please load a model in the developer page or use the 'lms load' command.": NoModelLoadedError,
@@ -249,7 +249,7 @@ def test_a_type_of_the_native_api_has_its_meaning(code, kind):
         assert "It went wrong." in str(error)
 
 
-def test_an_mcp_server_that_cannot_be_reached_is_told_with_the_switches_of_lm_studio():
+def test_an_error_about_an_unreachable_mcp_server_names_the_switches_of_lm_studio():
     error = error_of({"error": {"type": "mcp_connection_error", "message": "The MCP server 'x' is gone."}}, 200)
     assert "Allow per-request MCPs" in error.hint
     assert "mcp.json" in error.hint
@@ -270,7 +270,7 @@ KNOWN = ("qwen/qwen3-8b", "openai/gpt-oss-20b", "gemma-3-4b-it")
         ("", ()),
     ],
 )
-def test_a_model_that_is_not_known_is_told_with_those_that_may_have_been_meant(asked, near):
+def test_an_error_about_an_unknown_model_suggests_similar_names(asked, near):
     error = error_of({"error": {"code": "model_not_found", "message": "no"}}, 404, ErrorContext(asked, known=KNOWN))
     assert (error.model, error.near) == (asked, near)
     assert ("Did you mean" in error.hint) == bool(near)
@@ -288,7 +288,7 @@ def test_a_model_that_is_not_known_is_told_with_those_that_may_have_been_meant(a
         ("/v1/chat/completions", None),
     ],
 )
-def test_an_endpoint_that_is_not_known_is_told_with_the_version_that_has_it(sample, path, since):
+def test_an_error_about_an_unknown_endpoint_names_the_version_that_has_it(sample, path, since):
     for status in (200, 404):
         error = error_of(sample("errors/unexpected_endpoint.json"), status, ErrorContext(path=path))
         assert isinstance(error, EndpointNotFoundError)
@@ -296,7 +296,7 @@ def test_an_endpoint_that_is_not_known_is_told_with_the_version_that_has_it(samp
         assert (since or "the version of LM Studio") in error.hint
 
 
-def test_what_a_malformed_token_began_with_is_cut_out_whoever_sent_it(sample):
+def test_the_beginning_of_a_malformed_token_is_removed_from_the_error(sample):
     error = error_of(sample("errors/api_key_malformed.json"), 401, ErrorContext(token_source="the argument api_token"))
     assert "sk-bogus" not in f"{error!r} {error.body} {error.message}"
     assert "the argument api_token" in str(error)
@@ -309,7 +309,7 @@ def test_what_a_malformed_token_began_with_is_cut_out_whoever_sent_it(sample):
         ("the argument api_token", "the server refused the API token that came from the argument api_token"),
     ],
 )
-def test_a_server_that_forbids_says_of_a_token_what_is_known(source, says):
+def test_an_error_about_a_forbidden_request_says_where_the_token_came_from(source, says):
     error = error_of({"error": "no"}, 403, ErrorContext(token_source=source))
     assert error.message.startswith(says)
     assert error.token_source == source
@@ -335,7 +335,7 @@ def test_a_server_that_still_loads_the_model_is_to_be_asked_again(error, status)
     assert "Ask again shortly" in error.hint
 
 
-def test_a_text_that_is_no_json_has_its_meaning_too():
+def test_an_error_text_that_is_not_json_is_recognised_too():
     error = error_of(b"Loading model", 503)
     assert "loading the model: the server answered HTTP 503, 'Loading model'" in error.message
     assert "Ask again shortly" in error.hint
@@ -361,7 +361,7 @@ def test_a_model_that_could_not_be_loaded_is_not_still_loading(text):
         "http://127.0.0.1:1234/unexpected-endpoint/n_ctx did not answer",
     ],
 )
-def test_a_failure_is_not_what_the_names_in_it_say(text, status):
+def test_names_in_the_text_of_a_failure_do_not_change_its_class(text, status):
     assert type(error_of({"error": text}, status)) is ServerError
 
 
@@ -378,7 +378,7 @@ def test_an_apostrophe_begins_no_name(text):
         "Unable to generate parser for this chat_template",
     ],
 )
-def test_a_template_that_fails_on_a_request_with_tools_is_told_of_the_tools(text):
+def test_a_template_error_mentions_the_tools_if_the_request_had_any(text):
     for status in (200, 400, 500):
         assert "tools" not in error_of({"error": text}, status).hint
         error = error_of({"error": text}, status, ErrorContext("m", tools=True))
@@ -421,7 +421,7 @@ def test_an_error_of_another_kind_is_not_about_the_tools():
         (500, {"error": {"message": "llama runner process has terminated: signal: killed"}}, ModelCrashedError),
     ],
 )
-def test_ollama_is_told_by_what_it_says(status, value, kind):
+def test_ollama_is_recognised_by_its_error_texts(status, value, kind):
     error = error_of(value, status, ErrorContext("qwen3-99b", path="/api/v1/chat"))
     assert type(error) is kind
     assert "it answers as Ollama does" in error.message
@@ -478,7 +478,7 @@ def test_a_proxy_that_wants_a_name_and_a_password_does_not_want_a_token(source, 
     assert error.wants_password
 
 
-def test_an_authorization_of_the_users_own_is_told_with_where_it_came_from():
+def test_a_refused_authorization_header_is_reported_with_its_source():
     asked = ErrorContext(token_source="the argument headers", credentials="Authorization")
     error = error_of({"error": "no"}, 401, asked)
     assert "refused the Authorization that came from the argument headers" in error.message
@@ -525,7 +525,7 @@ def test_the_counts_of_the_engine_are_read_however_they_are_wrapped(errors, engi
 
 
 @pytest.mark.parametrize("number", [None, "9025", True, -1, 0, 10**400, [1]])
-def test_what_is_no_count_is_not_known(number):
+def test_a_count_that_is_not_valid_is_unknown(number):
     value = {"error": {**BARE, "n_prompt_tokens": number}}
     error = ollama_errors.find_error(400, {}, b"", value, ErrorContext("m"))
     assert (error.prompt_tokens, error.context_length) in [(None, None), (None, 8192)]

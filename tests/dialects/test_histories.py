@@ -23,7 +23,7 @@ URL = f"data:image/png;base64,{PNG}"
 
 
 def sent(dialect, history):
-    """What is sent of a history, which stays as it is."""
+    """Return the messages that are sent for a history, which stays unchanged."""
     before = copy.deepcopy(history)
     body = json.loads(dialect.chat_call(ChatRequest(history), "m", stream=False).body)
     assert history == before
@@ -76,7 +76,7 @@ def without_ids(history):
     return [*plain[:3], plain[4], plain[3]]
 
 
-#: OpenAI's form before a message could have several calls.
+# OpenAI's form before a message could have several calls.
 OLD = [
     *OPENAI[:2],
     {"role": "assistant", "content": None, "function_call": {"name": "weather", "arguments": '{"city": "Århus"}'}},
@@ -131,7 +131,7 @@ def test_arguments_and_images_that_cannot_be_sent_are_refused(dialect, message):
         {"role": "tool", "tool_name": 7},
     ],
 )
-def test_what_is_not_a_message_in_either_form_is_refused(message):
+def test_a_value_that_is_not_a_message_in_either_form_is_refused(message):
     with pytest.raises(InvalidRequestError):
         Message.from_dict(message)
 
@@ -205,7 +205,7 @@ def test_a_history_in_ollamas_form_goes_to_ollama_as_it_is():
     assert sent(ollama, OLLAMA) == OLLAMA
 
 
-def test_ids_go_to_ollama_where_there_are_any():
+def test_ids_go_to_ollama_if_there_are_any():
     _, _, assistant, one, two = sent(ollama, OPENAI)
     assert [each["id"] for each in assistant["tool_calls"]] == ["1", "2"]
     assert [one["tool_call_id"], two["tool_call_id"]] == ["2", "1"]
@@ -320,7 +320,7 @@ def test_thoughts_go_to_chat_completions_under_the_name_of_either_server(answer)
 
 
 @answers
-def test_thoughts_are_left_out_where_no_server_is_known_to_read_them(answer):
+def test_thoughts_are_left_out_if_no_server_is_known_to_read_them(answer):
     assert "Hm." not in json.dumps([sent(responses, [answer]), sent(messages, [answer])])
 
 
@@ -407,7 +407,7 @@ def test_messages_and_calls_of_other_clients_are_taken(reply):
         assert '"f"' in dialect.chat_call(body, "m", stream=False).body.decode()
 
 
-def test_a_part_may_have_the_url_of_its_image_alone():
+def test_a_part_may_have_only_the_url_of_its_image():
     parts = [{"type": "text", "text": "See"}, {"type": "image_url", "image_url": URL}]
     told = [{"role": "user", "content": parts}]
     assert sent(openai, told)[0]["content"][1] == {"type": "image_url", "image_url": {"url": URL}}

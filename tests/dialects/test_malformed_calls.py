@@ -1,4 +1,4 @@
-"""Calls of tools that are not what the APIs promise: an error, with all else that came."""
+"""Tool calls that break the promises of the APIs: an error, which keeps the rest of the reply."""
 
 import json
 import pickle
@@ -95,7 +95,7 @@ def ask(request, raw_server):
 
 @pytest.mark.parametrize("streamed", [False, True])
 @pytest.mark.parametrize(("calls", "said"), MALFORMED.values(), ids=MALFORMED)
-def test_a_malformed_call_is_an_error_with_what_came(ask, calls, said, streamed):
+def test_a_malformed_call_is_an_error_that_keeps_the_partial_reply(ask, calls, said, streamed):
     with pytest.raises(ProtocolError, match="the reply is malformed") as caught:
         ask({"content": "Well,", "tool_calls": calls}, streamed)
     assert said in caught.value.message
@@ -120,7 +120,7 @@ def test_arguments_may_be_text_or_an_object_or_left_out(ask, arguments):
     assert call.raw_arguments == (json.dumps(arguments) if isinstance(arguments, dict) else arguments or "")
 
 
-def test_an_end_in_the_stream_of_a_malformed_call_is_told_first(raw_server, provider_of):
+def test_a_stream_that_ends_early_is_reported_before_its_malformed_call(raw_server, provider_of):
     """A stream that broke says so: the call may have gone on."""
     event = {"choices": [{"index": 0, "delta": {"content": "Hi", "tool_calls": [{"id": "1"}]}}]}
     data = f"data: {json.dumps(event)}\n\n".encode()
@@ -274,7 +274,7 @@ def test_wrong_pieces_of_arguments_are_reported_when_all_has_come(raw_server, pr
     assert [call.raw_arguments for call in caught.value.partial.tool_calls] == [json.dumps(arguments)]
 
 
-def test_a_wrong_piece_is_no_matter_if_the_end_has_the_calls_right(raw_server, provider_of):
+def test_a_wrong_piece_does_not_matter_if_the_end_has_the_calls_right(raw_server, provider_of):
     piece = {"type": "response.function_call_arguments.delta", "output_index": 0, "delta": 7}
     call = {"type": "function_call", "call_id": "1", "name": "g", "arguments": "{}"}
     end = {"type": "response.completed", "response": {"status": "completed", "output": [call]}}

@@ -62,7 +62,7 @@ def body_of(*messages, stream=False, **fields):
         ("response_format", {"type": "object"}),
     ],
 )
-def test_an_option_that_the_endpoint_does_not_take_is_refused_and_says_where_it_goes(name, value):
+def test_an_option_of_another_endpoint_is_refused_with_the_method_that_takes_it(name, value):
     with pytest.raises(InvalidRequestError, match=f"{name} cannot be given to /v1/messages") as caught:
         body_of(**{name: value})
     assert "chat() takes it" in caught.value.hint
@@ -75,24 +75,24 @@ def test_a_request_without_a_limit_of_tokens_is_refused(limit):
 
 
 @pytest.mark.parametrize("arguments", ['{"a":', "[1]", "7"])
-def test_a_call_whose_arguments_are_no_object_is_refused_by_name(arguments):
+def test_a_call_whose_arguments_are_not_an_object_is_refused_by_name(arguments):
     call = ToolCall("7", "now", raw_arguments=arguments)
     with pytest.raises(InvalidRequestError, match=r"the call '7' of 'now'"):
         body_of(Message.user("When?"), Message.assistant("", [call]), Message.tool(call, "noon"))
 
 
 @pytest.mark.parametrize("url", ["http://localhost/a.png", "data:image/png,abc", "image/png;base64,abc"])
-def test_an_image_that_is_no_base64_is_refused(url):
+def test_an_image_that_is_not_base64_is_refused(url):
     with pytest.raises(InvalidRequestError, match="base64"):
         body_of(Message("user", [{"type": "image_url", "image_url": {"url": url}}]))
 
 
-def test_a_role_that_nobody_has_is_refused():
+def test_an_unknown_role_is_refused():
     with pytest.raises(InvalidRequestError, match="nobody"):
         body_of({"role": "nobody", "content": "Hi"})
 
 
-def test_only_what_is_set_is_sent():
+def test_only_options_that_are_set_are_sent():
     call = chat_call(CompletionRequest("Hi").as_chat(), "m", stream=False)
     assert (call.method, call.path, call.model) == ("POST", "/v1/messages", "m")
     assert json.loads(call.body) == {
@@ -105,7 +105,7 @@ def test_only_what_is_set_is_sent():
 
 
 @pytest.mark.parametrize(("stop", "sent"), [(".", ["."]), ([".", "!"], [".", "!"])])
-def test_every_option_goes_where_the_endpoint_takes_it(stop, sent):
+def test_every_option_is_sent_in_the_field_of_the_endpoint(stop, sent):
     extra = {"thinking": {"type": "disabled"}}
     body = body_of(stream=True, max_tokens=5, temperature=0, top_p=0.5, top_k=40, stop=stop, extra=extra)
     del body["messages"]
@@ -258,17 +258,17 @@ def test_reasoning_inside_the_text_is_parted_from_it():
         (None, None),
     ],
 )
-def test_the_reason_to_stop_is_told_in_the_words_of_chat(reason, finish_reason):
+def test_the_reason_to_stop_is_reported_in_the_words_of_chat(reason, finish_reason):
     assert reply_of({"content": [], "stop_reason": reason}).finish_reason == finish_reason
 
 
 @pytest.mark.parametrize("usage", [None, {}, [], {"input_tokens": None}, {"output_tokens": "7"}])
-def test_usage_that_is_not_told_is_none(usage):
+def test_missing_usage_is_none(usage):
     assert reply_of({"content": [], "usage": usage}).usage is None
 
 
 @pytest.mark.parametrize(("usage", "told"), [({"input_tokens": 9}, Usage(9)), ({"output_tokens": 7}, Usage(None, 7))])
-def test_usage_that_is_told_in_part_has_no_sum(usage, told):
+def test_incomplete_usage_has_no_sum(usage, told):
     assert reply_of({"content": [], "usage": usage}).usage == told
 
 
@@ -289,7 +289,7 @@ def test_calls_without_an_id_get_one_and_names_are_those_that_were_offered():
         ({"input_tokens": 0}, None),
     ],
 )
-def test_a_prompt_of_no_tokens_is_not_known_and_cached_tokens_are_told(usage, read):
+def test_a_prompt_of_zero_tokens_is_unknown_and_cached_tokens_are_reported(usage, read):
     assert reply_of({"content": [], "usage": usage}).usage == read
     stream = new_stream()
     fed(stream, {"type": "message_start", "message": {"usage": usage}}, ended(**usage))
@@ -412,7 +412,7 @@ def test_a_stream_gives_the_same_whatever_the_cuts(data):
     assert (completion.text, completion.tool_calls, completion.usage) == (whole.text, whole.tool_calls, whole.usage)
 
 
-def test_what_a_block_begins_with_is_not_lost():
+def test_the_text_that_begins_a_block_is_not_lost():
     stream = new_stream()
     chunks = fed(
         stream, begun({"type": "thinking", "thinking": "Hm."}), begun(text("Hi"), 1), delta("text_delta", "!", 1)

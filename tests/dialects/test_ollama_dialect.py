@@ -55,7 +55,7 @@ def streamed(data):
     return chunks + stream.finish(), stream.completion()
 
 
-# What is no reply
+# Values that are not a reply
 
 
 @pytest.mark.parametrize(
@@ -99,7 +99,7 @@ def test_a_list_of_models_of_the_wrong_shape_is_a_protocol_error(value):
 
 
 @pytest.mark.parametrize("value", [None, [], "m"])
-def test_what_is_said_of_a_model_in_the_wrong_shape_is_a_protocol_error(value):
+def test_a_model_description_in_the_wrong_shape_is_a_protocol_error(value):
     with pytest.raises(ProtocolError):
         show_reply(value, "m")
 
@@ -129,7 +129,7 @@ def test_an_error_has_its_class_by_meaning(sample, name, status, kind):
     assert error.hint
 
 
-def test_an_overflow_tells_both_numbers(sample):
+def test_an_overflow_reports_both_numbers(sample):
     data = sample("errors/ollama_context_overflow.json")
     error = find_error(400, {}, data, json.loads(data), ErrorContext("m"))
     assert (error.prompt_tokens, error.context_length) == (9025, 8192)
@@ -139,11 +139,11 @@ def test_an_overflow_tells_both_numbers(sample):
     ("status", "body", "kind"),
     [(404, b"404 page not found", EndpointNotFoundError), (403, b"", AuthenticationError), (500, b"", ServerError)],
 )
-def test_an_error_that_is_no_json_has_its_class_by_its_status(status, body, kind):
+def test_an_error_that_is_not_json_gets_its_class_from_its_status(status, body, kind):
     assert type(find_error(status, {}, body, None, ErrorContext("m"))) is kind
 
 
-def test_an_error_line_ends_the_stream_and_keeps_what_came(sample):
+def test_an_error_line_ends_the_stream_and_keeps_the_partial_reply(sample):
     stream = OllamaStream(asked(), ErrorContext("asked"), 0.0)
     with pytest.raises(ServerError, match="crashed"):
         for value in NDJSONReader(Limits()).feed(sample("ollama_chat_stream_error.ndjson")):
@@ -187,7 +187,7 @@ def test_the_choice_of_no_tool_of_the_request_is_refused():
 # Requests
 
 
-def test_only_what_is_set_is_sent_and_sampling_goes_into_options():
+def test_only_options_that_are_set_are_sent_and_sampling_goes_into_options():
     call = chat_call(CompletionRequest("Hi", "Be brief").as_chat(), "m", stream=False)
     assert (call.method, call.path, call.model) == ("POST", "/api/chat", "m")
     assert json.loads(call.body) == {
@@ -234,13 +234,13 @@ def test_calls_go_as_objects_and_results_with_the_name_of_their_tool():
 @pytest.mark.parametrize(
     ("choice", "offered"), [(None, 2), ("auto", 2), ("required", 2), ("none", 0), ("then", 1)], ids=str
 )
-def test_the_choice_of_tools_is_what_is_offered(choice, offered):
+def test_the_tool_choice_decides_which_tools_are_offered(choice, offered):
     body = body_of(tools=[Tool("now"), Tool("then")], tool_choice=choice)
     assert len(body.get("tools", [])) == offered
     assert "tool_choice" not in body
 
 
-def test_a_format_is_the_schema_alone():
+def test_a_format_is_only_the_schema():
     @dataclass
     class City:
         name: str
@@ -288,7 +288,7 @@ def test_counts_that_are_left_out_are_not_known():
     ],
 )
 @pytest.mark.parametrize("content", [{"message": {"content": "Hi"}}, {"response": "Hi"}])
-def test_a_prompt_of_no_tokens_is_not_known_and_cached_tokens_are_told(counts, usage, content):
+def test_a_prompt_of_zero_tokens_is_unknown_and_cached_tokens_are_reported(counts, usage, content):
     line = {**content, "done": True, **counts}
     chunks, completion = streamed(json.dumps(line).encode() + b"\n")
     assert chunks[-1].usage == completion.usage == reply(line, asked(), 1.0).usage == usage
@@ -384,7 +384,7 @@ def replies(calls, **values):
     return ask
 
 
-def test_models_have_what_the_lists_tell(sample):
+def test_models_have_the_fields_of_both_lists(sample):
     tags, ps = (json.loads(sample(f"ollama_{name}.json")) for name in ("tags", "ps"))
     chat, cloud, embedding = list_models(replies([], tags=tags, ps=ps, show={}), {}, False)
     assert (chat.id, chat.type, chat.loaded, chat.context_length) == ("qwen3:8b", "llm", True, 4096)
@@ -396,7 +396,7 @@ def test_models_have_what_the_lists_tell(sample):
     assert (embedding.id, embedding.type) == ("nomic-embed-text:latest", "embedding")
 
 
-def test_a_brief_list_is_one_request_and_has_what_was_said_before(sample):
+def test_a_brief_list_is_one_request_and_reuses_details_from_before(sample):
     calls, details = [], {}
     tags = json.loads(sample("ollama_tags.json"))
     ask = replies(calls, tags=tags, ps={"models": None}, show={"capabilities": ["embedding"]})
@@ -426,7 +426,7 @@ def test_two_names_of_one_model_are_asked_about_once():
     assert calls.count("show") == 1
 
 
-def test_what_is_said_of_a_model_is_right_where_the_list_is_not(sample):
+def test_the_description_of_a_model_overrides_the_list(sample):
     shown = json.loads(sample("ollama_show.json"))
     entry = {"name": "qwen3:8b", "capabilities": ["embedding", "vision"]}
     (model,) = list_models(replies([], tags={"models": [entry]}, ps={}, show=shown), {}, False)
@@ -469,7 +469,7 @@ def test_the_longest_context_is_that_of_the_architecture(info, longest):
     assert show_reply({"model_info": info}, "m").max_context_length == longest
 
 
-def test_models_are_listed_where_nothing_more_can_be_had():
+def test_models_are_listed_if_the_requests_for_details_fail():
     (model,) = list_models(replies([], tags={"models": [{"name": "m"}]}, ps=ServerError, show=ServerError), {}, False)
     assert (model.id, model.type, model.vision, model.loaded) == ("m", "llm", None, None)
 
@@ -515,7 +515,7 @@ def test_the_effort_of_reasoning_has_another_name(effort, think):
         (400, 'Invalid model identifier "m". Please specify a valid downloaded model (e.g., x).', ModelNotFoundError),
     ],
 )
-def test_lm_studio_is_told_by_what_it_says(status, error, kind):
+def test_lm_studio_is_recognised_by_its_error_texts(status, error, kind):
     body = {"error": error}
     found = find_error(status, {}, json.dumps(body).encode(), body, ErrorContext("m"))
     assert type(found) is (kind or NoModelLoadedError)
@@ -541,7 +541,7 @@ def test_lm_studio_is_told_by_what_it_says(status, error, kind):
         ('open "{}": permission denied', ServerError),
     ],
 )
-def test_a_failure_is_not_what_the_names_in_it_say(text, kind, path):
+def test_names_in_the_text_of_a_failure_do_not_change_its_class(text, kind, path):
     body = {"error": text.format(path)}
     assert type(find_error(500, {}, b"", body, ErrorContext("m"))) is kind
 
@@ -567,14 +567,14 @@ def test_a_server_that_still_loads_the_model_is_to_be_asked_again(status):
     assert "Ask again shortly" in error.hint
 
 
-def test_a_template_that_fails_on_a_request_with_tools_is_told_of_the_tools():
+def test_a_template_error_mentions_the_tools_if_the_request_had_any():
     body = {"error": 'template: :3:14: executing "" at <.Tools>: can\'t evaluate field Properties'}
     error = find_error(500, {}, b"", body, ErrorContext("m", tools=True))
     assert type(error) is InvalidRequestError
     assert "tools" in error.hint
 
 
-# What was odd
+# Odd input
 
 
 HUGE = int("9" * 400)
@@ -635,7 +635,7 @@ def test_an_overflow_with_numbers_without_end_is_one_all_the_same():
     assert type(find_error(400, {}, b"", body, ErrorContext("m"))) is ContextLengthError
 
 
-def test_what_a_dict_has_besides_goes_along():
+def test_other_fields_of_a_dict_are_sent_too():
     message = {"role": "user", "content": "See", "images": ["aGk="], "thinking": "t"}
     assert body_of([message])["messages"] == [message]
 
@@ -656,7 +656,7 @@ def test_the_end_of_a_stream_needs_no_message():
     assert (completion.text, completion.finish_reason) == ("Hi", "stop")
 
 
-def test_calls_that_are_none_are_no_calls():
+def test_calls_that_are_none_are_ignored():
     _, completion = streamed(
         json.dumps({"message": {"content": "Hi", "tool_calls": [None]}, "done": True}).encode() + b"\n"
     )
@@ -670,7 +670,7 @@ def test_the_usage_of_a_reply_with_a_wrong_vector_is_kept():
 
 
 @pytest.mark.parametrize("number", [True, float("nan"), float("inf"), None, "1"])
-def test_a_vector_of_what_is_not_a_finite_number_is_a_protocol_error(number):
+def test_a_vector_with_a_value_that_is_not_a_finite_number_is_a_protocol_error(number):
     with pytest.raises(ProtocolError, match="finite"):
         embed_reply({"embeddings": [[1.0, number]]}, asked(), 1)
 

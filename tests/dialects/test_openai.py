@@ -63,7 +63,7 @@ def test_a_list_of_models_of_the_wrong_shape_is_a_protocol_error(value):
         models_of(value)
 
 
-def test_models_are_told_apart_by_their_ids(sample):
+def test_models_are_distinguished_by_their_ids(sample):
     models = models_of(json.loads(sample("models_openai.json")))
     assert [(model.id, model.type) for model in models] == [
         ("qwen/qwen3-8b", "llm"),
@@ -85,7 +85,7 @@ def test_a_plain_reply(sample):
     assert (completion.reasoning, completion.tool_calls) == ("", ())
 
 
-def test_the_speed_is_measured_where_the_server_does_not_tell_it(sample):
+def test_the_speed_is_measured_if_the_server_does_not_report_it(sample):
     stats = reply_of(json.loads(sample("chat_completion.json"))).stats
     assert (stats.tokens_per_second, stats.generation_time_s, stats.time_to_first_token_s) == (5.5, 2.0, None)
 
@@ -137,14 +137,14 @@ def test_whole_calls_without_ids_stay_apart():
 
 
 @pytest.mark.parametrize("usage", [None, {}, [], {"prompt_tokens": None}, {"total_tokens": "7"}])
-def test_usage_that_is_not_told_is_none_and_never_zero(usage):
+def test_missing_usage_is_none_and_never_zero(usage):
     completion = reply_of({"choices": [{"message": {"content": "Hi"}}], "usage": usage})
     assert completion.usage is None
     assert completion.stats.tokens_per_second is None
     assert completion.model == "asked"
 
 
-def test_only_what_is_set_is_sent():
+def test_only_options_that_are_set_are_sent():
     call = chat_call(CompletionRequest("Hi").as_chat(), "m", stream=False)
     assert (call.method, call.path, call.model) == ("POST", "/v1/chat/completions", "m")
     assert json.loads(call.body) == {
@@ -224,7 +224,7 @@ def test_a_choice_of_tools_is_sent_as_it_is(choice):
     assert body_of(tools=[Tool("now")], tool_choice=choice)["tool_choice"] == choice
 
 
-def test_the_choice_of_one_tool_offers_it_alone_because_the_object_is_refused():
+def test_the_choice_of_one_tool_offers_only_that_tool_because_the_object_is_refused():
     body = body_of(tools=[Tool("now"), Tool("then")], tool_choice="then")
     assert body["tool_choice"] == "required"
     assert [tool["function"]["name"] for tool in body["tools"]] == ["then"]
@@ -240,7 +240,7 @@ def test_a_format_of_text_is_not_sent():
 
 
 @pytest.mark.parametrize("extra", [{"a": object()}, {"a": float("nan")}])
-def test_what_is_no_json_is_refused(extra):
+def test_a_value_that_is_not_json_is_refused(extra):
     with pytest.raises(InvalidRequestError, match="JSON"):
         body_of(extra=extra)
 
@@ -355,13 +355,13 @@ def test_an_event_named_error_is_one_whatever_its_data(data):
 
 
 @pytest.mark.parametrize("data", [b"", b": nothing\n\n", None])
-def test_a_stream_with_nothing_in_it_is_no_empty_answer(sample, data):
+def test_a_stream_with_nothing_in_it_is_not_an_empty_answer(sample, data):
     with pytest.raises(ProtocolError, match="nothing in it") as caught:
         streamed(sample("chat_stream_empty.sse") if data is None else data)
     assert "context" in caught.value.hint
 
 
-def test_an_answer_without_text_is_one_where_the_model_says_that_it_stopped():
+def test_an_answer_without_text_is_valid_if_the_model_says_that_it_stopped():
     chunks, completion = streamed(b'data: {"choices": [{"delta": {}, "finish_reason": "stop"}]}\n\ndata: [DONE]\n\n')
     assert (len(chunks), completion.text, completion.finish_reason) == (1, "", "stop")
 
@@ -412,7 +412,7 @@ def test_an_event_that_says_nothing_is_passed_over(data):
     assert ChatStream(asked(), ErrorContext("asked"), 0.0).feed(Event("message", data)) is None
 
 
-def test_a_chunk_is_made_of_what_a_delta_adds():
+def test_a_chunk_has_the_text_and_the_reasoning_of_a_delta():
     feed = ChatStream(asked(), ErrorContext("asked"), 0.0).feed
     delta = {"content": "Hi", "reasoning_content": "hm"}
     assert feed(Event("message", json.dumps({"choices": [{"delta": delta}]}))) == Chunk("Hi", reasoning="hm")
@@ -465,7 +465,7 @@ def test_messages_survive_openais_form():
     assert [Message.from_dict(message.as_dict()) for message in messages] == messages
 
 
-def test_a_name_in_snake_case_is_that_of_the_tool_where_there_is_no_doubt():
+def test_a_name_in_snake_case_matches_a_tool_if_it_is_unambiguous():
     names = ["get_weather", "HTTPGet", "GETWEATHER", "http_get", "other"]
     calls = [{"function": {"name": name, "arguments": "{}"}} for name in names]
     value = {"choices": [{"message": {"content": "", "tool_calls": calls}}]}
@@ -596,7 +596,7 @@ def test_a_reply_has_not_ended_where_only_another_choice_has():
         stream.finish()
 
 
-def test_a_choice_that_is_read_at_the_end_and_broken_is_an_error_that_keeps_what_came():
+def test_a_broken_choice_at_the_end_is_an_error_that_keeps_the_partial_reply():
     stream = ChatStream(asked(), ErrorContext("asked"), 0.0)
     for event in SSEReader(Limits()).feed(chunks_of([delta_of(1, "B")], [{"index": 1, "delta": 7}])):
         stream.feed(event)
@@ -625,7 +625,7 @@ def test_a_choice_that_is_read_at_the_end_and_broken_is_an_error_that_keeps_what
     ],
 )
 @pytest.mark.parametrize("content", [{"message": {"content": "Hi"}}, {"text": "Hi"}])
-def test_a_prompt_of_no_tokens_is_not_known_and_cached_tokens_are_told(usage, read, content):
+def test_a_prompt_of_zero_tokens_is_unknown_and_cached_tokens_are_reported(usage, read, content):
     assert reply_of({"choices": [content], "usage": usage}).usage == read
     choice_ = {"delta": content["message"]} if "message" in content else content
     data = b"".join(
@@ -652,6 +652,6 @@ def test_a_prompt_of_no_tokens_is_not_known_and_cached_tokens_are_told(usage, re
         ({}, "llm", None),
     ],
 )
-def test_vision_and_type_are_what_the_server_says(entry, kind, vision):
+def test_vision_and_type_come_from_the_server(entry, kind, vision):
     (model,) = models_of({"data": [{"id": "m", **entry}]})
     assert (model.type, model.vision) == (kind, vision)

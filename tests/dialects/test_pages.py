@@ -25,7 +25,7 @@ NAME = "http://NAME:PASSWORD@host"
 TLS = "write https:// in the base URL"
 ADDRESS = "check host and port"
 
-#: The sample, the error, what it says, and what to do.
+# The sample, the class of the error, its message and its hint.
 SEEN = [
     ("nginx_200", ProtocolError, "nginx/1.22.1 answered HTTP 200, 'Welcome to nginx!'", ADDRESS),
     ("nginx_308", ProtocolError, "redirect (HTTP 308) to 'https://elsewhere.example/301'", "Set the base URL"),
@@ -131,7 +131,7 @@ def test_pages_of_other_servers_are_shown_without_markup_too(
 
 
 @pytest.mark.parametrize("status", [502, 504, 413])
-def test_what_a_proxy_says_as_json_has_the_same_hint(raw_server, provider_of, status):
+def test_an_error_of_a_proxy_in_json_has_the_same_hint(raw_server, provider_of, status):
     with pytest.raises(ProviderError) as caught:
         provider_of(raw_server(reply(status, b'{"error": {"message": "hm"}}'))).complete("Hi")
     assert "'hm'" in caught.value.message
@@ -209,7 +209,7 @@ def test_a_redirect_names_its_target_without_userinfo(location, says, hint):
     ],
 )
 @pytest.mark.parametrize("base", ["https://sso/x", "https://h/v1/chat/completions", "/x"])
-def test_the_target_of_a_redirect_shows_no_secret_of_its_own(base, secret):
+def test_the_target_of_a_redirect_shows_none_of_its_secrets(base, secret):
     said = " ".join(redirect(302, {"Location": base + secret}, "/v1/chat/completions"))
     assert f"to '{base}" in said
     assert "[hidden]" in said

@@ -72,7 +72,7 @@ def function_call(name, arguments, call_id="call_1"):
         ("draft_model", "small"),
     ],
 )
-def test_an_option_that_the_endpoint_does_not_take_is_refused_and_says_where_it_goes(name, value):
+def test_an_option_of_another_endpoint_is_refused_with_the_method_that_takes_it(name, value):
     with pytest.raises(InvalidRequestError, match=f"{name} cannot be given to /v1/responses") as caught:
         body_of(**{name: value})
     assert "chat() takes it" in caught.value.hint
@@ -111,7 +111,7 @@ def test_a_choice_of_no_tool_of_the_request_is_refused():
         {"role": "system", "content": {"type": "text", "text": "Be brief."}},
     ],
 )
-def test_what_is_no_message_is_refused(message):
+def test_a_value_that_is_not_a_message_is_refused(message):
     with pytest.raises(InvalidRequestError):
         chat_call(ChatRequest([message]), "m", stream=False)
 
@@ -121,7 +121,7 @@ def body_of(*messages, stream=False, **fields):
     return json.loads(chat_call(request, "m", stream).body)
 
 
-def test_only_what_is_set_is_sent():
+def test_only_options_that_are_set_are_sent():
     call = chat_call(CompletionRequest("Hi").as_chat(), "m", stream=False)
     assert (call.method, call.path, call.model) == ("POST", "/v1/responses", "m")
     assert json.loads(call.body) == {
@@ -133,7 +133,7 @@ def test_only_what_is_set_is_sent():
     }
 
 
-def test_every_option_goes_where_the_endpoint_takes_it():
+def test_every_option_is_sent_in_the_field_of_the_endpoint():
     body = body_of(
         stream=True,
         max_tokens=5,
@@ -179,7 +179,7 @@ def test_text_and_images_become_parts_of_the_input():
     ]
 
 
-def test_the_parts_of_a_text_are_joined_where_there_can_be_no_others():
+def test_the_parts_of_a_message_are_joined_if_they_can_only_be_text():
     parts = [{"type": "text", "text": "Be "}, {"type": "text", "text": "brief."}]
     body = body_of(
         Message("system", parts),
@@ -220,7 +220,7 @@ def test_a_conversation_with_tools_becomes_items():
     ]
 
 
-def test_tools_are_sent_flat_and_one_that_is_no_function_as_it_is():
+def test_tools_are_sent_flat_and_a_tool_that_is_not_a_function_unchanged():
     mcp = {"type": "mcp", "server_label": "files", "server_url": "http://localhost/mcp"}
     body = body_of(tools=[Tool("now", "The time"), mcp], tool_choice="required")
     function = {"name": "now", "description": "The time", "parameters": {"type": "object", "properties": {}}}
@@ -228,7 +228,7 @@ def test_tools_are_sent_flat_and_one_that_is_no_function_as_it_is():
     assert body["tool_choice"] == "required"
 
 
-def test_the_choice_of_one_tool_offers_it_alone():
+def test_the_choice_of_one_tool_offers_only_that_tool():
     body = body_of(tools=[Tool("now"), Tool("then")], tool_choice="then")
     assert body["tool_choice"] == "required"
     assert [tool["name"] for tool in body["tools"]] == ["then"]
@@ -261,7 +261,7 @@ def test_a_reply_of_the_wrong_shape_is_a_protocol_error(value):
         reply_of(value)
 
 
-def test_a_reply_that_failed_raises_its_error_with_what_was_generated():
+def test_a_failed_reply_raises_its_error_with_the_partial_reply():
     error = {"code": "server_error", "message": "The model has crashed without additional information."}
     value = output(message("29"), function_call("now", "{}"), status="failed", error=error)
     assert find_error(200, {}, b"", value, ErrorContext("asked")) is None
@@ -312,7 +312,7 @@ def test_several_messages_and_parts_are_one_text():
 
 
 @pytest.mark.parametrize("content", [None, []])
-def test_a_summary_stands_in_for_reasoning_that_is_not_told(content):
+def test_a_summary_replaces_missing_reasoning(content):
     item = {"type": "reasoning", "content": content, "summary": [{"type": "summary_text", "text": "Primes."}]}
     assert reply_of(output(item, message("29"))).reasoning == "Primes."
 
@@ -346,7 +346,7 @@ def test_calls_without_an_id_get_one_and_names_are_those_that_were_offered():
 
 
 @pytest.mark.parametrize("usage", [None, {}, [], {"input_tokens": None}, {"total_tokens": "7"}])
-def test_usage_that_is_not_told_is_none(usage):
+def test_missing_usage_is_none(usage):
     assert reply_of(output(message("Hi"), usage=usage)).usage is None
 
 
@@ -358,7 +358,7 @@ def test_usage_that_is_not_told_is_none(usage):
         ({"input_tokens": 9, "output_tokens": 0}, Usage(9, 0)),
     ],
 )
-def test_a_prompt_of_no_tokens_is_not_known_and_cached_tokens_are_told(usage, read):
+def test_a_prompt_of_zero_tokens_is_unknown_and_cached_tokens_are_reported(usage, read):
     assert reply_of(output(message("Hi"), usage=usage)).usage == read
     stream = new_stream()
     fed(stream, completed(message("Hi"), usage=usage))
@@ -417,7 +417,7 @@ def test_an_event_of_the_wrong_shape_is_a_protocol_error(value):
         new_stream().feed(Event("message", json.dumps(value)))
 
 
-def test_the_name_of_an_event_stands_in_for_a_type_that_is_not_told():
+def test_the_name_of_an_event_replaces_a_missing_type():
     assert new_stream().feed(Event("response.output_text.delta", '{"delta": "a"}')).delta == "a"
 
 
@@ -425,7 +425,7 @@ def test_indexes_of_any_kind_are_borne():
     assert [chunk.delta for chunk in fed(new_stream(), delta("a", output_index=[], content_index={}))] == ["a"]
 
 
-def test_an_event_that_is_no_json_is_a_protocol_error():
+def test_an_event_that_is_not_json_is_a_protocol_error():
     with pytest.raises(ProtocolError, match="is not JSON"):
         new_stream().feed(Event("response.created", "{"))
 
@@ -543,7 +543,7 @@ def test_each_of_the_events_that_have_a_text_whole_is_enough(event):
     assert [chunk.delta for chunk in chunks] == ["Hel", "lo"]
 
 
-def test_the_parts_of_an_item_are_told_apart():
+def test_the_parts_of_an_item_are_kept_apart():
     stream = new_stream()
     chunks = fed(
         stream,
@@ -554,20 +554,20 @@ def test_the_parts_of_an_item_are_told_apart():
     assert [chunk.delta for chunk in chunks] == ["One ", "tw", "o"]
 
 
-def test_the_rest_of_a_text_that_only_the_end_tells_is_not_lost_beside_reasoning():
+def test_the_rest_of_a_text_that_only_the_last_event_has_is_not_lost_beside_reasoning():
     stream = new_stream()
     fed(stream, delta("Hm.", kind="reasoning_text"), delta("Hel", 1), completed(reasoning("Hm."), message("Hello")))
     assert (stream.completion().text, stream.completion().reasoning) == ("Hello", "Hm.")
 
 
-def test_reasoning_that_only_the_end_tells_is_not_lost():
+def test_reasoning_that_only_the_last_event_has_is_not_lost():
     stream = new_stream()
     chunks = fed(stream, delta("29", output_index=1), completed(reasoning("Primes."), message("29")))
     assert [(chunk.delta, chunk.reasoning) for chunk in chunks] == [("29", ""), ("", "Primes.")]
 
 
 @pytest.mark.parametrize("came", ["two. ", " "])
-def test_a_message_that_only_the_end_tells_is_not_lost_beside_one_that_came(came):
+def test_a_message_that_only_the_last_event_has_is_not_lost_beside_another(came):
     stream = new_stream()
     fed(stream, delta(came), completed(message("One. "), message(came)))
     assert stream.completion().text.split() == f"{came}One. ".split()
@@ -580,7 +580,7 @@ def test_a_text_that_is_another_at_the_end_is_not_doubled(came):
     assert stream.completion().text == came
 
 
-def test_items_are_told_apart_by_their_ids_where_there_is_no_index():
+def test_items_are_distinguished_by_their_ids_if_there_is_no_index():
     stream = new_stream()
     fed(
         stream,
@@ -632,7 +632,7 @@ def test_two_calls_are_put_together_from_their_pieces():
         [added({**function_call("", ""), "name": None}, 0), {**arguments('{"a":1}', 0, "done"), "name": "now"}],
     ],
 )
-def test_a_call_is_kept_as_far_as_it_came_where_the_stream_breaks(events):
+def test_the_received_part_of_a_call_is_kept_if_the_stream_breaks(events):
     stream = new_stream()
     fed(stream, *events)
     with pytest.raises(StreamInterruptedError):
@@ -657,7 +657,7 @@ def test_calls_that_are_all_counted_as_the_first_one_stay_apart():
     ]
 
 
-def test_a_call_that_the_end_does_not_tell_is_not_lost():
+def test_a_call_that_the_last_event_lacks_is_not_lost():
     stream = new_stream()
     first, second = function_call("f", "{}"), function_call("g", '{"a": tr', "call_2")
     fed(stream, added(first, 0), added(second, 1), completed(first, step="incomplete"))
@@ -675,13 +675,13 @@ def test_a_name_that_comes_again_with_the_arguments_begins_no_other_call():
     assert [(call.name, call.raw_arguments) for call in stream.completion().tool_calls] == [("now", "{}")]
 
 
-def test_calls_that_only_the_end_tells_are_not_lost():
+def test_calls_that_only_the_last_event_has_are_not_lost():
     stream = new_stream()
     fed(stream, completed(function_call("now", "{}")))
     assert stream.finish()[-1].tool_calls == (ToolCall("call_1", "now", raw_arguments="{}"),)
 
 
-def test_what_a_server_calls_by_itself_is_passed_over():
+def test_calls_that_the_server_makes_itself_are_ignored():
     stream = new_stream()
     item = {"type": "mcp_call", "id": "mcp_1", "name": "ls", "arguments": "{}", "output": "a"}
     chunks = fed(

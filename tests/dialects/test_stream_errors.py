@@ -71,7 +71,7 @@ def test_an_error_has_its_meaning_at_the_beginning_of_a_stream_and_after_text(ki
             assert assembly.completion().text == "Hi" * len(before)
 
 
-# What comes in the place of a stream
+# Replies in the place of a stream
 
 STREAMS = {
     "chat": lambda lm: list(lm.stream("Hi", model="m")),
@@ -85,7 +85,7 @@ HEADS = {
     "events": b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n",
     "json": b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n\r\n",
 }
-#: What came, and what has to be seen of it.
+# The reply, and the part of it that the error must show.
 INSTEAD = [
     (b"Internal failure of gateway", "Internal failure of gateway"),
     (b"OK", "OK"),
@@ -107,7 +107,7 @@ INSTEAD = [
 
 @pytest.mark.parametrize("head", HEADS.values(), ids=HEADS)
 @pytest.mark.parametrize(("body", "says"), INSTEAD)
-def test_what_comes_in_the_place_of_a_stream_is_shown(raw_server, head, body, says):
+def test_a_reply_in_the_place_of_a_stream_is_shown(raw_server, head, body, says):
     url = raw_server(head, body).url
     with LMStudioProvider(url, refresh=False) as lm, OllamaProvider(url, refresh=False) as ollama:
         for read_stream in [*STREAMS.values(), lambda _: list(ollama.stream("Hi", model="m"))]:
@@ -134,9 +134,9 @@ def test_a_stream_without_anything_in_it_is_said_to_be_empty(raw_server, provide
     assert "fit into" in caught.value.hint
 
 
-# What comes in the middle of one
+# Data in the middle of a stream
 
-#: What came, what has to be seen of it, and whether the server goes on as if nothing had been.
+# The data, the part of it that the error must show, and whether the server then continues as if nothing had happened.
 AMID = [
     (b'{"error": {"message": "engine died"}}\n', "engine died", True),
     (b'{"error": {"message": "engine died"}}', "engine died", False),
@@ -157,9 +157,7 @@ DELTAS = {kind: delta for kind, (_, delta, _) in KINDS.items()}
 
 @pytest.mark.parametrize("kind", STREAMS)
 @pytest.mark.parametrize(("line", "says", "goes_on"), AMID)
-def test_an_error_in_the_middle_of_a_stream_is_shown_with_what_came_before(
-    raw_server, provider_of, kind, line, says, goes_on
-):
+def test_an_error_in_the_middle_of_a_stream_keeps_the_partial_reply(raw_server, provider_of, kind, line, says, goes_on):
     delta = b"data: %b\n\n" % json.dumps(DELTAS[kind]).encode()
     for end in [b"", b"data: [DONE]\n\n"] if goes_on else [b""]:
         with pytest.raises(ProviderError) as caught:
@@ -169,7 +167,7 @@ def test_an_error_in_the_middle_of_a_stream_is_shown_with_what_came_before(
         assert caught.value.partial.text == "Hi"
 
 
-def test_a_json_object_without_choices_that_says_what_is_wrong_is_an_error(raw_server, provider_of):
+def test_a_json_object_that_describes_an_error_instead_of_choices_is_an_error(raw_server, provider_of):
     server = raw_server(stream_of(b'data: {"choices": [{"delta": {"content": "Hi"}}]}\n\ndata: {"detail": "no"}\n\n'))
     with pytest.raises(ProviderError, match="no") as caught:
         list(provider_of(server).stream("Hi", model="m"))
@@ -177,7 +175,7 @@ def test_a_json_object_without_choices_that_says_what_is_wrong_is_an_error(raw_s
 
 
 @pytest.mark.parametrize("line", [b"noise\n", b"<html>", b"a: b\n\n"])
-def test_lines_that_are_no_fields_do_no_harm_to_a_reply_that_is_whole(raw_server, provider_of, line):
+def test_lines_that_are_not_fields_do_not_harm_a_complete_reply(raw_server, provider_of, line):
     first = b'data: {"choices": [{"delta": {"content": "Hi"}}]}\n\n'
     last = b'data: {"choices": [{"delta": {}, "finish_reason": "stop"}]}\n\n'
     for parts in ([line, b"\n", first, last], [first, line, b"\n", last], [first, last, line]):

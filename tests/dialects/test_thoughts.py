@@ -32,7 +32,7 @@ def streamed(*pieces):
     return answer, thoughts + unopened
 
 
-# Of what it is not certain that there are thoughts in it
+# Texts that may not contain thoughts
 
 UNTOUCHED = [
     "",
@@ -191,7 +191,7 @@ PIECES = [
 
 
 @given(st.lists(st.sampled_from(PIECES), max_size=12).map("".join), st.data())
-def test_a_stream_parts_what_the_whole_text_parts_whatever_the_cuts(text, data):
+def test_a_stream_is_split_like_the_whole_text_wherever_it_is_cut(text, data):
     cuts = sorted(data.draw(st.sets(st.integers(0, len(text)), max_size=8)))
     assert streamed(*[text[a:b] for a, b in zip([0, *cuts], [*cuts, len(text)])]) == split_thoughts(text)
 
@@ -213,7 +213,7 @@ def test_an_answer_is_handed_out_at_once_when_nothing_can_be_held_back():
     assert splitter.feed(" <think>") == (" <think>", "")
 
 
-def test_thoughts_are_handed_out_at_once_but_for_what_could_be_their_end():
+def test_thoughts_are_handed_out_at_once_except_a_possible_closing_tag():
     splitter = ThoughtSplitter()
     assert splitter.feed("<think>Hm </thi") == ("", "Hm ")
     assert splitter.feed("ng> well") == ("", "</thing> well")
@@ -310,7 +310,7 @@ def test_thoughts_in_the_text_follow_those_that_came_beside_it():
     assert (completion.text, completion.reasoning) == ("Yes.", "First. Then.")
 
 
-def test_a_stream_keeps_what_it_delivered_and_its_completion_is_right():
+def test_chunks_that_were_delivered_stay_and_the_completion_is_corrected():
     stream = ChatStream(call_to("/"), ErrorContext("asked"), 0.0)
     chunks = [
         stream.feed(event)

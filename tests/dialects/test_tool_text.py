@@ -29,7 +29,7 @@ def taken(text, **fields):
     return [(call.name, call.arguments) for call in take_calls(said(text, **fields), [WEATHER]).tool_calls]
 
 
-# What is not a call
+# Texts that are not a call
 
 
 @pytest.mark.parametrize(
@@ -74,7 +74,7 @@ def test_a_text_beside_real_calls_stays_text():
     assert take_calls(completion, [WEATHER]) is completion
 
 
-# What is one
+# Texts that are a call
 
 
 @pytest.mark.parametrize(
