@@ -1,4 +1,4 @@
-"""Streams made of an iterator of Chunks, for providers of one's own."""
+"""Streams made from an iterator of Chunks, for providers that users write."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from lmstudio_provider import (
 
 
 class Echo(Provider):
-    """Answers with what was said last, word by word."""
+    """Answers with the last message, word by word."""
 
     id = "echo"
     display_name = "Echo"
@@ -70,13 +70,13 @@ class Words:
 
 
 @pytest.mark.parametrize("bad", ["text", b"text", None, 7, {"a": 1}, lambda: iter(())])
-def test_what_is_not_an_iterator_is_refused(bad):
+def test_a_value_that_is_not_an_iterator_is_refused(bad):
     with pytest.raises(InvalidRequestError, match="not an iterator of Chunks"):
         Stream.from_chunks(bad)
 
 
 @pytest.mark.parametrize("bad", ["text", ("a", False), None, {"delta": "a"}])
-def test_what_is_not_a_chunk_is_told_with_what_came_before(bad):
+def test_a_value_that_is_not_a_chunk_is_an_error_that_keeps_the_partial_reply(bad):
     stream = Stream.from_chunks([Chunk("a"), bad])
     with pytest.raises(InvalidRequestError, match=r"Chunk\('text'\)") as caught:
         list(stream)
@@ -91,7 +91,7 @@ def test_an_on_chunk_that_cannot_be_called_is_refused_before_anything_is_taken()
 
 
 @pytest.mark.parametrize("error", [ProviderError("boom"), ServerUnavailableError("gone"), InvalidRequestError("no")])
-def test_a_provider_error_of_the_iterator_is_raised_as_it_is_with_what_came(error):
+def test_a_provider_error_of_the_iterator_is_raised_unchanged_with_the_partial_reply(error):
     error = copy.copy(error)  # the parameter lives as long as the tests, and would keep its traceback
     stream = Stream.from_chunks(Words("a", "b", raising=error).chunks(), model="m")
     told, seen = [], []
@@ -124,7 +124,7 @@ def test_ctrl_c_in_the_iterator_ends_the_stream_as_close_does():
     assert (stream.completion.text, told) == ("a", [("cancelled", None)])
 
 
-def test_what_a_generator_raises_where_it_is_closed_reaches_whoever_closes_it():
+def test_an_exception_in_the_finally_of_a_generator_reaches_the_caller_of_close():
     def chunks():
         try:
             yield Chunk("a")
@@ -156,7 +156,7 @@ def test_a_fork_does_not_go_on_with_its_parents_iterator():
     assert next(stream).delta == "b"
 
 
-# What comes
+# The chunks and the completion
 
 
 def test_chunks_come_as_they_are_and_the_last_one_is_added():
@@ -183,7 +183,7 @@ def test_a_completion_adds_up_all_that_chunks_can_hold():
     assert (completion.tool_calls, completion.usage) == ((first, second), Usage(1, 2, 3))
 
 
-def test_the_added_chunk_says_what_is_known_at_the_end():
+def test_the_added_chunk_has_the_finish_reason_and_the_usage():
     *_, last = Stream.from_chunks([Chunk("a", finish_reason="stop"), Chunk(usage=Usage(1))])
     assert last == Chunk("", True, finish_reason="stop", usage=Usage(1))
 
@@ -209,7 +209,7 @@ def test_nothing_is_read_ahead():
     assert words.given == 1
 
 
-def test_texts_alone_can_be_iterated():
+def test_the_texts_can_be_iterated_without_the_rest():
     assert list(Stream.from_chunks([Chunk("a"), Chunk("", reasoning="?"), Chunk("b")]).text()) == ["a", "b"]
 
 

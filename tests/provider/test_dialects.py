@@ -30,7 +30,7 @@ from lmstudio_provider import (
 )
 from lmstudio_provider.simulator import SimulatedLMStudio, SimulatedOllama
 
-# What the samples name as their model is not what the tests ask for.
+# The samples name another model than the tests ask for.
 pytestmark = pytest.mark.filterwarnings("ignore::lmstudio_provider.ModelMismatchWarning")
 
 CHAT, RESPONSES, MESSAGES = "/v1/chat/completions", "/v1/responses", "/v1/messages"
@@ -109,7 +109,7 @@ def test_ollama_does_not_take_a_request_for_responses(closed_port):
             server.chat(ResponsesRequest(USER, model="m"))
 
 
-def test_a_reply_that_failed_keeps_what_was_generated(httpserver):
+def test_a_failed_reply_keeps_the_generated_text(httpserver):
     token = "sk-lm-AbCd1234:0123456789abcdefghij"
     error = {"code": "server_error", "message": f"The model has crashed. {token}"}
     answer(httpserver, RESPONSES, saying("29", status="failed", error=error))
@@ -124,7 +124,7 @@ def test_a_reply_that_failed_keeps_what_was_generated(httpserver):
     assert [(record.operation, record.status) for record in usage.records] == [("responses", "error")]
 
 
-def test_a_response_to_go_on_from_that_is_gone_is_told_so(httpserver, provider):
+def test_continuing_from_an_unknown_response_is_a_response_not_found_error(httpserver, provider):
     error = {"message": "Response with id 'resp_1' not found.", "code": "previous_response_not_found"}
     httpserver.expect_request(RESPONSES).respond_with_json({"error": error}, status=400)
     with pytest.raises(ResponseNotFoundError, match="does not know the response"):
@@ -156,15 +156,13 @@ def test_a_stream_that_is_cut_is_interrupted(httpserver, provider, sample, name,
     assert caught.value.partial.reasoning
 
 
-def test_an_answer_that_is_not_what_was_asked_for_is_an_error_because_the_server_does_not_see_to_it(
-    httpserver, provider
-):
+def test_an_answer_that_does_not_match_the_schema_is_an_error_because_the_server_does_not_check(httpserver, provider):
     answer(httpserver, RESPONSES, saying("Oslo"))
     with pytest.raises(StructuredOutputError):
         provider.responses(USER, model="m", response_format={"type": "object"})
 
 
-# What is sent
+# Requests
 
 
 @pytest.mark.parametrize("request_", ["Hi", CompletionRequest("Hi"), USER, ChatRequest(USER), ResponsesRequest(USER)])
@@ -252,7 +250,7 @@ def test_a_reply_that_does_not_say_from_which_it_goes_on_is_not_warned_of(httpse
     assert provider.responses("And now?", model="m", previous_response_id="resp_1").text
 
 
-def test_a_reply_that_failed_is_told_as_that_and_not_as_a_conversation_that_began_anew(httpserver, provider):
+def test_a_failed_reply_is_reported_as_such_and_not_as_a_forgotten_conversation(httpserver, provider):
     error = {"code": "server_error", "message": "The model has crashed."}
     answer(httpserver, RESPONSES, saying("29", status="failed", error=error, previous_response_id=None))
     with pytest.raises(ServerError):
@@ -282,7 +280,7 @@ def test_a_model_in_extra_is_sent_as_it_is_and_the_one_that_was_asked_for_is_kep
     assert (sent(httpserver)[0]["model"], completion.requested_model) == (7, "m")
 
 
-# What comes back
+# Replies
 
 
 @dataclass
@@ -323,7 +321,7 @@ def test_with_on_chunk_each_piece_is_shown_and_the_whole_returned(httpserver, pr
 
 
 @pytest.mark.parametrize("name", ["responses", "messages"])
-def test_what_cannot_be_called_is_refused(provider, name):
+def test_a_callback_that_cannot_be_called_is_refused(provider, name):
     with pytest.raises(InvalidRequestError, match="cannot be called"):
         getattr(provider, f"{name}_stream")("Hi", "model")
 

@@ -86,18 +86,18 @@ def test_a_reply_that_is_not_the_vectors_of_the_texts_is_a_protocol_error(value)
 
 
 @pytest.mark.parametrize("texts", [7, None, [7], ["a", None], [b"a"], [["a"]]])
-def test_what_is_no_text_is_refused_with_its_place(provider, texts):
+def test_a_value_that_is_not_text_is_refused_with_its_position(provider, texts):
     with pytest.raises(InvalidRequestError, match=r"texts\[[01]\]"):
         provider.embed(texts, "m")
 
 
-def test_a_model_that_is_no_name_is_refused(provider):
+def test_a_model_that_is_not_a_name_is_refused(provider):
     with pytest.raises(InvalidRequestError, match="model=7"):
         provider.embed("a", 7)
 
 
 @pytest.mark.parametrize("status", [400, 500])
-def test_a_model_that_cannot_embed_is_told_with_those_that_can(httpserver, provider, sample, status):
+def test_an_error_about_a_model_that_cannot_embed_names_those_that_can(httpserver, provider, sample, status):
     httpserver.expect_request("/v1/models").respond_with_data(
         sample("models_openai.json"), content_type="application/json"
     )
@@ -233,7 +233,7 @@ def test_the_model_is_the_setting_else_the_first_that_embeds_else_any(httpserver
 
 
 @pytest.mark.parametrize("prompt", [7, None, ["a"]])
-def test_a_prompt_that_is_no_text_is_refused(provider, prompt):
+def test_a_prompt_that_is_not_text_is_refused(provider, prompt):
     with pytest.raises(InvalidRequestError, match=r"prompt=.* is not text"):
         provider.complete_text(prompt)
 
@@ -267,7 +267,7 @@ def test_a_text_is_completed_as_in_the_sample(httpserver, provider, sample):
     }
 
 
-def test_a_text_is_what_the_model_wrote_tags_included(httpserver, provider):
+def test_a_text_is_the_output_of_the_model_with_its_tags(httpserver, provider):
     choice = {"index": 0, "text": "<think>a</think>b", "finish_reason": "stop"}
     httpserver.expect_request("/v1/completions").respond_with_json({"choices": [choice]})
     assert provider.complete_text("x").text == "<think>a</think>b"
@@ -335,7 +335,7 @@ def test_other_answers_do_not_warn(httpserver, provider, message, finish_reason)
     assert provider.complete("Hi").finish_reason == finish_reason
 
 
-def test_a_stream_whose_warning_is_an_error_is_recorded_and_told_once(raw_server):
+def test_a_stream_whose_warning_is_an_error_is_recorded_once_and_ends_once(raw_server):
     event = {"choices": [{"delta": {"reasoning_content": "Let me see"}, "finish_reason": "length"}]}
     body = b"data: " + json.dumps(event).encode() + b"\n\ndata: [DONE]\n\n"
     server = raw_server(b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n" + body)

@@ -1,4 +1,4 @@
-"""What a health check tells, and what it advises."""
+"""The results and the advice of health checks."""
 
 import re
 
@@ -23,7 +23,7 @@ def health_of(url, **arguments):
         return lm.health_check()
 
 
-def test_a_server_that_is_not_there_is_told_with_how_to_start_it(closed_port):
+def test_the_advice_for_a_missing_server_says_how_to_start_it(closed_port):
     health = health_of(f"127.0.0.1:{closed_port}")
     assert (health.ok, health.reachable, health.is_lm_studio, health.loaded) == (False, False, None, None)
     assert isinstance(health.error, ServerUnavailableError)
@@ -48,7 +48,7 @@ def test_a_silent_server_is_reachable(silent_server):
     assert len(health.advice) == 1
 
 
-def test_a_token_that_is_wanted_is_told_with_where_to_make_one():
+def test_the_advice_for_a_missing_token_says_where_to_create_one():
     with SimulatedLMStudio(MODELS, api_token=TOKEN) as server:
         health = health_of(server.url)
     assert (health.ok, health.needs_token, health.token_refused, health.is_lm_studio) == (False, True, False, True)
@@ -59,7 +59,7 @@ def test_a_token_that_is_wanted_is_told_with_where_to_make_one():
     assert "Server Settings" in advice
 
 
-def test_a_token_that_is_refused_is_told_with_its_setting_and_never_shown():
+def test_the_advice_for_a_refused_token_names_its_setting_and_never_shows_it():
     with SimulatedLMStudio(MODELS, api_token=TOKEN) as server:
         health = health_of(server.url, api_token=OTHER)
     assert (health.needs_token, health.token_refused) == (True, True)
@@ -68,13 +68,13 @@ def test_a_token_that_is_refused_is_told_with_its_setting_and_never_shown():
     assert OTHER[:10] not in repr(health)
 
 
-def test_a_token_that_is_taken_is_no_matter():
+def test_an_accepted_token_needs_no_advice():
     with SimulatedLMStudio(MODELS, api_token=TOKEN) as server:
         health = health_of(server.url, api_token=TOKEN)
     assert (health.ok, health.needs_token, health.advice) == (True, False, ())
 
 
-def test_a_server_without_models_is_told_how_to_get_one():
+def test_the_advice_for_a_server_without_models_says_how_to_get_one():
     with SimulatedLMStudio([]) as server:
         health = health_of(server.url)
     assert (health.ok, health.models, health.is_lm_studio, health.loaded) == (True, (), True, ())
@@ -82,14 +82,14 @@ def test_a_server_without_models_is_told_how_to_get_one():
     assert "lms get" in advice
 
 
-def test_a_server_without_a_model_that_chats_is_told_how_to_get_one():
+def test_the_advice_for_a_server_without_a_chat_model_says_how_to_get_one():
     with SimulatedLMStudio(["text-embedding-x"]) as server:
         (advice,) = health_of(server.url).advice
     assert "no model that can chat" in advice
 
 
 @pytest.mark.parametrize("loaded", [(), ("text-embedding-third",)])
-def test_a_server_with_nothing_loaded_that_can_chat_is_told_to_load_ahead(loaded):
+def test_the_advice_for_a_server_without_a_loaded_chat_model_is_to_load_ahead(loaded):
     with SimulatedLMStudio(MODELS, loaded=loaded, jit=False) as server:
         health = health_of(server.url)
     assert (health.ok, health.loaded) == (True, loaded)
@@ -105,7 +105,7 @@ def test_an_old_version_is_known_by_its_list_or_its_greeting():
         assert (health.ok, health.is_lm_studio, health.loaded) == (True, True, loaded)
 
 
-def test_another_server_is_told_not_to_be_lm_studio(httpserver):
+def test_another_server_is_reported_as_not_lm_studio(httpserver):
     httpserver.expect_request("/v1/models").respond_with_json({"data": [{"id": "m"}], "object": "list"})
     httpserver.expect_request("/lmstudio-greeting").respond_with_json({"detail": "Not Found"}, 404)
     health = health_of(httpserver.url_for(""))
@@ -117,7 +117,7 @@ def test_another_server_is_told_not_to_be_lm_studio(httpserver):
 GO = {"Content-Type": "text/plain"}
 
 
-def test_ollama_is_told_by_how_it_greets(httpserver):
+def test_ollama_is_recognised_by_its_greeting(httpserver):
     httpserver.expect_request("/v1/models").respond_with_json({"object": "list", "data": [{"id": "m:latest"}]})
     httpserver.expect_request(re.compile("")).respond_with_data("404 page not found", 404, GO)
     health = health_of(httpserver.url_for(""))
@@ -127,7 +127,7 @@ def test_ollama_is_told_by_how_it_greets(httpserver):
     assert "ask Ollama with OllamaProvider" in advice
 
 
-def test_ollama_is_told_by_who_owns_its_models(httpserver):
+def test_ollama_is_recognised_by_the_owner_of_its_models(httpserver):
     models = {"object": "list", "data": [{"id": "m:latest", "object": "model", "owned_by": "library"}]}
     httpserver.expect_request("/v1/models").respond_with_json(models)
     httpserver.expect_request(re.compile("")).respond_with_json({"error": "Busy."}, 500)
@@ -136,13 +136,13 @@ def test_ollama_is_told_by_who_owns_its_models(httpserver):
     assert "OllamaProvider" in health.advice[0]
 
 
-def test_lm_studio_is_told_to_who_takes_it_for_ollama():
+def test_the_ollama_provider_recognises_an_lm_studio():
     with SimulatedLMStudio(MODELS) as server, OllamaProvider(server.url, refresh=False) as ollama:
         (advice,) = ollama.health_check().advice
     assert "LMStudioProvider" in advice
 
 
-def test_a_name_and_a_password_are_no_token(httpserver):
+def test_a_name_and_a_password_are_not_a_token(httpserver):
     httpserver.expect_request(re.compile("")).respond_with_data("", 401, {"WWW-Authenticate": "Basic realm=x"})
     for userinfo, says in (("", "none were given"), ("ann:s3cret@", "the base URL")):
         health = health_of(httpserver.url_for("").replace("://", f"://{userinfo}"))
@@ -153,7 +153,7 @@ def test_a_name_and_a_password_are_no_token(httpserver):
 
 
 @pytest.mark.parametrize("status", [429, 500])
-def test_nobody_knows_what_a_server_is_that_fails(httpserver, status):
+def test_the_kind_of_a_server_that_fails_is_unknown(httpserver, status):
     httpserver.expect_request(re.compile("")).respond_with_json({"error": "Busy."}, status)
     health = health_of(httpserver.url_for(""))
     assert (health.ok, health.is_lm_studio, len(health.advice)) == (False, None, 1)

@@ -1,4 +1,4 @@
-"""What a provider is beside its calls: quick to make, gone without a trace, shared, forked, pickled, vendored."""
+"""Providers beside their calls: quick to make, gone without a trace, shared, forked, pickled, vendored."""
 
 import concurrent.futures
 import gc
@@ -31,7 +31,7 @@ def descriptors():
 
 
 def run(code, **options):
-    """Run a program in an interpreter of its own that prints every warning."""
+    """Run a program in a new interpreter that prints every warning."""
     command = [sys.executable, "-X", "dev", "-W", "error", "-c", code]
     environment = {**os.environ, "PYTHONPATH": str(PACKAGE.parent)}
     return subprocess.run(command, capture_output=True, text=True, timeout=60, env=environment, check=False, **options)
@@ -240,7 +240,7 @@ def test_the_version_is_the_one_of_the_changes():
     assert f"\n{lmstudio_provider.__version__} " in changes
 
 
-def test_what_is_installed_needs_urllib3_alone():
+def test_the_installed_package_needs_only_urllib3():
     lines = (PACKAGE.parent / "setup.cfg").read_text(encoding="utf-8").splitlines()
     start = lines.index("install_requires =")
     assert [line.strip() for line in lines[start + 1 : start + 3]] == ["urllib3>=1.26.5,<3", ""]

@@ -20,11 +20,11 @@ CHANGES = {
 
 
 class Server:
-    """A server that has "old", then "new"; it answers the first request whose path ends with ``held`` when told to."""
+    """A server that has "old", then "new"; the first request whose path ends with ``held`` waits for ``go_on``."""
 
     def __init__(self, raw_server, held):
         self._held = held
-        #: Set when the request that is held has come; when it is to be answered.
+        # Set when the held request has arrived, and when it may be answered.
         self.asked, self.go_on = threading.Event(), threading.Event()
         self.lists = 0
         self._raw = raw_server(self._answer)
@@ -96,7 +96,7 @@ def test_a_model_that_is_deleted_after_a_reset_is_gone_from_the_list_that_came_b
         assert provider.capabilities.models == ("b",)
 
 
-def test_what_was_asked_about_models_is_not_kept_for_those_that_were_listed_since(raw_server, in_background):
+def test_details_of_models_are_not_kept_for_a_list_that_is_newer(raw_server, in_background):
     server = Server(raw_server, "ps")
     with OllamaProvider(server.url) as provider:
         assert provider.wait_until_configured(10)

@@ -1,4 +1,4 @@
-"""Which model is asked if nobody names one: one that runs here, and does what the call is for."""
+"""The choice of a model if the caller names none: one that runs here, and can do what the call needs."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from lmstudio_provider.simulator import OllamaModel, SimulatedLMStudio, Simulate
 HI = [{"role": "user", "content": "Hi"}]
 CHATS, EMBEDS = ["completion", "tools"], ["embedding"]
 CLOUD = {"remote_host": "https://ollama.com:443", "remote_model": "gpt-oss:120b", "capabilities": CHATS}
-#: Every call of both providers that generates text.
+# Every call of both providers that generates text.
 WAYS = {
     "complete": lambda lm: lm.complete("Hi"),
     "chat": lambda lm: lm.chat(HI),
@@ -89,12 +89,12 @@ def hanging_list(raw_server):
         over.set()
 
 
-# What is never chosen
+# Models that are never chosen
 
 
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("refresh", [True, False])
-def test_a_text_never_goes_to_a_cloud_model_that_nobody_named(httpserver, way, refresh):
+def test_a_text_never_goes_to_a_cloud_model_that_was_not_named(httpserver, way, refresh):
     tags(httpserver, cloud("gpt-oss:120b-cloud"))
     with OllamaProvider(httpserver.url_for(""), refresh=refresh) as provider:
         with pytest.raises(InvalidRequestError, match=r"'gpt-oss:120b-cloud' \(runs elsewhere\)") as caught:
@@ -130,7 +130,7 @@ def test_each_mark_of_a_cloud_model_counts_and_a_local_one_is_chosen_after_it(ht
     ]
 
 
-def test_a_cloud_model_is_known_by_what_is_told_of_it_alone(httpserver, ollama):
+def test_a_cloud_model_is_recognised_by_its_description_if_the_list_does_not_say(httpserver, ollama):
     tags(httpserver, {"name": "plain:latest"}, "local:latest")
     httpserver.expect_request("/api/show", json={"model": "plain:latest"}).respond_with_json(CLOUD)
     assert ollama.resolve_model() == "local:latest"
@@ -149,7 +149,7 @@ def test_a_model_that_cannot_complete_is_not_chosen(httpserver, ollama, capabili
 
 
 @pytest.mark.parametrize(("kind", "why"), [("embedding", "embeds"), ("decision", "its type is 'decision'")])
-def test_where_no_model_can_complete_each_is_told_with_why(httpserver, ollama, kind, why):
+def test_if_no_model_can_complete_the_error_gives_the_reason_for_each(httpserver, ollama, kind, why):
     tags(httpserver, {"name": "first", "capabilities": [kind]}, cloud("second:cloud"))
     with pytest.raises(InvalidRequestError) as caught:
         ollama.chat(HI)
@@ -165,7 +165,7 @@ def test_an_embedding_model_that_runs_elsewhere_is_not_chosen_either(httpserver,
     assert posts(httpserver) == []
 
 
-def test_vectors_come_from_a_local_model_where_there_is_one(httpserver, ollama):
+def test_vectors_come_from_a_local_model_if_there_is_one(httpserver, ollama):
     tags(httpserver, cloud("embed:cloud", capabilities=EMBEDS), {"name": "local", "capabilities": EMBEDS})
     httpserver.expect_request("/api/embed").respond_with_json({"model": "local", "embeddings": [[1.0]]})
     assert ollama.embed("my diary").requested_model == "local"
@@ -177,7 +177,7 @@ def test_a_decision_model_does_not_embed(httpserver, ollama):
         ollama.embed("my diary")
 
 
-def test_a_list_without_end_is_told_in_a_few_names(httpserver, ollama):
+def test_an_error_about_a_long_list_shows_only_a_few_names(httpserver, ollama):
     tags(httpserver, *(cloud(f"m{number}:cloud") for number in range(500)))
     with pytest.raises(InvalidRequestError, match=r"'m19:cloud' \(runs elsewhere\), and 480 more") as caught:
         ollama.complete("Hi")
@@ -228,7 +228,7 @@ def test_the_local_model_of_an_ollama_is_chosen_over_the_openai_endpoints(httpse
     ]
 
 
-# What is named
+# Models that are named
 
 
 @pytest.mark.parametrize(
@@ -269,7 +269,7 @@ def test_an_ollama_that_is_down_is_one_that_is_down(closed_port):
 
 
 @pytest.mark.parametrize("way", WAYS)
-def test_an_ollama_without_models_is_told_how_to_pull_one(way):
+def test_the_error_of_an_ollama_without_models_says_how_to_pull_one(way):
     with SimulatedOllama([]) as server, OllamaProvider(server.url) as provider:
         with pytest.raises(InvalidRequestError, match=r"has no models\. Pull one with 'ollama pull MODEL'"):
             WAYS[way](provider)
@@ -319,10 +319,10 @@ def test_a_call_whose_model_cannot_be_chosen_is_not_recorded(httpserver):
     assert usage.records == ()
 
 
-# Where an Ollama does not say what a model is for
+# If an Ollama does not say what a model can do
 
 
-def test_a_model_of_which_an_ollama_says_nothing_is_not_chosen_where_it_says_of_others(httpserver, ollama):
+def test_a_model_that_ollama_does_not_describe_is_not_chosen_if_it_describes_others(httpserver, ollama):
     tags(httpserver, {"name": "riddle"}, "second")
     httpserver.expect_request("/api/show").respond_with_json({"details": {}})
     assert ollama.resolve_model() == "second"
@@ -390,13 +390,13 @@ def test_a_model_that_chats_and_is_listed_as_one_that_embeds_is_found(ollama_wit
     assert provider.embed("Hi").requested_model == "vec:latest"
 
 
-def test_a_setting_for_chats_does_not_embed_where_a_model_is_there_that_does(ollama_with):
+def test_the_configured_chat_model_does_not_embed_if_there_is_an_embedding_model(ollama_with):
     provider = ollama_with("m", VEC, refresh=False, model="m")[1]
     provider.refresh_models()
     assert provider.embed("Hi").requested_model == "vec:latest"
 
 
-def test_only_embedding_models_are_told_as_such(ollama_with):
+def test_an_error_about_only_embedding_models_says_that_they_embed(ollama_with):
     provider = ollama_with(VEC, refresh=False)[1]
     with pytest.raises(InvalidRequestError, match=r"'vec:latest' \(embeds\)"):
         provider.complete("Hi")
@@ -414,7 +414,7 @@ def test_models_are_listed_as_they_are(ollama_with):
 
 
 @pytest.mark.parametrize("status", [404, 400, 500, 503])
-def test_where_a_model_cannot_be_asked_about_the_list_is_believed(httpserver, ollama, status):
+def test_the_list_is_used_if_the_description_of_a_model_fails(httpserver, ollama, status):
     tags(httpserver, {"name": "e", "capabilities": EMBEDS}, "m")
     httpserver.expect_request("/api/show").respond_with_json({"error": "no"}, status)
     assert ollama.resolve_model() == "m"
@@ -461,10 +461,10 @@ def test_an_ollama_whose_list_is_null_has_no_models(models):
         assert provider.ps() == []
 
 
-# What else is told of them
+# Their other fields
 
 
-def test_what_can_be_done_is_what_models_that_chat_can(httpserver, ollama):
+def test_default_capabilities_are_those_of_the_chat_models(httpserver, ollama):
     embeds = {"name": "e", "capabilities": ["embedding", "tools", "vision"]}
     tags(httpserver, embeds, {"name": "m", "capabilities": ["completion"]})
     ollama.list_models()
@@ -473,7 +473,7 @@ def test_what_can_be_done_is_what_models_that_chat_can(httpserver, ollama):
     assert ollama.capabilities_for("e") == Capabilities(False, False, False, ("e",))
 
 
-def test_where_nothing_may_be_chosen_nothing_can_be_done_by_default(httpserver, ollama):
+def test_if_no_model_may_be_chosen_there_are_no_default_capabilities(httpserver, ollama):
     tags(httpserver, cloud("a:cloud"))
     assert ollama.capabilities_for() == Capabilities(True, None, None, ())
     ollama.list_models()
@@ -547,7 +547,7 @@ def test_resolve_model_has_the_time_of_the_provider(silent_server):
         assert provider.resolve_model() == "local-model"
 
 
-def test_a_list_that_hangs_is_no_reason_to_give_up_where_others_stand_in(silent_server):
+def test_a_list_that_hangs_does_not_stop_the_failover_to_other_servers(silent_server):
     with SimulatedLMStudio(["m"]) as server:
         members = [OllamaProvider(silent_server.url), LMStudioProvider(server.url)]
         with Failover(members) as failover:

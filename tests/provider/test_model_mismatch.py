@@ -9,7 +9,7 @@ from lmstudio_provider import LMStudioProvider, Message, ModelMismatchWarning
 from lmstudio_provider.simulator import SimulatedLMStudio
 
 HI = [Message.user("Hi")]
-#: Each way to ask, and the line of the user's that waits for the answer.
+# Each way to ask, and the user's line that waits for the answer.
 WAYS = {
     "complete": lambda lm, model: lm.complete("Hi", model=model),
     "chat": lambda lm, model: lm.chat(HI, model=model),
@@ -41,14 +41,14 @@ def warned(call, *arguments):
 
 
 @pytest.mark.parametrize("name", WAYS)
-def test_another_model_is_told_once_and_at_the_users_own_line(lm, name):
+def test_an_answer_of_another_model_warns_once_at_the_line_of_the_user(lm, name):
     (caught,) = warned(WAYS[name], lm, "wanted")
     assert (caught.category, caught.filename) == (ModelMismatchWarning, __file__)
     assert "'served' answered, but 'wanted' was asked for" in str(caught.message)
     assert warned(WAYS[name], lm, "wanted") == []
 
 
-def test_vectors_of_another_model_are_told(httpserver, provider):
+def test_vectors_of_another_model_warn(httpserver, provider):
     data = [{"index": at, "embedding": [1.0]} for at in range(64)]
     body = {"object": "list", "data": data, "model": "text-embedding-served"}
     httpserver.expect_request("/v1/embeddings").respond_with_json(body)
@@ -56,13 +56,13 @@ def test_vectors_of_another_model_are_told(httpserver, provider):
     assert [(each.category, each.filename) for each in caught] == [(ModelMismatchWarning, warned.__code__.co_filename)]
 
 
-def test_the_completion_tells_both(lm):
+def test_the_completion_names_both_models(lm):
     with pytest.warns(ModelMismatchWarning):
         completion = lm.complete("Hi", model="wanted")
     assert (completion.model, completion.requested_model) == ("served", "wanted")
 
 
-def test_each_pair_is_told_for_itself(lm):
+def test_each_pair_of_models_warns_separately(lm):
     for model, count in (("a", 1), ("b", 1), ("a", 0)):
         assert len(warned(WAYS["complete"], lm, model)) == count
 
@@ -91,13 +91,13 @@ def test_a_warning_that_is_an_error_is_raised_and_costs_no_second_one(lm):
         ("m", "Publisher/M"),
     ],
 )
-def test_a_variant_and_an_instance_are_no_other_model(httpserver, provider, asked, served):
+def test_a_variant_and_an_instance_are_not_another_model(httpserver, provider, asked, served):
     reply = {"model_instance_id": served, "output": [{"type": "message", "content": "Hi"}]}
     httpserver.expect_request("/api/v1/chat").respond_with_json(reply)
     assert warned(WAYS["native.chat"], provider, asked) == []
 
 
-def test_an_instance_of_any_name_is_no_other_model(httpserver, provider):
+def test_an_instance_of_any_name_is_not_another_model(httpserver, provider):
     models = {"models": [{"key": "m", "loaded_instances": [{"id": "my-bot", "config": {}}]}]}
     httpserver.expect_request("/api/v1/models").respond_with_json(models)
     reply = {"model_instance_id": "my-bot", "output": []}
@@ -107,12 +107,12 @@ def test_an_instance_of_any_name_is_no_other_model(httpserver, provider):
 
 
 @pytest.mark.parametrize("name", WAYS)
-def test_nobody_is_told_who_asked_for_no_model(lm, name):
+def test_a_call_that_names_no_model_does_not_warn(lm, name):
     assert warned(WAYS[name], lm, None) == []
 
 
-def test_nobody_is_told_where_the_model_was_found_and_replaced_since(httpserver, provider):
-    """What was asked for was a model, and not this one."""
+def test_a_chosen_model_that_was_replaced_since_does_not_warn(httpserver, provider):
+    """The caller asked for any model, not for this one."""
     models = {"models": [{"key": "before", "loaded_instances": [{"id": "before", "config": {}}]}]}
     httpserver.expect_request("/api/v1/models").respond_with_json(models)
     reply = {"choices": [{"message": {"content": "Hi"}, "finish_reason": "stop"}], "model": "after"}

@@ -1,4 +1,4 @@
-"""What is known of the models, from whichever list the server has."""
+"""The facts about models, from whichever list the server has."""
 
 import json
 
@@ -56,7 +56,7 @@ def test_a_list_without_states_is_none_of_v0(sample):
 @pytest.mark.parametrize(
     ("status", "error"), [(401, AuthenticationError), (403, AuthenticationError), (429, RateLimitError)]
 )
-def test_a_refusal_is_no_reason_to_try_the_next_list(httpserver, provider, status, error):
+def test_a_refusal_does_not_try_the_next_list(httpserver, provider, status, error):
     httpserver.expect_request("/api/v1/models").respond_with_json({"error": "no"}, status)
     with pytest.raises(error):
         provider.list_models()
@@ -77,7 +77,7 @@ def test_the_error_of_a_server_without_any_list_is_that_of_the_last(httpserver, 
     ("answer", "status"),
     [(UNKNOWN, 200), (UNKNOWN, 404), ({"detail": "Not Found"}, 404), ({}, 200), ([], 200), ("x", 500), (None, 405)],
 )
-def test_the_next_list_is_taken_where_one_is_not_there(httpserver, provider, sample, answer, status):
+def test_the_next_list_is_used_if_one_does_not_exist(httpserver, provider, sample, answer, status):
     httpserver.expect_request("/api/v1/models").respond_with_json(answer, status)
     httpserver.expect_request("/api/v0/models").respond_with_data(sample("models_v0.json"))
     assert [model.id for model in provider.list_models()] == [
@@ -88,7 +88,7 @@ def test_the_next_list_is_taken_where_one_is_not_there(httpserver, provider, sam
     assert paths(httpserver) == PATHS[:2]
 
 
-def test_a_web_page_is_no_list_either(httpserver, provider, sample):
+def test_a_web_page_is_not_a_list_either(httpserver, provider, sample):
     for path in PATHS[:2]:
         httpserver.expect_request(path).respond_with_data("<html>Hello</html>", content_type="text/html")
     httpserver.expect_request("/v1/models").respond_with_data(sample("models_openai.json"))
@@ -96,7 +96,7 @@ def test_a_web_page_is_no_list_either(httpserver, provider, sample):
     assert paths(httpserver) == PATHS
 
 
-def test_the_native_list_tells_everything(sample):
+def test_the_native_list_has_every_field(sample):
     qwen, gpt, gemma, nomic = native_models(json.loads(sample("models_v1.json")))
     assert (qwen.id, qwen.type, qwen.loaded, qwen.quantization) == ("qwen/qwen3-8b", "llm", True, "Q4_K_M")
     assert (qwen.context_length, qwen.max_context_length, qwen.size_bytes) == (8192, 40960, 5027784512)
@@ -111,7 +111,7 @@ def test_the_native_list_tells_everything(sample):
     assert (nomic.type, nomic.can_chat, nomic.vision, nomic.tool_use) == ("embedding", False, False, False)
 
 
-def test_the_list_of_v0_tells_what_is_loaded(sample):
+def test_the_list_of_v0_says_which_models_are_loaded(sample):
     qwen, vision, nomic = v0_models(json.loads(sample("models_v0.json")))
     assert (qwen.type, qwen.loaded, qwen.context_length, qwen.max_context_length) == ("llm", True, 8192, 40960)
     assert (qwen.quantization, qwen.vision, qwen.tool_use) == ("Q4_K_M", False, True)
@@ -169,7 +169,7 @@ def test_a_list_without_types_is_judged_by_the_names(httpserver, provider, path)
         ([{"capabilities": ["vision"]}, {}], ["llm", "llm"]),
     ],
 )
-def test_the_openai_list_of_any_server_is_read_for_what_it_says(httpserver, provider, entries, types):
+def test_the_type_of_a_model_is_read_from_the_openai_list_of_any_server(httpserver, provider, entries, types):
     data = [{"id": f"m{number}", **each} for number, each in enumerate(entries)]
     httpserver.expect_request("/v1/models").respond_with_json({"data": data})
     assert [model.type for model in provider.list_models()] == types
@@ -204,7 +204,7 @@ def test_a_loaded_model_that_can_chat_is_preferred(httpserver, provider):
     assert provider.resolve_model() == "second"
 
 
-def test_the_first_that_can_chat_is_taken_where_none_is_loaded(httpserver, provider):
+def test_the_first_chat_model_is_chosen_if_none_is_loaded(httpserver, provider):
     httpserver.expect_request("/api/v1/models").respond_with_json(
         native(entry("embeds", type="embedding"), entry("first"), entry("second"))
     )
@@ -314,7 +314,7 @@ def test_a_provider_that_discovered_a_list_names_the_near_models(httpserver):
     assert caught.value.near == ("qwen/qwen3-8b",)
 
 
-def test_a_model_that_embeds_is_no_guess_for_a_chat_nor_the_other_way_round(httpserver, provider):
+def test_an_embedding_model_is_not_suggested_for_a_chat_nor_the_other_way_round(httpserver, provider):
     models = native(entry("chat-model"), entry("chat-model-embed", type="embedding"))
     httpserver.expect_request("/api/v1/models").respond_with_json(models)
     refusal = {"error": {"message": "Invalid model identifier", "code": "model_not_found"}}
@@ -332,6 +332,6 @@ def test_a_model_that_embeds_is_no_guess_for_a_chat_nor_the_other_way_round(http
 
 
 @pytest.mark.parametrize("model", [5, b"m", "", ["m"]])
-def test_a_model_that_is_no_name_has_no_capabilities(provider, model):
+def test_capabilities_of_a_model_that_is_not_a_name_are_refused(provider, model):
     with pytest.raises(InvalidRequestError, match="is not a name"):
         provider.capabilities_for(model)

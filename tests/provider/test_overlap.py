@@ -53,7 +53,7 @@ def test_closing_inside_the_body_of_a_reply_is_closing_during_a_call(raw_server,
     assert [record.status for record in usage.records] == ["cancelled"]
 
 
-def test_closing_the_provider_settles_a_stream_that_nobody_reads(raw_server, provider_of):
+def test_closing_the_provider_settles_a_stream_that_is_not_read(raw_server, provider_of):
     server = raw_server(stream_of(HI), silence)
     usage = MemoryUsage()
     lm = provider_of(server.url, usage=usage)
@@ -66,7 +66,7 @@ def test_closing_the_provider_settles_a_stream_that_nobody_reads(raw_server, pro
 
 
 def test_a_call_inside_a_call_harms_neither(simulator, provider_of):
-    """urllib3 logs in the middle of a request; whoever handles that may make a call of their own."""
+    """urllib3 logs in the middle of a request, and a log handler may make another call."""
     lm = provider_of(simulator.url)
     inner = []
 
@@ -97,7 +97,7 @@ def test_a_call_inside_a_call_harms_neither(simulator, provider_of):
 )
 @pytest.mark.parametrize("answer", [b"", b"HTTP/1.1 200 Go\r\n\r\n"])
 def test_a_tunnel_through_a_proxy_counts_as_connecting(raw_server, provider_of, answer, arguments, limit):
-    """The proxy never answers CONNECT, or what is behind it never answers the TLS handshake."""
+    """The proxy never answers CONNECT, or the server behind it never answers the TLS handshake."""
     proxy = raw_server(answer, silence)
     lm = provider_of("https://lmstudio.invalid", http=urllib3.ProxyManager(proxy.url), max_retries=0)
     with pytest.raises(RequestTimeoutError) as caught:
@@ -133,7 +133,7 @@ def test_headers_of_a_manager_and_a_password_are_secrets_and_a_content_type_is_n
     assert "application/octet-stream" in shown
 
 
-def test_a_server_that_does_not_read_is_told_as_that(provider_of):
+def test_a_server_that_does_not_read_is_reported_as_such(provider_of):
     with socket.create_server(("127.0.0.1", 0)) as listener:
         lm = provider_of(f"http://127.0.0.1:{listener.getsockname()[1]}")
         with pytest.raises(RequestTimeoutError, match="did not take the request") as caught:

@@ -49,7 +49,7 @@ class Gone(Echo):
         raise ServerUnavailableError("gone fishing")
 
 
-def test_what_it_cannot_do_it_refuses():
+def test_calls_that_it_does_not_support_are_refused():
     for call, said in (
         (lambda: Echo().stream("Hi"), "does not stream"),
         (lambda: Echo().stream(TextRequest("Hi")), "does not stream"),
@@ -70,7 +70,7 @@ def test_a_provider_without_a_chat_is_none():
         Provider()
 
 
-def test_that_nobody_is_there_is_no_error_of_health():
+def test_a_health_check_of_a_missing_server_does_not_raise():
     gone = Gone()
     assert gone.refresh_models() is False
     assert gone.health_check().error.message == "gone fishing"
@@ -105,7 +105,7 @@ def test_every_form_of_a_chat_is_read_at_once(request_):
     assert chat == ChatRequest([Message.user("Hi")], [Tool.from_function(add)], temperature=0)
 
 
-def test_a_text_is_read_with_what_belongs_to_a_text_alone():
+def test_options_that_belong_to_a_text_are_refused_with_messages():
     chat = ChatRequest.from_input("Hi", system_prompt="Be brief")
     assert chat.messages == [Message.system("Be brief"), Message.user("Hi")]
     with pytest.raises(InvalidRequestError, match="system_prompt"):
@@ -113,7 +113,7 @@ def test_a_text_is_read_with_what_belongs_to_a_text_alone():
 
 
 @pytest.mark.parametrize("request_", [TextRequest("Hi"), 7, None])
-def test_what_is_not_a_chat_is_not_read(request_):
+def test_a_value_that_is_not_a_chat_is_not_read(request_):
     with pytest.raises(InvalidRequestError, match="messages"):
         ChatRequest.from_input(request_)
 
@@ -137,7 +137,7 @@ def test_its_models_are_those_of_its_capabilities():
     assert echo.reset_client() is None
 
 
-def test_it_goes_everywhere_where_a_provider_goes():
+def test_it_works_wherever_a_provider_works():
     with Registry() as registry:
         registry.register(Gone())
         registry.register(Echo())

@@ -63,7 +63,7 @@ def sent(httpserver):
 # Nobody there
 
 
-def test_a_server_that_is_not_running_is_told_with_url_source_and_how_to_start_it(closed_port):
+def test_an_error_about_a_missing_server_names_its_url_and_source_and_how_to_start_it(closed_port):
     with LMStudioProvider(f"localhost:{closed_port}") as lm, pytest.raises(ServerUnavailableError) as caught:
         lm.complete("Hi")
     error = caught.value
@@ -83,7 +83,7 @@ def test_the_source_of_the_url_is_the_setting_that_it_came_from(monkeypatch, clo
         lm.list_models()
 
 
-def test_a_host_that_does_not_exist_is_told_by_name():
+def test_an_error_about_an_unknown_host_names_it():
     with LMStudioProvider("no-such-host.invalid", refresh=False, max_retries=0) as lm:
         with pytest.raises(ServerUnavailableError, match=r"no-such-host\.invalid"):
             lm.complete("Hi")
@@ -125,7 +125,7 @@ def test_without_a_server_refreshing_is_silent_and_health_says_why(closed_port, 
         (307, b"", "text/html", ProtocolError),
     ],
 )
-def test_what_is_no_reply_is_never_a_success(httpserver, provider, method, status, body, content_type, kind):
+def test_an_invalid_reply_is_never_a_success(httpserver, provider, method, status, body, content_type, kind):
     response = Response(body, status, {"Location": "/elsewhere"}, content_type=content_type)
     httpserver.expect_request("/v1/models").respond_with_response(response)
     httpserver.expect_request(CHAT).respond_with_response(response)
@@ -139,7 +139,7 @@ def test_what_is_no_reply_is_never_a_success(httpserver, provider, method, statu
 
 @pytest.mark.parametrize("method", ["chat", "stream", "responses", "messages"])
 @pytest.mark.parametrize("tools", [[], [Tool("look", "Looks.", {"type": "object", "properties": {}})]])
-def test_a_template_that_fails_is_told_of_the_tools_where_there_are_any(raw_server, method, tools):
+def test_a_template_error_mentions_the_tools_if_the_request_had_any(raw_server, method, tools):
     body = b'{"error": "Error rendering prompt with jinja template: \\"Unknown type\\""}'
     server = raw_server(b"HTTP/1.1 400 X\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body))
     with LMStudioProvider(server.url, refresh=False) as lm, pytest.raises(InvalidRequestError) as caught:
@@ -153,7 +153,7 @@ def test_html_under_200_is_shown_without_its_markup(httpserver, provider):
         provider.complete("Hi")
 
 
-def test_json_that_is_no_error_in_the_place_of_a_stream_is_a_protocol_error(httpserver, provider, sample):
+def test_json_that_is_not_an_error_in_the_place_of_a_stream_is_a_protocol_error(httpserver, provider, sample):
     httpserver.expect_request(CHAT).respond_with_data(sample("chat_completion.json"), content_type="application/json")
     with pytest.raises(ProtocolError, match="instead of a stream"):
         provider.stream("Hi")
@@ -293,7 +293,7 @@ def test_a_word_of_another_library_is_refused_with_ours(httpserver, provider, na
 
 @pytest.mark.parametrize("method", ["complete", "chat", "stream", "complete_text", "responses", "messages"])
 @pytest.mark.parametrize("named", [{}, {"messages": [{"role": "user", "content": "Hi"}]}, {"prompt": "Hi"}])
-def test_a_call_without_its_first_argument_says_where_it_goes(provider, method, named):
+def test_a_call_without_its_first_argument_says_that_it_is_missing(provider, method, named):
     for each in (provider, Failover([provider])):
         if hasattr(each, method):
             with pytest.raises(InvalidRequestError, match="nothing to answer") as caught:
@@ -417,14 +417,14 @@ def test_the_model_of_the_constructor_wins_over_the_setting(provider):
         assert lm.resolve_model() == "mine"
 
 
-def test_health_tells_latency_and_models(httpserver, provider):
+def test_health_reports_latency_and_models(httpserver, provider):
     httpserver.expect_request("/v1/models").respond_with_json({"data": [{"id": "m"}]})
     health = provider.health_check()
     assert (health.ok, health.models, health.error) == (True, ("m",), None)
     assert health.latency_s > 0
 
 
-def test_health_of_a_server_that_answers_badly_tells_why(httpserver, provider):
+def test_health_of_a_server_that_answers_badly_gives_the_reason(httpserver, provider):
     httpserver.expect_request("/v1/models").respond_with_data("<html>", content_type="text/html")
     health = provider.health_check()
     assert health.ok is False
@@ -434,7 +434,7 @@ def test_health_of_a_server_that_answers_badly_tells_why(httpserver, provider):
 # Replies
 
 
-def test_complete_sends_what_the_contract_says(httpserver, provider, sample):
+def test_complete_sends_the_request_that_the_contract_specifies(httpserver, provider, sample):
     httpserver.expect_request(CHAT, method="POST").respond_with_data(sample("chat_completion.json"))
     completion = provider.complete("Why is the sky blue?", system_prompt="Be brief", stop="\n")
     assert completion.text == "Grüße! Rayleigh scattering makes the sky blue."
@@ -618,7 +618,7 @@ def test_tool_calls_can_be_streamed(httpserver, provider, sample, name):
     assert {call.name for call in last.tool_calls} == {"get_weather"}
 
 
-# What is sent besides
+# Headers and other fields of a request
 
 
 def headers_of(httpserver, sample, **arguments):
@@ -628,7 +628,7 @@ def headers_of(httpserver, sample, **arguments):
     return httpserver.log[-1][0].headers
 
 
-def test_the_headers_are_few_and_say_what_is_sent(httpserver, sample):
+def test_the_headers_are_few_and_describe_the_body(httpserver, sample):
     headers = headers_of(httpserver, sample)
     assert headers["Content-Type"] == "application/json"
     assert headers["Accept"] == "application/json"
@@ -827,7 +827,7 @@ def test_using_a_closed_provider_is_an_error_that_says_so(use, model):
     assert lm.is_configured() is False
 
 
-def test_the_provider_says_what_it_is():
+def test_the_provider_has_an_id_a_name_and_a_repr():
     with LMStudioProvider("http://ann:secret@host/v1", refresh=False) as lm:
         assert isinstance(lm, Provider)
         assert (lm.id, lm.display_name, lm.base_url) == ("lm-studio", "LM Studio (Local)", "http://host")
@@ -851,7 +851,7 @@ def test_the_body_is_json_of_ascii(httpserver, provider, sample):
         ([{"capabilities": {"vision": False}}, {"type": "embeddings"}], False),
     ],
 )
-def test_vision_is_reported_where_the_server_says_so(httpserver, provider, told, vision):
+def test_vision_is_reported_if_the_server_reports_it(httpserver, provider, told, vision):
     data = [{"id": f"m{number}", **each} for number, each in enumerate(told)]
     httpserver.expect_request("/v1/models").respond_with_json({"data": data})
     assert provider.capabilities.vision is None
@@ -860,18 +860,18 @@ def test_vision_is_reported_where_the_server_says_so(httpserver, provider, told,
 
 
 @pytest.mark.parametrize("biases", [{"15": "high"}, {"15": True}, {"15": float("nan")}, [15], "15"])
-def test_a_bias_that_is_no_number_is_refused(provider, biases):
+def test_a_bias_that_is_not_a_number_is_refused(provider, biases):
     with pytest.raises(InvalidRequestError, match="logit_bias"):
         provider.complete("Hi", logit_bias=biases)
 
 
 @pytest.mark.parametrize("id_", ["", " ", 7])
-def test_an_id_that_is_no_name_is_refused(id_):
+def test_an_id_that_is_not_a_name_is_refused(id_):
     with pytest.raises(ConfigurationError, match="id="):
         LMStudioProvider(id=id_)
 
 
-def test_a_reply_tells_which_provider_gave_it(simulator):
+def test_a_reply_names_its_provider(simulator):
     usage = MemoryUsage()
     with LMStudioProvider(simulator.url) as lm, LMStudioProvider(simulator.url, id="second", usage=usage) as second:
         assert lm.complete("Hi").provider_id == lm.id == "lm-studio"

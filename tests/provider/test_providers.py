@@ -74,7 +74,7 @@ def serve(kind):
 # What goes wrong
 
 
-def test_nobody_there_is_told_with_the_url_and_how_to_start(kind, closed_port):
+def test_an_error_about_a_missing_server_names_its_url_and_how_to_start_it(kind, closed_port):
     with KINDS[kind][0](f"127.0.0.1:{closed_port}") as provider:
         for call in (
             provider.list_models,
@@ -92,22 +92,22 @@ def test_nobody_there_is_told_with_the_url_and_how_to_start(kind, closed_port):
 
 
 @pytest.mark.parametrize("streaming", [False, True])
-def test_a_model_that_is_not_there_is_told_by_name(serve, kind, streaming):
+def test_an_error_about_an_unknown_model_names_it(serve, kind, streaming):
     provider, server = serve()
     server.models.append("second-model:latest")
-    provider.complete("Hi", model="second-model:latest")  # with one alone in memory, LM Studio takes that for any name
+    provider.complete("Hi", model="second-model:latest")  # with only one in memory, LM Studio uses it for any name
     with pytest.raises(ModelNotFoundError, match="no-such-model") as caught:
         provider.stream("Hi", model="no-such-model") if streaming else provider.complete("Hi", model="no-such-model")
     assert caught.value.model == "no-such-model"
 
 
-def test_a_model_that_cannot_embed_is_told(serve):
+def test_a_model_that_cannot_embed_is_an_error(serve):
     provider, _ = serve()
     with pytest.raises(InvalidRequestError, match="chat-model"):
         provider.embed("Hi", "chat-model")
 
 
-def test_silence_beyond_the_timeout_is_told_with_its_limit(kind, silent_server):
+def test_an_error_about_silence_beyond_the_timeout_names_the_limit(kind, silent_server):
     with KINDS[kind][0](silent_server.url, refresh=False) as provider:
         for arguments, limit in (({"timeout": 0.1}, "first_byte"), ({"deadline": 0.1}, "deadline")):
             with pytest.raises(RequestTimeoutError) as caught:
@@ -115,7 +115,7 @@ def test_silence_beyond_the_timeout_is_told_with_its_limit(kind, silent_server):
             assert caught.value.limit == limit
 
 
-def test_a_server_that_dies_in_the_middle_leaves_what_came(serve):
+def test_a_server_that_dies_in_the_middle_leaves_a_partial_reply(serve):
     provider, server = serve(["one two three four five"], delay_s=0.05)
     stream = provider.stream("Hi")
     first = next(stream)
@@ -125,7 +125,7 @@ def test_a_server_that_dies_in_the_middle_leaves_what_came(serve):
     assert caught.value.partial.text.startswith(first.delta)
 
 
-def test_an_answer_that_does_not_fit_is_told(serve):
+def test_an_answer_that_does_not_fit_is_an_error(serve):
     provider, _ = serve(["no JSON"])
     with pytest.raises(StructuredOutputError):
         provider.chat([Message.user("Hi")], response_format=City)
@@ -209,7 +209,7 @@ def test_a_stream_gives_the_answer_piece_by_piece(serve):
     assert stream.completion.stats.time_to_first_token_s > 0
 
 
-def test_a_callback_sees_what_the_stream_gives(serve):
+def test_a_callback_gets_the_chunks_of_the_stream(serve):
     provider, _ = serve(["one two"])
     seen = []
     assert provider.stream("Hi", seen.append).text == "".join(chunk.delta for chunk in seen) == "one two"
@@ -270,7 +270,7 @@ def test_tools_are_run_until_there_is_an_answer(serve, stream):
     assert run.completion.text.endswith("The tool answered: It is clear in simulated.")
 
 
-def test_one_tool_alone_is_offered_where_it_is_chosen_by_name(serve):
+def test_only_one_tool_is_offered_if_it_is_chosen_by_name(serve):
     provider, server = serve()
     tools = [Tool("now", "The time."), WEATHER]
     completion = provider.complete_with_tools([Message.user("Hi")], tools=tools, tool_choice="get_weather")

@@ -62,7 +62,7 @@ def test_a_bad_token_is_named_by_its_source_and_never_shown(bad):
     assert str(bad) not in str(caught.value).replace("0123456789", "")
 
 
-def test_a_url_and_a_model_that_are_no_text_are_refused():
+def test_a_url_and_a_model_that_are_not_text_are_refused():
     for bad in (7.5, True, b"http://ann:pw@host"):
         with pytest.raises(ConfigurationError, match="base_url, from the argument base_url, is"):
             settings(base_url=bad).config()
@@ -71,7 +71,7 @@ def test_a_url_and_a_model_that_are_no_text_are_refused():
 
 
 @pytest.mark.parametrize("bad", ["", "a b", "../x", 7])
-def test_a_tier_that_is_no_name_is_refused(bad):
+def test_a_tier_that_is_not_a_name_is_refused(bad):
     with pytest.raises(ConfigurationError, match="tier="):
         settings().model(bad)
 
@@ -108,7 +108,7 @@ def test_an_ini_file_that_is_none_is_an_error_that_shows_nothing_of_it(monkeypat
     assert caught.value.__context__ is None
 
 
-def test_an_ini_file_that_is_no_text_is_an_error(monkeypatch, tmp_path):
+def test_an_ini_file_that_is_not_text_is_an_error(monkeypatch, tmp_path):
     path = ini(tmp_path, monkeypatch, "")
     path.write_bytes(b"[lmstudio]\napi_token = s3cret\xff\n")
     with pytest.raises(ConfigurationError, match=r"other\.ini") as caught:
@@ -140,7 +140,7 @@ def test_blank_text_counts_as_not_set(monkeypatch, blank):
     assert (config.base_url_source, config.api_token) == ("the default", None)
 
 
-def test_a_value_remembers_where_it_came_from(monkeypatch, tmp_path):
+def test_a_value_keeps_its_source(monkeypatch, tmp_path):
     path = ini(tmp_path, monkeypatch, "[lmstudio]\nbase_url = a\n")
     assert settings().config().base_url_source == f"base_url in [lmstudio] of {path}"
     assert settings({"lmstudio_base_url": "a"}).config().base_url_source == "the setting lmstudio_base_url"
@@ -194,13 +194,13 @@ def test_a_timeout_as_a_setting_may_have_a_unit(monkeypatch, tmp_path, text, sec
 
 
 @pytest.mark.parametrize(("value", "unit"), [("30", "30"), (" 30 ", "30"), (30, "30"), (2.5, "2.5")])
-def test_a_number_without_a_unit_is_told_as_milliseconds(value, unit):
+def test_a_number_without_a_unit_is_reported_as_milliseconds(value, unit):
     source = settings({"lmstudio_timeout": value}).config().timeouts_source
     assert source == f"the setting lmstudio_timeout, in milliseconds: {unit} means {unit} ms, write {unit}s for seconds"
     assert settings({"lmstudio_timeout": "30ms"}).config().timeouts_source == "the setting lmstudio_timeout"
 
 
-def test_a_timeout_error_from_a_number_without_a_unit_says_what_was_understood(monkeypatch, silent_server, provider_of):
+def test_a_timeout_error_from_a_number_without_a_unit_says_how_it_was_read(monkeypatch, silent_server, provider_of):
     monkeypatch.setenv("LM_STUDIO_TIMEOUT", "30")
     with pytest.raises(RequestTimeoutError) as caught:
         provider_of(silent_server).complete("Hi", model="m")
@@ -310,7 +310,7 @@ def test_a_secret_that_is_not_a_token_is_never_shown(bad):
 
 @pytest.mark.parametrize("names", [LMStudioProvider._names, OllamaProvider._names])
 @pytest.mark.parametrize("port", ["8080", 8080])
-def test_a_port_for_a_base_url_is_refused_with_what_was_meant(monkeypatch, names, port):
+def test_a_port_for_a_base_url_is_refused_with_the_url_that_was_meant(monkeypatch, names, port):
     for found in (Settings(names, {"base_url": port}, None), Settings(names, {}, {f"{names.prefix}_base_url": port})):
         with pytest.raises(ConfigurationError, match="names a port, but no host") as caught:
             found.config()
@@ -377,7 +377,7 @@ def test_an_unknown_setting_in_a_mapping_is_refused_with_the_nearest_one(key, me
     assert "s3cret" not in str(caught.value)
 
 
-def test_an_unknown_setting_of_ollama_is_refused_by_its_provider_alone():
+def test_an_unknown_setting_of_ollama_is_refused_only_by_its_provider():
     mapping = {"ollama_hots": "x", "lmstudio_model": "m"}
     with pytest.raises(ConfigurationError, match="'ollama_hots' is not a setting"):
         OllamaProvider(settings=mapping, refresh=False)
@@ -414,7 +414,7 @@ def test_a_setting_that_is_renamed_is_found_too(kind):
         kept.model(None)
 
 
-def test_settings_that_cannot_be_iterated_are_asked_alone():
+def test_settings_that_cannot_be_iterated_are_only_asked_for_known_names():
     class ErrorContext:
         def get(self, name):
             return {"lmstudio_model": "m", "lmstudio_modle": "n"}.get(name)
@@ -422,7 +422,7 @@ def test_settings_that_cannot_be_iterated_are_asked_alone():
     assert settings(ErrorContext()).model(None) == "m"
 
 
-def test_settings_that_are_iterated_over_other_things_are_asked_alone():
+def test_settings_that_do_not_iterate_over_names_are_only_asked_for_known_names():
     class Pairs:
         def get(self, name):
             return None
@@ -461,7 +461,7 @@ def test_a_mapping_that_changes_while_it_is_looked_through_is_looked_through_aga
     changing.result(10)
 
 
-def test_a_tier_has_a_setting_of_its_own(monkeypatch, tmp_path):
+def test_a_tier_has_its_own_setting(monkeypatch, tmp_path):
     assert settings({"lmstudio_model_fast": "small", "lmstudio_model": "big"}).model("fast") == "small"
     assert settings({"lmstudio_model": "big"}).model("fast") == "big"
     assert settings({"lmstudio_model_fast": "small"}).model(None) is None
@@ -479,7 +479,7 @@ def test_an_ini_file_is_read_again_when_it_has_changed(monkeypatch, tmp_path):
     assert kept.model(None) == "three"
 
 
-def test_the_ini_file_of_the_user_is_read_where_it_is(monkeypatch, tmp_path):
+def test_the_ini_file_of_the_user_is_read_from_its_folder(monkeypatch, tmp_path):
     folder = tmp_path
     if sys.platform == "darwin":
         folder = tmp_path / "Library" / "Application Support"
@@ -517,7 +517,7 @@ def test_a_section_of_others_is_theirs(monkeypatch, tmp_path):
     assert settings().model(None) is None
 
 
-def test_a_home_that_is_no_folder_has_no_ini_file(monkeypatch, tmp_path):
+def test_a_home_that_is_not_a_folder_has_no_ini_file(monkeypatch, tmp_path):
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "file"))
     monkeypatch.setenv("HOME", str(tmp_path / "file"))
@@ -525,7 +525,7 @@ def test_a_home_that_is_no_folder_has_no_ini_file(monkeypatch, tmp_path):
 
 
 @pytest.mark.parametrize("deadline", [None, 0.1])
-def test_a_hint_names_the_setting_of_a_timeout_but_not_where_the_deadline_ended_the_call(silent_server, deadline):
+def test_a_hint_names_the_setting_of_a_timeout_unless_the_deadline_ended_the_call(silent_server, deadline):
     timeout = "100ms" if deadline is None else "30s"
     with LMStudioProvider(silent_server.url, settings={"lmstudio_timeout": timeout}, refresh=False, model="m") as lm:
         with pytest.raises(RequestTimeoutError) as caught:

@@ -50,7 +50,7 @@ def now(city: str) -> str:
     return "noon"
 
 
-#: Each call that has a prompt, as it is made by a provider.
+# Each call that has a prompt, as a provider makes it.
 CALLS = {
     "complete": lambda provider, text, **options: provider.complete(text, **options),
     "chat": lambda provider, text, **options: provider.chat([Message.user(text)], **options),
@@ -113,7 +113,7 @@ def test_a_word_of_the_servers_names_the_right_one(ollama, name):
     assert caught.value.hint == "Did you mean 'on_truncation'?"
 
 
-def test_lm_studios_own_api_says_where_it_goes(simulator):
+def test_lm_studios_own_api_names_the_method_that_takes_on_truncation(simulator):
     with LMStudioProvider(simulator.url) as lm, pytest.raises(InvalidRequestError, match="on_truncation") as caught:
         lm.native.chat("Hi", on_truncation="error")
     assert "lm.chat() takes it" in caught.value.hint
@@ -132,7 +132,7 @@ def test_error_raises_with_both_counts_and_nothing_is_generated(ollama, server, 
     assert [body["truncate"] for body in bodies(server)] == [False]
 
 
-def test_a_larger_num_ctx_is_what_the_hint_says_it_is(ollama):
+def test_a_larger_num_ctx_helps_as_the_hint_says(ollama):
     completion = ollama.chat(LONG, on_truncation="error", extra={"options": {"num_ctx": 64}})
     assert completion.usage.prompt_tokens == 50
 
@@ -150,7 +150,7 @@ def test_the_error_is_recorded_as_one_call(server):
 
 
 @each_call
-def test_warn_is_the_default_and_says_what_was_cut_at_the_callers_line(ollama, server, call):
+def test_warn_is_the_default_and_reports_the_cut_at_the_line_of_the_caller(ollama, server, call):
     with pytest.warns(TruncationWarning) as warned:
         call(ollama, LONG)
     said = str(warned[0].message)
@@ -326,7 +326,7 @@ def test_a_prompt_that_fits_is_sent_once(ollama, server, call, policy):
     assert [body["truncate"] for body in bodies(server)] == [False]
 
 
-def test_a_prompt_that_just_fits_is_no_cut(ollama, server):
+def test_a_prompt_that_just_fits_is_not_cut(ollama, server):
     assert ollama.chat("word " * 19 + "word").usage.prompt_tokens == 20
     assert len(server.requests) == 1
 
@@ -337,7 +337,7 @@ def test_an_older_server_that_knows_no_truncate_is_sent_it_once(httpserver):
         assert ollama.chat(LONG).text == "Hi"
 
 
-# What the caller writes into ``extra``
+# Options that the caller sets in ``extra``
 
 
 @pytest.mark.parametrize("policy", ["warn", "error", "ignore"])
@@ -567,7 +567,7 @@ def test_ignore_does_not_look(small):
         assert lm.embed(words(9), EMBED, on_truncation="ignore").truncated is None
 
 
-def test_a_context_that_is_not_known_is_no_warning(httpserver, provider):
+def test_an_unknown_context_does_not_warn(httpserver, provider):
     reply = {"data": [{"embedding": [1.0], "index": 0}], "model": "m"}
     httpserver.expect_request("/v1/embeddings").respond_with_json(reply)
     for policy in ("warn", "error", "ignore"):
@@ -638,12 +638,12 @@ def test_a_count_of_the_server_decides_if_there_is_one(httpserver, counted, trun
         (words(5000), [], None),
     ],
 )
-def test_a_text_is_compared_with_what_it_has_of_tokens_at_least_and_at_most(text, contexts, cut):
+def test_a_text_is_compared_by_its_smallest_and_largest_possible_token_count(text, contexts, cut):
     expected = {True: (1,), False: (), None: None}[cut]
     assert find_cut(["", text], contexts, None) == expected
 
 
-def test_one_text_that_is_known_to_be_cut_is_told_beside_one_that_may_be():
+def test_only_the_text_that_was_certainly_cut_is_reported_beside_one_that_may_be():
     assert find_cut([words(8), words(9)], [8], None) == (1,)
 
 

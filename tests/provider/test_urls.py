@@ -81,7 +81,7 @@ def test_each_form_of_a_base_url_means_an_origin(value, origin):
         "http://host/v1?",
     ],
 )
-def test_what_is_no_base_url_is_refused_with_its_source_and_value(value):
+def test_a_value_that_is_not_a_base_url_is_refused_with_its_source(value):
     with pytest.raises(ConfigurationError) as caught:
         parse_base_url(value, "the environment variable LM_STUDIO_URL", 1234)
     assert "from the environment variable LM_STUDIO_URL" in str(caught.value)
@@ -110,7 +110,7 @@ def test_every_endpoint_is_cut_off_and_the_prefix_of_a_proxy_stays(endpoint, por
 
 
 @pytest.mark.parametrize("path", ["/v2", "/v1/ollama", "/apis", "/api/chat/completions", "/my-v1", "/llm", "/api/x"])
-def test_what_is_not_an_endpoint_stays(path):
+def test_a_path_that_is_not_an_endpoint_stays(path):
     assert parse_base_url(f"https://example.org{path}", "x", 1234).text == f"https://example.org{path}"
 
 
@@ -127,12 +127,12 @@ def test_what_is_not_an_endpoint_stays(path):
         "http://host:1234/prefix",
     ],
 )
-def test_api_alone_is_cut_off_where_it_cannot_be_the_prefix_of_a_proxy(origin):
+def test_a_path_of_only_api_is_cut_off_if_it_cannot_be_the_prefix_of_a_proxy(origin):
     assert parse_base_url(f"{origin}/api/", "x", 1234).text == origin.lower()
 
 
 @pytest.mark.parametrize("base", ["https://example.org/api", "http://127.example.org/api", "http://gpu-box:8080/api"])
-def test_api_alone_stays_where_it_may_be_the_prefix_of_a_proxy(base):
+def test_a_path_of_only_api_stays_if_it_may_be_the_prefix_of_a_proxy(base):
     assert parse_base_url(base, "x", 1234).text == base
 
 
@@ -142,7 +142,7 @@ def test_a_host_without_a_port_has_the_default_port_when_api_is_cut_off():
 
 
 @pytest.mark.parametrize("name", ["llm", "embedding", "system", "LLM/"])
-def test_a_namespace_of_the_sdk_is_cut_off_a_websocket_url_alone(name):
+def test_a_namespace_of_the_sdk_is_cut_off_only_from_a_websocket_url(name):
     assert parse_base_url(f"ws://host:1234/{name}", "x", 1234).text == "http://host:1234"
     assert parse_base_url(f"wss://host/lm/{name}", "x", 1234).text == "https://host/lm"
     assert parse_base_url(f"http://host:1234/{name}", "x", 1234).text == f"http://host:1234/{name.rstrip('/')}"
@@ -162,14 +162,14 @@ def test_a_namespace_of_the_sdk_is_cut_off_a_websocket_url_alone(name):
         (" 8080 ", 8080),
     ],
 )
-def test_a_port_alone_is_refused_with_the_url_that_was_meant(value, port):
+def test_a_port_without_a_host_is_refused_with_the_url_that_was_meant(value, port):
     with pytest.raises(ConfigurationError, match="names a port, but no host") as caught:
         parse_base_url(value, "the argument base_url", 1234)
     assert caught.value.hint == f"Write it like http://localhost:{port}"
 
 
 @pytest.mark.parametrize("value", ["0", "99999", "127001"])
-def test_a_number_that_is_not_a_port_is_no_host_either(value):
+def test_a_number_that_is_not_a_port_is_not_a_host_either(value):
     with pytest.raises(ConfigurationError) as caught:
         parse_base_url(value, "x", 1234)
     assert caught.value.hint == "Write it like http://localhost:1234"
@@ -289,7 +289,7 @@ def zone_server():
 
 
 @pytest.mark.parametrize("zone", ["%251", "%1"])
-def test_a_zone_leads_to_the_interface_and_is_not_told_to_the_server(zone_server, zone):
+def test_a_zone_leads_to_the_interface_and_is_not_sent_to_the_server(zone_server, zone):
     port = zone_server.server_port
     with LMStudioProvider(f"http://[::1{zone}]:{port}", refresh=False) as lm:
         assert [model.id for model in lm.list_models()] == ["m"]
