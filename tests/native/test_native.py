@@ -44,7 +44,7 @@ from lmstudio_provider import (
 from lmstudio_provider._native import events
 from lmstudio_provider.simulator import SimulatedLMStudio
 
-# What the samples name as their model is not what the tests ask for.
+# The samples name another model than the tests ask for.
 pytestmark = pytest.mark.filterwarnings("ignore::lmstudio_provider.ModelMismatchWarning")
 
 CHAT = "/api/v1/chat"
@@ -120,7 +120,7 @@ def silence(connection):
     ],
 )
 @pytest.mark.parametrize("name", ["chat", "stream"])
-def test_a_field_that_does_not_fit_is_refused_and_says_where_it_goes(server, lm, name, options, words):
+def test_an_invalid_field_is_refused_before_anything_is_sent(server, lm, name, options, words):
     with pytest.raises(InvalidRequestError, match=words) as caught:
         getattr(lm.native, name)("Hi", **options)
     assert (caught.value.sent, server.requests) == (False, [])
@@ -155,7 +155,7 @@ def test_a_callback_that_cannot_be_called_is_refused_before_anything_is_sent(ser
         ({"extra": {"seed": 7}}, InvalidRequestError),
     ],
 )
-def test_what_the_server_refuses_is_told_by_its_meaning_and_recorded(lm, usage, name, options, error):
+def test_an_error_of_the_server_is_raised_by_its_meaning_and_recorded(lm, usage, name, options, error):
     with pytest.raises(error) as caught:
         getattr(lm.native, name)("Hi", **options)
     assert (caught.value.sent, kinds(usage)) == (True, [(f"native.{name}", "error")])
@@ -183,14 +183,14 @@ def test_an_old_server_does_not_know_the_endpoint(name):
         (whole(b""), ProtocolError),
     ],
 )
-def test_a_reply_that_is_none_is_told_in_every_form(raw_server, provider_of, usage, name, reply, error):
+def test_an_invalid_reply_is_an_error_in_every_form(raw_server, provider_of, usage, name, reply, error):
     lm = provider_of(raw_server(reply), usage=usage)
     with pytest.raises(error):
         getattr(lm.native, name)("Hi", model="m")
     assert kinds(usage) == [(f"native.{name}", "error")]
 
 
-def test_a_prompt_that_is_too_long_is_told_at_the_end_of_the_stream():
+def test_a_prompt_that_is_too_long_is_an_error_at_the_end_of_the_stream():
     with SimulatedLMStudio(["m"], context_length=2) as server, LMStudioProvider(server.url, refresh=False) as lm:
         stream = lm.native.stream("one two three", model="m")
         seen = []
@@ -265,18 +265,18 @@ def test_a_stream_has_its_events_and_at_the_end_the_whole_reply(lm, usage):
     assert kinds(usage) == [("native.stream", "ok")]
 
 
-def test_the_texts_alone_can_be_iterated(lm):
+def test_the_texts_can_be_iterated_without_the_rest(lm):
     assert list(lm.native.stream("Hi").text()) == ["Hello", " you"]
 
 
-def test_progress_is_told_by_stage_and_never_twice(lm):
+def test_progress_is_reported_by_stage_and_never_twice(lm):
     told = []
     list(lm.native.stream("Hi", on_progress=lambda *stage: told.append(stage)))
     fractions = {"model_load": [0.0, 0.25, 0.5, 0.75, 1.0], "prompt_processing": [0.0, 0.5, 1.0]}
     assert told == [(stage, each) for stage, all_ in fractions.items() for each in all_]
 
 
-def test_an_error_in_the_middle_is_raised_after_the_end_with_what_came(httpserver, provider, sample):
+def test_an_error_in_the_middle_is_raised_after_the_end_with_the_partial_reply(httpserver, provider, sample):
     httpserver.expect_request(CHAT).respond_with_data(sample("v1_chat_stream.sse"), content_type="text/event-stream")
     seen, stream = [], provider.native.stream("Hi", model="m")
     with pytest.raises(ServerError, match="MCP server") as caught:
@@ -340,7 +340,7 @@ def test_progress_without_end_runs_into_the_deadline(raw_server, provider_of):
         ([delta("Hi"), BOOM, BOOM, frame({"type": "chat.end"})], ServerError, "Hi"),
     ],
 )
-def test_a_broken_stream_is_an_error_with_what_came(raw_server, provider_of, usage, parts, error, text):
+def test_a_broken_stream_is_an_error_with_the_partial_reply(raw_server, provider_of, usage, parts, error, text):
     stream = provider_of(raw_server(stream_of(*parts)), usage=usage).native.stream("Hi", model="m")
     with pytest.raises(error) as caught:
         list(stream)
@@ -453,7 +453,7 @@ def repeating(make):
         lambda body: stream_of(delta("Hi"), frame({"type": "message.delta", "wrong": body})),
     ],
 )
-def test_no_secret_of_an_integration_is_shown_where_the_server_repeats_it(raw_server, provider_of, caplog, name, make):
+def test_no_secret_of_an_integration_is_shown_if_the_server_repeats_it(raw_server, provider_of, caplog, name, make):
     caplog.set_level(logging.DEBUG)
     lm = provider_of(raw_server(repeating(make)))
     seen = []
@@ -468,7 +468,7 @@ def test_no_secret_of_an_integration_is_shown_where_the_server_repeats_it(raw_se
     assert not [each for each in shown if SECRET[11:15] in each]
 
 
-def test_the_server_gets_what_nobody_else_sees(server, lm):
+def test_the_server_gets_the_secrets_of_an_integration(server, lm):
     lm.native.chat("Hi", integrations=[SERVER])
     assert server.requests[-1]["body"]["integrations"] == [SERVER.as_dict()]
 
@@ -500,7 +500,7 @@ def test_an_answer_that_used_up_its_tokens_ended_for_that(simulator, provider_of
         assert ask(max_output_tokens=3, reasoning="high").text == ""
 
 
-def test_thoughts_that_were_left_in_the_answer_are_told_apart():
+def test_thoughts_that_were_left_in_the_answer_are_separated():
     with SimulatedLMStudio(["m"], ["<think>Hm, well.</think>\n\nYes it is."]) as server:
         with LMStudioProvider(server.url) as provider:
             stream = provider.native.stream("Hi")
@@ -508,7 +508,7 @@ def test_thoughts_that_were_left_in_the_answer_are_told_apart():
             assert stream.completion.reasoning == provider.native.chat("Hi").reasoning == "Hm, well."
 
 
-def test_thoughts_are_told_apart_in_each_message_around_a_tool_call(raw_server, provider_of):
+def test_thoughts_are_separated_in_each_message_around_a_tool_call(raw_server, provider_of):
     one, other = ({"type": "message", "content": text} for text in ("<think>a</think>A", "<think>b</think>B"))
     call = {"tool": "t", "arguments": {}, "output": "o"}
     over = frame({"type": "message.end"})
@@ -519,7 +519,7 @@ def test_thoughts_are_told_apart_in_each_message_around_a_tool_call(raw_server, 
     assert (stream.completion.text, stream.completion.reasoning) == ("AB", "ab")
 
 
-def test_messages_are_told_where_they_can_go(lm):
+def test_an_error_about_messages_names_the_method_that_takes_them(lm):
     with pytest.raises(InvalidRequestError, match=r"lm\.chat\(\) takes messages"):
         lm.native.chat([Message.user("Hi")])
 

@@ -69,7 +69,7 @@ def test_ollama_has_no_native_conversation(closed_port):
         ({"temperature": 7}, "temperature=7"),
     ],
 )
-def test_what_cannot_work_is_refused_before_a_turn(lm, options, words):
+def test_invalid_options_are_refused_before_a_turn(lm, options, words):
     with pytest.raises(InvalidRequestError, match=words):
         NativeConversation(lm, **options)
 
@@ -84,11 +84,11 @@ def test_a_turn_that_cannot_work_is_refused_before_sending(server, lm, name, arg
     assert server.requests == []
 
 
-# What the server does not know
+# Conversations that the server does not know
 
 
 @pytest.mark.parametrize("name", ["ask", "stream"])
-def test_a_conversation_that_the_server_has_forgotten_is_told(server, lm, name):
+def test_a_conversation_that_the_server_has_forgotten_is_an_error(server, lm, name):
     conversation = NativeConversation(lm)
     conversation.ask("One")
     kept = conversation.response_id
@@ -129,7 +129,7 @@ def test_a_turn_that_fails_leaves_the_conversation_as_it_was(lm, asked, monkeypa
 # Turns
 
 
-def test_the_server_keeps_what_was_said(server, lm, asked):
+def test_the_server_keeps_the_conversation(server, lm, asked):
     conversation = NativeConversation(lm, "Be brief.", max_output_tokens=5)
     assert [conversation.ask("One").text, conversation.ask("Two", temperature=0).text] == ["Answer 1", "Answer 2"]
     assert texts(asked[1]) == ["Be brief.", "One", "Answer 1", "Two"]
@@ -181,7 +181,7 @@ def test_a_conversation_is_taken_up_by_its_id(lm, asked):
     assert texts(asked[1]) == ["One", "Answer 1", "Two"]
 
 
-def test_the_id_of_the_sample_is_what_the_next_turn_gives(httpserver, provider, sample):
+def test_the_next_turn_sends_the_response_id_of_the_last_one(httpserver, provider, sample):
     httpserver.expect_request(CHAT).respond_with_data(sample("v1_chat.json"))
     conversation = NativeConversation(provider, model="m")
     for text in ("One", "Two"):

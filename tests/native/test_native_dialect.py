@@ -1,4 +1,4 @@
-"""LM Studio's own API on the wire: what is sent, and what is read of the samples."""
+"""LM Studio's own API on the wire: the bodies of requests, and reading the samples."""
 
 import json
 from dataclasses import replace
@@ -121,7 +121,7 @@ def body_of(stream=False, **fields):
     return json.loads(native.chat_call(NativeRequest(**{"input": "Hi", **fields}), "m", stream).body)
 
 
-def test_only_what_is_set_is_sent():
+def test_only_options_that_are_set_are_sent():
     call = native.chat_call(NativeRequest("Hi"), "m", stream=True)
     assert (call.method, call.path, call.model) == ("POST", "/api/v1/chat", "m")
     assert json.loads(call.body) == {"model": "m", "input": "Hi", "store": True, "stream": True}
@@ -184,7 +184,7 @@ def test_items_go_out_as_they_are():
         ({"type": "plugin", "id": "p"}, {"type": "plugin", "id": "p"}),
     ],
 )
-def test_an_integration_is_sent_alone_or_among_others(given, sent):
+def test_an_integration_is_sent_by_itself_or_among_others(given, sent):
     assert body_of(integrations=given)["integrations"] == [sent]
     assert body_of(integrations=[given, "q"])["integrations"] == [sent, "q"]
 
@@ -236,7 +236,7 @@ def test_no_other_header_of_an_integration_is_a_secret():
         {"output": [{"type": "invalid_tool_call"}]},
     ],
 )
-def test_what_is_no_reply_is_a_protocol_error(value):
+def test_a_value_that_is_not_a_reply_is_a_protocol_error(value):
     with pytest.raises(ProtocolError):
         native.chat_reply(value, asked(), 2.0)
 
@@ -281,7 +281,7 @@ def test_an_item_of_an_unknown_kind_is_kept():
 
 @pytest.mark.parametrize("read", [native.load_reply, native.unload_reply, native.download_reply])
 @pytest.mark.parametrize("value", [None, [], {}, {"instance_id": 7, "status": 7}])
-def test_what_is_no_answer_is_a_protocol_error(read, value):
+def test_a_value_that_is_not_an_answer_is_a_protocol_error(read, value):
     with pytest.raises(ProtocolError):
         read(value)
 
@@ -326,7 +326,7 @@ def test_an_unloaded_instance_is_answered_with_its_id(sample):
 
 
 @pytest.mark.parametrize("name", ["v1_download.json", "v1_download_already.json", "v1_download_status.json"])
-def test_a_download_is_read_as_it_is_told(sample, name):
+def test_the_fields_of_a_download_are_read_unchanged(sample, name):
     value = json.loads(sample(name))
     assert native.download_reply(value) == value
 
@@ -343,7 +343,7 @@ def assembly():
 
 
 def fed(*values):
-    """An assembly that was given some events, and what it made of them."""
+    """Return an assembly that was given some events, and its results for them."""
     made = assembly()
     return made, [made.feed(Event(value.get("type", "message"), json.dumps(value))) for value in values]
 
@@ -364,7 +364,7 @@ BOOM = {"type": "error", "error": {"type": "unknown", "message": "Boom."}}
 
 
 @pytest.mark.parametrize("data", ["7", "[]", "{oops", '"text"', "null"])
-def test_an_event_that_is_no_object_is_a_protocol_error(data):
+def test_an_event_that_is_not_an_object_is_a_protocol_error(data):
     with pytest.raises(ProtocolError):
         assembly().feed(Event("message.delta", data))
 
@@ -392,7 +392,7 @@ def test_an_event_of_the_wrong_shape_is_a_protocol_error_and_costs_no_text(value
 
 
 @pytest.mark.parametrize("value", [None, "half", True, {}, float("nan"), 10**400])
-def test_progress_that_is_no_number_is_none(value):
+def test_progress_that_is_not_a_number_is_none(value):
     data = json.dumps({"type": "prompt_processing.progress", "progress": value}).replace("NaN", "null")
     assert assembly().feed(Event("", data)) == events.PromptProcessingProgress(0.0)
 
@@ -422,12 +422,12 @@ def test_an_error_in_any_form_is_an_event_and_raised_at_the_end(name, data):
     assert event == events.ErrorEvent(caught.value)
 
 
-def test_an_error_without_a_level_of_its_own_keeps_its_code():
+def test_an_error_that_is_not_nested_keeps_its_code():
     _, (event,) = fed({"type": "error", "code": "exceed_context_size_error", "message": "Too long."})
     assert isinstance(event.error, ContextLengthError)
 
 
-def test_an_unknown_event_is_no_error_whatever_it_holds():
+def test_an_unknown_event_with_any_content_is_not_an_error():
     found, made = read(b'event: quota.warning\ndata: {"type": "quota.warning", "error": "Soon."}\n\n')
     assert [(each.type, each.data["error"]) for each in found] == [("quota.warning", "Soon.")]
     assert not made.ended
@@ -440,7 +440,7 @@ def test_of_two_errors_the_first_is_raised():
 
 
 @pytest.mark.parametrize("last", ["{oops", '{"type": "chat.end"}', '{"type": "message.delta"}'])
-def test_what_is_broken_after_an_error_does_not_hide_it(last):
+def test_a_broken_event_after_an_error_does_not_hide_the_error(last):
     made, _ = fed(BOOM)
     assert made.feed(Event("message", last)) is None
     with pytest.raises(ServerError, match="Boom"):
@@ -561,7 +561,7 @@ def test_the_deltas_add_up_to_the_end(sample):
     assert made.completion().output == OUTPUT
 
 
-def test_a_prompt_that_is_too_long_is_told_with_its_tokens(sample):
+def test_an_error_about_a_long_prompt_has_its_tokens(sample):
     found, made = read(sample("v1_chat_stream_error.sse"))
     assert [each.type for each in found] == ["chat.start", "prompt_processing.start", "error", "chat.end"]
     with pytest.raises(ContextLengthError) as caught:

@@ -54,7 +54,7 @@ def lm(server):
 
 @pytest.fixture
 def slow(server, monkeypatch):
-    """Holds a load until the test lets it go on; tells that it has begun."""
+    """Hold a load until the test lets it continue; signal that it has begun."""
     begun, go_on = threading.Event(), threading.Event()
     load = server._state.load
 
@@ -106,7 +106,7 @@ def sent(httpserver):
     ],
 )
 @pytest.mark.parametrize("name", ["load", "ensure_loaded", "loaded"])
-def test_what_cannot_be_loaded_is_refused_before_anything_is_sent(server, lm, name, config, words):
+def test_an_invalid_load_is_refused_before_anything_is_sent(server, lm, name, config, words):
     with pytest.raises(InvalidRequestError, match=words):
         with getattr(lm.native, name)(**{"model": "m", **config}):
             pass
@@ -134,7 +134,7 @@ def test_an_old_server_has_none_of_it():
 
 @pytest.mark.parametrize("name", ["load", "ensure_loaded"])
 @pytest.mark.parametrize(("model", "error"), [("no", ModelNotFoundError), ("too-large", ModelLoadError)])
-def test_a_model_that_cannot_be_had_is_told_by_its_meaning(lm, name, model, error):
+def test_an_error_of_a_load_is_raised_by_its_meaning(lm, name, model, error):
     with pytest.raises(error):
         getattr(lm.native, name)(model)
 
@@ -181,7 +181,7 @@ def test_an_instance_is_unloaded_as_the_sample_has_it(httpserver, provider, samp
     assert sent(httpserver) == [{"instance_id": "openai/gpt-oss-20b"}]
 
 
-def test_what_is_loaded_twice_is_there_twice_and_unloaded_one_by_one(server, lm):
+def test_a_model_that_is_loaded_twice_has_two_instances_that_are_unloaded_one_by_one(server, lm):
     one, two = lm.native.load("m", echo_load_config=True, context_length=16), lm.native.load("m")
     assert (one.load_config["context_length"], two.load_config, two.type) == (16, None, "llm")
     assert ids(server) == ["n", "m", "m:2"]
@@ -190,7 +190,7 @@ def test_what_is_loaded_twice_is_there_twice_and_unloaded_one_by_one(server, lm)
     assert ids(server) == ["n"]
 
 
-def test_the_choice_of_a_model_knows_what_was_just_loaded_and_unloaded(server):
+def test_the_choice_of_a_model_follows_loads_and_unloads_at_once(server):
     with LMStudioProvider(server.url) as lm:
         assert lm.wait_until_configured(LONG)
         lm.native.unload("n")
@@ -216,7 +216,7 @@ def test_the_choice_of_a_model_knows_what_was_just_loaded_and_unloaded(server):
         ("text-embedding-e", {}, "text-embedding-e"),
     ],
 )
-def test_only_what_is_not_loaded_so_is_loaded(server, lm, model, config, instance):
+def test_a_model_is_only_loaded_if_no_instance_has_these_settings(server, lm, model, config, instance):
     got = lm.native.ensure_loaded(model, **config)
     assert (got.instance_id, ids(server)) == (instance, list(dict.fromkeys(["n", instance])))
     assert lm.native.ensure_loaded(model, **config).instance_id == instance
@@ -258,7 +258,7 @@ def test_a_deadline_counts_while_another_thread_loads(lm, slow, in_background):
 
 
 def test_a_wait_for_another_thread_is_cut_into_short_ones_that_ctrl_c_can_end(lm):
-    """On Windows it ends no wait for a lock; what it raises at the end of one is what is raised here."""
+    """On Windows it does not end a wait for a lock; here it raises as it does there at the end of a wait."""
     waits = []
 
     class Held:
@@ -280,7 +280,7 @@ def test_a_wait_for_another_thread_is_cut_into_short_ones_that_ctrl_c_can_end(lm
 # Loaded for a while
 
 
-def test_what_is_there_need_not_wait_for_what_another_thread_loads(server, lm, slow, in_background):
+def test_a_loaded_model_does_not_wait_for_a_load_in_another_thread(server, lm, slow, in_background):
     begun, go_on = slow
     loading = in_background(lm.native.ensure_loaded, "m")
     assert begun.wait(LONG)
@@ -298,7 +298,7 @@ def test_an_instance_that_is_not_there_is_not_taken_for_the_model(server, lm):
     assert ids(server) == ["n"]
 
 
-def test_what_cannot_be_had_for_a_block_is_told_with_those_that_may_have_been_meant(lm):
+def test_an_error_about_an_unknown_model_of_a_block_suggests_similar_names(lm):
     with pytest.raises(ModelNotFoundError) as caught:
         lm.native.loaded("too-larg").__enter__()
     assert caught.value.near == ("too-large",)
@@ -321,7 +321,7 @@ def test_threads_share_a_model_and_the_last_one_unloads_it(server, lm, in_backgr
     assert ids(server) == ["n"]
 
 
-def test_what_is_unloaded_while_it_is_looked_for_is_loaded_again(server, lm, monkeypatch):
+def test_a_model_that_is_unloaded_during_the_lookup_is_loaded_again(server, lm, monkeypatch):
     blocks, models = [lm.native.loaded("m")], _loading.list_models
     blocks[0].__enter__()
 
@@ -336,7 +336,7 @@ def test_what_is_unloaded_while_it_is_looked_for_is_loaded_again(server, lm, mon
         assert instance.instance_id in ids(server)
 
 
-def test_what_the_server_has_loaded_and_not_told_yet_is_shared(server, lm, monkeypatch, in_background):
+def test_an_instance_whose_load_reply_has_not_arrived_is_shared(server, lm, monkeypatch, in_background):
     sharing, listed, inside, leave = (threading.Event() for _ in range(4))
     asking = []
     load_reply, models = _loading.native.load_reply, _loading.list_models
@@ -429,7 +429,7 @@ def test_a_timeout_counts_while_another_thread_loads(lm, slow, in_background):
     loading.result(LONG)
 
 
-def test_closing_the_provider_ends_the_wait_and_what_comes_is_unloaded(server, slow, in_background):
+def test_closing_the_provider_ends_the_wait_and_the_model_is_unloaded(server, slow, in_background):
     begun, go_on = slow
     lm = LMStudioProvider(server.url, refresh=False)
     waiting = in_background(lm.native.loaded("m").__enter__)
@@ -443,13 +443,13 @@ def test_closing_the_provider_ends_the_wait_and_what_comes_is_unloaded(server, s
     assert ids(server) == ["n"]
 
 
-def test_what_was_loaded_for_a_block_is_unloaded_after_it(server, lm):
+def test_a_model_that_was_loaded_for_a_block_is_unloaded_after_it(server, lm):
     with lm.native.loaded("m", context_length=16) as got:
         assert ids(server) == ["n", got.instance_id]
     assert ids(server) == ["n"]
 
 
-def test_what_was_loaded_before_stays(server, lm):
+def test_a_model_that_was_loaded_before_stays(server, lm):
     with lm.native.loaded("n") as got:
         assert got.instance_id == "n"
     assert ids(server) == ["n"]
@@ -498,7 +498,7 @@ def test_a_load_that_fails_after_its_block_was_left_is_logged(server, lm, slow, 
     assert "'too-large' was still being loaded" in caplog.text
 
 
-def test_what_is_loaded_under_a_name_that_another_block_has_just_given_back_is_unloaded(server, lm, slow):
+def test_an_instance_that_reuses_the_name_of_one_that_was_unloaded_is_unloaded(server, lm, slow):
     _, go_on = slow
     go_on.set()
     first = lm.native.loaded("m")
@@ -513,7 +513,7 @@ def test_what_is_loaded_under_a_name_that_another_block_has_just_given_back_is_u
     assert ids(server) == ["n"]
 
 
-def test_a_signal_handler_can_load_what_the_code_that_it_interrupts_is_unloading(server, lm, monkeypatch):
+def test_a_signal_handler_can_load_the_model_that_the_interrupted_code_unloads(server, lm, monkeypatch):
     unload_call, names = _loading.native.unload_call, []
 
     def interrupted(instance_id):
@@ -528,14 +528,14 @@ def test_a_signal_handler_can_load_what_the_code_that_it_interrupts_is_unloading
     assert (names, ids(server)) == (["m:2"], ["n"])
 
 
-def test_what_cannot_be_loaded_raises_and_unloads_nothing(server, lm):
+def test_a_load_that_fails_raises_and_unloads_nothing(server, lm):
     with pytest.raises(ModelLoadError):
         with lm.native.loaded("too-large"):
             pass
     assert [each["path"] for each in server.requests] == [MODELS, MODELS, LOAD]
 
 
-def test_no_server_is_told_by_the_first_call(closed_port):
+def test_a_missing_server_is_an_error_of_the_first_call(closed_port):
     with LMStudioProvider(f"127.0.0.1:{closed_port}", refresh=False) as lm:
         with pytest.raises(ServerUnavailableError):
             with lm.native.loaded("m"):
@@ -559,7 +559,7 @@ def test_the_server_that_loaded_it_unloads_it_wherever_the_settings_point_by_the
     assert ids(server) == ["n"]
 
 
-def test_what_somebody_unloaded_meanwhile_is_no_error(server, lm):
+def test_a_model_that_was_unloaded_meanwhile_is_not_an_error(server, lm):
     with lm.native.loaded("m") as got:
         lm.native.unload(got)
     assert ids(server) == ["n"]
@@ -611,7 +611,7 @@ def test_a_model_is_loaded_and_unloaded_without_a_thread(server, lm):
 
 
 @pytest.mark.usefixtures("no_threads")
-def test_without_a_thread_the_caller_waits_for_what_is_still_being_loaded(server, lm, slow, in_background):
+def test_without_a_thread_the_caller_waits_for_the_load_to_end(server, lm, slow, in_background):
     begun, go_on = slow
     block = lm.native.loaded("m", timeout=0.1)
     waiting = in_background(block.__enter__)
@@ -622,7 +622,7 @@ def test_without_a_thread_the_caller_waits_for_what_is_still_being_loaded(server
     assert ids(server) == ["n"]
 
 
-def test_a_block_that_nobody_can_leave_any_more_is_left(server, lm):
+def test_a_block_that_is_garbage_collected_unloads_its_model(server, lm):
     block = lm.native.loaded("m")
     block.__enter__()
     del block
@@ -754,7 +754,7 @@ def test_ctrl_c_unloads(server, slow, when):
             assert running.stdout.readline() == "inside\n"
         running.send_signal(signal.SIGINT)
         told = "".join(itertools.takewhile(lambda line: line != "KeyboardInterrupt\n", running.stderr))
-        go_on.set()  # for which it waits now, after having told why it ends
+        go_on.set()  # it waits for this now, after printing why it ends
         assert running.wait(LONG) == -signal.SIGINT
         assert ("RuntimeWarning: the model is still being loaded; when it is, it will be unloaded" in told) is (
             when == "loading"
@@ -777,13 +777,13 @@ def test_ctrl_c_unloads(server, slow, when):
         (("https://a\u2100b.c/d", "Q4_K_M"), "model is not an http"),
     ],
 )
-def test_what_cannot_be_downloaded_is_refused(lm, arguments, words):
+def test_an_invalid_download_is_refused(lm, arguments, words):
     with pytest.raises(InvalidRequestError, match=words):
         lm.native.download(*arguments)
 
 
 @pytest.mark.parametrize("job_id", [None, "", 7])
-def test_what_is_no_job_is_refused(lm, job_id):
+def test_a_value_that_is_not_a_job_is_refused(lm, job_id):
     with pytest.raises(InvalidRequestError, match="job_id"):
         Download.resume(job_id, lm)
 
@@ -795,7 +795,7 @@ def test_a_provider_of_another_kind_is_refused(other):
 
 
 @pytest.mark.parametrize("job_id", ["job_0", "a/b c?d#e", "\ud800"])
-def test_an_unknown_job_is_told(lm, job_id):
+def test_an_unknown_job_is_an_error(lm, job_id):
     with pytest.raises(JobNotFoundError):
         lm.native.download_status(job_id)
 
@@ -821,7 +821,7 @@ def test_a_download_goes_as_the_samples_have_it(httpserver, provider, sample):
     assert sent(httpserver) == [{"model": "https://huggingface.co/a/b", "quantization": "Q4_K_M"}]
 
 
-def test_what_is_there_already_is_told_and_not_waited_for(httpserver, provider, sample):
+def test_a_model_that_is_already_downloaded_needs_no_wait(httpserver, provider, sample):
     answer(httpserver, DOWNLOAD, sample("v1_download_already.json"))
     download = provider.native.download("m")
     assert (download.job_id, download.wait().status) == (None, "already_downloaded")
@@ -847,13 +847,13 @@ def test_a_download_that_stopped_is_an_error_that_says_how_far_it_came(server, l
     assert caught.value.progress.completed_bytes > 0
 
 
-def test_a_job_that_is_no_text_is_none(httpserver, provider):
+def test_a_job_that_is_not_text_is_none(httpserver, provider):
     answer(httpserver, DOWNLOAD, {"status": "completed", "job_id": 5})
     job = provider.native.download("a/b")
     assert (job.job_id, job.wait().status) == (None, "completed")
 
 
-def test_what_is_completed_has_all_of_its_bytes(httpserver, provider):
+def test_a_completed_download_has_all_of_its_bytes(httpserver, provider):
     answer(httpserver, DOWNLOAD, {"status": "downloading", "job_id": JOB, "total_size_bytes": 100})
     answer(httpserver, f"{DOWNLOAD}/status/{JOB}", {"status": "completed", "job_id": JOB})
     progress = provider.native.download("a/b").wait()
@@ -905,7 +905,7 @@ def test_what_to_do_next_names_the_job_and_the_provider(server, lm, status):
     assert (f"Download.resume('{job.job_id}', lm).wait()" in str(caught.value)) is (status != "failed")
 
 
-def test_a_server_that_goes_away_leaves_what_is_needed_to_watch_again(lm, server):
+def test_an_error_about_a_server_that_goes_away_says_how_to_resume(lm, server):
     job = lm.native.download("a/b")
     server.__exit__(None, None, None)
     with pytest.raises(ServerUnavailableError) as caught:
@@ -915,7 +915,7 @@ def test_a_server_that_goes_away_leaves_what_is_needed_to_watch_again(lm, server
     server.__enter__()
 
 
-def test_a_model_that_cannot_be_downloaded_is_told_with_what_a_name_is(lm):
+def test_an_error_about_an_unknown_download_explains_model_names(lm):
     with pytest.raises(ModelNotFoundError) as caught:
         lm.native.download("no-such-model")
     assert "catalog" in caught.value.hint
