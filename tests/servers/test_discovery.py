@@ -35,7 +35,7 @@ def serve(httpserver):
 
 
 def found(*hosts, timeout=10.0, **arguments):
-    """What is found but for what this machine runs at the default ports; a hit at the default ports is no test's."""
+    """Return the servers found, without those that this machine runs at the default ports: no test starts one there."""
     endpoints = discover(timeout, hosts=hosts, **arguments)
     return [each for each in endpoints if urlsplit(each.base_url).port not in (1234, 11434)]
 
@@ -52,7 +52,7 @@ def lm_studio_file(tmp_path, data):
 
 
 @pytest.mark.parametrize("bad", [None, 0, -1, "1", True, float("nan")])
-def test_a_timeout_that_is_no_number_of_seconds_is_refused(bad):
+def test_a_timeout_that_is_not_a_number_of_seconds_is_refused(bad):
     with pytest.raises(ConfigurationError, match="timeout="):
         discover(bad)
 
@@ -64,7 +64,7 @@ def test_a_host_that_cannot_be_is_refused_with_its_source(bad):
 
 
 @pytest.mark.parametrize("bad", [7, [7], [b"x"]])
-def test_a_host_that_is_no_text_is_refused(bad):
+def test_a_host_that_is_not_text_is_refused(bad):
     with pytest.raises(ConfigurationError, match=r"hosts: (int|bytes) is not text"):
         discover(hosts=bad)
 
@@ -76,7 +76,7 @@ def test_a_base_url_that_cannot_be_is_the_error_that_it_always_is(monkeypatch, v
         discover()
 
 
-def test_where_nobody_listens_nothing_is_found(closed_port):
+def test_without_a_server_nothing_is_found(closed_port):
     assert found(f"127.0.0.1:{closed_port}") == []
 
 
@@ -124,7 +124,7 @@ def test_a_body_without_end_is_nothing(raw_server):
     assert kinds(server.url, timeout=30) == []
 
 
-def test_what_does_not_speak_http_is_nothing(raw_server):
+def test_a_server_that_does_not_speak_http_is_ignored(raw_server):
     assert kinds(raw_server(b"SSH-2.0-OpenSSH_9.2\r\n").url) == []
 
 
@@ -139,7 +139,7 @@ def test_a_server_that_hangs_up_on_a_question_is_asked_the_next(raw_server):
 
 @pytest.fixture(params=["silent", "trickling headers", "trickling body", "hanging"])
 def useless_server(request):
-    """A URL where nothing whole comes, and an event that is set when the client has left, where that can be told."""
+    """A URL that never answers completely, and an event set when the client leaves (None if that cannot be seen)."""
     if request.param == "hanging":
         return request.getfixturevalue("hanging_url"), None
     if request.param == "silent":
@@ -156,7 +156,7 @@ def useless_server(request):
     return server.url, server.client_left
 
 
-def test_a_server_that_never_answers_does_not_hold_up_what_did(useless_server, serve):
+def test_a_server_that_never_answers_does_not_delay_the_others(useless_server, serve):
     url, client_left = useless_server
     started = time.monotonic()
     assert kinds(url, serve(GREETING), timeout=0.5) == [("lm-studio", False)]
@@ -206,18 +206,18 @@ def test_a_server_whose_models_are_late_is_found_all_the_same(raw_server):
 @pytest.mark.parametrize(
     "data", [b"", b"{", b"\xff", b"[]", b"7", b"[" * 60_000, b" " * 100_000, b'{"port": 1' + b"0" * 5000]
 )
-def test_a_file_of_lm_studio_that_is_broken_is_no_error(tmp_path, data):
+def test_a_file_of_lm_studio_that_is_broken_is_not_an_error(tmp_path, data):
     lm_studio_file(tmp_path, data)
     assert list(candidates(None)) == ["http://localhost:1234", "http://localhost:11434"]
 
 
 @pytest.mark.parametrize("port", [None, 0, -1, 65536, True, 5000.0, "5000", [], {}])
-def test_a_port_that_is_none_is_no_error(tmp_path, port):
+def test_a_port_that_is_not_valid_is_not_an_error(tmp_path, port):
     lm_studio_file(tmp_path, {"port": port, "networkInterface": "0.0.0.0"})
     assert list(candidates(None)) == ["http://localhost:1234", "http://localhost:11434"]
 
 
-def test_a_file_of_lm_studio_that_is_a_folder_is_no_error(tmp_path):
+def test_a_file_of_lm_studio_that_is_a_folder_is_not_an_error(tmp_path):
     (tmp_path / ".lmstudio" / ".internal" / "http-server-config.json").mkdir(parents=True)
     assert len(candidates(None)) == 2
 
@@ -231,12 +231,12 @@ def test_a_file_of_lm_studio_that_is_a_pipe_is_not_waited_for(tmp_path):
 
 
 @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="no file is unreadable here, or to root")
-def test_a_file_of_lm_studio_that_cannot_be_read_is_no_error(tmp_path):
+def test_a_file_of_lm_studio_that_cannot_be_read_is_not_an_error(tmp_path):
     lm_studio_file(tmp_path, {"port": 5000}).chmod(0)
     assert len(candidates(None)) == 2
 
 
-def test_the_port_in_the_file_of_lm_studio_is_asked_on_loopback_alone(tmp_path, serve):
+def test_the_port_in_the_file_of_lm_studio_is_only_asked_on_loopback(tmp_path, serve):
     url = serve(GREETING)
     lm_studio_file(tmp_path, {"port": urlsplit(url).port, "networkInterface": "192.0.2.1"})
     assert [each.base_url for each in found()] == [f"http://localhost:{urlsplit(url).port}"]

@@ -30,7 +30,7 @@ from lmstudio_provider.simulator import SimulatedLMStudio
 
 
 class Clock:
-    """A clock that goes when it is told to."""
+    """A clock that the test moves."""
 
     def __init__(self):
         self.now = 1000.0
@@ -75,7 +75,7 @@ def cooldown(balancer):
 
 
 def fail(balancer):
-    """A call at the member whose turn it is, which finds nobody."""
+    """Call the member whose turn it is, which does not answer."""
     lease = balancer.next()
     lease.over()
     lease.no_connection()
@@ -83,7 +83,7 @@ def fail(balancer):
 
 
 @pytest.mark.parametrize("bad", [None, ["lm-studio"], [Plugin(), Plugin]])
-def test_what_is_no_provider_is_refused(bad):
+def test_a_value_that_is_not_a_provider_is_refused(bad):
     with pytest.raises(ConfigurationError, match="is not a Provider"):
         Failover(bad)
 
@@ -100,12 +100,12 @@ def test_an_unknown_balance_is_refused(bad):
 
 
 @pytest.mark.parametrize("bad", ["", None, 7])
-def test_an_id_that_is_no_name_is_refused(bad):
+def test_an_id_that_is_not_a_name_is_refused(bad):
     with pytest.raises(ConfigurationError, match="id="):
         Failover([Plugin()], id=bad)
 
 
-def test_one_that_finds_nobody_rests_for_a_second_and_comes_back_by_itself(balancer_of, clock):
+def test_an_unreachable_member_is_skipped_for_a_second_and_then_used_again(balancer_of, clock):
     balancer = balancer_of("a", "b")
     assert fail(balancer) == "a"
     assert turn_of(balancer) == "b"
@@ -194,7 +194,7 @@ CALLS = [
 
 @pytest.mark.parametrize("call", CALLS)
 @pytest.mark.parametrize("error", [refused(), RequestTimeoutError("no connection", limit="connect")])
-def test_a_call_that_reaches_nobody_goes_to_the_next(call, error):
+def test_a_call_that_reaches_no_server_goes_to_the_next(call, error):
     first, second = Plugin("a", error=error), Plugin("b")
     call(failover_of(first, second))
     assert len(first.calls) == 1
@@ -244,7 +244,7 @@ def test_where_all_rest_they_are_asked_all_the_same():
     assert failover.complete("Hi").provider_id == "b"
 
 
-def test_where_nobody_is_reached_one_error_names_all_with_their_reasons(closed_port):
+def test_if_no_server_is_reached_one_error_names_all_with_their_reasons(closed_port):
     lm = LMStudioProvider(f"127.0.0.1:{closed_port}", refresh=False, id="here")
     slow = Plugin("slow", error=RequestTimeoutError("a connection did not come", limit="connect"))
     with failover_of(lm, slow, id="both") as failover:
@@ -372,7 +372,7 @@ def test_a_stream_that_was_over_before_it_came_counts_no_longer(simulator):
 
 @pytest.mark.parametrize("balance", [None, "least_busy"])
 def test_no_call_is_lost_or_made_twice_when_a_server_dies(balance):
-    """What the dying server had begun may fail; whatever else is asked is answered, and by one living server alone."""
+    """Calls that the dying server had begun may fail; every other call is answered, by only one living server."""
     dying, counted = threading.Event(), iter(range(1_000_000))
 
     def reply(body):
@@ -448,7 +448,7 @@ def test_it_can_do_what_any_of_them_can(visions, vision, simulator):
         assert failover.capabilities.tool_calling
 
 
-def test_what_a_model_can_is_told_by_the_first_that_knows_it():
+def test_the_capabilities_of_a_model_come_from_the_first_member_that_has_it():
     with SimulatedLMStudio(["reads"]) as one, SimulatedLMStudio(["sees-vl"]) as other:
         with LMStudioProvider(one.url) as first, LMStudioProvider(other.url, id="b") as second:
             failover = Failover([first, second])
@@ -458,13 +458,13 @@ def test_what_a_model_can_is_told_by_the_first_that_knows_it():
             assert failover.capabilities_for("nobody").models == ()
 
 
-def test_a_health_check_is_ok_where_one_is():
+def test_a_health_check_is_ok_if_one_member_is():
     failover = failover_of(Plugin("a", error=refused()), Plugin("b", models=["x", "y"]), Plugin("c", models=["y", "z"]))
     health = failover.health_check()
     assert (health.ok, health.models, health.error) == (True, ("x", "y", "z"), None)
 
 
-def test_a_health_check_tells_why_none_is_there():
+def test_a_health_check_gives_the_reasons_if_no_member_is_available():
     health = failover_of(Plugin("a", error=refused()), Plugin("b", error=refused())).health_check()
     assert not health.ok
     assert "a at plugin://a: nobody there; b at plugin://b: nobody there" in str(health.error)
@@ -477,7 +477,7 @@ def test_models_are_refreshed_everywhere():
     assert failover_of(plugins[1]).refresh_models() is False
 
 
-def test_it_is_configured_where_one_is():
+def test_it_is_configured_if_one_member_is():
     empty = Plugin("a", models=())
     assert failover_of(empty, Plugin("b")).is_configured()
     assert failover_of(empty, Plugin("b")).wait_until_configured()
@@ -506,7 +506,7 @@ def test_resetting_resets_all_and_ends_all_rests(clock):
     assert failover.base_url == "plugin://a"
 
 
-def test_closing_closes_all_even_where_one_fails():
+def test_closing_closes_all_even_if_one_fails():
     class Stuck(Plugin):
         def close(self):
             raise ProviderError("stuck")
@@ -582,7 +582,7 @@ def test_tools_from_a_generator_reach_the_second_provider(closed_port, simulator
         assert failover.chat([Message.user("Hi")], tools=tools).tool_calls[0].name == "now"
 
 
-def test_a_recorder_that_is_interrupted_leaves_nobody_busy(simulator):
+def test_a_recorder_that_is_interrupted_leaves_no_member_busy(simulator):
     class Interrupted:
         def record(self, record, /):
             raise KeyboardInterrupt
@@ -601,9 +601,9 @@ OK = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(BODY), BODY)
 
 @pytest.fixture
 def dying(raw_server):
-    """A server that answers once, and closes the connection without a word when it is asked again; nobody listens then.
+    """A server that answers once, then closes the connection without a reply to the next request and stops listening.
 
-    So it looks where a server that closes an idle connection, or is killed, and a call cross each other.
+    A client sees the same if a server closes an idle connection, or is killed, while a call is being sent.
     """
     asked = []
 
@@ -620,7 +620,7 @@ def dying(raw_server):
 
 
 @pytest.mark.parametrize("call", [lambda lm: lm.complete("Hi"), lambda lm: lm.stream("Hi", lambda chunk: None)])
-def test_a_call_on_a_kept_alive_connection_that_died_goes_to_the_next_where_the_server_is_gone(
+def test_a_call_on_a_kept_alive_connection_that_died_goes_to_the_next_if_the_server_is_gone(
     dying, provider_of, simulator, call
 ):
     first = provider_of(dying, model="m", id="first")
@@ -632,7 +632,7 @@ def test_a_call_on_a_kept_alive_connection_that_died_goes_to_the_next_where_the_
     assert [each["method"] for each in simulator.requests].count("POST") == 2
 
 
-def test_an_error_of_a_request_that_reached_nobody_who_works_on_it_says_so(dying, provider_of):
+def test_an_error_of_a_request_that_no_server_works_on_says_so(dying, provider_of):
     usage = MemoryUsage()
     lm = provider_of(dying, model="m", usage=usage)
     lm.complete("Hi")
@@ -642,7 +642,7 @@ def test_an_error_of_a_request_that_reached_nobody_who_works_on_it_says_so(dying
     assert len(usage.records) == 1
 
 
-def test_a_call_that_was_sent_and_broke_stays_where_it_was(raw_server, provider_of, simulator):
+def test_a_call_that_was_sent_and_broke_is_not_sent_to_the_next(raw_server, provider_of, simulator):
     with failover_of(provider_of(raw_server(b""), model="m"), provider_of(simulator.url)) as failover:
         with pytest.raises(ServerUnavailableError) as caught:
             failover.complete("Hi")

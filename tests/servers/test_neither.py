@@ -10,7 +10,7 @@ from lmstudio_provider.simulator import SimulatedLMStudio, SimulatedOllama
 
 @pytest.fixture
 def nobody(monkeypatch):
-    """Settings under which nobody answers, also at the default ports of this machine."""
+    """Settings under which no server answers, also at the default ports of this machine."""
     monkeypatch.setattr("lmstudio_provider._servers.registry.discover", lambda *arguments, **named: [])
 
 
@@ -22,7 +22,7 @@ def test_with_neither_one_error_names_both_and_how_to_start_each(nobody):
     assert "ollama serve" in caught.value.hint
 
 
-def test_both_are_found_by_what_they_answer_and_serve():
+def test_both_are_recognised_by_their_answers_and_serve():
     with SimulatedLMStudio() as one, SimulatedOllama() as other:
         settings = {"lmstudio_base_url": other.url, "ollama_base_url": one.url}  # the wrong way round
         kinds = {each.base_url: (each.provider_id, each.version) for each in discover(5, settings=settings)}

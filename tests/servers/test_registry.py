@@ -24,7 +24,7 @@ def registry():
 
 
 @pytest.mark.parametrize("other", [None, "lm-studio", Plugin, SimulatedLMStudio()])
-def test_what_is_no_provider_cannot_be_registered(registry, other):
+def test_a_value_that_is_not_a_provider_cannot_be_registered(registry, other):
     with pytest.raises(ConfigurationError, match="is not a Provider"):
         registry.register(other)
 
@@ -60,7 +60,7 @@ def test_a_provider_may_be_registered_twice(registry):
 
 
 @pytest.mark.parametrize("unknown", ["c", None, ["a"]])
-def test_an_unknown_id_is_told_with_those_that_are_known(registry, unknown):
+def test_an_error_about_an_unknown_id_names_the_known_ones(registry, unknown):
     registry.register(Plugin("a"))
     registry.register(Plugin("b"))
     with pytest.raises(ConfigurationError, match=r"no provider with the id .*Registered: 'a', 'b'"):
@@ -92,7 +92,7 @@ class Raising(Plugin):
         raise self.error
 
 
-def test_what_is_down_or_raises_is_not_available_and_harms_nobody(registry, simulator, closed_port):
+def test_a_provider_that_is_down_or_raises_is_not_available_and_harms_no_other(registry, simulator, closed_port):
     registry.register(LMStudioProvider(f"127.0.0.1:{closed_port}", refresh=False))
     registry.register(Plugin("down", error=ProviderError("down")))
     registry.register(LMStudioProvider(simulator.url, refresh=False, id="up"))
@@ -101,7 +101,7 @@ def test_what_is_down_or_raises_is_not_available_and_harms_nobody(registry, simu
     assert [each.id for each in registry.available()] == ["up", "plugin"]
 
 
-def test_a_mistake_in_a_health_check_is_told_and_takes_nobody_else_down(registry):
+def test_an_exception_in_a_health_check_is_reported_and_harms_no_other_provider(registry):
     registry.register(Raising("broken", error=KeyError("oops")))
     with pytest.raises(ServerUnavailableError, match="KeyError: 'oops'"):
         registry.first_available()
@@ -143,7 +143,7 @@ def test_a_health_check_that_hangs_is_not_waited_for(registry, hanging):
     assert [each.id for each in registry.available(0.05)] == ["plugin"]
 
 
-def test_the_first_available_is_had_without_waiting_for_those_after_it(registry, hanging):
+def test_the_first_available_does_not_wait_for_those_after_it(registry, hanging):
     registry.register(Plugin())
     registry.register(hanging)
     assert registry.first_available(timeout=None).id == "plugin"
@@ -161,7 +161,7 @@ def test_a_timeout_that_cannot_be_is_refused(registry, bad):
         registry.available(bad)
 
 
-def test_where_none_is_available_all_are_named_with_reason_and_how_to_start_them(registry, closed_port):
+def test_if_none_is_available_all_are_named_with_reason_and_how_to_start_them(registry, closed_port):
     registry.register(LMStudioProvider(f"127.0.0.1:{closed_port}", refresh=False))
     registry.register(Plugin("mine", error=ServerUnavailableError("it sleeps", hint="Wake it")))
     registry.register(Raising("other", error=ConfigurationError("it is misconfigured")))
@@ -184,7 +184,7 @@ def test_a_provider_whose_settings_cannot_work_is_named_all_the_same(registry):
         registry.first_available()
 
 
-def test_closing_closes_all_even_where_one_fails():
+def test_closing_closes_all_even_if_one_fails():
     class Stuck(Plugin):
         def close(self):
             raise ProviderError("stuck")
@@ -227,7 +227,7 @@ def test_the_local_registry_has_the_servers_that_answer(simulator):
         assert registry.get("lm-studio").complete("Hi").provider_id == "lm-studio"
 
 
-def test_a_second_server_of_a_kind_is_told_by_its_address(simulator):
+def test_a_second_server_of_a_kind_is_named_by_its_address(simulator):
     with SimulatedLMStudio() as other:
         mapping = {"lmstudio_base_url": simulator.url, "ollama_base_url": other.url}
         with Registry.local(mapping, 10) as registry:

@@ -55,7 +55,7 @@ def called(tmp_path):
 
 @pytest.fixture
 def starting(tmp_path):
-    """The code of an 'lms' that starts a server as a process of its own, which the test ends by its id."""
+    """Return the code of an 'lms' that starts a server as a separate process, which the test ends by its id."""
     program, pid = tmp_path / "server.py", tmp_path / "pid"
     program.write_text(SERVER, encoding="utf-8")
 
@@ -103,7 +103,9 @@ def test_a_base_url_that_cannot_be_is_the_error_that_it_always_is():
         start_server(settings={"lmstudio_base_url": "ftp://x"})
 
 
-def test_without_the_command_it_is_told_how_to_get_it_and_how_to_start_by_hand(monkeypatch, tmp_path, closed_port):
+def test_an_error_about_a_missing_command_says_how_to_get_it_and_how_to_start_by_hand(
+    monkeypatch, tmp_path, closed_port
+):
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(ServerUnavailableError, match="no command 'lms' on PATH") as caught:
         start_server(settings=settings(closed_port))
@@ -138,7 +140,7 @@ def test_an_ollama_that_answers_is_not_the_server(httpserver, lms, called):
     assert called() == ["server start"]
 
 
-def test_a_command_that_fails_is_told_with_what_it_said(lms, closed_port):
+def test_an_error_about_a_command_that_fails_has_its_output(lms, closed_port):
     lms("print('\\x1b[31mno license\\x1b[0m', file=sys.stderr); print('sorry'); sys.exit(3)")
     with pytest.raises(ServerUnavailableError, match="'lms server start' ended with exit status 3") as caught:
         start_server(settings=settings(closed_port), timeout=60)
@@ -147,13 +149,13 @@ def test_a_command_that_fails_is_told_with_what_it_said(lms, closed_port):
     assert "\\x1b" not in str(caught.value)
 
 
-def test_a_command_that_fails_in_silence_is_told_so(lms, closed_port):
+def test_an_error_about_a_command_that_fails_in_silence_says_so(lms, closed_port):
     lms("sys.exit(1)")
     with pytest.raises(ServerUnavailableError, match="it said nothing"):
         start_server(settings=settings(closed_port), timeout=60)
 
 
-def test_a_command_that_starts_nothing_is_told_after_the_timeout(lms, closed_port, called):
+def test_a_command_that_starts_nothing_is_an_error_after_the_timeout(lms, closed_port, called):
     lms("print('Success! Server is now running')")
     with pytest.raises(
         ServerUnavailableError, match=r"exit status 0, and no LM Studio answers .* after 0\.5 s"
@@ -178,7 +180,7 @@ def test_a_command_that_hangs_is_ended(lms, tmp_path, closed_port):
 
 @pytest.fixture
 def interruptible():
-    """Ctrl-C raises KeyboardInterrupt, which it does not where a shell runs the tests in the background."""
+    """Let Ctrl-C raise KeyboardInterrupt; it does not if a shell runs the tests in the background."""
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     yield
     signal.signal(signal.SIGINT, before)
@@ -196,7 +198,7 @@ def test_a_command_that_is_interrupted_is_ended(lms, tmp_path, closed_port):
         os.kill(int(pid.read_text()), 0)
 
 
-def test_a_command_that_cannot_be_run_is_told(lms, tmp_path, closed_port):
+def test_a_command_that_cannot_be_run_is_an_error(lms, tmp_path, closed_port):
     lms("")
     (tmp_path / "bin" / "lms").write_text("#!/nonexistent/interpreter\n", encoding="utf-8")
     with pytest.raises(ServerUnavailableError, match="'lms server start' cannot be run: No such file"):
@@ -237,7 +239,7 @@ def test_the_port_is_passed_on(lms, starting, called):
     assert called() == [f"server start --port {port}"]
 
 
-def test_a_command_that_stays_is_no_obstacle(lms, starting):
+def test_a_command_that_keeps_running_does_not_block(lms, starting):
     port = free_port()
     lms(starting(port) + ".wait()")
     assert start_server(port=port, timeout=60).base_url == f"http://localhost:{port}"
