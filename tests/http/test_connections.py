@@ -23,7 +23,7 @@ OK = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(BODY), BODY)
 
 
 def run(code):
-    """Run a program in an interpreter of its own."""
+    """Run a program in a new interpreter."""
     environment = {**os.environ, "PYTHONPATH": str(Path(lmstudio_provider.__file__).parent.parent)}
     command = [sys.executable, "-c", code]
     return subprocess.run(command, capture_output=True, text=True, timeout=60, env=environment, check=False)
@@ -32,7 +32,7 @@ def run(code):
 # What may come at any moment
 
 
-# Below the session; what a generator raises where it is closed is not raised.
+# Modules below the session; Python does not raise an exception of a generator that is being closed.
 BELOW = re.compile(r"lmstudio_provider\._http\.|urllib3|queue|threading|http")
 
 
@@ -66,7 +66,7 @@ def at_each_return(call, do):
 
 
 def finished(function):
-    """Call ``function`` in a thread that nobody waits for if it hangs; return what it returned."""
+    """Return the result of ``function``, called in a thread that is abandoned if it hangs."""
     results = []
     thread = threading.Thread(target=lambda: results.append(function()), daemon=True)
     thread.start()
@@ -79,7 +79,7 @@ def interrupt():
     raise KeyboardInterrupt
 
 
-# A socket that nobody holds any more is closed, with a warning.
+# A socket without references is closed, with a warning.
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning", "ignore::ResourceWarning")
 def test_ctrl_c_at_any_moment_of_a_call_lets_the_next_one_through(raw_server, provider_of):
     lm = provider_of(raw_server(OK, keep_open=True), timeout=10)
@@ -349,7 +349,7 @@ def test_a_proxy_that_is_not_there_is_named(provider_of, closed_port, scheme, ho
         (b"503 Service Unavailable", "can reach the server"),
     ],
 )
-def test_a_proxy_that_refuses_to_connect_is_named_with_what_it_answered(raw_server, provider_of, answer, hint):
+def test_a_proxy_that_refuses_to_connect_is_named_with_its_answer(raw_server, provider_of, answer, hint):
     server = raw_server(b"HTTP/1.1 %b\r\nContent-Length: 4\r\n\r\nnope" % answer)
     proxy = urllib3.ProxyManager(server.url.replace("://", "://ann:pass-word@"))
     lm = provider_of("https://lmstudio.invalid", http=proxy)

@@ -1,4 +1,4 @@
-"""Responses that are not of our own connections: of a manager that answers by itself, and of recordings as vcr.py's."""
+"""Responses that do not come from our connections: from a manager that answers itself, and recordings like vcr.py's."""
 
 import gzip
 import http.client
@@ -31,7 +31,7 @@ SSE = {"Content-Type": "text/event-stream"}
 
 
 class Minimal:
-    """A response with nothing but what is public."""
+    """A response with only the public attributes."""
 
     def __init__(self, body, headers=()):
         self.status, self.headers, self._pieces = 200, dict(headers), [body[:7], body[7:]]

@@ -76,7 +76,7 @@ def stall(connection):
 
 
 def later(connection):
-    """Let what was sent before arrive by itself."""
+    """Wait, so that the data sent before arrives separately."""
     time.sleep(0.05)
 
 
@@ -92,7 +92,7 @@ class Fault(NamedTuple):
     name: str
     error: Any
     parts: list
-    #: What was streamed before, where the fault is one of a stream; None for a reply in one piece.
+    # The text streamed before the fault; None if the reply is not a stream.
     text: Any = None
 
 
@@ -243,7 +243,7 @@ FAULTS = [
 
 @pytest.fixture
 def nothing_shows_the_token(caplog):
-    """Checks what was logged, and all that an error has to show, for the token."""
+    """Check that the log, and everything that an error shows, is free of the token."""
     caplog.set_level(logging.DEBUG)
     caught = []
     yield caught.append
@@ -267,7 +267,7 @@ def test_a_fault_gives_its_error(raw_server, nothing_shows_the_token, fault):
     server = raw_server(*fault.parts)
     started = time.monotonic()
     with pytest.raises(ProviderError) as caught:
-        # Only a silence needs a short limit: with one, a busy machine would be a fault of its own.
+        # Only a silence needs a short limit; elsewhere it would be another fault on a busy machine.
         timeout = SOON if fault.error is RequestTimeoutError else LONG
         call(server.url, fault.text is not None, timeout=timeout)
     error = caught.value
@@ -408,7 +408,7 @@ def test_a_secret_is_in_no_error_however_it_is_written(raw_server, arguments, se
 
 
 @pytest.mark.parametrize("userinfo", ["", "ann:proxy-pass@"])
-def test_what_a_proxy_is_told_is_a_secret_too(raw_server, userinfo):
+def test_the_password_of_a_proxy_is_a_secret_too(raw_server, userinfo):
     server = raw_server(reply(b'{"error": "no proxy-pass"}'))
     headers = {} if userinfo else urllib3.make_headers(proxy_basic_auth="ann:proxy-pass")
     proxy = urllib3.ProxyManager(server.url.replace("://", f"://{userinfo}"), proxy_headers=headers)
@@ -441,7 +441,7 @@ def test_other_headers_are_shown(raw_server):
         call(raw_server(reply(body)).url, False, headers=headers)
 
 
-def test_what_a_cause_says_shows_no_secret(raw_server, nothing_shows_the_token):
+def test_the_cause_of_an_error_shows_no_secret(raw_server, nothing_shows_the_token):
     with pytest.raises(ProtocolError) as caught:
         call(raw_server(f"{TOKEN} is no HTTP\r\n".encode()).url, False)
     nothing_shows_the_token(caught.value)

@@ -8,7 +8,7 @@ from lmstudio_provider import Limits
 from lmstudio_provider._http.readers import Event, SSEReader
 
 LINE_ENDS = [b"\n", b"\r", b"\r\n"]
-#: Of three lines, without those in which the last two are one: CR and LF.
+# The ends of three lines, without those in which the last two are one: CR and LF.
 ENDS = [each for each in itertools.product(LINE_ENDS, repeat=3) if each[1:] != (b"\r", b"\n")]
 
 

@@ -104,7 +104,7 @@ def test_a_last_event_without_its_end_is_given_at_the_end():
     assert read(b'data: {"a": 1}\n') == [Event("message", '{"a": 1}')]
 
 
-def test_id_and_retry_are_kept_where_they_are_valid():
+def test_id_and_retry_are_kept_if_they_are_valid():
     reader = SSEReader(Limits())
     reader.feed(b"id: 7\nretry: 250\n\nid: bad\0id\nretry: soon\nretry: 99999999999\n\n")
     assert (reader.last_event_id, reader.retry_ms) == ("7", 250)
@@ -122,7 +122,7 @@ def values(*pieces, limits=LIMITS):
 
 
 @pytest.mark.parametrize("bad", [b"oops", b"{", b"\xff", b"[" * 100_000, b"\xef\xbb\xbf{}", b"{} {}", "ü".encode()[:1]])
-def test_a_line_that_is_no_json_is_refused_with_its_number_and_beginning(bad):
+def test_a_line_that_is_not_json_is_refused_with_its_number_and_beginning(bad):
     for end in (b"\n", b""):
         with pytest.raises(ProtocolError, match="line 3 of the stream") as caught:
             values(b"{}\n\n" + bad + end)
@@ -183,7 +183,7 @@ def test_whatever_json_can_say_is_read(value):
 @pytest.mark.parametrize("make", [SSEReader, NDJSONReader])
 @pytest.mark.parametrize("size", [1, 65536])
 def test_a_long_line_costs_memory_in_proportion_to_its_length(make, size):
-    """A reader that copied what it has at each piece would take hours for a megabyte in pieces of one byte."""
+    """A reader that copied its buffer at each piece would take hours for a megabyte in pieces of one byte."""
     length = 1_000_000 if size == 1 else 8_000_000
     reader = make(Limits())
     line = b'data: "' + b"x" * length + b'"\n\n'
@@ -202,7 +202,7 @@ def packed(data, wbits=zlib.MAX_WBITS | 16):
 
 @pytest.mark.parametrize("encoding", ["gzip", "x-gzip", "deflate"])
 @pytest.mark.parametrize("size", [1, 7, 1000, 65536, 65537, 300_000])
-def test_what_was_compressed_comes_out_in_bounded_pieces(encoding, size):
+def test_compressed_data_comes_out_in_bounded_pieces(encoding, size):
     data = bytes(range(256)) * (size // 256 + 1)
     whole = packed(data, zlib.MAX_WBITS if encoding == "deflate" else zlib.MAX_WBITS | 16)
     for pieces in ([whole], [whole[i : i + 1] for i in range(len(whole))], [whole[:9], b"", whole[9:]]):
@@ -211,7 +211,7 @@ def test_what_was_compressed_comes_out_in_bounded_pieces(encoding, size):
         assert all(0 < len(piece) <= 65536 for piece in out)
 
 
-def test_what_was_flushed_is_there_at_once():
+def test_flushed_data_comes_out_at_once():
     packer = zlib.compressobj(wbits=zlib.MAX_WBITS | 16)
     first = packer.compress(b"data: 1\n\n") + packer.flush(zlib.Z_SYNC_FLUSH)
 
@@ -227,12 +227,12 @@ def test_several_members_are_one_body():
 
 
 @pytest.mark.parametrize("data", [b"no gzip", packed(b"x" * 1000)[:-9] + b"garbage!!"])
-def test_what_is_not_compressed_is_a_protocol_error(data):
+def test_data_that_is_not_compressed_is_a_protocol_error(data):
     with pytest.raises(ProtocolError, match="compression"):
         list(decompress([data], "gzip"))
 
 
-def test_an_encoding_that_nobody_asked_for_is_a_protocol_error():
+def test_an_encoding_that_was_not_requested_is_a_protocol_error():
     with pytest.raises(ProtocolError, match="'br'"):
         list(decompress([b""], "br"))
 
@@ -273,14 +273,14 @@ GZIP = squeezed(zlib.MAX_WBITS | 16)
         ("deflate", GZIP),
     ],
 )
-def test_what_is_compressed_does_not_depend_on_how_the_network_cut_it(encoding, data, size):
+def test_compressed_data_does_not_depend_on_how_the_network_cut_it(encoding, data, size):
     pieces = [data[start : start + size] for start in range(0, len(data), size)]
     assert b"".join(decompress(pieces, encoding)) == b"Hello, hello, hello"
 
 
 @pytest.mark.parametrize("wbits", [zlib.MAX_WBITS | 16, zlib.MAX_WBITS, -zlib.MAX_WBITS])
 @pytest.mark.parametrize("left", [1, 2, 10])
-def test_what_is_compressed_and_cut_off_is_an_error(wbits, left):
+def test_compressed_data_that_is_cut_off_is_an_error(wbits, left):
     encoding = "gzip" if wbits > zlib.MAX_WBITS else "deflate"
     with pytest.raises(EOFError):
         b"".join(decompress([squeezed(wbits)[:left]], encoding))

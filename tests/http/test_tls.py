@@ -1,4 +1,4 @@
-"""HTTPS, as a reverse proxy before LM Studio speaks it; the certificate in tests/tls is for these tests alone."""
+"""HTTPS, as a reverse proxy before LM Studio speaks it; the certificate in tests/tls is only for these tests."""
 
 import contextlib
 import socket
@@ -55,7 +55,7 @@ def trusting(url, **arguments):
     return LMStudioProvider(url, http=http, refresh=False, **arguments)
 
 
-def test_a_certificate_that_is_not_trusted_is_told_with_what_to_do(tls_server):
+def test_an_error_about_an_untrusted_certificate_says_what_to_do(tls_server):
     url, _ = tls_server(OK)
     with LMStudioProvider(url, refresh=False, max_retries=0) as lm:
         with pytest.raises(ServerUnavailableError, match="not trusted") as caught:
@@ -66,7 +66,7 @@ def test_a_certificate_that_is_not_trusted_is_told_with_what_to_do(tls_server):
     assert caught.value.answered
 
 
-def test_a_certificate_of_another_name_is_told_without_a_retry(tls_server):
+def test_a_certificate_of_another_name_is_an_error_without_a_retry(tls_server):
     url, _ = tls_server(OK)
     http = urllib3.PoolManager(ca_certs=str(TLS / "certificate.pem"), assert_hostname="elsewhere.example")
     with LMStudioProvider(url, http=http, refresh=False) as lm, pytest.raises(ServerUnavailableError) as caught:

@@ -97,7 +97,7 @@ def test_a_timeout_that_came_from_a_setting_is_named_in_its_unit(silent_server, 
     assert "it came from the environment variable LM_STUDIO_TIMEOUT, in milliseconds" in caught.value.hint
 
 
-def test_the_deadline_that_is_told_is_the_one_that_was_given(silent_server):
+def test_the_error_names_the_deadline_that_was_given(silent_server):
     with LMStudioProvider(silent_server.url) as lm:  # whose models are waited for at first
         with pytest.raises(RequestTimeoutError, match=r"deadline is 0\.3 s") as caught:
             lm.complete("Hi", deadline=0.3)
@@ -147,7 +147,7 @@ def test_a_server_that_trickles_cannot_outlive_the_deadline(raw_server, provider
     assert caught.value.waited_s < 2
 
 
-def test_no_limit_is_no_limit(raw_server, provider_of):
+def test_a_timeout_of_none_is_allowed(raw_server, provider_of):
     server = raw_server(ok())
     assert provider_of(server, timeout=None).complete("Hi").text == "Hello"
 
@@ -217,7 +217,7 @@ def test_a_connection_that_dies_long_after_it_was_used_again_is_not_replaced(raw
     def answer(connection):
         reply = next(replies)
         if reply is None:
-            time.sleep(1.2)  # longer than a connection that was closed while idle takes to tell so
+            time.sleep(1.2)  # longer than it takes to notice that an idle connection was closed
             reset(connection)
         else:
             connection.sendall(reply)
@@ -247,7 +247,7 @@ def test_a_connection_that_was_idle_for_too_long_is_not_used_again(raw_server, p
     assert len(accepted) == 2
 
 
-def test_sent_is_true_where_an_earlier_try_went_out(raw_server, provider_of):
+def test_sent_is_true_if_an_earlier_try_was_sent(raw_server, provider_of):
     usage = MemoryUsage()
     server = raw_server(lambda _: server.refuse(), status(503, b"Retry-After: 0"))
     with pytest.raises(ServerUnavailableError) as caught:
@@ -257,7 +257,7 @@ def test_sent_is_true_where_an_earlier_try_went_out(raw_server, provider_of):
     assert [record.status for record in usage.records] == ["error"]
 
 
-def test_a_long_upload_that_makes_progress_is_no_silence(raw_server, provider_of):
+def test_a_long_upload_that_makes_progress_does_not_count_as_silence(raw_server, provider_of):
     def serve(listener):
         connection, _ = listener.accept()
         with connection:
@@ -368,7 +368,7 @@ def test_a_stream_is_complete_when_its_finish_reason_has_come(raw_server, provid
     assert stream.completion.finish_reason == "stop"
 
 
-def test_what_came_before_an_error_is_handed_over_first(raw_server, provider_of):
+def test_chunks_before_an_error_are_handed_over_first(raw_server, provider_of):
     server = raw_server(stream_of(HI, b'event: error\ndata: {"error": "Model unloaded."}\n\n'))
     stream = provider_of(server).stream("Hi")
     assert next(stream).delta == "Hi"
@@ -502,7 +502,7 @@ def test_closing_the_provider_ends_a_discovery_that_began_before_a_reset(silent_
 
 
 def test_a_discovery_takes_no_token_to_another_server(raw_server):
-    """The settings change while the first server is being asked: it must not see what is for the second."""
+    """The settings change while the first server is being asked; it must not see the token of the second."""
     asked = threading.Event()
     first = raw_server(lambda _: asked.set(), ok(b'{"data": []}'))
     second = raw_server(ok(b'{"data": []}'))
@@ -521,7 +521,7 @@ def test_a_stream_outlives_the_name_of_its_provider(raw_server):
     assert [chunk.delta for chunk in LMStudioProvider(server.url, refresh=False).stream("Hi")] == ["Hi", ""]
 
 
-def test_closing_the_provider_ends_what_is_under_way(raw_server, silent_server, provider_of, in_background):
+def test_closing_the_provider_ends_calls_under_way(raw_server, silent_server, provider_of, in_background):
     streaming = provider_of(raw_server(stream_of(HI), lambda connection: connection.recv(1) and None))
     stream = streaming.stream("Hi")
     next(stream)
@@ -541,14 +541,14 @@ def test_closing_the_provider_ends_what_is_under_way(raw_server, silent_server, 
     assert "under way" in str(caught.value)
 
 
-def test_a_stream_that_outlives_its_provider_is_no_short_reply(simulator):
+def test_a_stream_that_outlives_its_provider_is_not_a_short_reply(simulator):
     with LMStudioProvider(simulator.url) as lm:
         texts = lm.stream("Tell me a story").text()
     with pytest.raises(ProviderClosedError, match="to their end before close"):
         "".join(texts)
 
 
-def test_resetting_lets_what_is_under_way_go_on(raw_server, provider_of):
+def test_resetting_lets_calls_under_way_continue(raw_server, provider_of):
     proceed = threading.Event()
     server = raw_server(stream_of(HI), lambda _: proceed.wait(5) and None, STOP, DONE)
     lm = provider_of(server)
@@ -582,7 +582,7 @@ def test_a_reply_over_the_limit_is_a_protocol_error(raw_server, provider_of):
     assert "max_reply_bytes" in caught.value.hint
 
 
-def test_what_does_not_speak_http_is_a_protocol_error(raw_server, provider_of):
+def test_a_server_that_does_not_speak_http_is_a_protocol_error(raw_server, provider_of):
     with pytest.raises(ProtocolError, match="not valid HTTP"):
         provider_of(raw_server(b"SSH-2.0-OpenSSH_9.2\r\n")).complete("Hi")
 
@@ -687,7 +687,7 @@ def test_closing_the_provider_ends_a_tls_handshake(raw_server, provider_of, in_b
 
 
 def test_a_manager_that_opens_its_connections_in_its_own_way_goes_on_doing_so(raw_server, provider_of):
-    """As those for SOCKS and Unix sockets do; urllib3 tells them how long it may take."""
+    """Those for SOCKS and Unix sockets do so; urllib3 gives them the time limit."""
     server = raw_server(ok())
     timeouts = []
 
@@ -728,7 +728,7 @@ class Elsewhere(urllib3.PoolManager):
 
 
 @pytest.mark.parametrize("host", ["gpu-box", "10.0.0.5", "[fd00::5]", "host.docker.internal"])
-def test_another_machine_that_refuses_is_told_with_the_switch_to_serve_others(provider_of, closed_port, host):
+def test_an_error_about_another_machine_that_refuses_names_the_switch_to_serve_others(provider_of, closed_port, host):
     url = f"http://{host}:1234"
     with pytest.raises(ServerUnavailableError, match="no server answers at") as caught:
         provider_of(url, http=Elsewhere(closed_port)).complete("Hi")
@@ -742,14 +742,14 @@ def test_another_machine_that_refuses_is_told_with_the_switch_to_serve_others(pr
 
 
 @pytest.mark.parametrize("host", ["localhost", "127.0.0.1", "[::1]", "ollama.localhost"])
-def test_this_machine_that_refuses_is_told_with_how_to_start_the_server(provider_of, closed_port, host):
+def test_an_error_about_this_machine_that_refuses_says_how_to_start_the_server(provider_of, closed_port, host):
     with pytest.raises(ServerUnavailableError) as caught:
         provider_of(f"http://{host}:1234", http=Elsewhere(closed_port)).complete("Hi")
     assert "lms server start" in caught.value.hint
     assert "Serve on Local Network" not in caught.value.hint
 
 
-def test_another_machine_that_is_not_found_is_told_with_how_to_start_the_server(provider_of):
+def test_an_error_about_a_machine_that_is_not_found_does_not_suggest_the_network_switch(provider_of):
     with pytest.raises(ServerUnavailableError, match="was not found") as caught:
         provider_of("http://no-such-host.invalid:1234", max_retries=0).complete("Hi")
     assert "Serve on Local Network" not in caught.value.hint
@@ -785,7 +785,7 @@ def test_many_threads_share_one_provider(simulator):
     )
 
 
-def test_what_was_waited_before_a_call_is_missing_from_its_limits():
+def test_time_waited_before_a_call_is_subtracted_from_its_limits():
     exchange = Exchange(Timeouts(connect=1.0, first_byte=2.0, idle=4.0), Deadline(60, time.monotonic()), waited_s=1.5)
     assert exchange.allowed("first_byte") == 0.5
     assert exchange.allowed("connect") == 0.1  # to connect there is always some time left

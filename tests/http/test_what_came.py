@@ -1,4 +1,4 @@
-"""What replies of an Ollama say in a way of their own, over its own API and over the OpenAI-compatible endpoints."""
+"""Replies of an Ollama that differ from others, over its own API and over the OpenAI-compatible endpoints."""
 
 from __future__ import annotations
 
