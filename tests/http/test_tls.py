@@ -166,3 +166,13 @@ def test_a_stream_is_read_piece_by_piece_and_can_be_closed_by_another_thread(tls
         assert not reader.is_alive()
         assert (rest, stream.completion.finish_reason) == ([], "cancelled")
         assert left.wait(5)
+
+
+def test_bytes_after_a_reply_are_not_the_reply_to_the_next_call(tls_server):
+    extra = OK.replace(b"Hello", b"Other")
+    # The headers fill a record of TLS, so that the body and the bytes after it come together in the next one.
+    headers, _, body = OK.partition(b"\r\n\r\n")
+    padded = headers + b"\r\nX: " + b"x" * (16384 - len(headers) - 9) + b"\r\n\r\n"
+    url, _ = tls_server(padded + body + extra)
+    with trusting(url) as lm:
+        assert [lm.chat("Hi", model="m").text for _ in range(2)] == ["Hello", "Hello"]
