@@ -20,7 +20,7 @@ from urllib3.exceptions import TimeoutError as PoolTimeoutError
 from urllib3.util import parse_url
 from urllib3.util.proxy import connection_requires_http_tunnel
 
-from .._core.errors import ServerUnavailableError
+from .._core.errors import ConfigurationError, ServerUnavailableError
 from .._core.types import Call
 from .dial import dial
 from .exchange import Exchange
@@ -272,8 +272,14 @@ def _merged(*fields: Mapping[str, str]) -> dict[str, str]:
 def _head(line: str, fields: Mapping[str, str]) -> bytes:
     head = "\r\n".join([f"{line} HTTP/1.1", *(f"{name}: {value}" for name, value in fields.items()), "", ""])
     if not head.count("\r") == head.count("\n") == len(fields) + 2:
-        raise ValueError("a header has more than one line")
-    return head.encode("latin-1")
+        raise ConfigurationError("a header of the manager in http= has more than one line")
+    try:
+        return head.encode("latin-1")
+    except UnicodeEncodeError as error:
+        where = head.count("\n", 0, error.start)  # the first line is the request
+    # Out here the error has no context, which would carry the secrets in the headers.
+    name = list(fields)[where - 1]
+    raise ConfigurationError(f"the header {name!r} of the manager in http= is not Latin-1 text")
 
 
 def causes(error: BaseException) -> list[BaseException]:

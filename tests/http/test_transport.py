@@ -10,6 +10,7 @@ import urllib3
 from raw import stream_of
 
 from lmstudio_provider import (
+    ConfigurationError,
     LMStudioProvider,
     MemoryUsage,
     Message,
@@ -662,6 +663,13 @@ def test_a_header_of_the_manager_is_not_sent_beside_ours(httpserver):
     with LMStudioProvider(httpserver.url_for(""), http=manager, api_token="ours-123", refresh=False) as lm:
         lm.complete("Hi")
     assert httpserver.log[0][0].headers["Authorization"] == "Bearer ours-123"
+
+
+@pytest.mark.parametrize("value", ["Łódź", "one\ntwo"])
+def test_a_header_of_the_manager_that_cannot_be_sent_is_not_a_server_that_is_off(raw_server, provider_of, value):
+    lm = provider_of(raw_server(b""), http=urllib3.PoolManager(headers={"X-Title": value}))
+    with pytest.raises(ConfigurationError, match="header"):
+        lm.chat("Hi", model="m")
 
 
 @pytest.mark.parametrize("arguments", [{"timeout": 0.2}, {"timeout": None, "deadline": 0.2}])
