@@ -106,8 +106,8 @@ class _Response(http.client.HTTPResponse):
 
     def release_conn(self) -> None:
         """Give the connection back to the pool: it has carried the whole reply."""
-        # urllib3 looks for bytes that nobody asked for in the socket, not in what TLS has decrypted. The next call would
-        # take them for its reply.
+        # urllib3 looks for bytes that nobody asked for in the socket, not among those that TLS has decrypted. The next
+        # call would take them for its reply.
         pending = getattr(self._connection.sock, "pending", None)
         if not self.will_close and not (pending and pending()):
             connection, self._connection = self._connection, None
