@@ -19,6 +19,7 @@ from .._core.types import Timeouts
 _SLICE_S = 0.05
 # Small, because each piece may take the whole limit: a server that reads slowly is not silent.
 _SENT_BYTES = 16 * 1024
+_FOREIGN_BYTES = 64 * 1024
 # Each limit keeps at least this share, however long a wait before the call took.
 _LEAST_SHARE = 0.1
 # The clock of Windows moves in steps of 16 ms.
@@ -31,6 +32,11 @@ _MISSED = {
     "first_byte": "the first byte of the reply did not come",
     "idle": "the next byte of the reply did not come",
 }
+
+
+def _socket_of(response: Any) -> socket.socket | None:
+    sock = getattr(getattr(response, "connection", None), "sock", None)
+    return sock if isinstance(sock, socket.socket) else None
 
 
 class CancelledCall(Exception):  # no ...Error: it never leaves the package
@@ -231,6 +237,21 @@ class Exchange:
         if self._in_headers:  # http.client would take the end of the bytes for the end of the headers
             raise http.client.RemoteDisconnected("no reply, or not all of its headers")
         return 0
+
+    def read_foreign(self, response: Any, read: Callable[[int], bytes]) -> bytes:
+        """Call ``read``, which reads some of the body of ``response``; it is not of our connections.
+
+        urllib3 shows the socket as long as it has not given it back to its pool, and the server may keep it open.
+        """
+        self._hold(_socket_of(response))
+        data: bytes = self._timed(read, _FOREIGN_BYTES)
+        if _socket_of(response) is None:
+            self.release()
+        return data
+
+    def has_socket(self) -> bool:
+        """Return True if the call holds a socket, on which its limits can be set."""
+        return self._socket is not None
 
     def _timed(self, function: Callable[[Any], Any], argument: Any, missed: str | None = None) -> Any:
         seconds = self.allowed()

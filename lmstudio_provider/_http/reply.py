@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import email.utils
+import functools
 import http.client
 import time
 from typing import Any, Callable, Iterator, Mapping
@@ -106,13 +107,22 @@ class Reply:
         """Yield the body of a response that did not come from our connections, but from vcr.py or a user's manager."""
         empty = True
         if not getattr(response, "closed", False):  # a response that was made of bytes is closed
-            for data in response.stream(_PIECE_BYTES, decode_content=False):
-                self.exchange.allowed("idle")
-                if data:
-                    empty = False
-                    yield data
+            read = self._foreign_reader(response)
+            while data := self.exchange.read_foreign(response, read):
+                empty = False
+                self.exchange.expect_more()
+                yield data
         if empty and response.data:
             yield response.data
+
+    def _foreign_reader(self, response: Any) -> Callable[[int], bytes]:
+        # stream() waits for a whole piece, unless the body is chunked. urllib3 1.26 has no read1(), and the file of a
+        # double may have none.
+        is_real = isinstance(getattr(response, "connection", None), http.client.HTTPConnection)
+        if is_real and getattr(response, "chunked", True) is False and hasattr(response, "read1"):
+            return functools.partial(response.read1, decode_content=False)
+        pieces = filter(None, response.stream(_PIECE_BYTES, decode_content=False))
+        return lambda size: next(pieces, b"")
 
     def _broken(self, error: BaseException) -> ProviderError | CancelledCall:
         if self.exchange.cancelled:
@@ -147,6 +157,9 @@ class Reply:
     def finish(self) -> None:
         """Read the few bytes after the complete content, if they are there, and give the connection back."""
         if self._over:
+            return
+        if not self.exchange.has_socket():
+            self.drop()  # nothing would end the wait: it is the response of a user's manager
             return
         self.exchange.limit_rest(_DRAIN_S)
         try:

@@ -4,11 +4,12 @@ import gzip
 import http.client
 import io
 import socket
+import time
 
 import pytest
 import urllib3
 
-from lmstudio_provider import ProtocolError, RequestTimeoutError, ServerError, ServerUnavailableError
+from lmstudio_provider import ProtocolError, RequestTimeoutError, ServerError, ServerUnavailableError, Timeouts
 
 HI = b'data: {"choices": [{"delta": {"content": "Hi"}}]}\n\n'
 STOP = b'data: {"choices": [{"delta": {}, "finish_reason": "stop"}]}\n\n'
@@ -188,3 +189,74 @@ def test_a_connection_class_that_is_exchanged_for_a_while_is_used_at_once(raw_se
         assert lm.complete("Hi").text == "Recorded"
     lm.reset_client()
     assert lm.complete("Hi").text == "Hello"
+
+
+class Passing(urllib3.PoolManager):
+    """Has a ``urlopen`` of its own, as instrumentation has, and passes on what urllib3 makes."""
+
+    def urlopen(self, method, url, **options):
+        return super().urlopen(method, url, **options)
+
+
+def in_chunks(*parts):
+    head = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
+    return head + b"".join(b"%x\r\n%b\r\n" % (len(part), part) for part in parts)
+
+
+def stall(_):
+    time.sleep(2)
+
+
+def test_the_limit_between_bytes_holds_for_a_manager_with_its_own_urlopen(raw_server, provider_of):
+    lm = provider_of(raw_server(in_chunks(HI), stall), http=Passing())
+    started = time.monotonic()
+    with pytest.raises(RequestTimeoutError) as caught:
+        list(lm.stream("Hi", model="m", timeout=Timeouts(first_byte=20, idle=0.3)))
+    assert caught.value.limit == "idle"
+    assert time.monotonic() - started < 1.5
+
+
+READS_WHAT_IS_THERE = pytest.mark.skipif(
+    not hasattr(urllib3.HTTPResponse, "read1"), reason="urllib3 1.26 reads whole pieces only"
+)
+
+
+@READS_WHAT_IS_THERE
+def test_a_body_that_trickles_to_such_a_manager_cannot_outlive_the_deadline(raw_server, provider_of):
+    def trickle(connection):
+        for _ in range(20):
+            connection.sendall(b" ")
+            time.sleep(0.1)
+
+    lm = provider_of(raw_server(b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n", trickle), http=Passing())
+    started = time.monotonic()
+    with pytest.raises(RequestTimeoutError) as caught:
+        lm.chat("Hi", model="m", deadline=0.3)
+    assert caught.value.limit == "deadline"
+    assert time.monotonic() - started < 1.5
+
+
+def test_a_complete_stream_of_such_a_manager_does_not_wait_for_the_end_of_its_body(raw_server, provider_of):
+    lm = provider_of(raw_server(in_chunks(HI, STOP, DONE), stall), http=Passing())
+    started = time.monotonic()
+    assert "".join(chunk.delta for chunk in lm.stream("Hi", model="m")) == "Hi"
+    assert time.monotonic() - started < 1.5
+
+
+def test_closing_a_stream_of_such_a_manager_wakes_the_thread_that_reads(raw_server, provider_of, in_background):
+    stream = provider_of(raw_server(in_chunks(HI), stall), http=Passing()).stream("Hi", model="m")
+    assert next(stream).delta == "Hi"
+    rest, started = in_background(list, stream), time.monotonic()
+    time.sleep(0.2)
+    stream.close()
+    assert rest.result(5) == []
+    assert time.monotonic() - started < 1.5
+
+
+@READS_WHAT_IS_THERE
+def test_a_stream_without_chunks_of_such_a_manager_is_handed_over_when_it_arrives(raw_server, provider_of):
+    head = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n"
+    started = time.monotonic()
+    stream = provider_of(raw_server(head + HI, stall, STOP), http=Passing()).stream("Hi", model="m")
+    assert next(stream).delta == "Hi"
+    assert time.monotonic() - started < 1.5
