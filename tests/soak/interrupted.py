@@ -232,7 +232,8 @@ def main() -> int:
     )
     program.run(float(seconds))
     for thread in threading.enumerate():
-        if thread is not threading.main_thread():
+        # Python goes on listing a thread whose start() was interrupted before the thread began: that one has no ident.
+        if thread is not threading.main_thread() and thread.ident is not None:
             thread.join(PATIENCE_S / 2)
             program.failures += [f"{thread} is left"] if thread.is_alive() else []
     makers, program.makers, program.shared = program.makers, [], []
