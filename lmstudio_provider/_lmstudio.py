@@ -32,6 +32,7 @@ from ._core.requests import (
 from ._core.types import Chunk, Completion, Health, ModelInfo
 from ._dialects import lmstudio
 from ._dialects.lmstudio_errors import TABLE
+from ._http.exchange import Deadline
 from ._provider.health import not_lm_studio
 from ._provider.http_provider import Caller
 from ._provider.lmstudio_server import LMStudioServer
@@ -40,8 +41,16 @@ from ._provider.stream import Stream
 if TYPE_CHECKING:
     from ._native.native import Native
 
+# Seconds that a health check waits at most for LM Studio's version.
+_VERSION_S = 0.5
+
 # A vendored copy of the package may leave these modules out.
-_OPTIONAL = {"native": "_native.native", "responses": "_dialects.responses", "messages": "_dialects.messages"}
+_OPTIONAL = {
+    "native": "_native.native",
+    "responses": "_dialects.responses",
+    "messages": "_dialects.messages",
+    "home": "_provider.lmstudio_home",
+}
 
 
 @show_options(ResponsesRequest)
@@ -77,7 +86,11 @@ class LMStudioProvider(LMStudioServer):
                 health = dataclasses.replace(health, latency_s=time.monotonic() - asked)
         if is_lm_studio is False:
             return not_lm_studio(health, self.base_url, hint)
-        return dataclasses.replace(health, is_lm_studio=is_lm_studio)
+        version, now = None, time.monotonic()
+        left = _VERSION_S if timeout is None else min(_VERSION_S, started + timeout - now)
+        if is_lm_studio and left > 0 and self._parts["home"]:
+            version = self._parts["home"].read_version(self.base_url, Deadline(left, now))
+        return dataclasses.replace(health, is_lm_studio=is_lm_studio, version=version)
 
     def _prepare(self) -> None:
         # Imported here because a call imports nothing: a fork meanwhile could leave the child waiting for that import.

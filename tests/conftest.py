@@ -37,7 +37,7 @@ def no_settings_of_this_machine(tmp_path_factory):
     home = tmp_path_factory.mktemp("home")
     with pytest.MonkeyPatch.context() as patch:
         for name in list(os.environ):
-            if name.startswith(("LM_", "LMSTUDIO_", "OLLAMA_")):
+            if name.startswith(("LM_", "LMS_", "LMSTUDIO_", "OLLAMA_")):
                 patch.delenv(name)
         for name in HOMES:
             patch.setenv(name, str(home))

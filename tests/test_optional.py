@@ -20,7 +20,7 @@ PACKAGE = Path(lmstudio_provider.__file__).parent
 OPTIONAL = {
     "_native": (["_native"], ["Native", "NativeRequest", "events"]),
     "_workflows": (["_workflows"], ["Conversation", "run_tools"]),
-    "_servers": (["_servers"], ["Registry", "discover"]),
+    "_servers": (["_servers", "_provider/lmstudio_home.py"], ["Registry", "discover"]),
     "_ollama.py": (["_ollama.py"], ["OllamaProvider"]),
     "the dialect of Ollama": (["_dialects/ollama*.py"], ["OllamaProvider"]),
     "the dialect of responses": (["_dialects/responses*.py"], []),

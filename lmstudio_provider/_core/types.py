@@ -379,6 +379,8 @@ class Health:
     """True if the server refused the API token that it got."""
     loaded: tuple[str, ...] | None = None
     """The models in memory."""
+    version: str | None = None
+    """The version of the server; LM Studio reports it to its own machine alone, and Ollama in ``version()``."""
     advice: tuple[str, ...] = ()
     """One sentence for each problem, which says what to do about it."""
 

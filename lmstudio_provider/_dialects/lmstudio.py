@@ -34,6 +34,17 @@ def greeting_call() -> Call:
     return Call("GET", "/lmstudio-greeting")
 
 
+def status_call() -> Call:
+    """Return the call that LM Studio's server for its SDK answers with the version."""
+    return Call("GET", "/lms-status")
+
+
+def read_status(value: Any) -> str | None:
+    """Return the version in a reply to ``status_call``; None if the reply is not LM Studio's."""
+    known = isinstance(value, dict) and value.get("package") in ("lmstudio", "bionic")
+    return value["version"] if known and isinstance(value.get("version"), str) else None
+
+
 def is_greeting(value: Any) -> bool:
     """Return True if LM Studio answers its greeting so."""
     return isinstance(value, dict) and value.get("lmstudio") is True

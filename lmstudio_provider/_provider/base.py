@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+import math
 import time
 from abc import ABC, abstractmethod
 from types import TracebackType
 from typing import Any, Callable, Iterable, Literal, TypeVar, overload
 
-from .._core.errors import ConfigurationError, InvalidRequestError, ProviderClosedError, ProviderError
+from .._core.errors import (
+    ConfigurationError,
+    InvalidRequestError,
+    ProviderClosedError,
+    ProviderError,
+    RequestTimeoutError,
+    ServerUnavailableError,
+)
 from .._core.options import Unpack, show_options
 from .._core.overrides import LIMITS, ChatOverrides, CompletionOverrides, Overrides, StreamOverrides
 from .._core.requests import (
@@ -21,12 +29,27 @@ from .._core.requests import (
     chat_request,
     completion_request,
 )
-from .._core.types import UNSET, Capabilities, Chunk, Completion, Embeddings, Health, ModelInfo, Timeout, Unset
+from .._core.types import (
+    UNSET,
+    Capabilities,
+    Chunk,
+    Completion,
+    Embeddings,
+    Health,
+    ModelInfo,
+    Timeout,
+    Unset,
+    check_seconds,
+)
 from .._dialects.tool_text import take_calls, warn_of_lost_calls
 from .health import health_from_error, health_from_models, with_advice
 from .stream import Stream
 
 _Self = TypeVar("_Self", bound="Provider")
+
+# Seconds that one look at a server that is being started takes at most, and seconds between two looks.
+_LOOK_S = 3.0
+_PAUSE_S = 0.1
 
 
 @show_options(CompletionRequest)
@@ -108,6 +131,26 @@ class Provider(ABC):
         else:
             health = health_from_models(models, time.monotonic() - started)
         return with_advice(self._identified(health, models, started, timeout), models)
+
+    def wait_until_ready(self, timeout: float | None = 30.0) -> Health:
+        """Wait until the server, which is being started, lists its models; return its health.
+
+        Raises the error of the last health check if the server does not answer within ``timeout`` seconds; an error
+        that waiting does not mend, such as AuthenticationError, is raised at once.
+        """
+        check_seconds("timeout", timeout)
+        end = math.inf if timeout is None else time.monotonic() + timeout
+        while True:
+            health = self.health_check(min(_LOOK_S, max(_PAUSE_S, end - time.monotonic())))
+            error = health.error
+            if error is None:
+                return health
+            starting = isinstance(error, (ServerUnavailableError, RequestTimeoutError))
+            starting = starting or getattr(error, "status", None) in (502, 503, 504)  # a proxy before the server
+            left = end - time.monotonic()
+            if not starting or left <= 0:
+                raise error
+            time.sleep(min(_PAUSE_S, left))  # a server that starts gives no sign that could be waited for
 
     def _identified(
         self, health: Health, models: list[ModelInfo] | None, started: float, timeout: float | None

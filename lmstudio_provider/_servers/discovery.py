@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import ipaddress
-import os
 import time
 from concurrent.futures import wait
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Iterable, Mapping, NamedTuple
 from urllib.parse import urlsplit
 
 from .._core.errors import ConfigurationError, ProtocolError, ProviderError
-from .._core.json import loads
 from .._core.threads import run_in_daemon_thread
 from .._core.types import Call, Limits, Timeouts, check_seconds
 from .._dialects import lmstudio
@@ -21,6 +19,7 @@ from .._dialects.json_text import parse
 from .._http.exchange import CancelledCall, Deadline, Exchange
 from .._http.transport import Transport
 from .._lmstudio import LMStudioProvider
+from .._provider.lmstudio_home import read_version, server_url
 from .._provider.local_server import LocalServer
 from .._provider.settings import Settings
 from .._provider.urls import parse_base_url
@@ -39,9 +38,6 @@ NAMES = {provider_id: kind._names for provider_id, kind in PROVIDERS.items()}
 _LIMITS = Limits(max_reply_bytes=1024 * 1024)
 _NO_LIMIT = Timeouts(None, None, None)  # but the deadline
 _HEADERS = {"Accept": "application/json", "Accept-Encoding": "identity", "User-Agent": "lmstudio-provider"}
-# LM Studio's own settings, as its command line tool reads them.
-_LM_STUDIO_FILE = ".lmstudio/.internal/http-server-config.json"
-_MOST_OF_FILE = 64 * 1024
 
 
 @dataclass(frozen=True)
@@ -53,7 +49,7 @@ class Endpoint:
     base_url: str
     """The URL, for a provider: without userinfo, API path and a slash at its end."""
     version: str | None
-    """The version that the server reports; None for LM Studio, which reports none."""
+    """The version that the server reports; LM Studio reports it to this machine alone."""
     latency_s: float
     """Seconds to connect and to get the answer that identified the server."""
     needs_token: bool
@@ -65,9 +61,10 @@ def discover(timeout: float = 0.5, *, hosts: Iterable[str] = (), settings: Any =
 
     It asks the configured base URLs (of ``settings``, the environment and the INI file), the port in LM Studio's own
     settings file, localhost at the default ports of LM Studio and Ollama, and ``hosts``: hosts, hosts with a port, or
-    URLs. It asks a host without a port at both default ports. The result has the same order; a server of this machine
-    with several names is in it once. The answers of a server identify it, not its port. An API token is sent only to
-    the configured URL that it belongs to. Raises ConfigurationError.
+    URLs. It asks a host without a port at both default ports. It also asks the LM Studio of this machine for its
+    version. The result has the same order; a server of this machine with several names is in it once. The answers of a
+    server identify it, not its port. An API token is sent only to the configured URL that it belongs to. Raises
+    ConfigurationError.
     """
     started = time.monotonic()
     check_timeout(timeout)
@@ -90,7 +87,7 @@ def candidates(settings: Any, hosts: Iterable[str] = ()) -> dict[str, str | None
         config = lookup.config()
         (configured if lookup.find("base_url") else defaults).append((config.base_url.text, config.authorization))
         defaults.append((names.default_url, None))
-    own = lm_studio_url()
+    own = server_url()
     found: dict[str, str | None] = {}
     for url, authorization in [*configured, *([(own, None)] if own else []), *defaults, *_named(hosts)]:
         found[url] = found.get(url) or authorization
@@ -107,21 +104,6 @@ def _named(hosts: object) -> list[tuple[str, str | None]]:
             url = parse_base_url(host, "the argument hosts", names.default_port)
             found.append((url.text, url.authorization))
     return found
-
-
-def lm_studio_url() -> str | None:
-    """Return the URL in LM Studio's own settings file, or None without a file with a valid port."""
-    path = Path(os.path.expanduser("~"), _LM_STUDIO_FILE)  # noqa: PTH111 (Path.expanduser raises if there is no home)
-    try:
-        if not path.is_file():  # opening a pipe would wait for a writer
-            return None
-        with path.open("rb") as file:
-            value = loads(file.read(_MOST_OF_FILE).decode("utf-8-sig"))
-    except (OSError, ValueError, RecursionError):
-        return None
-    # Which interface it listens on besides does not matter: only loopback is asked.
-    port = value.get("port") if isinstance(value, dict) else None
-    return f"http://localhost:{port}" if type(port) is int and 0 < port < 65536 else None
 
 
 def probe(urls: Mapping[str, str | None], deadline: Deadline) -> list[Endpoint]:
@@ -163,6 +145,9 @@ class _Probe:
         # An error only means that no server of these kinds is there.
         with contextlib.closing(self.transport), contextlib.suppress(ProviderError, CancelledCall):
             self._identify()
+            found = self.endpoint
+            if found is not None and found.provider_id == "lm-studio":
+                self.endpoint = dataclasses.replace(found, version=read_version(found.base_url, self._deadline))
 
     def _identify(self) -> None:
         greeting = self._ask(lmstudio.greeting_call().path)

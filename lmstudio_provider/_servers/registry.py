@@ -11,9 +11,10 @@ from .._core.errors import ConfigurationError, ServerUnavailableError
 from .._lmstudio import LMStudioProvider
 from .._provider.base import Provider
 from .._provider.health import check_health, none_available
+from .._provider.lmstudio_home import server_url
 from .._provider.local_server import LocalServer
 from .._provider.settings import Settings
-from .discovery import PROVIDERS, discover, lm_studio_url
+from .discovery import PROVIDERS, discover
 
 
 class Registry:
@@ -128,7 +129,7 @@ def _where(kind: type[LocalServer], base_url: str, settings: Any) -> dict[str, A
     is_set = lookup.find("base_url") is not None
     own = {lookup.config().base_url.text}
     if not is_set and kind is LMStudioProvider:
-        own.add(lm_studio_url() or "")
+        own.add(server_url() or "")
     if base_url not in own:
         return {"base_url": base_url, "api_token": False}
     return {} if is_set else {"base_url": base_url}  # the setting itself may hold userinfo, and may change

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 import subprocess
 import tempfile
 import time
 from typing import IO, Any
-from urllib.parse import urlsplit
 
 from .._core.errors import ConfigurationError, ServerUnavailableError
 from .._core.redaction import HIDDEN, credentials, redact
 from .._core.threads import run_in_daemon_thread
 from .._http.exchange import Deadline
+from .._provider.lmstudio_home import find_lms, home, is_here
 from .._provider.lmstudio_server import LMStudioServer
 from .._provider.settings import Config, Settings
 from .discovery import Endpoint, candidates, check_timeout, probe
@@ -35,9 +34,11 @@ def start_server(*, timeout: float = 30.0, port: int | None = None, settings: An
 
     It looks in the places on this machine where ``discover(settings=settings)`` looks, or, with ``port``, only there;
     without ``port``, LM Studio takes the one that it used last. If the configured base URL is on another machine, and
-    no ``port`` is given, it starts nothing. Raises ConfigurationError, and ServerUnavailableError if there is no
-    ``lms``, if that fails (the message shows its output), or if no server answers within ``timeout`` seconds; a command
-    that still runs then is killed.
+    no ``port`` is given, it starts nothing. The command is the ``lms`` on PATH or in LM Studio's folder. The server
+    then listens on loopback alone, whatever "Serve on Local Network" said, unless ``LMS_SERVER_HOST`` in the
+    environment names another address. Raises ConfigurationError, and ServerUnavailableError if there is no ``lms``, if
+    that fails (the message shows its output), or if no server answers within ``timeout`` seconds; a command that still
+    runs then is killed.
     """
     started = time.monotonic()
     check_timeout(timeout)
@@ -50,15 +51,15 @@ def start_server(*, timeout: float = 30.0, port: int | None = None, settings: An
     if endpoint is not None:
         return endpoint
     missing = f"no LM Studio answers at {', '.join(urls)}"
-    if not _is_here(next(iter(urls))):
+    if not is_here(next(iter(urls))):
         raise _failure(
             f"{missing}, from {config.base_url_source}: that is another machine",
             "Start the server there with 'lms server start', or give port= to start one here",
         )
-    lms = shutil.which("lms")
+    lms = find_lms()
     if lms is None:
         raise _failure(
-            f"{missing}, and there is no command 'lms' on PATH to start it with",
+            f"{missing}, and there is no command 'lms' on PATH or in {home() / 'bin'} to start it with",
             f"{_BY_HAND}; 'lms' comes with LM Studio (https://lmstudio.ai): 'npx lmstudio install-cli' puts it on PATH",
         )
     arguments = ["server", "start", *([] if port is None else ["--port", str(port)])]
@@ -119,14 +120,9 @@ def _urls(config: Config, port: int | None, settings: Any) -> dict[str, str | No
     if port is not None:
         url = f"http://localhost:{port}"
         return {url: found.get(url)}
-    if not _is_here(config.base_url.text):
+    if not is_here(config.base_url.text):
         return {config.base_url.text: config.authorization}
-    return {url: authorization for url, authorization in found.items() if _is_here(url)}
-
-
-def _is_here(url: str) -> bool:
-    host = urlsplit(url).hostname or ""
-    return host in ("localhost", "::1") or re.fullmatch(r"127(\.\d+){3}", host) is not None
+    return {url: authorization for url, authorization in found.items() if is_here(url)}
 
 
 def _look(urls: dict[str, str | None], deadline: Deadline) -> Endpoint | None:
