@@ -82,6 +82,8 @@ if TYPE_CHECKING:
     from ._servers.registry import Registry
     from ._servers.start import start_server
     from ._workflows.conversation import Conversation
+    from ._workflows.measure import measure
+    from ._workflows.measurement import MeasuredRow, Measurement, Percentiles, RequestTiming
     from ._workflows.tools import ToolEvent, ToolRun, run_tools
 
 __version__ = "0.1.0"
@@ -113,6 +115,8 @@ __all__ = [
     "Limits",
     "LoadedInstance",
     "LoadedModel",
+    "MeasuredRow",
+    "Measurement",
     "MemoryUsage",
     "Message",
     "MessageItem",
@@ -129,6 +133,7 @@ __all__ = [
     "NativeStream",
     "NoModelLoadedError",
     "OllamaProvider",
+    "Percentiles",
     "Plugin",
     "Progress",
     "ProtocolError",
@@ -139,6 +144,7 @@ __all__ = [
     "ReasoningItem",
     "Registry",
     "RequestTimeoutError",
+    "RequestTiming",
     "ResponseNotFoundError",
     "ResponsesRequest",
     "ServerError",
@@ -164,6 +170,7 @@ __all__ = [
     "UsageRecorder",
     "discover",
     "events",
+    "measure",
     "run_tools",
     "start_server",
 ]
@@ -196,6 +203,8 @@ _ON_FIRST_USE = {
     "_servers.registry": ["Registry"],
     "_servers.start": ["start_server"],
     "_workflows.conversation": ["Conversation"],
+    "_workflows.measure": ["measure"],
+    "_workflows.measurement": ["MeasuredRow", "Measurement", "Percentiles", "RequestTiming"],
     "_workflows.tools": ["ToolEvent", "ToolRun", "run_tools"],
 }
 _NEEDS = {"_ollama": ["_dialects.ollama"]}

@@ -1,0 +1,228 @@
+"""``measure``: how fast a server answers, by model, length of the prompt, and number of requests at once."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import functools
+import queue
+import time
+from typing import Any, Callable, Iterable, Literal, Mapping, NamedTuple, Protocol, Sequence, Union
+
+from .._core.callbacks import Callback
+from .._core.checks import FUNCTION, NAME, check, check_fields, instance, number
+from .._core.errors import InvalidRequestError
+from .._core.options import Unpack, show_options
+from .._core.overrides import LIMITS, Overrides, StreamOverrides
+from .._core.requests import ChatRequest, CompletionRequest, StreamInput, TextRequest, override
+from .._core.threads import run_in_daemon_thread
+from .._core.types import Chunk, Completion, Timeouts, check_seconds
+from .._provider.stream import Stream
+from .measurement import Measurement, RequestTiming, row_of
+from .tools import check_provider
+
+Prompt = Union[str, CompletionRequest, ChatRequest, TextRequest]
+
+# On Windows, Ctrl-C does not wake a thread that waits for a lock: Python notices it only at the end of such a wait.
+_WAIT_S = 0.1
+
+
+class Streams(Protocol):
+    """The method of a provider that ``measure`` calls."""
+
+    def stream(self, request: StreamInput, on_chunk: None = None, **overrides: Unpack[StreamOverrides]) -> Stream:
+        """Answer piece by piece."""
+
+
+class _Job(NamedTuple):
+    """A request to send, again and again."""
+
+    kind: Literal["load", "warm-up", "measured"]
+    model: str | None
+    prompt: int
+    concurrency: int
+    send: Callable[[], Any]
+
+
+class _Run:
+    """The requests of one measurement. Threads send them; the caller's thread takes their timings."""
+
+    def __init__(self, planned: int, on_progress: Callable[[RequestTiming], object] | None) -> None:
+        self._began = time.perf_counter()
+        self._callback = Callback("on_progress", on_progress)
+        self._ended: queue.SimpleQueue[RequestTiming] = queue.SimpleQueue()
+        self._streams: set[Stream] = set()
+        self._stopped = False
+        self.planned = planned
+        self.timings: list[RequestTiming] = []
+
+    def run(self, job: _Job, times: int) -> None:
+        """Send the request ``times`` times in each of ``job.concurrency`` threads; return when all have ended."""
+        for _ in range(job.concurrency):
+            run_in_daemon_thread(self._repeat, job, times)
+        for _ in range(job.concurrency * times):
+            timing = self._next()
+            self.timings.append(dataclasses.replace(timing, number=len(self.timings) + 1, planned=self.planned))
+            self._callback(self.timings[-1])
+
+    def stop(self) -> None:
+        """Close the streams that run, and have the threads send nothing more."""
+        self._stopped = True
+        for stream in list(self._streams):
+            stream.close()
+
+    def _next(self) -> RequestTiming:
+        while True:
+            with contextlib.suppress(queue.Empty):
+                return self._ended.get(timeout=_WAIT_S)
+
+    def _repeat(self, job: _Job, times: int) -> None:
+        for _ in range(times):
+            if self._stopped:
+                return
+            self._ended.put(self._time(job))
+
+    def _time(self, job: _Job) -> RequestTiming:
+        arrivals: list[float] = []
+        reply: Any = None
+        failure = None
+        started = time.perf_counter()
+        try:
+            reply = job.send() if job.kind == "load" else self._read(job.send(), arrivals)
+        except BaseException as error:  # whatever a provider raises: it is counted, and the next request is sent
+            failure = error
+        ended = time.perf_counter()
+        usage = getattr(reply, "usage", None)
+        tokens = usage.completion_tokens if usage else None
+        generating_s = arrivals[-1] - arrivals[0] if arrivals else 0.0
+        stats_s = reply.stats.model_load_time_s if isinstance(reply, Completion) else None
+        return RequestTiming(
+            kind=job.kind,
+            model=job.model or getattr(reply, "model", None) or None,
+            prompt=job.prompt,
+            concurrency=job.concurrency,
+            started_s=started - self._began,
+            duration_s=ended - started,
+            time_to_first_token_s=arrivals[0] - started if arrivals else None,
+            tokens_per_second=(tokens - 1) / generating_s if tokens and generating_s else None,
+            usage=usage,
+            model_load_time_s=getattr(reply, "load_time_seconds", stats_s),
+            error=failure,
+        )
+
+    def _read(self, pieces: Stream | Iterable[Chunk], arrivals: list[float]) -> Completion:
+        stream = pieces if isinstance(pieces, Stream) else Stream.from_chunks(pieces)
+        self._streams.add(stream)
+        try:
+            if self._stopped:  # while the request was sent
+                stream.close()
+            for chunk in stream:
+                if chunk.delta or chunk.reasoning:
+                    arrivals.append(time.perf_counter())
+        finally:
+            self._streams.discard(stream)
+        return stream.completion
+
+
+class _Defaults(ChatRequest):
+    max_tokens = 128
+
+
+@show_options(_Defaults)
+def measure(
+    provider: Streams,
+    prompts: Prompt | Sequence[Prompt],
+    *,
+    models: str | Sequence[str] | None = None,
+    concurrency: int | Sequence[int] = 1,
+    repeat: int = 3,
+    warm_up: int = 1,
+    load: Callable[[str], object] | None = None,
+    on_progress: Callable[[RequestTiming], object] | None = None,
+    **options: Unpack[Overrides],
+) -> Measurement:
+    """Measure the speed of each of ``models`` with each of ``prompts``, for each number of requests at once.
+
+    ``provider`` is any object with ``stream()``. Without ``models``, it chooses the model. A prompt is a text or a
+    request, whose options ``options`` replace; for prompts of several lengths, give several. With a ``concurrency`` of
+    4, four threads send ``repeat`` requests each. Before them, each model answers the first prompt ``warm_up`` times.
+
+    ``load`` is called with the name of each model before that, such as ``lm.native.ensure_loaded`` or ``ollama.load``.
+    The load time is the one that the server reports, there or with a reply, as Ollama does.
+
+    A request that fails is counted with its error, and the others go on. Ctrl-C closes the streams that run, and
+    what was measured until then is returned, with ``interrupted``. ``on_progress`` gets each request when it has ended;
+    what it raises ends the measurement, closes the streams and reaches the caller.
+
+    Raises InvalidRequestError or ConfigurationError for arguments that cannot work, before anything is sent.
+    """
+    names = [models] if models is None or isinstance(models, str) else list(models)
+    steps = list(concurrency) if isinstance(concurrency, Iterable) else [concurrency]
+    options.setdefault("max_tokens", 128)
+    limits: Any = {name: value for name, value in options.items() if name in LIMITS}
+    requests = _requests(prompts, {name: value for name, value in options.items() if name not in LIMITS})
+    _check(provider, names, steps, repeat, warm_up, load, limits)
+    each = warm_up + len(requests) * sum(steps) * repeat + (load is not None)
+    run, rows = _Run(len(names) * each, on_progress), []
+
+    def job(kind: Any, name: str | None, prompt: int, step: int = 1) -> _Job:
+        request = requests[prompt] if name is None else dataclasses.replace(requests[prompt], model=name)
+        return _Job(kind, name, prompt, step, lambda: provider.stream(request, **limits))
+
+    try:
+        for name in names:
+            begin = len(run.timings)
+            if load is not None and name is not None:
+                run.run(_Job("load", name, 0, 1, functools.partial(load, name)), 1)
+            run.run(job("warm-up", name, 0), warm_up)
+            for prompt, _ in enumerate(requests):
+                for step in steps:
+                    row = len(run.timings)
+                    try:
+                        run.run(job("measured", name, prompt, step), repeat)
+                    finally:
+                        if run.timings[row:]:
+                            rows.append(row_of(run.timings[row:], run.timings[begin:]))
+    except KeyboardInterrupt:
+        pass  # the requests that are missing say so: ``interrupted``
+    finally:
+        run.stop()
+    return Measurement(tuple(rows), tuple(run.timings), run.planned)
+
+
+def _requests(prompts: Any, options: Mapping[str, Any]) -> list[Any]:
+    """Return the prompts as requests with ``options``; raise InvalidRequestError."""
+    kinds = (CompletionRequest, ChatRequest, TextRequest)
+    listed = [prompts] if isinstance(prompts, (str, *kinds)) else list(prompts)
+    if "model" in options:
+        raise InvalidRequestError("measure() does not take model", hint="Write models='...', or several in a list")
+    for prompt in listed:
+        check("prompt", prompt, instance((str, *kinds), "is not a text or a request"))
+    if not listed:
+        raise InvalidRequestError("prompts is empty", hint="Give at least one text")
+    return [override(CompletionRequest(each) if isinstance(each, str) else each, **options) for each in listed]
+
+
+def _check(
+    provider: object,
+    models: Sequence[str | None],
+    concurrency: Sequence[int],
+    repeat: int,
+    warm_up: int,
+    load: object,
+    limits: Mapping[str, Any],
+) -> None:
+    check_provider("measure", provider)
+    for values, name, rule in ((models, "models", NAME), (concurrency, "concurrency", number(1, whole=True))):
+        if not values:
+            raise InvalidRequestError(f"{name} is empty", hint="Give at least one, or leave it out")
+        for value in values:
+            check_fields({name: value}, {name: rule})
+    check("repeat", repeat, number(1, whole=True))
+    check("warm_up", warm_up, number(0, whole=True))
+    check_fields({"load": load}, {"load": FUNCTION})
+    if load is not None and None in models:
+        raise InvalidRequestError("load= needs models=", hint="Give the names of the models to load")
+    for name, value in limits.items():
+        if not isinstance(value, Timeouts):
+            check_seconds(name, value)
