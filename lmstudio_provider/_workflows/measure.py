@@ -10,7 +10,7 @@ import time
 from typing import Any, Callable, Iterable, Literal, Mapping, NamedTuple, Protocol, Sequence, Union
 
 from .._core.callbacks import Callback
-from .._core.checks import FUNCTION, NAME, check, check_fields, instance, number
+from .._core.checks import FUNCTION, NAME, Check, check, check_fields, instance, number
 from .._core.errors import InvalidRequestError
 from .._core.options import Unpack, show_options
 from .._core.overrides import LIMITS, Overrides, StreamOverrides
@@ -23,6 +23,9 @@ from .tools import check_provider
 
 Prompt = Union[str, CompletionRequest, ChatRequest, TextRequest]
 
+_PROMPT = instance(
+    (str, CompletionRequest, ChatRequest, TextRequest), "is not a text or a request", "Messages go into a ChatRequest"
+)
 # On Windows, Ctrl-C does not wake a thread that waits for a lock: Python notices it only at the end of such a wait.
 _WAIT_S = 0.1
 
@@ -156,13 +159,22 @@ def measure(
 
     Raises InvalidRequestError or ConfigurationError for arguments that cannot work, before anything is sent.
     """
-    names = [models] if models is None or isinstance(models, str) else list(models)
-    steps = list(concurrency) if isinstance(concurrency, Iterable) else [concurrency]
-    options.setdefault("max_tokens", 128)
-    limits: Any = {name: value for name, value in options.items() if name in LIMITS}
-    requests = _requests(prompts, {name: value for name, value in options.items() if name not in LIMITS})
-    _check(provider, names, steps, repeat, warm_up, load, limits)
-    each = warm_up + len(requests) * sum(steps) * repeat + (load is not None)
+    if models is not None and "model" in options:
+        raise InvalidRequestError("measure() got both models and model", hint="Give models alone")
+    names = [None] if models is None else _listed("models", models, NAME)
+    steps = _listed("concurrency", concurrency, number(1, whole=True))
+    check("repeat", repeat, number(1, whole=True))
+    check("warm_up", warm_up, number(0, whole=True))
+    check_fields({"load": load}, {"load": FUNCTION})
+    if load is not None and models is None:
+        raise InvalidRequestError("load= needs models=", hint="Give the names of the models to load")
+    check_provider("measure", provider)
+    limits, fields = _split({"max_tokens": 128, **options})
+    requests = [
+        override(CompletionRequest(prompt) if isinstance(prompt, str) else prompt, **fields)
+        for prompt in _listed("prompts", prompts, _PROMPT)
+    ]
+    each = (load is not None) + warm_up + len(requests) * sum(steps) * repeat
     run, rows = _Run(len(names) * each, on_progress), []
 
     def job(kind: Any, name: str | None, prompt: int, step: int = 1) -> _Job:
@@ -190,39 +202,21 @@ def measure(
     return Measurement(tuple(rows), tuple(run.timings), run.planned)
 
 
-def _requests(prompts: Any, options: Mapping[str, Any]) -> list[Any]:
-    """Return the prompts as requests with ``options``; raise InvalidRequestError."""
-    kinds = (CompletionRequest, ChatRequest, TextRequest)
-    listed = [prompts] if isinstance(prompts, (str, *kinds)) else list(prompts)
-    if "model" in options:
-        raise InvalidRequestError("measure() does not take model", hint="Write models='...', or several in a list")
-    for prompt in listed:
-        check("prompt", prompt, instance((str, *kinds), "is not a text or a request"))
+def _listed(name: str, value: Any, rule: Check) -> list[Any]:
+    """Return one value or many as a list; raise InvalidRequestError for one that does not pass ``rule``, or none."""
+    many = isinstance(value, Iterable) and not isinstance(value, (str, bytes, Mapping))
+    listed = list(value) if many else [value]
     if not listed:
-        raise InvalidRequestError("prompts is empty", hint="Give at least one text")
-    return [override(CompletionRequest(each) if isinstance(each, str) else each, **options) for each in listed]
+        raise InvalidRequestError(f"{name} is empty", hint="Give at least one")
+    for each in listed:
+        check(name, each, rule)
+    return listed
 
 
-def _check(
-    provider: object,
-    models: Sequence[str | None],
-    concurrency: Sequence[int],
-    repeat: int,
-    warm_up: int,
-    load: object,
-    limits: Mapping[str, Any],
-) -> None:
-    check_provider("measure", provider)
-    for values, name, rule in ((models, "models", NAME), (concurrency, "concurrency", number(1, whole=True))):
-        if not values:
-            raise InvalidRequestError(f"{name} is empty", hint="Give at least one, or leave it out")
-        for value in values:
-            check_fields({name: value}, {name: rule})
-    check("repeat", repeat, number(1, whole=True))
-    check("warm_up", warm_up, number(0, whole=True))
-    check_fields({"load": load}, {"load": FUNCTION})
-    if load is not None and None in models:
-        raise InvalidRequestError("load= needs models=", hint="Give the names of the models to load")
+def _split(options: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return the time limits of a call, which are checked, and the other options."""
+    limits = {name: value for name, value in options.items() if name in LIMITS}
     for name, value in limits.items():
-        if not isinstance(value, Timeouts):
+        if name != "timeout" or not isinstance(value, Timeouts):
             check_seconds(name, value)
+    return limits, {name: value for name, value in options.items() if name not in LIMITS}

@@ -191,10 +191,11 @@ def draw(figure: Any, rows: Sequence[MeasuredRow]) -> None:
     first.set(title="Time to first token: median, up to p95", ylabel="seconds")
     speed.set(title="Speed of all requests together", ylabel="tokens a second")
     for axes in (first, speed):
-        axes.set(xlabel="requests at once", ylim=(0, None), xlim=(-0.5, len(steps) - 0.5))
+        axes.set(xlabel="requests at once", ylim=(0, None), xlim=(-0.5, max(len(steps), 1) - 0.5))
         axes.set_xticks(range(len(steps)), steps)
         axes.grid(axis="y", alpha=0.3)
-    figure.legend(loc="outside lower center", ncols=2)
+    if rows:
+        figure.legend(loc="outside lower center", ncols=2)
 
 
 _UNKNOWN = Percentiles(math.nan, math.nan)  # draws nothing
