@@ -6,16 +6,16 @@ import contextlib
 import dataclasses
 import functools
 import queue
+import threading
 import time
 from typing import Any, Callable, Iterable, Literal, Mapping, NamedTuple, Protocol, Sequence, Union
 
 from .._core.callbacks import Callback
 from .._core.checks import FUNCTION, NAME, Check, check, check_fields, instance, number
-from .._core.errors import InvalidRequestError
+from .._core.errors import ConfigurationError, InvalidRequestError
 from .._core.options import Unpack, show_options
 from .._core.overrides import LIMITS, Overrides, StreamOverrides
 from .._core.requests import ChatRequest, CompletionRequest, StreamInput, TextRequest, override
-from .._core.threads import run_in_daemon_thread
 from .._core.types import Chunk, Completion, Timeouts, check_seconds
 from .._provider.stream import Stream
 from .measurement import Measurement, RequestTiming, row_of
@@ -62,7 +62,12 @@ class _Run:
     def run(self, job: _Job, times: int) -> None:
         """Send the request ``times`` times in each of ``job.concurrency`` threads; return when all have ended."""
         for _ in range(job.concurrency):
-            run_in_daemon_thread(self._repeat, job, times)
+            # Not an executor: the interpreter would join its threads at its end, and so wait for a silent server.
+            thread = threading.Thread(target=self._repeat, args=(job, times), name="lmstudio-measure", daemon=True)
+            try:
+                thread.start()
+            except RuntimeError as error:  # the requests of a thread that cannot start have failed
+                self._repeat(job._replace(send=functools.partial(_refuse, job.concurrency, error)), times)
         for _ in range(job.concurrency * times):
             timing = self._next()
             self.timings.append(dataclasses.replace(timing, number=len(self.timings) + 1, planned=self.planned))
@@ -93,11 +98,11 @@ class _Run:
         try:
             reply = job.send() if job.kind == "load" else self._read(job.send(), arrivals)
         except BaseException as error:  # whatever a provider raises: it is counted, and the next request is sent
-            failure = error
+            failure = error.with_traceback(None)  # which would keep the stream
         ended = time.perf_counter()
         usage = getattr(reply, "usage", None)
         tokens = usage.completion_tokens if usage else None
-        generating_s = arrivals[-1] - arrivals[0] if arrivals else 0.0
+        generating_s = ended - arrivals[0] if len(arrivals) > 1 else 0.0
         stats_s = reply.stats.model_load_time_s if isinstance(reply, Completion) else None
         return RequestTiming(
             kind=job.kind,
@@ -107,7 +112,7 @@ class _Run:
             started_s=started - self._began,
             duration_s=ended - started,
             time_to_first_token_s=arrivals[0] - started if arrivals else None,
-            tokens_per_second=(tokens - 1) / generating_s if tokens and generating_s else None,
+            tokens_per_second=(tokens - 1) / generating_s if tokens and tokens > 1 and generating_s else None,
             usage=usage,
             model_load_time_s=getattr(reply, "load_time_seconds", stats_s),
             error=failure,
@@ -125,6 +130,11 @@ class _Run:
         finally:
             self._streams.discard(stream)
         return stream.completion
+
+
+def _refuse(concurrency: int, cause: RuntimeError) -> None:
+    what = f"the system allows no more threads, so {concurrency} requests cannot be sent at once"
+    raise ConfigurationError(what, hint="Use a smaller concurrency") from cause
 
 
 class _Defaults(ChatRequest):
@@ -186,7 +196,8 @@ def measure(
             begin = len(run.timings)
             if load is not None and name is not None:
                 run.run(_Job("load", name, 0, 1, functools.partial(load, name)), 1)
-            run.run(job("warm-up", name, 0), warm_up)
+            if warm_up:
+                run.run(job("warm-up", name, 0), warm_up)
             for prompt, _ in enumerate(requests):
                 for step in steps:
                     row = len(run.timings)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import collections
-import dataclasses
 import importlib
 import json
 import math
@@ -55,7 +54,7 @@ class RequestTiming:
     time_to_first_token_s: float | None = None
     """Seconds from the start of the request to the first text or reasoning."""
     tokens_per_second: float | None = None
-    """Tokens after the first one, for each second from the first piece of text or reasoning to the last. None if the
+    """Tokens after the first one, for each second from the first text or reasoning to the end of the reply. None if the
     server did not count the tokens, or if the reply came in one piece."""
     usage: Usage | None = None
     """The tokens, as the server counted them."""
@@ -116,22 +115,25 @@ class Measurement:
         return len(self.requests) < self.planned
 
     def table(self) -> str:
-        """Return the rows as lines of text, and under them the errors; seconds and tokens a second."""
+        """Return the rows as lines of text; under them, for each class of error, how many requests had one, and the
+        first of them."""
         cells = [[*_COLUMNS], *([_text(value(row)) for value in _COLUMNS.values()] for row in self.rows)]
         widths = [max(map(len, column)) for column in zip(*cells)]
         lines = [
             "  ".join([line[0].ljust(widths[0]), *map(str.rjust, line[1:], widths[1:])]).rstrip() for line in cells
         ]
-        failed = [each for each in self.requests if each.error is not None]
-        counts = collections.Counter(f"{type(each.error).__name__}: {each.error}" for each in failed)
-        lines += [f"{count} failed with {error}" for error, count in counts.items()]
+        failed: dict[str, list[BaseException]] = {}
+        for each in self.requests:
+            if each.error is not None:
+                failed.setdefault(type(each.error).__name__, []).append(each.error)
+        lines += [f"{len(errors)} failed with {name}: {errors[0]}" for name, errors in failed.items()]
         if self.interrupted:
             lines.append(f"Interrupted: {len(self.requests)} of {self.planned} requests ended.")
         return "\n".join(lines)
 
     def to_json(self) -> str:
         """Return all that was measured as JSON text; an error is its class and message."""
-        return json.dumps({**dataclasses.asdict(self), "interrupted": self.interrupted}, default=_error_text, indent=2)
+        return json.dumps({**vars(self), "interrupted": self.interrupted}, default=_plain, indent=2)
 
     def plot(self, path: str | os.PathLike[str]) -> None:
         """Draw the rows to a file, whose suffix is the format: ".png", ".svg" or ".pdf".
@@ -169,8 +171,8 @@ def _text(value: object) -> str:
     return "-" if value is None else f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
-def _error_text(error: object) -> str:
-    return f"{type(error).__name__}: {error}"
+def _plain(value: object) -> object:
+    return f"{type(value).__name__}: {value}" if isinstance(value, BaseException) else vars(value)
 
 
 def draw(figure: Any, rows: Sequence[MeasuredRow]) -> None:
@@ -182,7 +184,7 @@ def draw(figure: Any, rows: Sequence[MeasuredRow]) -> None:
     first, speed = figure.subplots(1, 2)
     steps = sorted({row.concurrency for row in rows})
     for position, (name, group) in enumerate(lines.items()):
-        shift = (position / len(lines) - 0.5) * 0.3  # side by side, so that none hides another
+        shift = (position - (len(lines) - 1) / 2) * 0.3 / len(lines)  # side by side, so that none hides another
         x = [steps.index(row.concurrency) + shift for row in group]
         times = [row.time_to_first_token_s or _UNKNOWN for row in group]
         above = [each.p95 - each.p50 for each in times]

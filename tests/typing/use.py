@@ -19,6 +19,8 @@ from lmstudio_provider import (
     Failover,
     LMStudioProvider,
     LoadedModel,
+    MeasuredRow,
+    Measurement,
     MemoryUsage,
     Message,
     MessageItem,
@@ -39,6 +41,7 @@ from lmstudio_provider import (
     UsageRecord,
     discover,
     events,
+    measure,
     run_tools,
     start_server,
 )
@@ -204,4 +207,7 @@ def several(mine: Provider) -> None:
         provider: Provider = registry.first_available()
         text: str = failover.complete("Hi", deadline=60).text
         stream: Stream = failover.stream("Hi")
-    print(endpoints, started, provider, text, stream)
+        measured: Measurement = measure(failover, ["Hi", "Hello"], models=["m"], concurrency=(1, 4), temperature=0)
+        row: MeasuredRow = measure(mine, "Hi", load=print, models="m", concurrency=2, deadline=60).rows[0]
+    speed: float | None = row.tokens_per_second.p50 if row.tokens_per_second else None
+    print(endpoints, started, provider, text, stream, measured.table(), speed)

@@ -13,6 +13,7 @@ from xml.etree import ElementTree
 import pytest
 
 from lmstudio_provider import (
+    ChatRequest,
     Chunk,
     CompletionRequest,
     ConfigurationError,
@@ -26,6 +27,7 @@ from lmstudio_provider import (
     Percentiles,
     RequestTiming,
     Stream,
+    TextRequest,
     Usage,
     measure,
 )
@@ -182,6 +184,47 @@ def test_what_on_progress_raises_reaches_the_caller_and_closes_the_streams():
     assert closed.wait(10)
 
 
+def test_requests_for_which_the_system_has_no_thread_are_counted_as_failed():
+    code = """
+import threading
+from lmstudio_provider import measure
+class Nobody:
+    def stream(self, request, on_chunk=None, **limits):
+        raise AssertionError
+threading.stack_size(1 << 46)
+try:
+    threading.Thread(target=print).start()
+except RuntimeError:
+    print(measure(Nobody(), "Hi", warm_up=0, repeat=2, concurrency=4).table())
+"""
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
+    if not ended.stdout.strip():
+        pytest.skip("this system starts the thread all the same")
+    assert (ended.stderr, ended.returncode) == ("", 0)
+    said = "the system allows no more threads, so 4 requests cannot be sent at once. Use a smaller concurrency"
+    assert ended.stdout.splitlines()[-1] == f"8 failed with ConfigurationError: {said}"
+
+
+def test_errors_of_one_class_take_one_line_of_the_table():
+    def chunks(number):
+        raise ValueError(f"number {number}")
+
+    measured = measure(Own(chunks), "Hi", warm_up=0, repeat=5)
+    assert measured.table().splitlines()[2:] == ["5 failed with ValueError: number 1"]
+
+
+def test_an_error_that_cannot_be_copied_is_written_as_json():
+    class TwoArguments(Exception):
+        def __init__(self, one, two):
+            super().__init__(f"{one} and {two}")
+
+    def chunks(number):
+        raise TwoArguments(1, 2)
+
+    read = json.loads(measure(Own(chunks), "Hi", warm_up=0, repeat=1).to_json())
+    assert read["requests"][0]["error"] == "TwoArguments: 1 and 2"
+
+
 # Ctrl-C
 
 
@@ -270,6 +313,11 @@ def test_a_reply_in_one_piece_has_no_speed_of_its_own():
     assert row.total_tokens_per_second > 0
 
 
+def test_a_reply_of_one_token_has_no_speed_of_its_own():
+    chunks = [Chunk("o"), Chunk("ne", usage=Usage(5, 1, 6))]
+    assert measure(Own(lambda number: chunks), "Hi", warm_up=0).rows[0].tokens_per_second is None
+
+
 def test_a_reply_without_text_has_no_first_token():
     row = measure(Own(lambda number: [Chunk(done=True, finish_reason="stop")]), "Hi", warm_up=0).rows[0]
     assert (row.completed, row.time_to_first_token_s) == (3, None)
@@ -312,6 +360,15 @@ def test_each_request_has_the_options_and_the_limits():
         CompletionRequest("Hello", model="m", max_tokens=128, temperature=0, seed=4),
     ]
     assert own.limits == [{"timeout": 5, "deadline": 9}] * 2
+
+
+@pytest.mark.parametrize(
+    "prompt", [TextRequest("Once"), ChatRequest([Message.user("Hi")]), CompletionRequest("Hi", stop="x")]
+)
+def test_a_prompt_can_be_a_request_of_any_kind(simulator, prompt):
+    with LMStudioProvider(simulator.url) as lm:
+        (row,) = measure(lm, prompt, models="simulated-model", repeat=1).rows
+    assert (row.completed, row.prompt_tokens) == (1, 1)
 
 
 def test_an_iterator_of_chunks_is_a_stream_too():
