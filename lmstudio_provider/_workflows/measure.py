@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import functools
+import itertools
 import queue
 import threading
 import time
@@ -18,7 +19,7 @@ from .._core.overrides import LIMITS, Overrides, StreamOverrides
 from .._core.requests import ChatRequest, CompletionRequest, StreamInput, TextRequest, override
 from .._core.types import Chunk, Completion, Timeouts, check_seconds
 from .._provider.stream import Stream
-from .measurement import Measurement, RequestTiming, row_of
+from .measurement import Measurement, RequestTiming, measurement_of
 from .tools import check_provider
 
 Prompt = Union[str, CompletionRequest, ChatRequest, TextRequest]
@@ -57,7 +58,8 @@ class _Run:
         self._streams: set[Stream] = set()
         self._stopped = False
         self.planned = planned
-        self.timings: list[RequestTiming] = []
+        self._numbers = itertools.count(1)
+        self.cases: list[list[RequestTiming]] = []
 
     def run(self, job: _Job, times: int) -> None:
         """Send the request ``times`` times in each of ``job.concurrency`` threads; return when all have ended."""
@@ -68,10 +70,11 @@ class _Run:
                 thread.start()
             except RuntimeError as error:  # the requests of a thread that cannot start have failed
                 self._repeat(job._replace(send=functools.partial(_refuse, job.concurrency, error)), times)
+        self.cases.append([])
         for _ in range(job.concurrency * times):
-            timing = self._next()
-            self.timings.append(dataclasses.replace(timing, number=len(self.timings) + 1, planned=self.planned))
-            self._callback(self.timings[-1])
+            timing = dataclasses.replace(self._next(), number=next(self._numbers), planned=self.planned)
+            self.cases[-1].append(timing)
+            self._callback(timing)
 
     def stop(self) -> None:
         """Close the streams that run, and have the threads send nothing more."""
@@ -185,32 +188,27 @@ def measure(
         for prompt in _listed("prompts", prompts, _PROMPT)
     ]
     each = (load is not None) + warm_up + len(requests) * sum(steps) * repeat
-    run, rows = _Run(len(names) * each, on_progress), []
+    run = _Run(len(names) * each, on_progress)
 
     def job(kind: Any, name: str | None, prompt: int, step: int = 1) -> _Job:
         request = requests[prompt] if name is None else dataclasses.replace(requests[prompt], model=name)
         return _Job(kind, name, prompt, step, lambda: provider.stream(request, **limits))
 
     try:
-        for name in names:
-            begin = len(run.timings)
-            if load is not None and name is not None:
-                run.run(_Job("load", name, 0, 1, functools.partial(load, name)), 1)
-            if warm_up:
-                run.run(job("warm-up", name, 0), warm_up)
-            for prompt, _ in enumerate(requests):
-                for step in steps:
-                    row = len(run.timings)
-                    try:
+        try:
+            for name in names:
+                if load is not None and name is not None:
+                    run.run(_Job("load", name, 0, 1, functools.partial(load, name)), 1)
+                if warm_up:
+                    run.run(job("warm-up", name, 0), warm_up)
+                for prompt, _ in enumerate(requests):
+                    for step in steps:
                         run.run(job("measured", name, prompt, step), repeat)
-                    finally:
-                        if run.timings[row:]:
-                            rows.append(row_of(run.timings[row:], run.timings[begin:]))
-    except KeyboardInterrupt:
-        pass  # the requests that are missing say so: ``interrupted``
-    finally:
-        run.stop()
-    return Measurement(tuple(rows), tuple(run.timings), run.planned)
+        finally:
+            run.stop()
+    except KeyboardInterrupt:  # the result says that it is not whole: ``interrupted``
+        run.stop()  # Ctrl-C may have come in the midst of the other one
+    return measurement_of(run.cases, run.planned)
 
 
 def _listed(name: str, value: Any, rule: Check) -> list[Any]:

@@ -203,8 +203,17 @@ def draw(figure: Any, rows: Sequence[MeasuredRow]) -> None:
 _UNKNOWN = Percentiles(math.nan, math.nan)  # draws nothing
 
 
-def row_of(timings: Sequence[RequestTiming], of_model: Sequence[RequestTiming]) -> MeasuredRow:
-    """Return the row of ``timings``; ``of_model`` are all requests with their model so far."""
+def measurement_of(cases: Sequence[Sequence[RequestTiming]], planned: int) -> Measurement:
+    """Return the result of requests that are grouped by kind, model, prompt and concurrency."""
+    timings = [each for case in cases for each in case]
+    # The first time for each model, because the later ones are of a model that is loaded.
+    loads = {each.model: each.model_load_time_s for each in reversed(timings) if each.model_load_time_s is not None}
+    rows = [_row(case, loads) for case in cases if case and case[0].kind == "measured"]
+    return Measurement(tuple(rows), tuple(timings), planned)
+
+
+def _row(timings: Sequence[RequestTiming], loads: Mapping[str | None, float]) -> MeasuredRow:
+    model = _first(each.model for each in timings)
     done = [each for each in timings if each.error is None]
     usages = [each.usage or Usage() for each in done]
     counts = [each.completion_tokens for each in usages]
@@ -212,7 +221,7 @@ def row_of(timings: Sequence[RequestTiming], of_model: Sequence[RequestTiming]) 
     seconds = max(each.started_s + each.duration_s for each in timings) - began
     tokens = None if None in counts or not counts else sum(filter(None, counts))
     return MeasuredRow(
-        model=_first(each.model for each in timings),
+        model=model,
         prompt=timings[0].prompt,
         prompt_tokens=_first(each.prompt_tokens for each in usages),
         concurrency=timings[0].concurrency,
@@ -222,7 +231,7 @@ def row_of(timings: Sequence[RequestTiming], of_model: Sequence[RequestTiming]) 
         tokens_per_second=Percentiles.of(each.tokens_per_second for each in done),
         total_tokens_per_second=tokens / seconds if tokens is not None and seconds else None,
         duration_s=Percentiles.of(each.duration_s for each in done),
-        model_load_time_s=_first(each.model_load_time_s for each in of_model),
+        model_load_time_s=loads.get(model),
     )
 
 
