@@ -17,7 +17,7 @@ from http.server import BaseHTTPRequestHandler
 from types import TracebackType
 from typing import Any, ClassVar, Iterable, Iterator, Mapping, TypeVar, Union
 
-_Self = TypeVar("_Self", bound="StandIn")
+_Self = TypeVar("_Self", bound="Listener")
 
 
 @dataclass(frozen=True)
@@ -77,26 +77,13 @@ def typed_events(values: Iterable[Mapping[str, Any]]) -> Stream:
     return events(frames, [last])
 
 
-class StandIn(abc.ABC):
-    """A context manager that serves at ``url``. Each kind of server implements ``answer``."""
+class Listener:
+    """A context manager that serves at ``url``; ``requests`` holds the requests so far."""
 
-    headers: ClassVar[Mapping[str, str]] = {}
-    """The headers of every reply."""
-    uploads: ClassVar[tuple[str, ...]] = ()
-    """The prefixes of the paths that take files. Their bodies are not read as JSON, nor held in memory."""
-
-    def __init__(self, delay_s: float, port: int) -> None:
-        self.delay_s = delay_s
+    def __init__(self, port: int) -> None:
         self.port = port
         self.requests: list[dict[str, Any]] = []
         self._server: _Server | None = None
-
-    @abc.abstractmethod
-    def answer(self, endpoint: str, body: Any, headers: Message) -> Answer:
-        """Return the answer of ``endpoint`` ("POST /path"), or raise RefusedError.
-
-        ``body`` is the request's JSON value, None without valid JSON, or for an upload an iterator of its bytes.
-        """
 
     @property
     def url(self) -> str:
@@ -105,8 +92,8 @@ class StandIn(abc.ABC):
             raise RuntimeError("the simulator is not running; use it in a with statement")
         return "http://{}:{}".format(*self._server.server_address[:2])
 
-    def __enter__(self: _Self) -> _Self:
-        self._server = _Server(self)
+    def _listen(self: _Self, handler: type[Handler]) -> _Self:
+        self._server = _Server(self, handler)
         return self
 
     def __exit__(
@@ -117,6 +104,29 @@ class StandIn(abc.ABC):
             self._server = None
 
 
+class StandIn(Listener, abc.ABC):
+    """The base of the stand-ins. Each kind of server implements ``answer``."""
+
+    headers: ClassVar[Mapping[str, str]] = {}
+    """The headers of every reply."""
+    uploads: ClassVar[tuple[str, ...]] = ()
+    """The prefixes of the paths that take files. Their bodies are not read as JSON, nor held in memory."""
+
+    def __init__(self, delay_s: float, port: int) -> None:
+        super().__init__(port)
+        self.delay_s = delay_s
+
+    @abc.abstractmethod
+    def answer(self, endpoint: str, body: Any, headers: Message) -> Answer:
+        """Return the answer of ``endpoint`` ("POST /path"), or raise RefusedError.
+
+        ``body`` is the request's JSON value, None without valid JSON, or for an upload an iterator of its bytes.
+        """
+
+    def __enter__(self: _Self) -> _Self:
+        return self._listen(_StandInHandler)
+
+
 class _Server(socketserver.ThreadingTCPServer):
     daemon_threads = True
     # On Windows, this option would let a second server listen on the same port.
@@ -124,14 +134,14 @@ class _Server(socketserver.ThreadingTCPServer):
     request_queue_size = 128  # with the default of 5, some of many clients at once would wait for seconds
     timeout = 0  # handle_request() is called when a client is there, and does not wait if it has left
 
-    def __init__(self, stand_in: StandIn) -> None:
-        self.stand_in = stand_in
+    def __init__(self, listener: Listener, handler: type[Handler]) -> None:
+        self.listener: Any = listener
         self.pid = os.getpid()
         self.stopping = threading.Event()
         self._open: set[socket.socket] = set()
         self._changed = threading.Condition()
         self._stop, self._stopped = socket.socketpair()
-        super().__init__(("127.0.0.1", stand_in.port), _Handler)
+        super().__init__(("127.0.0.1", listener.port), handler)
         self._thread = threading.Thread(target=self._serve, name="simulator", daemon=True)
         self._thread.start()
 
@@ -182,7 +192,9 @@ class _Server(socketserver.ThreadingTCPServer):
             self._changed.wait_for(lambda: not self._open, timeout=5)
 
 
-class _Handler(BaseHTTPRequestHandler):
+class Handler(BaseHTTPRequestHandler):
+    """Reads requests; each kind of listener implements ``answer``."""
+
     server: _Server
     protocol_version = "HTTP/1.1"
     timeout = 5  # as LM Studio, which closes a connection after 5 s of silence (its Keep-Alive header, seen)
@@ -193,40 +205,25 @@ class _Handler(BaseHTTPRequestHandler):
         """Print nothing."""
 
     def version_string(self) -> str:
-        return type(self.server.stand_in).__name__
+        return type(self.server.listener).__name__
 
-    def _answer(self) -> None:
-        stand_in = self.server.stand_in
-        pieces = self._pieces()
-        try:
-            body = pieces if self.path.startswith(stand_in.uploads) else self._json(b"".join(pieces))
-        except ValueError:
-            self.send_error(400)
-            return
-        asked = {"method": self.command, "path": self.path, "headers": dict(self.headers)}
-        stand_in.requests.append({**asked, "body": None if body is pieces else body})
-        try:
-            answer = stand_in.answer(f"{self.command} {self.path}", body, self.headers)
-        except RefusedError as refused:
-            answer = refused.answer
-        except Exception as failure:
-            # Most likely a function given as replies failed. The test sees only replies, so one has to report it.
-            what = f"{type(failure).__name__}: {failure}"
-            answer = error(500, f"the simulator could not reply: {what}\n\n{traceback.format_exc()}")
-        for _ in pieces:
-            continue  # the rest of an upload must be read, or it would be taken for the next request
-        self._send(answer)
+    def answer(self) -> None:
+        """Answer the request."""
+        raise NotImplementedError
 
-    do_GET = do_HEAD = do_POST = do_PUT = do_PATCH = do_DELETE = do_OPTIONS = _answer
+    def do_GET(self) -> None:
+        self.answer()
+
+    do_HEAD = do_POST = do_PUT = do_PATCH = do_DELETE = do_OPTIONS = do_GET
 
     @staticmethod
-    def _json(data: bytes) -> Any:
+    def json_of(data: bytes) -> Any:
         try:
             return json.loads(data) if data else None
         except (ValueError, RecursionError):
             return None
 
-    def _pieces(self) -> Iterator[bytes]:
+    def pieces(self) -> Iterator[bytes]:
         """Yield the body as it comes, with a Content-Length or chunked (RFC 9112, section 7.1)."""
         if self.headers.get("Transfer-Encoding", "").lower() != "chunked":
             yield from self._read(int(self.headers.get("Content-Length") or 0))
@@ -245,6 +242,36 @@ class _Handler(BaseHTTPRequestHandler):
             size -= len(piece)
             yield piece
 
+    def send_chunk(self, data: bytes) -> None:
+        """Send ``data`` as one chunk; an empty one ends the reply."""
+        self.wfile.write(b"%x\r\n%b\r\n" % (len(data), data))
+        self.wfile.flush()
+
+
+class _StandInHandler(Handler):
+    def answer(self) -> None:
+        """Send what the stand-in answers."""
+        stand_in: StandIn = self.server.listener
+        pieces = self.pieces()
+        try:
+            body = pieces if self.path.startswith(stand_in.uploads) else self.json_of(b"".join(pieces))
+        except ValueError:
+            self.send_error(400)
+            return
+        asked = {"method": self.command, "path": self.path, "headers": dict(self.headers)}
+        stand_in.requests.append({**asked, "body": None if body is pieces else body})
+        try:
+            answer = stand_in.answer(f"{self.command} {self.path}", body, self.headers)
+        except RefusedError as refused:
+            answer = refused.answer
+        except Exception as failure:
+            # Most likely a function given as replies failed. The test sees only replies, so one has to report it.
+            what = f"{type(failure).__name__}: {failure}"
+            answer = error(500, f"the simulator could not reply: {what}\n\n{traceback.format_exc()}")
+        for _ in pieces:
+            continue  # the rest of an upload must be read, or it would be taken for the next request
+        self._send(answer)
+
     def _send(self, answer: Answer) -> None:
         if isinstance(answer, Whole):
             length = {"Content-Length": str(len(answer.content)), "Keep-Alive": f"timeout={self.timeout}"}
@@ -258,19 +285,15 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _send_head(self, status: int, headers: Mapping[str, str]) -> None:
         self.send_response(status)
-        for name, value in {**self.server.stand_in.headers, **headers}.items():
+        for name, value in {**self.server.listener.headers, **headers}.items():
             self.send_header(name, value)
         self.end_headers()
 
     def _send_chunks(self, stream: Stream) -> None:
-        delay_s = self.server.stand_in.delay_s
+        delay_s = self.server.listener.delay_s
         for piece in stream.pieces:
             if delay_s and self.server.stopping.wait(delay_s):
                 return
-            self._send_chunk(piece)
+            self.send_chunk(piece)
         for piece in (*stream.end, b""):  # the empty one ends the body
-            self._send_chunk(piece)
-
-    def _send_chunk(self, data: bytes) -> None:
-        self.wfile.write(b"%x\r\n%b\r\n" % (len(data), data))
-        self.wfile.flush()
+            self.send_chunk(piece)
