@@ -1,0 +1,96 @@
+"""Serve a recording again, without the server."""
+
+from __future__ import annotations
+
+import threading
+from types import TracebackType
+from typing import Any
+
+from ._nearest import nearest
+from ._recordings import COMPLETE, LEFT, Exchange, StrPath, cleaned, key, load
+from ._relay import Relay, client_left
+from ._secrets import Secrets
+from ._server import Listener
+
+# Seconds without a byte, if the client did not wait for the end when this was recorded.
+_SILENCE_S = 30
+
+
+class replay(Listener):
+    """A context manager that answers at ``base_url`` as the recording in ``path`` says, without the server.
+
+    A request is answered if one with the same method, path, query and body was recorded; of JSON, the value counts, and
+    headers do not. The reply comes in the pieces in which it was recorded, each after ``delay_s``, and breaks off where
+    the server broke off. If one request was recorded several times, its replies come in their order, then the last one
+    again and again. Where the client did not wait for the end, it is silent until the client leaves, for 30 s at most.
+
+    Any other request gets HTTP 400 and a message with the nearest one that was recorded, which ``unmatched`` keeps; a
+    with statement that ends without an exception raises AssertionError if it holds any.
+    """
+
+    def __init__(self, path: StrPath, *, delay_s: float = 0.0, port: int = 0) -> None:
+        super().__init__(port)
+        self.path = path
+        self.delay_s = delay_s
+        self.unmatched: list[str] = []
+        self.exchanges: list[Exchange] = []
+        self._base_path = ""
+        self._lock = threading.Lock()
+        self._replies: dict[str, list[Exchange]] = {}
+
+    @property
+    def base_url(self) -> str:
+        """What to use in the place of the server's URL."""
+        return self.url + self._base_path
+
+    def __enter__(self) -> replay:
+        self._base_path, self.exchanges = load(self.path)
+        self._replies.clear()
+        for each in self.exchanges:
+            self._replies.setdefault(key(each.request), []).append(each)
+        return self._listen(_Replaying)
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        super().__exit__(kind, error, traceback)
+        if kind is None and self.unmatched:
+            raise AssertionError("\n".join(self.unmatched))
+
+    def note(self, request: dict[str, Any]) -> int:
+        """Note a request; return its number."""
+        self.requests.append(request)
+        return len(self.requests)
+
+    def take(self, request: dict[str, Any]) -> Exchange | None:
+        """Return the exchange to repeat for a request, None if it was not recorded."""
+        with self._lock:
+            replies = self._replies.get(key(request))
+            if not replies:
+                return None
+            return replies.pop(0) if len(replies) > 1 else replies[0]
+
+
+class _Replaying(Relay):
+    def exchange(self, number: int, data: bytes) -> None:
+        """Repeat the reply that was recorded."""
+        replayed: replay = self.server.listener
+        request = cleaned(self.command, self.path, data, Secrets(self.headers.items()))
+        found = replayed.take(request)
+        if found is None:
+            text = nearest(request, replayed.exchanges, str(replayed.path))
+            replayed.unmatched.append(text)
+            self.send_failure(400, "request_not_recorded", text)
+            return
+        if found.status is not None:
+            self.send_head(found.status, found.headers)
+        for piece in filter(None, found.pieces):
+            if replayed.delay_s and self.server.stopping.wait(replayed.delay_s):
+                break
+            self.send_piece(piece)
+        if found.end == COMPLETE:
+            self.send_end()
+            return
+        if found.end == LEFT:
+            client_left(self.connection, None, _SILENCE_S)
+        self.close_connection = True
