@@ -29,7 +29,7 @@ _CONNECT_S = 30
 
 
 class record(Listener):
-    """A context manager that forwards requests from ``base_url`` to the server at ``url``, and records both in ``path``.
+    """A context manager that forwards requests from ``base_url`` to the server at ``url``, and records them in a file.
 
     ``base_url`` has the path of ``url``, so that any client can use it instead. The pieces of a reply are passed on as
     they come, and recorded so. If a client leaves, the connection to the server is closed, and the server stops
@@ -135,20 +135,18 @@ class record(Listener):
                 return  # closed: the with statement has ended
 
 
+class _UnsentError(Exception):
+    """There is nothing to record; ``args`` are the status, the code and the text of the reply."""
+
+
 class _Recording(Relay):
     def exchange(self, number: int, data: bytes) -> None:
         """Send the request on, and record what comes."""
         recorder: record = self.server.listener
         secrets = recorder.secrets(self.headers.items())
         request = cleaned(self.command, self.path, data, secrets)
-        status, headers, pieces, end = None, [], [], LEFT
+        status, headers, pieces = None, [], []
         with contextlib.closing(recorder.connection()) as connection:
-            try:
-                connection.connect()
-            except OSError as failure:
-                what = f"{recorder.origin} cannot be reached ({failure}); start the server, and record again"
-                self.send_failure(502, "server_unavailable", f"{self.command} {self.path}: {what}")
-                return
             try:
                 reply = self._reply(connection, data)
                 status, headers = reply.status, _passed_on(reply)
@@ -157,6 +155,9 @@ class _Recording(Relay):
                     pieces.append(piece)
                     self.send_piece(piece)
                 end = COMPLETE
+            except _UnsentError as unsent:
+                self.send_failure(*unsent.args)
+                return
             except ClientLeftError:
                 end = LEFT
             except (OSError, http.client.HTTPException):
@@ -168,21 +169,39 @@ class _Recording(Relay):
             self.close_connection = True
 
     def _reply(self, connection: http.client.HTTPConnection, data: bytes) -> http.client.HTTPResponse:
-        recorder: record = self.server.listener
+        origin = self.server.listener.origin
+        try:
+            connection.connect()
+        except OSError as failure:
+            what = f"{origin} cannot be reached ({failure}); start the server, and record again"
+            raise _UnsentError(502, "server_unavailable", what) from failure
+        try:
+            self._send_request(connection, data)
+            source: Any = _FromServer(connection.sock, self.connection)
+            reply = http.client.HTTPResponse(source, method=self.command)
+            reply.begin()
+        except (http.client.InvalidURL, ValueError) as failure:
+            raise _UnsentError(400, "invalid_request", f"the request cannot be forwarded: {failure}") from failure
+        except ConnectionError:  # RemoteDisconnected is also a BadStatusLine
+            raise
+        except http.client.BadStatusLine as failure:
+            raise _UnsentError(502, "server_unavailable", f"{origin} does not answer in HTTP: {failure}") from failure
+        if source.ended:
+            raise ConnectionError("the head of the reply is not complete")
+        return reply
+
+    def _send_request(self, connection: http.client.HTTPConnection, data: bytes) -> None:
+        authorization = self.server.listener.authorization
         connection.putrequest(self.command, self.path, skip_accept_encoding=True)
         for name, value in _end_to_end(self.headers.items(), _MADE_ANEW):
             connection.putheader(name, value)
-        connection.putheader("Accept-Encoding", "identity")  # a recording is to be read
-        if recorder.authorization and "Authorization" not in self.headers:
-            connection.putheader("Authorization", recorder.authorization)
+        connection.putheader("Accept-Encoding", "identity")  # so that the file can be read
+        if authorization and "Authorization" not in self.headers:
+            connection.putheader("Authorization", authorization)
         if data or "Content-Length" in self.headers:
             connection.putheader("Content-Length", str(len(data)))
         with contextlib.suppress(ConnectionError):  # a server may refuse a body before it has read it
             connection.endheaders(data or None)
-        source: Any = _FromServer(connection.sock, self.connection)
-        reply = http.client.HTTPResponse(source, method=self.command)
-        reply.begin()
-        return reply
 
 
 class _FromServer(io.RawIOBase):
@@ -192,6 +211,7 @@ class _FromServer(io.RawIOBase):
         server.settimeout(0)
         self._server = server
         self._client = client
+        self.ended = False
 
     def makefile(self, mode: str) -> io.BufferedReader:
         return io.BufferedReader(self)
@@ -202,7 +222,9 @@ class _FromServer(io.RawIOBase):
     def readinto(self, buffer: Any) -> int:
         while True:
             try:
-                return int(self._server.recv_into(buffer))
+                count = int(self._server.recv_into(buffer))
+                self.ended = not count
+                return count
             except (BlockingIOError, ssl.SSLWantReadError):
                 if client_left(self._client, self._server):
                     raise ClientLeftError from None
