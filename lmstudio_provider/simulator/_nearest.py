@@ -25,8 +25,8 @@ def nearest(request: dict[str, Any], exchanges: Iterable[Exchange], path: str) -
     lines = [f"  {at}: {_both(found.get(at, _MISSING), sent.get(at, _MISSING))}" for at in _differing(found, sent)]
     if len(lines) > _MOST:
         lines[_MOST:] = [f"  and {len(lines) - _MOST} more"]
-    what = f"{name} was not recorded in {path}. Record it again, or send what was recorded. Nearest is request {number}"
-    return "\n".join([f"{what}, {of}, with other values:", *lines])
+    what = f"{name} was not recorded in {path}; record it again, or send what was recorded"
+    return "\n".join([f"{what}. The nearest one is request {number}, {of}, which differs in:", *lines])
 
 
 def _name(request: dict[str, Any]) -> str:

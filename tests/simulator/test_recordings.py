@@ -1,10 +1,13 @@
 """What a real server answers is recorded, and served again without the server."""
 
+import contextlib
 import http.client
 import json
 import socket
+import ssl
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
@@ -60,9 +63,9 @@ def test_a_request_that_was_not_recorded_gets_an_error_with_the_nearest_and_fail
             status, headers, data = ask(server, "POST", "/v1/chat/completions", other)
     message = json.loads(data)["error"]["message"]
     assert (status, headers["Content-Type"]) == (400, "application/json")
+    what = f"POST /v1/chat/completions was not recorded in {path}; record it again, or send what was recorded"
     assert message.splitlines() == [
-        f"POST /v1/chat/completions was not recorded in {path}. Record it again, or send what was recorded. "
-        "Nearest is request 2, POST /v1/chat/completions, with other values:",
+        f"{what}. The nearest one is request 2, POST /v1/chat/completions, which differs in:",
         '  json.messages[0].content: recorded "Hello", sent "Hullo"',
         "  json.stream: recorded false, sent 0",
         "  json.top_p: recorded nothing, sent 1",
@@ -384,7 +387,7 @@ def test_headers_go_both_ways_but_for_those_of_the_connection(path, raw_server):
     with record(real.url, path) as server:
         head = (
             b"GET / HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer ollama\r\nX-Own: \xfc\r\nAccept-Encoding: gzip\r\n"
-            b"Connection: close, X-Hop\r\nX-Hop: 1\r\n\r\n"
+            b"Connection: close\r\nConnection: X-Hop\r\nX-Hop: 1\r\n\r\n"
         )
         got = send(server, head)
     assert got == (
@@ -403,11 +406,12 @@ def test_requests_are_kept_as_the_other_stand_ins_keep_them(path, raw_server):
     with record(raw_server(OK).url, path) as server:
         ask(server, "POST", "/x", {"a": 1})
         ask(server, "PUT", "/y", data=b"{")
+        host = urlsplit(server.url).netloc
     assert [(each["method"], each["path"], each["body"]) for each in server.requests] == [
         ("POST", "/x", {"a": 1}),
         ("PUT", "/y", None),
     ]
-    assert server.requests[0]["headers"]["Host"] == urlsplit(raw_server().url)._replace().netloc or True
+    assert server.requests[0]["headers"]["Host"] == host
 
 
 def test_a_pause_between_the_pieces_ends_with_the_server(path, raw_server):
@@ -457,7 +461,7 @@ def test_a_provider_sees_a_broken_stream_again(path, raw_server):
 @pytest.mark.parametrize("came", [b"", HEAD + b"1\r\na\r\n"], ids=["before", "within"])
 def test_a_client_that_leaves_ends_the_connection_to_the_server(path, raw_server, came):
     asked = threading.Event()
-    real = raw_server(came, lambda connection: asked.set() or connection.recv(1) and None)
+    real = raw_server(came, lambda connection: asked.set() or (connection.recv(1) and None))
     with record(real.url, path) as server:
         with socket.create_connection(urlsplit(server.url).netloc.split(":"), timeout=10) as client:
             client.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
@@ -523,3 +527,54 @@ def test_a_server_that_refuses_a_body_before_it_has_read_it_is_heard(path, raw_s
 
     real = raw_server(refuse)
     assert recorded(real.url, path, ("POST", "/", None, b"x" * 3_000_000))[0][0] == 413
+
+
+# HTTPS
+
+TLS = Path(__file__).parent.parent / "tls"
+
+
+@pytest.fixture
+def tls_server():
+    """The URL of a server that speaks TLS and sends a stream; ``left`` is set when its client has left."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(TLS / "certificate.pem", TLS / "key.pem")
+    left = threading.Event()
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def serve():
+            with contextlib.suppress(OSError):
+                while True:
+                    connection, _ = listener.accept()
+                    with contextlib.suppress(OSError), context.wrap_socket(connection, server_side=True) as secure:
+                        asked = secure.recv(65536)
+                        secure.sendall(HEAD + b"1\r\na\r\n")
+                        if asked.startswith(b"GET /whole"):
+                            secure.sendall(b"1\r\nb\r\n0\r\n\r\n")
+                        secure.recv(1)
+                        left.set()
+
+        thread = threading.Thread(target=serve, daemon=True)
+        thread.start()
+        yield f"https://localhost:{listener.getsockname()[1]}", left
+        listener.shutdown(socket.SHUT_RDWR)
+        thread.join(5)
+
+
+def test_a_server_that_speaks_tls_is_recorded_and_left_when_the_client_leaves(path, tls_server):
+    url, left = tls_server
+    with record(url, path, ssl_context=ssl.create_default_context(cafile=TLS / "certificate.pem")) as server:
+        assert ask(server, "GET", "/whole")[2] == b"ab"
+        assert left.wait(10)
+        left.clear()
+        with socket.create_connection(urlsplit(server.url).netloc.split(":"), timeout=10) as client:
+            client.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+            while b"a\r\n" not in client.recv(1000):
+                continue
+        assert left.wait(10)
+    assert [reply["end"] for reply in replies(path)] == ["complete", "left"]
+
+
+def test_a_certificate_that_is_not_trusted_is_an_error(path, tls_server):
+    ((status, _, data),) = recorded(tls_server[0], path, ("GET", "/whole"))
+    assert (status, b"CERTIFICATE_VERIFY_FAILED" in data, path.exists()) == (502, True, False)
