@@ -10,23 +10,24 @@ from ._recordings import Exchange
 
 _MOST = 5
 _BEFORE = 20
-_LONGEST = 80
+_LONGEST = 60
 _MISSING = object()
 
 
-def nearest(request: dict[str, Any], exchanges: Iterable[Exchange], path: str) -> str:
+def nearest(request: dict[str, Any], exchanges: Iterable[Exchange], file: str) -> str:
     """Return a message with the recorded request that is most like ``request``, and what differs."""
     name, sent = _name(request), _leaves(request)
     recorded = [(each.number, _name(each.request), _leaves(each.request)) for each in exchanges]
     if not recorded:
-        return f"{name} was not recorded in {path}, which holds no requests; record it again"
+        return f"{name} was not recorded in {file}, which holds no requests; record it again"
     alike = {each: difflib.SequenceMatcher(None, each, name, False).ratio() for each in {each[1] for each in recorded}}
     number, of, found = max(recorded, key=lambda each: (alike[each[1]], -len(_differing(each[2], sent))))
     lines = [f"  {at}: {_both(found.get(at, _MISSING), sent.get(at, _MISSING))}" for at in _differing(found, sent)]
     if len(lines) > _MOST:
         lines[_MOST:] = [f"  and {len(lines) - _MOST} more"]
-    what = f"{name} was not recorded in {path}; record it again, or send what was recorded"
-    return "\n".join([f"{what}. The nearest one is request {number}, {of}, which differs in:", *lines])
+    # Clients may show the beginning of a message alone.
+    what = f"{name} was not recorded in {file}. The nearest is request {number}, {of}, except for:"
+    return "\n".join([what, *lines, "Record it again, or send what was recorded."])
 
 
 def _name(request: dict[str, Any]) -> str:

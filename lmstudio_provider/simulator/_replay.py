@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from pathlib import Path
 from types import TracebackType
 from typing import Any
 
@@ -30,7 +31,7 @@ class replay(Listener):
 
     def __init__(self, path: StrPath, *, delay_s: float = 0.0, port: int = 0) -> None:
         super().__init__(port)
-        self.path = path
+        self.path = Path(path)
         self.delay_s = delay_s
         self.unmatched: list[str] = []
         self.exchanges: list[Exchange] = []
@@ -78,7 +79,7 @@ class _Replaying(Relay):
         request = cleaned(self.command, self.path, data, Secrets(self.headers.items()))
         found = replayed.take(request)
         if found is None:
-            text = nearest(request, replayed.exchanges, str(replayed.path))
+            text = nearest(request, replayed.exchanges, replayed.path.name)
             replayed.unmatched.append(text)
             self.send_failure(400, "request_not_recorded", text)
             return
