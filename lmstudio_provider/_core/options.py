@@ -51,9 +51,10 @@ _NAMES_BY_ANSWER = {
     "complete() and chat() take it": "tools tool_choice response_format",
     "responses() takes it: /v1/responses": "previous_response_id store",
     "Write extra={'reasoning_effort': 'low'}; LMStudioProvider.responses() takes it as it is": "reasoning_effort",
-    "Call stream(), responses_stream() or messages_stream()": "stream stream_options",
+    "Call stream(), responses_stream() or messages_stream(); run_tools() takes stream=True": "stream stream_options",
     "stream(), responses_stream() and messages_stream() take on_chunk=": "on_chunk",
-    "run_tools() takes it": "on_event confirm max_rounds",
+    "max_rounds": "max_iterations max_turns max_steps",
+    "run_tools() and conversations take it": "on_event confirm max_rounds",
     "extra={'user': ...} sends it": "user",
     "Write each by its name, such as temperature=0; only Ollama's own go into extra={'options': {...}}": "options",
     "Load the model with it: lm.native.load('m', context_length=...); with Ollama write num_ctx=...": "context_length",
@@ -62,8 +63,9 @@ _NAMES_BY_ANSWER = {
     ),
     "It goes with the call: chat(request, timeout=..., deadline=...)": "timeout deadline",
 }
-# The name, or the sentence, for each of them.
+# The name, or the sentence, for each of them; for a name like none of them, the sentence for "".
 OTHERS = {name: right for right, names in _NAMES_BY_ANSWER.items() for name in names.split()}
+OTHERS[""] = "Fields that only the server knows go into extra={...}, those of Ollama into extra={'options': {...}}"
 
 _Owner = TypeVar("_Owner")
 _Class = TypeVar("_Class", bound=type)
@@ -128,8 +130,6 @@ def check_names(
     given: Iterable[str],
     names: Iterable[str],
     others: Mapping[str, str],
-    *,
-    otherwise: str = "",
     kind: type[ProviderError] = InvalidRequestError,
 ) -> None:
     """Raise an error of that ``kind`` for a name that is not among ``names``; its hint is the right name.
@@ -139,10 +139,12 @@ def check_names(
     known = list(names)
     for name in given:
         if name not in known:
-            word = name if name in others else nearest(name, [*known, *others]) or ""
-            while word not in known and word in others:
-                word = others[word]
-            raise kind(f"{what} {name!r}", hint=f"Did you mean {word!r}?" if word in known else word or otherwise)
+            right = name if name in others else nearest(name, [*known, *others]) or ""
+            while right not in known and others.get(right) in (*known, *others):
+                right = others[right]
+            guess = f"Did you mean {right!r}?" if right not in ("", name) else ""
+            advice = "" if right in known else others.get(right, "")
+            raise kind(f"{what} {name!r}", hint=" ".join(filter(None, [guess, advice])))
 
 
 def with_defaults(request: _Owner, defaults: Mapping[str, Any]) -> _Owner:

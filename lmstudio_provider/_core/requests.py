@@ -324,8 +324,7 @@ def override(request: _Request, others: Mapping[str, str] = OTHERS, /, **overrid
     ``others`` is as for ``check_names``. The first field cannot be changed, because it is the argument of the call.
     """
     names = [*[each.name for each in dataclasses.fields(request)][1:], *LIMITS]  # type: ignore[arg-type]
-    otherwise = "Fields that only the server knows go into extra={...}, those of Ollama into extra={'options': {...}}"
-    check_names(f"{type(request).__name__} has no field", overrides, names, others, otherwise=otherwise)
+    check_names("there is no option", overrides, names, others)
     return dataclasses.replace(request, **overrides) if overrides else request  # type: ignore[type-var]
 
 

@@ -113,6 +113,9 @@ ELSEWHERE = {
     **dict.fromkeys(("num_ctx", "n_ctx"), "context_length"),
     "keep_alive": "native.load() loads a model that stays, and native.unload() unloads one",
     "on_chunk": "native.stream() gives events",
+    "on_progress": "native.stream() and NativeConversation.stream() take it",
+    "options": "Write each by its name, such as temperature=0",
+    "": "Fields that only the server knows go into extra={...}",
     "stream": "Call native.stream()",
 }
 
@@ -328,14 +331,14 @@ _LOAD_ELSEWHERE = {
     "echo_load_config": "load() takes it",
     "ttl": "A time to live goes with lm.chat(..., ttl=), if that loads the model",
     **dict.fromkeys(("num_ctx", "n_ctx"), "context_length"),
+    "": f"There are {', '.join(_LOAD_CHECKS)}",
 }
 
 
 def check_load_options(model: object, config: Mapping[str, Any]) -> dict[str, Any]:
     """Return the options to send; raise InvalidRequestError for one that ``/api/v1/models/load`` does not take."""
     check_given("model", model)
-    otherwise = f"There are {', '.join(_LOAD_CHECKS)}"
-    check_names("loading has no option", config, _LOAD_CHECKS, _LOAD_ELSEWHERE, otherwise=otherwise)
+    check_names("loading has no option", config, _LOAD_CHECKS, _LOAD_ELSEWHERE)
     given = {name: value for name, value in config.items() if value is not None}
     check_fields(given, {name: _LOAD_CHECKS[name] for name in given})
     return given

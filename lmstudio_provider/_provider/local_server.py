@@ -79,13 +79,13 @@ class LocalServer(Provider):
         and, with Ollama, a call that names none. ``id`` distinguishes providers of one kind. Raises
         ConfigurationError.
         """
-        unseen = ("self", "others", "__class__")
-        self._arguments = {name: value for name, value in locals().items() if name not in unseen}
+        given = {**locals()}
+        self._arguments = {name: given[name] for name in given if name not in ("self", "others", "__class__")}
         before = set(vars(self))
         self._arguments.update((name, others.pop(name, None)) for name in self._names.arguments)
         what = f"{type(self).__name__} has no argument"
-        there_are = f"There are {', '.join(self._arguments)}"
-        check_names(what, others, self._arguments, _OTHERS, otherwise=there_are, kind=ConfigurationError)
+        advice = {**_OTHERS, "": f"There are {', '.join(self._arguments)}"}
+        check_names(what, others, self._arguments, advice, ConfigurationError)
         check_arguments(self._arguments)
         check_seconds("deadline", deadline)
         if id is not None:

@@ -23,7 +23,7 @@ from lmstudio_provider import (
 )
 from lmstudio_provider._core.checks import to_json
 from lmstudio_provider._core.overrides import Options
-from lmstudio_provider._core.requests import _CHECKS, override
+from lmstudio_provider._core.requests import _CHECKS, ToolLoopRequest, override
 
 PNG = b"\x89PNG\r\n\x1a\n" + bytes(8)
 JPEG = b"\xff\xd8\xff\xe0" + bytes(8)
@@ -229,9 +229,44 @@ def test_an_image_that_cannot_be_read_is_refused_when_the_request_is_made():
     ],
 )
 def test_an_unknown_option_is_refused_with_the_right_word(typed, right):
-    with pytest.raises(InvalidRequestError, match=rf"has no field '{typed}'") as caught:
+    with pytest.raises(InvalidRequestError, match=rf"there is no option '{typed}'") as caught:
         override(CompletionRequest("Hi"), **{typed: 1})
     assert caught.value.hint == f"Did you mean {right!r}?"
+
+
+@pytest.mark.parametrize(
+    ("typed", "right", "advice"),
+    [
+        ("max_round", "max_rounds", "run_tools() and conversations take it"),
+        ("max_turns", "max_rounds", "run_tools() and conversations take it"),
+        ("on_evnt", "on_event", "run_tools() and conversations take it"),
+        ("comfirm", "confirm", "run_tools() and conversations take it"),
+        ("onchunk", "on_chunk", "take on_chunk="),
+        ("strem", "stream", "Call stream()"),
+        ("tmeout", "timeout", "goes with the call"),
+        ("previous_respons_id", "previous_response_id", "responses() takes it"),
+    ],
+)
+def test_a_misspelt_option_of_another_call_is_named_with_its_place(typed, right, advice):
+    with pytest.raises(InvalidRequestError) as caught:
+        CompletionRequest("Hi", **{typed: 1})
+    assert caught.value.hint.startswith(f"Did you mean {right!r}? ")
+    assert advice in caught.value.hint
+
+
+@pytest.mark.parametrize("kind", [ChatRequest, CompletionRequest, TextRequest, ResponsesRequest, ToolLoopRequest])
+def test_a_call_names_no_class_that_its_caller_did_not_write(kind):
+    with pytest.raises(InvalidRequestError) as caught:
+        override(kind("Hi"), user="u1")
+    assert caught.value.message == "there is no option 'user'"
+    assert caught.value.hint == "extra={'user': ...} sends it"
+
+
+@pytest.mark.parametrize("request_", ["Hi", [{"role": "user", "content": "Hi"}]])
+def test_the_request_of_a_provider_of_ones_own_names_the_right_option(request_):
+    with pytest.raises(InvalidRequestError, match="there is no option 'temprature'") as caught:
+        ChatRequest.from_input(request_, temprature=1)
+    assert caught.value.hint == "Did you mean 'temperature'?"
 
 
 @pytest.mark.parametrize(

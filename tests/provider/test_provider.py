@@ -1,4 +1,5 @@
 import base64
+import inspect
 import io
 import json
 import logging
@@ -245,6 +246,12 @@ def test_an_unknown_argument_is_refused_with_the_right_word_and_without_its_valu
     assert "a-secret" not in str(caught.value)
 
 
+def test_the_arguments_that_there_are_are_those_of_the_signature():
+    with pytest.raises(ConfigurationError) as caught:
+        LMStudioProvider(organization="Acme")
+    assert caught.value.hint == f"There are {', '.join(inspect.signature(LMStudioProvider).parameters)}"
+
+
 CALLS = {
     "complete": lambda lm, **options: lm.complete("Hi", **options),
     "chat": lambda lm, **options: lm.chat([Message.user("Hi")], **options),
@@ -269,6 +276,32 @@ def test_a_misspelt_option_is_refused_with_the_right_one_whatever_the_call(https
         CALLS[name](provider, temprature=1)
     assert caught.value.hint == "Did you mean 'temperature'?"
     assert not httpserver.log
+
+
+@pytest.mark.parametrize("name", [each for each in CALLS if not each.startswith(("native", "Native"))])
+def test_a_misspelt_option_of_a_tool_loop_is_named_and_no_class_is(httpserver, provider, name):
+    with pytest.raises(InvalidRequestError, match="there is no option 'max_round'") as caught:
+        CALLS[name](provider, max_round=1)
+    assert caught.value.hint == "Did you mean 'max_rounds'? run_tools() and conversations take it"
+    assert not httpserver.log
+
+
+@pytest.mark.parametrize("name", [each for each in CALLS if each.startswith(("native", "Native"))])
+@pytest.mark.parametrize(
+    ("typed", "says"),
+    [
+        ("on_progres", "Did you mean 'on_progress'? native.stream()"),
+        ("mirostat", "go into extra={"),
+        ("options", "by its name"),
+    ],
+)
+def test_an_option_that_lm_studios_own_api_does_not_have_is_refused_without_ollama(
+    httpserver, provider, name, typed, says
+):
+    with pytest.raises(InvalidRequestError, match=f"there is no option '{typed}'") as caught:
+        CALLS[name](provider, **{typed: 1})
+    assert says in caught.value.hint
+    assert "Ollama" not in caught.value.hint
 
 
 @pytest.mark.parametrize("name", ["complete", "chat", "stream", "complete_with_tools", "complete_text", "Failover"])

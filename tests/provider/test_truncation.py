@@ -108,7 +108,7 @@ def test_another_word_is_refused_before_anything_is_sent(ollama, server, value):
 
 @pytest.mark.parametrize("name", ["truncate", "truncation", "on_truncate", "ontruncation"])
 def test_a_word_of_the_servers_names_the_right_one(ollama, name):
-    with pytest.raises(InvalidRequestError, match=f"has no field '{name}'") as caught:
+    with pytest.raises(InvalidRequestError, match=f"there is no option '{name}'") as caught:
         ollama.chat("Hi", **{name: "error"})
     assert caught.value.hint == "Did you mean 'on_truncation'?"
 
