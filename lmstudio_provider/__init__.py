@@ -180,7 +180,6 @@ _ON_FIRST_USE = {
     "_lmstudio": ["LMStudioProvider"],
     "_native.conversation": ["NativeConversation"],
     "_native.download": ["Download"],
-    "_native.events": ["events"],
     "_native.native": ["Native"],
     "_native.stream": ["NativeStream"],
     "_native.types": [
@@ -206,8 +205,9 @@ _ON_FIRST_USE = {
     "_workflows.measure": ["measure"],
     "_workflows.measurement": ["MeasuredRow", "Measurement", "Percentiles", "RequestTiming"],
     "_workflows.tools": ["ToolEvent", "ToolRun", "run_tools"],
+    "events": ["events"],
 }
-_NEEDS = {"_ollama": ["_dialects.ollama"]}
+_NEEDS = {"_ollama": ["_dialects.ollama"], "events": ["_native"]}
 _MODULES = {name: module for module, names in _ON_FIRST_USE.items() for name in names}
 
 
@@ -237,7 +237,7 @@ if not TYPE_CHECKING:  # type checkers need the whole __all__, and a __getattr__
         return value
 
     def __dir__() -> list[str]:
-        return sorted({*globals(), *__getattr__("__all__")})
+        return sorted([*(name for name in globals() if name.startswith("__")), *__getattr__("__all__")])
 
 
 # Without it, Python would print the library's warnings if the application has not set up logging.

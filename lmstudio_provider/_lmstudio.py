@@ -98,17 +98,17 @@ class LMStudioProvider(LMStudioServer):
         native = self._parts["native"]
         self._loads = native and native.Loads()
 
-    def _part(self, name: str) -> Any:
+    def _part(self, name: str, kind: type[Exception] = ConfigurationError) -> Any:
         part = self._parts[name]
         if part is None:
-            what = f"{name!r} needs {_OPTIONAL[name]!r}, which was left out of this copy of {__package__}"
-            raise ConfigurationError(what)
+            needs = _OPTIONAL[name].replace("_native.native", "_native")
+            raise kind(f"{name!r} needs {needs!r}, which was left out of this copy of {__package__}")
         return part
 
     @property
     def native(self) -> Native:
         """LM Studio's own API: chats with progress and state, and loading, unloading and downloading models."""
-        native: Native = self._part("native").Native(Caller(self), self._loads)
+        native: Native = self._part("native", AttributeError).Native(Caller(self), self._loads)  # as hasattr() expects
         return native
 
     def responses(self, request: DialectInput, **overrides: Unpack[ResponsesOverrides]) -> Completion:

@@ -133,15 +133,40 @@ calls = [lambda: lm.native, lambda: lm.responses("Hi"), lambda: lm.responses_str
 for call in [*calls, lambda: lm.messages("Hi"), lambda: lm.messages_stream("Hi")]:
     try:
         call()
-    except ConfigurationError as error:
-        print(error.message)
+    except (AttributeError if call is calls[0] else ConfigurationError) as error:
+        print(error)
+assert not hasattr(lm, "native")
 """
     messages = printed(copy("_native", "the dialect of responses", "the dialect of messages"), code).splitlines()
-    parts = {"native": "_native.native", "responses": "_dialects.responses", "messages": "_dialects.messages"}
+    parts = {"native": "_native", "responses": "_dialects.responses", "messages": "_dialects.messages"}
     assert messages == [
         f"{name!r} needs {parts[name]!r}, which was left out of this copy of lmstudio_provider"
         for name in ("native", "responses", "responses", "messages", "messages")
     ]
+
+
+def test_the_module_of_events_says_what_it_needs(copy):
+    code = "import lmstudio_provider\ntry: import lmstudio_provider.events\nexcept ImportError as error: print(error)"
+    message = "'events' needs '_native', which was left out of this copy of lmstudio_provider"
+    assert printed(copy("_native"), code) == f"{message}\n"
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "import lmstudio_provider.events as one; two = lmstudio_provider.events",
+        "one = lmstudio_provider.events; import lmstudio_provider.events as two",
+        "from lmstudio_provider import events as one; import lmstudio_provider.events as two",
+    ],
+)
+def test_there_is_one_module_of_events(code):
+    assert printed(PACKAGE, f"import lmstudio_provider\n{code}\nprint(one is two, one.__name__)") == (
+        "True lmstudio_provider.events\n"
+    )
+
+
+def test_dir_lists_only_what_is_public():
+    assert [name for name in dir(lmstudio_provider) if not name.startswith("__")] == sorted(lmstudio_provider.__all__)
 
 
 def test_a_copy_without_ollama_finds_lm_studio(copy, simulator):
@@ -187,8 +212,7 @@ def test_the_front_door_loads_what_type_checkers_see():
         each.value for each in tree.body if isinstance(each, ast.Assign) and "__all__" in ast.dump(each)
     )
     imported = {each.name: node.module for node in block.body for each in node.names}
-    loaded = {name: module.replace("_native.events", "_native") for name, module in lmstudio_provider._MODULES.items()}
-    assert imported == loaded
+    assert imported == {**lmstudio_provider._MODULES, "events": "_native"}
     assert ast.literal_eval(for_checkers) == lmstudio_provider.__all__
     assert set(lmstudio_provider.__all__) <= set(dir(lmstudio_provider))
 
