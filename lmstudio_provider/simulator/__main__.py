@@ -19,7 +19,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if hasattr(signal, name):
             signal.signal(getattr(signal, name), lambda number, frame: stopped.set())
     parser = argparse.ArgumentParser(
-        prog="python -m lmstudio_provider.simulator",
+        prog=f"python -m {__package__}",
         description="Run a stand-in for LM Studio or Ollama, without a model. Its replies repeat the request.",
     )
     parser.add_argument("--ollama", action="store_true", help="a stand-in for Ollama")
@@ -34,7 +34,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         try:
             stack.enter_context(server)
         except OSError as error:
-            sys.stderr.write(f"cannot listen on 127.0.0.1:{server.port} ({error.strerror}); use another --port\n")
+            sys.stderr.write(f"{error.strerror}\n")
             return 1
         sys.stdout.write(f"{kind.__name__} at {server.url}; press Ctrl-C to stop it\n")
         sys.stdout.flush()

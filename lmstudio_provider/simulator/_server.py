@@ -141,7 +141,11 @@ class _Server(socketserver.ThreadingTCPServer):
         self._open: set[socket.socket] = set()
         self._changed = threading.Condition()
         self._stop, self._stopped = socket.socketpair()
-        super().__init__(("127.0.0.1", listener.port), handler)
+        try:
+            super().__init__(("127.0.0.1", listener.port), handler)
+        except OSError as error:
+            what = f"cannot listen on 127.0.0.1:{listener.port} ({error.strerror}); use another port, or 0 for any"
+            raise OSError(error.errno, what) from error
         self._thread = threading.Thread(target=self._serve, name="simulator", daemon=True)
         self._thread.start()
 

@@ -64,7 +64,7 @@ def test_a_port_in_use_is_an_error_of_one_line(arguments):
     assert (ended.returncode, ended.stdout) == (1, "")
     (line,) = ended.stderr.splitlines()
     assert line.startswith(f"cannot listen on 127.0.0.1:{port} (")
-    assert line.endswith("use another --port")
+    assert line.endswith("use another port, or 0 for any")
 
 
 @pytest.mark.parametrize(

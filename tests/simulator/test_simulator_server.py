@@ -1,5 +1,6 @@
 """HTTP, which both stand-ins share."""
 
+import errno
 import json
 import socket
 from urllib.parse import urlsplit
@@ -39,3 +40,11 @@ def test_a_body_whose_length_cannot_be_read_is_refused(head):
         with socket.create_connection(urlsplit(server.url).netloc.split(":"), timeout=10) as client:
             client.sendall(f"POST /v1/models HTTP/1.1\r\nHost: x\r\n{head}\r\n\r\nzz\r\n".encode())
             assert client.recv(100).startswith(b"HTTP/1.1 400 ")
+
+
+def test_a_port_that_is_taken_is_named():
+    with SimulatedLMStudio() as first:
+        port = int(first.url.rpartition(":")[2])
+        with pytest.raises(OSError, match=f"cannot listen on 127.0.0.1:{port} ") as caught:
+            SimulatedLMStudio(port=port).__enter__()
+    assert caught.value.errno == errno.EADDRINUSE
