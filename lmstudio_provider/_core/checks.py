@@ -33,7 +33,7 @@ def number(least: float = -math.inf, most: float = math.inf, whole: bool = False
 
 def one_of(*words: str) -> Check:
     """Return the check for one of ``words``."""
-    problem = f"is not one of {', '.join(map(repr, words))}"
+    problem = f"is not {'one of ' if words[1:] else ''}{', '.join(map(repr, words))}"
     return Check(lambda value: isinstance(value, str) and value in words, problem)
 
 

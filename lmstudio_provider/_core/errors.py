@@ -62,6 +62,9 @@ class ProviderError(Exception):
     def __init__(self, message: str, **data: Any) -> None:
         # One positional argument, all else in __dict__: so pickle can rebuild it in a process pool.
         super().__init__(message)
+        for name in data:
+            if not hasattr(self, name):
+                raise TypeError(f"{type(self).__name__}() got an unexpected keyword argument {name!r}")
         self.message = message
         self.__dict__.update(data)
 

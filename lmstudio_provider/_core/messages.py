@@ -235,5 +235,5 @@ def all_of(what: str, values: Any, kinds: Any) -> tuple[Any, ...]:
     found: tuple[Any, ...] = tuple(values)
     for position, value in enumerate(found):
         if not isinstance(value, kinds):
-            raise InvalidRequestError(f"{what}[{position}] is a {type(value).__name__}, which cannot be there")
+            raise InvalidRequestError(f"{what}[{position}] is {type(value).__name__}, which cannot be there")
     return found

@@ -6,7 +6,8 @@ import collections
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
-from .errors import ProviderClosedError, RequestTimeoutError, StreamInterruptedError
+from .checks import check, number
+from .errors import ConfigurationError, ProviderClosedError, RequestTimeoutError, StreamInterruptedError
 from .types import Usage
 
 Status = Literal["ok", "cancelled", "timeout", "interrupted", "error"]
@@ -58,6 +59,7 @@ class MemoryUsage:
     """Keeps the last ``max_records`` records in memory. Shared by threads."""
 
     def __init__(self, max_records: int = 10_000) -> None:
+        check("max_records", max_records, number(1, whole=True), ConfigurationError)
         self._records: collections.deque[UsageRecord] = collections.deque(maxlen=max_records)
 
     def __repr__(self) -> str:

@@ -29,3 +29,8 @@ def test_data_that_is_not_known_is_none():
     error = StatusError("it broke")
     assert (error.status, error.code, error.param, error.body, error.retry_after_s) == (None,) * 5
     assert (error.provider, error.method, error.url, error.partial, error.sent) == (None, None, None, None, False)
+
+
+def test_data_that_an_error_does_not_have_is_refused():
+    with pytest.raises(TypeError, match=r"StatusError\(\) got an unexpected keyword argument 'foo'"):
+        StatusError("refused", foo=1)

@@ -20,6 +20,7 @@ from lmstudio_provider import (
     Health,
     Limits,
     LMStudioProvider,
+    MemoryUsage,
     ModelInfo,
     Native,
     NativeConversation,
@@ -227,3 +228,9 @@ def test_a_call_takes_by_name_what_its_request_holds(options, request_):
     for each in fields:
         told = options.__annotations__[each.name].__forward_arg__
         assert told == each.type or each.name == "tools"
+
+
+@pytest.mark.parametrize("most", [0, -3, "usage.db", None, True, 1.5])
+def test_a_number_of_records_that_cannot_work_is_refused(most):
+    with pytest.raises(ConfigurationError, match="max_records="):
+        MemoryUsage(most)
