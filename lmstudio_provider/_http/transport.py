@@ -159,7 +159,7 @@ def _failure(cause: BaseException, exchange: Exchange, plain: bool) -> Exception
     if exchange.sent_at is None:
         return ServerUnavailableError(why, refused=isinstance(cause, ConnectionRefusedError))
     if plain and exchange.first.startswith(b"\x15\x03"):  # an alert (RFC 8446, 6)
-        return ProtocolError("plain HTTP was sent to a port that speaks TLS", hint=USE_HTTPS, sent=True)
+        return ProtocolError("the server answered plain HTTP with a TLS alert", hint=USE_HTTPS, sent=True)
     if exchange.received and not isinstance(cause, ConnectionError):
         hint = "Check scheme, host and port of the base URL"
         return ProtocolError(f"the reply is not valid HTTP ({why})", hint=hint, sent=True)

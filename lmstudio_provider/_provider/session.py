@@ -166,6 +166,8 @@ class Session:
     def _open_stream(self, call: Call, options: CallOptions) -> Reply:
         headers = self._headers(call, options, self._info.dialect.stream_type)
         reply = self._transport.send(call, headers, options.exchange())
+        if reply.status == 204:  # no content
+            raise self._no_json(reply.status, reply.headers, reply.read_all())
         kind = (reply.headers.get("Content-Type") or "").lower()
         # An error comes as JSON, also with status 200; the page of a proxy as HTML. Any other type is a stream.
         if not 200 <= reply.status < 300 or "json" in kind.replace("ndjson", "") or "html" in kind:

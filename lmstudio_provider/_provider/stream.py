@@ -7,7 +7,7 @@ import contextlib
 import threading
 import weakref
 from types import TracebackType
-from typing import Any, Callable, Generic, Iterable, Iterator, Protocol, TypeVar, overload
+from typing import Any, Callable, Generic, Iterable, Iterator, NoReturn, Protocol, TypeVar, overload
 
 from .._core.callbacks import Callback, report_failure
 from .._core.errors import (
@@ -88,6 +88,9 @@ class BaseStream(Iterator[Item], Generic[Item, Whole]):
     def __repr__(self) -> str:
         state = "open" if self._completion is None else f"over: {self._completion!r}"
         return f"<{type(self).__name__} {state}>"
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("a stream is a connection and cannot be pickled; its completion can")
 
     def __iter__(self) -> Iterator[Item]:
         # A generator, because it is closed when the loop is left.

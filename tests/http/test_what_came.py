@@ -15,6 +15,7 @@ from lmstudio_provider import (
     LMStudioProvider,
     ModelNotFoundError,
     OllamaProvider,
+    ProtocolError,
     RequestTimeoutError,
     Timeouts,
 )
@@ -151,3 +152,18 @@ def test_a_stream_of_one_token_has_no_rate_that_was_measured_here(ollama):
         warnings.simplefilter("error")
         completion = lm.stream("Hi", lambda chunk: None, max_tokens=1)
     assert completion.stats.tokens_per_second is None
+
+
+@pytest.mark.parametrize("kind", [LMStudioProvider, OllamaProvider])
+def test_no_content_instead_of_a_stream_is_not_taken_for_a_prompt_that_does_not_fit(raw_server, kind):
+    server = raw_server(b"HTTP/1.1 204 No Content\r\n\r\n")
+    with kind(server.url, model="m", refresh=False) as lm, pytest.raises(ProtocolError, match="HTTP 204") as caught:
+        lm.stream("Hi")
+    assert "Check that the base URL is that of" in caught.value.hint
+
+
+def test_a_tls_alert_is_reported_once(raw_server):
+    with LMStudioProvider(raw_server(b"\x15\x03\x03\x00\x02\x02\x28").url, model="m", refresh=False) as lm:
+        with pytest.raises(ProtocolError, match="the server answered plain HTTP with a TLS alert") as caught:
+            lm.chat("Hi")
+    assert str(caught.value).count("speaks TLS") == 1

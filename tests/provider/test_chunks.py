@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import gc
 import os
+import pickle
 import threading
 
 import pytest
@@ -366,3 +367,8 @@ def test_a_registry_and_a_failover_take_it(closed_port):
         assert "".join(stream.text()) == "a b "
         assert [failover._balancer.busy(each) for each in failover._providers] == [0, 0]
     assert [chunk.delta for chunk in seen] == ["a ", "b ", ""]
+
+
+def test_a_stream_says_that_it_cannot_be_pickled():
+    with pytest.raises(TypeError, match="a stream is a connection and cannot be pickled; its completion can"):
+        pickle.dumps(Stream.from_chunks([]))
