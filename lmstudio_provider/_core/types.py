@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import enum
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Callable, Literal, Mapping, NamedTuple, Union
+from typing import TYPE_CHECKING, Any, Callable, ClassVar, Literal, Mapping, NamedTuple, Union
 
 from .checks import MAPPING, TEXT, Check, check, check_fields, number, to_json
 from .errors import SHORT, ConfigurationError, ProviderError, ToolArgumentsError, preview
@@ -222,12 +222,13 @@ class Completion:
     """The reply as the server sent it; None for a stream."""
     provider_id: str = ""
     """The ``id`` of the provider that answered."""
+    _no_reason: ClassVar[str] = "unfinished"
 
     def __repr__(self) -> str:
         calls = ", ".join(call.name for call in self.tool_calls)
         known = [
             f"{preview(self.text, SHORT)} from {preview(self.model, SHORT)}",
-            "unfinished" if self.finish_reason is None else preview(self.finish_reason, SHORT),
+            self._no_reason if self.finish_reason is None else preview(self.finish_reason, SHORT),
             calls and f"calls {preview(calls, SHORT)}",
             "" if self.parsed is None else f"parsed as {type(self.parsed).__name__}",
             _tokens(self.usage),

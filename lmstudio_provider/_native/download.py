@@ -59,7 +59,7 @@ class Download:
         """Ask for the progress now. Raises JobNotFoundError; ``deadline`` is in seconds."""
         if self.job_id is None:
             return self.progress
-        session, plan = self._caller.where(UNSET, deadline)
+        session, plan = self._caller.for_call(UNSET, deadline)
         value = session.ask(native.status_call(self.job_id), plan, native.download_reply)
         before = self.progress.status
         self._read(value)

@@ -115,14 +115,15 @@ class Native:
         limits = [options.pop(name, UNSET) for name in ("timeout", "deadline")]
         given = input if isinstance(input, NativeRequest) else NativeRequest(input)
         request = override(given, ELSEWHERE, **options)
-        session, plan = self._caller.where(*limits)
-        model, served, plan = self._caller.model_of(request.model, request.tier, plan)
+        session, plan = self._caller.for_call(*limits)
+        # LM Studio's own API refuses a name that it does not know, "local-model" too.
+        model, served, plan = self._caller.model_of(request.model, request.tier, plan, needed=True)
         call = dataclasses.replace(native.chat_call(request, model, stream), provider_id=self._caller.provider.id)
         return session, call, plan, lambda whole: _ended(served(whole), request)
 
     def models(self, *, timeout: Timeout | Unset = UNSET, deadline: float | Unset | None = UNSET) -> list[ModelInfo]:
         """Return the models on disk, with all that LM Studio reports; ``ModelInfo.raw`` is that as it came."""
-        return list_models(*self._caller.where(timeout, deadline))
+        return list_models(*self._caller.for_call(timeout, deadline))
 
     def load(
         self,
@@ -143,7 +144,7 @@ class Native:
         check("echo_load_config", echo_load_config, FLAG)
         if echo_load_config:
             body["echo_load_config"] = True
-        return self._load(native.load_call(model, body), *self._caller.where(timeout, deadline))
+        return self._load(native.load_call(model, body), *self._caller.for_call(timeout, deadline))
 
     def _load(self, call: Call, session: Session, plan: CallOptions) -> LoadedModel:
         loaded: LoadedModel = session.ask(call, plan, native.load_reply)
@@ -162,7 +163,7 @@ class Native:
         id_: Any = instance_id.instance_id if isinstance(instance_id, LoadedModel) else instance_id
         id_ = id_.id if isinstance(id_, LoadedInstance) else id_
         check_given("instance_id", id_)
-        session, plan = self._caller.where(timeout, deadline)
+        session, plan = self._caller.for_call(timeout, deadline)
         try:
             session.ask(native.unload_call(id_), plan, native.unload_reply)
             self._loads.forget(session.base_url, id_)
@@ -186,14 +187,13 @@ class Native:
         them. One that a block of ``loaded()`` has loaded is unloaded at the end of that block.
         """
         call = native.load_call(model, check_load_options(model, config))
-        session, plan = self._caller.where(timeout, deadline)
+        session, plan = self._caller.for_call(timeout, deadline)
         found = choose(list_models(session, plan), model, config)
         if found is not None:
             return found  # without waiting for what another thread loads
         with self._loads.looking(self._caller.waiting(plan)):
             return choose(list_models(session, plan), model, config) or self._load(call, session, plan)
 
-    @contextlib.contextmanager
     def loaded(
         self,
         model: str,
@@ -201,7 +201,7 @@ class Native:
         timeout: Timeout | Unset = UNSET,
         deadline: float | Unset | None = UNSET,
         **config: Unpack[LoadOptions],
-    ) -> Iterator[LoadedModel]:
+    ) -> contextlib.AbstractContextManager[LoadedModel]:
         """Return an instance as ``ensure_loaded`` does, for a ``with`` block; unload it afterwards if this loaded it.
 
         It is also unloaded after any exception, including a KeyboardInterrupt and a time limit while the model is being
@@ -209,7 +209,15 @@ class Native:
         It is not an error if the instance was unloaded meanwhile. If blocks of one provider share a model, in any
         threads, the last one unloads it.
         """
-        block = Block(self._loads, self._caller, model, config, *self._caller.where(timeout, deadline))
+        check_load_options(model, config)
+        self._caller.for_call(timeout, deadline)  # raises, too
+        return self._in_block(model, config, timeout, deadline)
+
+    @contextlib.contextmanager
+    def _in_block(
+        self, model: str, config: LoadOptions, timeout: Timeout | Unset, deadline: float | Unset | None
+    ) -> Iterator[LoadedModel]:
+        block = Block(self._loads, self._caller, model, config, *self._caller.for_call(timeout, deadline))
         failed = True
         try:
             try:
@@ -241,7 +249,7 @@ class Native:
                 f"quantization={quantization!r} goes only with the URL of a repository, and {model!r} is not a URL",
                 hint="Give 'https://huggingface.co/...', or leave quantization out",
             )
-        session, plan = self._caller.where(timeout, deadline)
+        session, plan = self._caller.for_call(timeout, deadline)
         try:
             value = session.ask(native.download_call(model, quantization), plan, native.download_reply)
         except ModelNotFoundError as error:

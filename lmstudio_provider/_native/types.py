@@ -281,6 +281,7 @@ class NativeCompletion(Completion):
 
     output: tuple[OutputItem, ...] = ()
     """The items of the reply in order."""
+    _no_reason: ClassVar[str] = ""  # the reply may be whole
 
     @property
     def response_id(self) -> str | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import functools
+import logging
 import re
 import time
 from typing import Any, Callable, Iterable, Iterator, Literal, NamedTuple, Sequence, TypeVar, Union
@@ -49,6 +50,8 @@ from .session import CallOptions, Session
 from .settings import Config
 from .stream import Stream
 from .truncation import contexts_of, find_cut, send_or_cut, warn_of_cut_prompt, warn_of_cut_texts
+
+logger = logging.getLogger("lmstudio_provider")
 
 _Reply = TypeVar("_Reply", bound=Union[Completion, Embeddings])
 Request = Union[CompletionRequest, ChatRequest, TextRequest]
@@ -196,9 +199,13 @@ class HTTPProvider(LocalModels):
             session.annotate_errors(prepared.call, prepared.options),
         ):
             completion, refusal = send_or_cut(send, prepared.call, prepared.options)
-            if refusal is not None:
-                warn_of_cut_prompt(refusal, prepared.call.model)
-            completion = prepared.parse_result(completion)
+            try:
+                if refusal is not None:
+                    warn_of_cut_prompt(refusal, prepared.call.model)
+                completion = prepared.parse_result(completion)
+            except Warning as warning:  # the user has made an error of it, and the reply must not be lost
+                vars(warning).update(partial=completion)
+                raise
         self._record(operation, completion, started, "ok")
         return completion
 
@@ -222,16 +229,18 @@ class HTTPProvider(LocalModels):
         return {}
 
     def _model_of(
-        self, model: str | None, tier: str | None, options: CallOptions
+        self, model: str | None, tier: str | None, options: CallOptions, needed: bool = False
     ) -> tuple[str, Callable[[_Reply], _Reply], CallOptions]:
         """Return the model to ask for, the function that checks which one answered, and the options with less time.
 
-        Raises ProviderError if no model was named and none can be chosen.
+        Raises ProviderError if no model was named and none can be chosen. ``needed`` is that of ``_choose_model``.
         """
         named = model or self._settings.model(tier)
+        if tier and not model and self._settings.find(f"model_{tier}") is None:
+            logger.info("no model is set for tier=%r; the one for all tiers is used", tier)
         if named:
             return named, self._check_model, options
-        model, options = self._choose_model(options)
+        model, options = self._choose_model(options, needed=needed)
         return model, as_it_is, options
 
     def _check_model(self, reply: _Reply) -> _Reply:
@@ -297,7 +306,7 @@ class Caller:
 
     def __init__(self, provider: HTTPProvider) -> None:
         self.provider = provider
-        self.where = provider._for_call
+        self.for_call = provider._for_call
         self.new_session = provider._new_session
         self.waiting = provider._waiting
         self.model_of = provider._model_of

@@ -130,20 +130,23 @@ class LocalModels(LocalServer):
             return model
         return self._choose_model(self._for_call(UNSET, UNSET)[1])[0]
 
-    def _choose_model(self, options: CallOptions, *wanted: Fits) -> tuple[str, CallOptions]:
-        """Return the first model that fits, by default one that chats, and the options with the time that is left."""
-        wanted = wanted or (chats,)
-        models, options = self._models_within(options, needed=self._server.default_model is None)
+    def _choose_model(self, options: CallOptions, *wanted: Fits, needed: bool = False) -> tuple[str, CallOptions]:
+        """Return the first model that fits, by default one that chats, and the options with the time that is left.
+
+        If one that the server lists is ``needed``, this asks for the list if there is none, and raises ProviderError.
+        """
+        wanted, default = wanted or (chats,), None if needed else self._server.default_model
+        models, options = self._models_within(options, needed=default is None)
         found, options = self._first(models, options, *wanted)
-        if found is None and (models or self._server.default_model is None):
+        if found is None and (models or default is None):
             models = self._models_now(options)  # they may have changed since they were listed
             options = options._replace(waited_s=0.0)  # the server has just answered
             found, options = self._first(models, options, *wanted)
         if found is not None:
             return found.name, options
-        if models or self._server.default_model is None:
+        if models or default is None:
             raise self._nothing_to_choose(self._cached_models())  # they have the details that were asked meanwhile
-        return self._server.default_model, options
+        return default, options
 
     def _first(
         self, models: Sequence[ModelInfo], options: CallOptions, *wanted: Fits

@@ -132,7 +132,11 @@ class Conversation:
         question = Message.user(text, images)
         if _has_steps(options):
             return self._run(question, False, options)._deliver(lambda chunk: None)
-        completion = self.provider.chat(self._with((question,)), **_of_call(options))
+        try:
+            completion = self.provider.chat(self._with((question,)), **_of_call(options))
+        except Warning as warning:
+            self._keep_answer(question, getattr(warning, "partial", None), warning)
+            raise
         self._keep_answer(question, completion, None)
         return completion
 
@@ -185,11 +189,16 @@ class Conversation:
         steps = tool_steps(provider, given, offered, rounds, stream, confirm, transcript, _of_call(options))
         turn = ToolTurn(question, transcript, steps, callback)
         answers = turn.stream(model, str(getattr(self.provider, "id", "")), provider.interrupt)
-        answers._keep_with(lambda answer, error: self._keep(turn.messages("" if _failed(error) else answer.text)))
+
+        def keep(answer: Completion, error: BaseException | None) -> None:
+            whole = getattr(error, "partial", None) or answer  # of a Warning, if each answer is one step
+            self._keep(turn.messages("" if _failed(error) else whole.text))
+
+        answers._keep_with(keep)
         return answers
 
-    def _keep_answer(self, question: Message, completion: Completion, error: BaseException | None) -> None:
-        if not _failed(error) and (completion.text or completion.finish_reason != "cancelled"):
+    def _keep_answer(self, question: Message, completion: Completion | None, error: BaseException | None) -> None:
+        if completion and not _failed(error) and (completion.text or completion.finish_reason != "cancelled"):
             # A structured answer may have been read from the reasoning.
             text = completion.text or (completion.reasoning if completion.parsed is not None else "")
             self._keep((question, Message.assistant(text)))
@@ -270,5 +279,9 @@ def _estimate(text: str) -> int:
 
 
 def _failed(error: BaseException | None) -> bool:
-    """Return True if the stream broke; if its provider was closed, the reader had left the stream before."""
-    return error is not None and not isinstance(error, ProviderClosedError)
+    """Return True if the reply broke off.
+
+    If the provider was closed, the reader had left the stream before; if the user makes errors of warnings, the reply
+    is whole.
+    """
+    return not isinstance(error, (ProviderClosedError, Warning, type(None)))

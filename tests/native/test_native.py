@@ -537,7 +537,7 @@ def test_an_error_is_not_held_up_by_a_server_that_forgets_the_end(raw_server, pr
     monkeypatch.setattr("lmstudio_provider._native.stream._END_S", 0.1)
     said = frame({"type": "error", "error": {"type": "unknown", "message": "Model unloaded."}})
     server = raw_server(stream_of(delta("Hi"), said), silence)
-    stream = provider_of(server).native.stream("Hi", timeout=20)
+    stream = provider_of(server).native.stream("Hi", model="m", timeout=20)
     with pytest.raises(ModelUnloadedError) as caught:
         list(stream)
     assert caught.value.partial.text == "Hi"
@@ -557,7 +557,7 @@ def test_a_header_is_not_shown_however_a_server_quotes_it(httpserver, provider, 
     httpserver.expect_request("/api/v1/chat").respond_with_data(f"<p>{said}", content_type="text/html")
     server = EphemeralMCP("docs", "https://example.com", headers={"Authorization": QUOTED})
     with pytest.raises(ProtocolError) as caught:
-        provider.native.chat("Hi", integrations=server)
+        provider.native.chat("Hi", model="m", integrations=server)
     assert "SECRET123" not in f"{caught.value!r} {caught.value.__dict__}"
 
 
@@ -573,11 +573,38 @@ def test_an_answer_is_not_altered_whatever_it_repeats(httpserver, provider):
         frame(failure) + delta(answer) + frame(end), content_type="text/event-stream"
     )
     httpserver.expect_ordered_request("/api/v1/chat").respond_with_json(end["result"])
-    stream = provider.native.stream("Hi", integrations=server)
+    stream = provider.native.stream("Hi", model="m", integrations=server)
     failed, said, _ = stream
     assert (failed.reason, failed.metadata) == (f"no: {QUOTED}", metadata)
     assert said.content == answer
-    for whole in (stream.completion, provider.native.chat("Hi", integrations=server)):
+    for whole in (stream.completion, provider.native.chat("Hi", model="m", integrations=server)):
         assert whole.text == answer
         assert whole.output[0].metadata == metadata
         assert whole.raw == end["result"]
+
+
+def test_a_whole_reply_is_not_shown_as_unfinished(simulator):
+    native = LMStudioProvider(simulator.url, model="simulated-model").native
+    stream = native.stream("Hi")
+    list(stream)
+    for whole in (native.chat("Hi"), stream.completion):
+        assert whole.finish_reason is None
+        assert "unfinished" not in repr(whole)
+
+
+@pytest.mark.parametrize("method", ["chat", "stream"])
+def test_a_chat_without_a_model_asks_for_the_list_first(simulator, method):
+    with LMStudioProvider(simulator.url, refresh=False) as lm:
+        reply = getattr(lm.native, method)("Hi")
+        assert (reply if method == "chat" else (list(reply), reply.completion)[1]).text
+    assert [each["path"] for each in simulator.requests] == ["/api/v1/models", "/api/v1/chat"]
+    assert simulator.requests[-1]["body"]["model"] != "local-model"
+
+
+def test_a_chat_without_a_model_is_not_sent_to_a_server_that_has_none(httpserver):
+    for path in ("/api/v1/models", "/api/v0/models", "/v1/models"):
+        httpserver.expect_request(path).respond_with_json({"data": [], "models": []})
+    with LMStudioProvider(httpserver.url_for("/"), refresh=False) as lm:
+        with pytest.raises(InvalidRequestError, match="has no models"):
+            lm.native.chat("Hi")
+    assert "/api/v1/chat" not in [request.path for request, _ in httpserver.log]

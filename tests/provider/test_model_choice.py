@@ -16,6 +16,7 @@ from lmstudio_provider import (
     InvalidRequestError,
     LMStudioProvider,
     MemoryUsage,
+    ModelMismatchWarning,
     OllamaProvider,
     RequestTimeoutError,
     ServerUnavailableError,
@@ -521,7 +522,8 @@ def test_waiting_for_a_discovery_counts_as_waiting_for_the_server(silent_server,
             calls[way](lm)
     assert 0.4 < caught.value.waited_s < 3  # half of it for the discovery, whose own 3 s were not over
     assert "0.5 s" in caught.value.message
-    assert (caught.value.limit, caught.value.sent) == ("deadline" if "deadline" in limits else "first_byte", True)
+    assert caught.value.limit == ("deadline" if "deadline" in limits else "first_byte")
+    assert caught.value.sent is not way.startswith("native")  # which needs the list
 
 
 @pytest.mark.parametrize("refresh", [True, False])
@@ -569,3 +571,14 @@ def test_a_discovery_that_came_in_time_is_waited_for(raw_server):
         timer.start()
         assert lm.complete("Hi", timeout=10).requested_model == "mine"
         timer.join()
+
+
+def test_a_tier_without_a_model_of_its_own_is_logged(simulator, caplog):
+    caplog.set_level("INFO", "lmstudio_provider")
+    settings = {"lmstudio_model": "m", "lmstudio_model_fast": "simulated-model"}
+    with LMStudioProvider(simulator.url, settings=settings, refresh=False) as lm:
+        lm.chat("Hi", tier="fast")
+        assert "tier" not in caplog.text
+        with pytest.warns(ModelMismatchWarning):
+            lm.chat("Hi", tier="fsat")
+    assert "no model is set for tier='fsat'; the one for all tiers is used" in caplog.text

@@ -8,6 +8,7 @@ import socket
 import stat
 import sys
 import threading
+import warnings
 from pathlib import Path
 
 import pytest
@@ -20,6 +21,7 @@ from lmstudio_provider import (
     InvalidRequestError,
     LMStudioProvider,
     Message,
+    ModelMismatchWarning,
     ServerError,
     ServerUnavailableError,
     Stream,
@@ -781,3 +783,29 @@ def test_a_name_that_is_not_an_option_is_refused(lm, options):
         Conversation(lm).ask("Hi", temprature=0, **options)
     with pytest.raises(InvalidRequestError, match="temprature"):
         Conversation(lm).stream("Hi", temprature=0)
+
+
+@pytest.mark.parametrize("method", ["ask", "stream"])
+def test_a_turn_is_kept_if_the_user_makes_an_error_of_a_warning(simulator, method):
+    with LMStudioProvider(simulator.url, model="simulated-model") as lm:
+        usual = Conversation(lm)
+        usual.ask("Hi")
+    with LMStudioProvider(simulator.url, model="another") as lm, warnings.catch_warnings():
+        warnings.simplefilter("error")
+        conversation = Conversation(lm)
+        with pytest.raises(ModelMismatchWarning):
+            getattr(conversation, method)("Hi", on_chunk=lambda chunk: None)
+        assert conversation.messages == usual.messages
+
+
+def test_a_chat_is_kept_if_the_user_makes_an_error_of_a_warning(httpserver):
+    reply = {"model": "other", "choices": [{"message": {"content": "Ho"}, "finish_reason": "stop"}]}
+    httpserver.expect_request("/v1/chat/completions").respond_with_json(reply)
+    for options in ({}, {"tools": [add]}):
+        with LMStudioProvider(httpserver.url_for("/"), model="m", refresh=False) as lm, warnings.catch_warnings():
+            warnings.simplefilter("error")
+            conversation = Conversation(lm)
+            with pytest.raises(ModelMismatchWarning) as caught:
+                conversation.ask("Hi", **options)
+            assert caught.value.partial.text == "Ho"
+            assert [message.content for message in conversation.messages] == ["Hi", "Ho"]
