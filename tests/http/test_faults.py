@@ -370,7 +370,7 @@ def test_a_server_that_hangs_up_without_a_byte_may_want_tls(raw_server, parts, s
 
 
 def test_an_alert_of_tls_says_what_to_write(raw_server):
-    with pytest.raises(ProtocolError, match="a port that speaks TLS") as caught:
+    with pytest.raises(ProtocolError, match="That port speaks TLS") as caught:
         call(raw_server(b"\x15\x03\x01\x00\x02\x02\x46").url, False)
     assert "write https://" in caught.value.hint
 

@@ -78,8 +78,8 @@ def test_a_server_that_is_too_old_does_not_know_the_endpoint(httpserver, provide
         ("responses", {"store": None}, "store=None"),
         ("messages", {"seed": 7}, "seed cannot be given to /v1/messages"),
         ("messages", {"max_tokens": -1}, "max_tokens=-1 cannot be given to /v1/messages"),
-        ("messages", {"store": False}, "no field 'store'"),
-        ("messages", {"tempratur": 1}, "no field 'tempratur'"),
+        ("messages", {"store": False}, "no option 'store'"),
+        ("messages", {"tempratur": 1}, "no option 'tempratur'"),
     ],
 )
 def test_an_option_that_does_not_fit_is_refused_before_anything_is_sent(httpserver, provider, name, options, word):
@@ -374,6 +374,6 @@ def test_one_loop_reads_every_dialect(httpserver, provider, sample, path, text, 
 @pytest.mark.parametrize("option", [{"stream": True}, {"stream": False}, {"on_chunk": print}], ids=str)
 @pytest.mark.parametrize("name", ["responses", "messages"])
 def test_an_option_of_the_stream_is_refused_with_the_method_that_streams(httpserver, provider, name, option):
-    with pytest.raises(InvalidRequestError, match=rf"no field '{next(iter(option))}'.*{name}_stream\(\)"):
+    with pytest.raises(InvalidRequestError, match=rf"no option '{next(iter(option))}'.*{name}_stream\(\)"):
         getattr(provider, name)("Hi", model="m", **option)
     assert httpserver.log == []
