@@ -56,6 +56,16 @@ from ._core.types import (
 from ._core.usage import MemoryUsage, UsageRecord, UsageRecorder
 
 if TYPE_CHECKING:
+    from ._core.decisions import (
+        Choice,
+        ChoiceAnswer,
+        Condition,
+        ConditionAnswer,
+        Decisions,
+        Question,
+        Score,
+        ScoreAnswer,
+    )
     from ._lmstudio import LMStudioProvider
     from ._native import events
     from ._native.conversation import NativeConversation
@@ -92,13 +102,18 @@ __all__ = [
     "AuthenticationError",
     "Capabilities",
     "ChatRequest",
+    "Choice",
+    "ChoiceAnswer",
     "Chunk",
     "Completion",
     "CompletionRequest",
+    "Condition",
+    "ConditionAnswer",
     "ConfigurationError",
     "ContextLengthError",
     "Conversation",
     "ConversationLostWarning",
+    "Decisions",
     "Download",
     "DownloadError",
     "Embeddings",
@@ -140,6 +155,7 @@ __all__ = [
     "Provider",
     "ProviderClosedError",
     "ProviderError",
+    "Question",
     "RateLimitError",
     "ReasoningItem",
     "Registry",
@@ -147,6 +163,8 @@ __all__ = [
     "RequestTiming",
     "ResponseNotFoundError",
     "ResponsesRequest",
+    "Score",
+    "ScoreAnswer",
     "ServerError",
     "ServerUnavailableError",
     "Stats",
@@ -177,6 +195,16 @@ __all__ = [
 
 # What loads on first use: importing the package is cheap, and a vendored copy can leave optional folders out.
 _ON_FIRST_USE = {
+    "_core.decisions": [
+        "Choice",
+        "ChoiceAnswer",
+        "Condition",
+        "ConditionAnswer",
+        "Decisions",
+        "Question",
+        "Score",
+        "ScoreAnswer",
+    ],
     "_lmstudio": ["LMStudioProvider"],
     "_native.conversation": ["NativeConversation"],
     "_native.download": ["Download"],
@@ -207,7 +235,11 @@ _ON_FIRST_USE = {
     "_workflows.tools": ["ToolEvent", "ToolRun", "run_tools"],
     "events": ["events"],
 }
-_NEEDS = {"_ollama": ["_dialects.ollama"], "events": ["_native"]}
+_NEEDS = {
+    "_ollama": ["_dialects.ollama"],
+    "_core.decisions": ["_core.decisions", "_dialects.decisions"],
+    "events": ["_native"],
+}
 _MODULES = {name: module for module, names in _ON_FIRST_USE.items() for name in names}
 
 

@@ -32,15 +32,19 @@ from ._dialects import ollama
 from ._dialects import ollama_models as wire
 from ._http.exchange import Deadline
 from ._http.transport import PoolManager
-from ._provider.http_provider import HTTPProvider
 from ._provider.local_models import Fits, first, patience
 from ._provider.session import CallOptions, ServerInfo, Session
 from ._provider.settings import Config, Names, Secret
 
+try:
+    from ._provider.deciding import DecidingProvider
+except ImportError:  # a vendored copy may leave it out
+    from ._provider.http_provider import HTTPProvider as DecidingProvider  # type: ignore[assignment]
+
 OnProgress = Callable[[Progress], object]
 
 
-class OllamaModels(HTTPProvider):
+class OllamaModels(DecidingProvider):
     """The methods that manage the models of an Ollama."""
 
     def ps(self) -> list[LoadedInstance]:

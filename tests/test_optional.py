@@ -25,6 +25,10 @@ OPTIONAL = {
     "the dialect of Ollama": (["_dialects/ollama*.py"], ["OllamaProvider"]),
     "the dialect of responses": (["_dialects/responses*.py"], []),
     "the dialect of messages": (["_dialects/messages*.py"], []),
+    "decisions": (
+        ["_core/decisions.py", "_dialects/decisions.py", "_provider/deciding.py"],
+        ["Choice", "Condition", "Decisions", "Score"],
+    ),
     "simulator": (["simulator"], []),
     "cli": (["cli"], []),
 }
@@ -102,6 +106,7 @@ def test_a_copy_in_a_zip_file_chats(copy, simulator):
         ("_servers", "_servers"),
         ("_ollama.py", "_ollama"),
         ("the dialect of Ollama", "_dialects.ollama"),
+        ("decisions", "_core.decisions"),
     ],
 )
 def test_a_name_that_was_left_out_is_not_there_and_says_so(copy, part, module):
@@ -167,6 +172,17 @@ def test_there_is_one_module_of_events(code):
 
 def test_dir_lists_only_what_is_public():
     assert [name for name in dir(lmstudio_provider) if not name.startswith("__")] == sorted(lmstudio_provider.__all__)
+
+
+def test_deciding_without_its_modules_says_so(copy):
+    code = """
+from lmstudio_provider import InvalidRequestError, LMStudioProvider
+try:
+    LMStudioProvider(refresh=False).decide("text", {})
+except InvalidRequestError as error:
+    print(error.message)
+"""
+    assert printed(copy("decisions"), code) == "LM Studio (Local) does not decide\n"
 
 
 def test_a_copy_without_ollama_finds_lm_studio(copy, simulator):

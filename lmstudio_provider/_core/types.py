@@ -100,7 +100,7 @@ class Call:
     """A file that is sent instead of a body."""
     may_be_empty: bool = False
     """True if a reply without a body is a success."""
-    model_kind: Literal["chat", "embedding", "any"] = "chat"
+    model_kind: Literal["chat", "embedding", "decision", "any"] = "chat"
     """The models that can do what the call is for; an error about an unknown model suggests one of them."""
     warnings: list[RuntimeWarning] = field(default_factory=list, repr=False, compare=False)
     """What the dialect noted about the call or its reply, for the provider to warn of."""

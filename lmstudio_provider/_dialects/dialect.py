@@ -12,6 +12,19 @@ from .checked_reader import StreamReader
 from .errors import ErrorContext
 
 
+class DecisionLimits(NamedTuple):
+    """What a server takes of a request for decisions."""
+
+    options: tuple[int, float]
+    """The least and the most options of a Choice."""
+    levels: tuple[int, int]
+    """The least and the most levels of a Score."""
+    needs_descriptions: bool
+    """True if each option has to have a description."""
+    takes_data_urls: bool
+    """True if images are ``data:`` URLs, False if they are only base64."""
+
+
 class Dialect(NamedTuple):  # a frozen dataclass would take ten times as long to make on import
     """An API as a provider sees it. The functions do no I/O."""
 
@@ -39,6 +52,7 @@ class Dialect(NamedTuple):  # a frozen dataclass would take ten times as long to
     """Return the call for the vectors of texts: texts, model, whether the server may cut them; num_ctx, keep_alive."""
     embed_reply: Callable[[Any, Call, int], Embeddings]
     """Return the vectors of so many texts."""
+    decisions: DecisionLimits
     load_hint: Callable[[Call], str] = lambda call: ""
     """Return what to add to the hint if a call ran out of time while its model may have been loading."""
     refuses_long_texts: bool = False

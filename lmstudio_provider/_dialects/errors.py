@@ -131,17 +131,25 @@ TEMPLATE = ErrorRule(
     tools_hint="Its template may fail on the tools: give each parameter one plain type, without anyOf or $ref, offer "
     "fewer tools, or take a model that is trained for tools",
 )
+NOT_SUPPORTED = ErrorRule(
+    InvalidRequestError,
+    "the model {model!r} does not support the request",
+    "Only some decision models read images, such as clef: take one of them, or leave the images out",
+    "not_supported_error",
+)
 CRASHES = "llama runner process|llama-server process|error was encountered while running the model"
 
 # More than is ever shown.
 _MOST_SAID = 4000
 
+# The one setting that an error may name in quotes, as if it were a file.
+_SETTING = re.compile(r"""['"`](eval_?batch_?size)['"`]""")
 _NAMES = re.compile(r"""(?<![A-Za-z0-9])'[^']*'(?![A-Za-z0-9])|"[^"]*"|`[^`]*`|(?<!\S)[^\s'"`]*[/\\]\S*""")
 
 
 def _without_names(text: str) -> str:
     """Return ``text`` in small letters, without quoted text and paths, and with single blanks."""
-    return " ".join(_NAMES.sub(" ", text.lower()).split())
+    return " ".join(_NAMES.sub(" ", _SETTING.sub(r"\1", text.lower())).split())
 
 
 class ErrorTable(NamedTuple):
@@ -219,7 +227,7 @@ class ErrorTable(NamedTuple):
             # Other servers in Go, such as Traefik, say the same, with this header.
             sure = not advice or not headers.get("X-Content-Type-Options")
             hint = self.other.hint if sure else f"{self.other.hint}. {advice}"
-        elif data.get("since") and answer is None:
+        elif data.get("since") and (answer is None or found):
             hint = f"{self.server} has it since {data['since']}: update it. {hint}"
         elif rule.tools_hint and asked.tools:
             hint = f"{rule.tools_hint}. {hint}"

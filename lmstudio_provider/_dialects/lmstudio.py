@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, Mapping
 
 from .._core.types import Call
 from .._http.readers import SSEReader
 from . import openai
-from .dialect import Dialect
+from .dialect import DecisionLimits, Dialect
 from .embeddings import embed_call, embed_reply
 from .lmstudio_errors import find_error
 from .models import list_models
@@ -24,6 +25,7 @@ DIALECT = Dialect(
     list_models=list_models,
     embed_call=embed_call,
     embed_reply=embed_reply,
+    decisions=DecisionLimits((1, math.inf), (2, 10), needs_descriptions=False, takes_data_urls=True),
     no_reasoning="extra={'reasoning_effort': 'none'}",
     log="lms log stream",
 )

@@ -19,7 +19,7 @@ from .._core.schema.structured import structure_of
 from .._core.types import Call, Chunk, Embeddings, Stats, ToolCall, Usage
 from .._http.readers import NDJSONReader
 from .accumulator import ReplyAccumulator
-from .dialect import Dialect
+from .dialect import DecisionLimits, Dialect
 from .embeddings import vector
 from .errors import ErrorContext, find_fault
 from .json_text import count, mapping, member, no_object, number, prompt_count, text_or_none, total
@@ -327,6 +327,7 @@ DIALECT = Dialect(
     list_models=list_models,
     embed_call=embed_call,
     embed_reply=embed_reply,
+    decisions=DecisionLimits((2, 26), (2, 26), needs_descriptions=True, takes_data_urls=False),
     load_hint=load_hint,
     refuses_long_texts=True,
     no_reasoning="extra={'reasoning_effort': 'none'}",

@@ -6,7 +6,7 @@ import re
 
 from .._core import errors
 from .._core.ollama_options import KEEP_ALIVE
-from .errors import CRASHES, RATE, STILL_LOADING, TEMPLATE, ErrorRule, ErrorTable, OtherServer
+from .errors import CRASHES, NOT_SUPPORTED, RATE, STILL_LOADING, TEMPLATE, ErrorRule, ErrorTable, OtherServer
 
 _AUTHENTICATION = ErrorRule(
     errors.AuthenticationError,
@@ -59,6 +59,7 @@ _RULES = [
         texts="requires more system memory|failed to load model|unable to load model|error loading model",
     ),
     STILL_LOADING,
+    NOT_SUPPORTED,
     ErrorRule(
         errors.InvalidRequestError,
         "the server refused an option",
@@ -91,11 +92,13 @@ _RULES = [
     RATE,
 ]
 
+_SINCE = {"/v1/systemone": "0.35"}
+
 _LM_STUDIO = OtherServer(
     "LM Studio",
     re.compile(r"unexpected endpoint or method|invalid model identifier|'lms |LM Studio|^invalid_api_key", re.I),
     "Ask LM Studio with LMStudioProvider; discover() lists the servers that answer",
 )
 
-TABLE = ErrorTable("Ollama", _RULES, _AUTHENTICATION, _FORBIDDEN, _ENDPOINT, _FAILED, _LM_STUDIO, "API key")
+TABLE = ErrorTable("Ollama", _RULES, _AUTHENTICATION, _FORBIDDEN, _ENDPOINT, _FAILED, _LM_STUDIO, "API key", _SINCE)
 find_error, fault_error = TABLE.find_error, TABLE.fault_error

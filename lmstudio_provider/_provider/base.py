@@ -6,7 +6,7 @@ import math
 import time
 from abc import ABC, abstractmethod
 from types import TracebackType
-from typing import Any, Callable, Iterable, Literal, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Callable, Iterable, Literal, Mapping, Sequence, TypeVar, overload
 
 from .._core.errors import (
     ConfigurationError,
@@ -44,6 +44,10 @@ from .._core.types import (
 from .._dialects.tool_text import take_calls, warn_of_lost_calls
 from .health import health_from_error, health_from_models, with_advice
 from .stream import Stream
+
+if TYPE_CHECKING:
+    from .._core.decisions import Answer, Decisions, Question  # a vendored copy may leave them out
+    from .._core.images import Image
 
 _Self = TypeVar("_Self", bound="Provider")
 
@@ -243,6 +247,25 @@ class Provider(ABC):
         warning is wrong.
         """
         raise InvalidRequestError(f"{self.display_name} does not embed")
+
+    def decide(
+        self,
+        state: str | Mapping[str, Any],
+        questions: Mapping[str, Question[Answer]],
+        model: str | None = None,
+        *,
+        images: Image | Sequence[Image] = (),
+        timeout: Timeout | Unset = UNSET,
+        deadline: float | Unset | None = UNSET,
+    ) -> Decisions[Answer]:
+        """Answer questions about ``state``, a text or a JSON object, with a decision model, which writes no text.
+
+        ``questions`` are Condition, Choice and Score, by ids of your own; the answers have the same ids. ``images`` are
+        as in ``Message.user``, and only some models read them, such as clef. Without ``model``, this uses the setting
+        for the tier "decision", else the first decision model of the server, loaded ones first, and never a model that
+        chats (LM Studio; Ollama 0.35).
+        """
+        raise InvalidRequestError(f"{self.display_name} does not decide")
 
     def close(self) -> None:  # noqa: B027 (not abstract: a provider may have nothing to release)
         """Release the sockets and join the thread; calls under way end. The provider cannot be used afterwards."""

@@ -129,19 +129,23 @@ class Embedder:
 
 
 @contextlib.contextmanager
-def hinting(session: Session, model: str) -> Iterator[None]:
-    """Name the models that embed, if the server refuses another model or sends no vectors for it."""
-    known = [each.id for each in session.cache.models if each.type == "embedding"]
+def hinting(session: Session, model: str, kind: str, sign: str, such_as: str) -> Iterator[None]:
+    """Name the models of that ``kind``, if the server refuses another model or does not do with it what is asked.
+
+    An error is about the kind of the model if ``sign`` is in its text.
+    """
+    known = [each.id for each in session.cache.models if each.type == kind]
     try:
         yield
     except (InvalidRequestError, ServerError, ModelNotFoundError, ProtocolError) as error:
         # A proxy's page, or a prompt that is too long, says nothing about the model.
         of_model = (
-            isinstance(error, ModelNotFoundError) or "embed" in f"{error.message} {getattr(error, 'body', '')}".lower()
+            isinstance(error, ModelNotFoundError) or sign in f"{error.message} {getattr(error, 'body', '')}".lower()
         )
         if error.sent and of_model and model not in known:
-            which = f"the server has {', '.join(known)}" if known else "load one, such as nomic-embed-text"
-            error.hint = f"{model!r} may not be an embedding model: {which}. {error.hint}".strip()
+            which = f"the server has {', '.join(known)}" if known else f"load one, such as {such_as}"
+            article = "an" if kind[0] in "aeiou" else "a"
+            error.hint = f"{model!r} may not be {article} {kind} model: {which}. {error.hint}".strip()
         raise
 
 

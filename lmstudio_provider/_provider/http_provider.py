@@ -8,7 +8,7 @@ import functools
 import logging
 import re
 import time
-from typing import Any, Callable, Iterable, Iterator, Literal, NamedTuple, Sequence, TypeVar, Union
+from typing import TYPE_CHECKING, Any, Callable, Iterable, Iterator, Literal, NamedTuple, Sequence, TypeVar, Union
 
 from .._core.callbacks import Callback, report_failure, warn
 from .._core.errors import (
@@ -51,9 +51,12 @@ from .settings import Config
 from .stream import Stream
 from .truncation import contexts_of, find_cut, send_or_cut, warn_of_cut_prompt, warn_of_cut_texts
 
+if TYPE_CHECKING:
+    from .._core.decisions import Decisions  # a vendored copy may leave it out
+
 logger = logging.getLogger("lmstudio_provider")
 
-_Reply = TypeVar("_Reply", bound=Union[Completion, Embeddings])
+_Reply = TypeVar("_Reply", bound="Completion | Embeddings | Decisions[Any]")
 Request = Union[CompletionRequest, ChatRequest, TextRequest]
 
 
@@ -143,7 +146,7 @@ class HTTPProvider(LocalModels):
         with (
             self._recording_failure("embed", call, started),
             session.annotate_errors(call, options),
-            hinting(session, model),
+            hinting(session, model, "embedding", "embed", "nomic-embed-text"),
         ):
             if on_truncation == "ignore":
                 whole, context = embedder.in_batches(inputs), None

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from .._dialects import lmstudio
-from .http_provider import HTTPProvider
 from .session import ServerInfo
 from .settings import Names
 
+try:
+    from .deciding import DecidingProvider
+except ImportError:  # a vendored copy may leave it out
+    from .http_provider import HTTPProvider as DecidingProvider  # type: ignore[assignment]
 
-class LMStudioServer(HTTPProvider):
+
+class LMStudioServer(DecidingProvider):
     """The provider that LMStudioProvider extends by LM Studio's own API; the parts of that API can make one."""
 
     id = "lm-studio"

@@ -33,6 +33,11 @@ def embeds(model: ModelInfo) -> bool:
     return model.type == "embedding" and not model.remote
 
 
+def decides(model: ModelInfo) -> bool:
+    """Return True if the model may decide without being named."""
+    return model.type == "decision" and not model.remote
+
+
 def first(
     models: Iterable[ModelInfo], *wanted: Fits, confirm: Callable[[ModelInfo], ModelInfo] = lambda model: model
 ) -> ModelInfo | None:
@@ -135,18 +140,28 @@ class LocalModels(LocalServer):
 
         If one that the server lists is ``needed``, this asks for the list if there is none, and raises ProviderError.
         """
-        wanted, default = wanted or (chats,), None if needed else self._server.default_model
-        models, options = self._models_within(options, needed=default is None)
-        found, options = self._first(models, options, *wanted)
-        if found is None and (models or default is None):
-            models = self._models_now(options)  # they may have changed since they were listed
-            options = options._replace(waited_s=0.0)  # the server has just answered
-            found, options = self._first(models, options, *wanted)
+        default = None if needed else self._server.default_model
+        found, models, options = self._find_model(options, default is None, *wanted or (chats,))
         if found is not None:
             return found.name, options
         if models or default is None:
             raise self._nothing_to_choose(self._cached_models())  # they have the details that were asked meanwhile
         return default, options
+
+    def _find_model(
+        self, options: CallOptions, needed: bool, *wanted: Fits
+    ) -> tuple[ModelInfo | None, Sequence[ModelInfo], CallOptions]:
+        """Return the first model that fits, if any, the known models, and the options with the time that is left.
+
+        If a model is ``needed``, this asks for the models if none are known.
+        """
+        models, options = self._models_within(options, needed)
+        found, options = self._first(models, options, *wanted)
+        if found is None and (models or needed):
+            models = self._models_now(options)  # they may have changed since they were listed
+            options = options._replace(waited_s=0.0)  # the server has just answered
+            found, options = self._first(models, options, *wanted)
+        return found, models, options
 
     def _first(
         self, models: Sequence[ModelInfo], options: CallOptions, *wanted: Fits

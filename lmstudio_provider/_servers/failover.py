@@ -228,6 +228,7 @@ class Failover(Provider):
     complete_with_tools = _forwarded(Provider.complete_with_tools)
     stream = _forwarded(Provider.stream)
     embed = _forwarded(Provider.embed)
+    decide = _forwarded(Provider.decide)
 
     def close(self) -> None:
         """Close all of them; an exception of one is raised when all are closed."""

@@ -9,10 +9,13 @@ from typing import Any, BinaryIO, Iterator, Mapping, Sequence
 
 from lmstudio_provider import (
     ChatRequest,
+    Choice,
     Chunk,
     Completion,
     CompletionRequest,
+    Condition,
     Conversation,
+    Decisions,
     Download,
     Endpoint,
     EphemeralMCP,
@@ -31,8 +34,11 @@ from lmstudio_provider import (
     Plugin,
     Progress,
     Provider,
+    Question,
     Registry,
     ResponsesRequest,
+    Score,
+    ScoreAnswer,
     Stream,
     TextRequest,
     Timeouts,
@@ -211,3 +217,15 @@ def several(mine: Provider) -> None:
         row: MeasuredRow = measure(mine, "Hi", load=print, models="m", concurrency=2, deadline=60).rows[0]
     speed: float | None = row.tokens_per_second.p50 if row.tokens_per_second else None
     print(endpoints, started, provider, text, stream, measured.table(), speed)
+
+
+def decisions(lm: Provider) -> None:
+    label = Choice("Which?", {"a": "first", "b": "second"})
+    alike = lm.decide("text", {"label": label, "other": label}, timeout=5)
+    chosen: str = alike["label"].choice
+    mixed = lm.decide({"text": "..."}, {"label": label, "urgent": Condition("It is urgent")}, "nimble", images="a.png")
+    likely: float = mixed.condition("urgent").probability
+    score: ScoreAnswer = mixed.score("label")
+    questions: dict[str, Question[Any]] = {"label": label, "how": Score("How much?", ["a", "b"])}
+    found: Decisions[Any] = lm.decide("text", questions)
+    print(chosen, likely, score, [answer.confidence for answer in found.values()])
