@@ -8,6 +8,7 @@ from email.message import Message
 from typing import Any, Callable, ClassVar, Iterable, Iterator, Mapping
 
 from ._checks import check_chat, refused, wrong_field
+from ._decisions import LM_STUDIO, WrongError, answers, sees
 from ._echo import vector
 from ._engine import Engine
 from ._errors import failure_answer, unauthorized
@@ -31,6 +32,7 @@ class SimulatedLMStudio(StandIn):
     """A context manager that serves LM Studio's APIs at ``url``, as LM Studio does.
 
     ``models`` are the ids on disk. A model whose id begins with ``text-embedding-`` embeds and does not chat. One with
+    nimble, tev1 or clef in its id answers questions in ``/v1/systemone`` and does not chat; clef reads images. One with
     ``-vl`` in its id reads images. One with ``too-large`` cannot be loaded. ``loaded`` are the models in memory at the
     start, by default all that can be loaded; any other is loaded when a request names it, unless ``jit`` is false. A
     model in memory takes prompts of up to ``context_length`` tokens. Of a longer text to embed, it silently reads only
@@ -99,6 +101,7 @@ class SimulatedLMStudio(StandIn):
             "POST /v1/completions": self._complete,
             "POST /v1/embeddings": self._embed,
             "POST /v1/responses": Responses(self._state, self._engine).create,
+            "POST /v1/systemone": self._decide,
             "POST /v1/messages": Messages(self._state, self._engine).create,
         }
 
@@ -179,22 +182,40 @@ class SimulatedLMStudio(StandIn):
         named = self._state.model_of(body.get("model"))
         if named is not None and not embeds(named):
             raise refused(f"{named} is not an embedding model")  # we made up this text, because LM Studio's is unknown
-        instance = self._take(body, embedding=True)
+        instance = self._take(body, "embedding")
         # LM Studio embeds the first context_length tokens of each text, and silently drops the rest (seen: 0.4.25).
         read = ["".join(pieces(text)[: instance.context_length]) for text in texts]
         data = [{"object": "embedding", "embedding": vector(text), "index": at} for at, text in enumerate(read)]
         used = {"prompt_tokens": 0, "total_tokens": 0}  # LM Studio reports 0 for every text (seen)
         return indented({"object": "list", "data": data, "model": instance.id, "usage": used})
 
-    def _take(self, body: Mapping[str, Any], embedding: bool = False) -> Instance:
+    def _decide(self, body: Any) -> Answer:
+        try:
+            found, tokens = answers(body, LM_STUDIO)
+        except WrongError as wrong:
+            return _decision_error(400, "invalid_request_error", str(wrong))
+        instance = self._take(body, "decision")
+        if body.get("images") and not sees(instance.model):
+            return _decision_error(501, "not_supported_error", "Images are not supported by this model")
+        batch = instance.config["eval_batch_size"]
+        if tokens > batch:  # we made up this text: reports say only that it names the cap
+            return _decision_error(500, "server_error", f"Input length {tokens} exceeds eval_batch_size ({batch})")
+        used = {"input_tokens": tokens, "output_tokens": 0}
+        return indented({"model": instance.id, "answers": found, "usage": used})
+
+    def _take(self, body: Mapping[str, Any], kind: str = "llm") -> Instance:
         """Return the instance that answers. Raise FailedError if none can, and RefusedError for a wrong ``ttl``."""
         ttl_s = body.get("ttl")
         if ttl_s is not None and (type(ttl_s) is not int or ttl_s < 1):
             raise refused("'ttl' must be a number of seconds")  # we made up this text, because LM Studio's is unknown
-        return self._state.take(body.get("model"), embedding, ttl_s)[0]
+        return self._state.take(body.get("model"), kind, ttl_s)[0]
 
     def _next(self) -> str:
         return f"simulated{self._state.number():06}"
+
+
+def _decision_error(status: int, type_: str, message: str) -> Answer:
+    return error(status, {"code": status, "type": type_, "message": message})
 
 
 def _choice(finish_reason: str | None = None, **content: object) -> dict[str, Any]:

@@ -8,9 +8,10 @@ from typing import Any, Mapping
 from urllib.parse import urlsplit
 
 from ._checks import check_keys
+from ._decisions import sees
 from ._errors import invalid, native_error
 from ._server import Answer, RefusedError, indented
-from ._state import SIZE_BYTES, Instance, Job, State, embeds, not_found
+from ._state import SIZE_BYTES, Instance, Job, State, embeds, kind_of, not_found
 
 _MAX_CONTEXT = 131072
 _QUANTIZATION = "Q4_K_M"
@@ -94,7 +95,7 @@ def _item_v0(model: str, instances: list[Instance]) -> dict[str, Any]:
     item: dict[str, Any] = {
         "id": model,
         "object": "model",
-        "type": "embeddings" if embeds(model) else "vlm" if _sees(model) else "llm",
+        "type": "embeddings" if embeds(model) else "vlm" if "-vl" in model else kind_of(model),
         "publisher": _publisher(model),
         "arch": "simulated",
         "compatibility_type": "gguf",
@@ -130,7 +131,7 @@ def _item_v1(model: str, instances: list[Instance]) -> dict[str, Any]:
 
 
 def _type(model: str) -> str:
-    return "embedding" if embeds(model) else "llm"
+    return kind_of(model)
 
 
 def _publisher(model: str) -> str:
@@ -138,7 +139,7 @@ def _publisher(model: str) -> str:
 
 
 def _sees(model: str) -> bool:
-    return "-vl" in model
+    return "-vl" in model or sees(model)
 
 
 def _shown(job: Job) -> Mapping[str, Any]:

@@ -8,9 +8,10 @@ from email.message import Message
 from typing import Any, Callable, ClassVar, Iterable, Mapping
 from urllib.parse import unquote
 
+from ._decisions import OLLAMA, WrongError, answers
 from ._ollama_files import Files
 from ._ollama_json import refused, text, whole
-from ._ollama_models import OllamaModel, Shelf
+from ._ollama_models import KEEP_ALIVE_S, OllamaModel, Shelf
 from ._ollama_own import Own
 from ._ollama_run import Runner
 from ._ollama_v1 import V1, v1_error
@@ -18,6 +19,7 @@ from ._ollama_v1_typed import Typed
 from ._replies import Replies
 from ._server import Answer, RefusedError, StandIn
 
+# The other endpoints are those of this version; ``/v1/systemone`` came with 0.35.
 _VERSION = "0.33.0"
 _BLOBS, _MODEL = "/api/blobs/", "GET /v1/models/"
 
@@ -26,7 +28,8 @@ class SimulatedOllama(StandIn):
     """A context manager that serves Ollama's APIs at ``url``, as Ollama does: its own, and ``/v1``.
 
     ``models`` are the models on disk, newest first: names, or an OllamaModel if the name does not say enough. A model
-    with "embed" in its name embeds and does not chat; the others chat, call tools, think and read images. A model whose
+    with "embed" in its name embeds and does not chat, one with nimble, tev1 or clef answers questions in
+    ``/v1/systemone``; the others chat, call tools, think and read images. A model whose
     name ends in "-cloud" or ":cloud" runs elsewhere. ``models=None`` makes the list of models ``null``. Any model can
     be pulled, unless its name begins with "no-such".
 
@@ -91,6 +94,7 @@ class SimulatedOllama(StandIn):
             "POST /v1/embeddings": v1.embed,
             "POST /v1/responses": typed.respond,
             "POST /v1/messages": typed.message,
+            "POST /v1/systemone": self._decide,
         }
         for path in ("/", "/api/version", "/api/tags"):
             self._endpoints[f"HEAD {path}"] = self._endpoints[f"GET {path}"]
@@ -124,6 +128,19 @@ class SimulatedOllama(StandIn):
                 raise refused(400, "EOF" if path.startswith("/v1/") else "missing request body")
             raise refused(400, "invalid character in the request: it is not JSON")
         return self._endpoints[endpoint](body)
+
+    def _decide(self, body: Any) -> Answer:
+        try:
+            found, tokens = answers(body, OLLAMA)
+        except WrongError as wrong:
+            raise refused(400, str(wrong)) from wrong
+        model = self._shelf.find(body["model"])
+        if "decision" not in model.capabilities:
+            raise refused(400, f"{body['model']!r} does not support decisions")
+        if body.get("images") and "vision" not in model.capabilities:
+            raise refused(501, f"{body['model']!r} does not support images")
+        self._shelf.load(model, self._shelf.room(model, None), KEEP_ALIVE_S)
+        return whole({"model": body["model"], "answers": found, "usage": {"input_tokens": tokens, "output_tokens": 1}})
 
     def _blob(self, method: str, digest: str, body: Any) -> Answer:
         if method == "HEAD":

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone
 from typing import Any, Callable, Iterable, Mapping
 
+from ._decisions import decides, sees
 from ._ollama_json import refused
 
 # The date of every model.
@@ -58,6 +59,8 @@ class OllamaModel:
 def named(name: str) -> OllamaModel:
     """Return a model with the capabilities that its name suggests."""
     name = tagged(name)
+    if decides(name):
+        return OllamaModel(name, capabilities=("decision", "vision") if sees(name) else ("decision",))
     if "embed" in name:
         return OllamaModel(name, capabilities=("embedding",), context_length=2048)
     model = OllamaModel(name, capabilities=("completion", "tools", "thinking", "vision"))

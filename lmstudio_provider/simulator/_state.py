@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from typing import Any, Callable, Iterable, Mapping
 
+from ._decisions import decides
+
 # Seconds that a model that a request loaded stays in memory unused, LM Studio's default.
 DEFAULT_TTL_S = 3600
 # The size of a model on disk.
@@ -75,6 +77,11 @@ class Job:
 def embeds(model: str) -> bool:
     """Return True for an embedding model; LM Studio gives these ids that begin so."""
     return model.startswith("text-embedding-")
+
+
+def kind_of(model: str) -> str:
+    """Return the kind of a model in LM Studio's words."""
+    return "embedding" if embeds(model) else "decision" if decides(model) else "llm"
 
 
 class State:
@@ -151,14 +158,14 @@ class State:
             self._instances = left
 
     def take(
-        self, name: object, embedding: bool = False, ttl_s: float | None = None, context_length: int | None = None
+        self, name: object, kind: str = "llm", ttl_s: float | None = None, context_length: int | None = None
     ) -> tuple[Instance, bool]:
         """Return the instance that answers a request for ``name``, and whether this request loaded it.
 
         ``ttl_s`` and ``context_length`` count only if this request loads it. Raise FailedError if none can answer.
         """
         with self._lock:
-            instance = self._loaded(name, embedding)
+            instance = self._loaded(name, kind)
             if instance is not None:
                 instance.used_at = self._clock()
                 return instance, False
@@ -184,17 +191,17 @@ class State:
                 if job.model not in self.models:
                     self.models.append(job.model)
 
-    def _loaded(self, name: object, embedding: bool) -> Instance | None:
+    def _loaded(self, name: object, kind: str) -> Instance | None:
         """Return the instance for ``name``, None if it has to be loaded; raise FailedError if neither is possible."""
-        instances = [each for each in self.instances if embeds(each.model) is embedding]
-        models = [model for model in self.models if embeds(model) is embedding]
+        instances = [each for each in self.instances if kind_of(each.model) == kind]
+        models = [model for model in self.models if kind_of(model) == kind]
         model = self.model_of(name)
         fitting = [each for each in instances if each.id == name] or [each for each in instances if each.model == model]
         if fitting:
             return fitting[0]
         if self.jit and model in models:
             return None
-        if len(instances) == 1 and not embedding:
+        if len(instances) == 1 and kind == "llm":
             return instances[0]  # with one model loaded, LM Studio ignores the name (its bug-tracker, 619)
         if not instances and (not self.jit or not models or name is None):
             raise FailedError("no_model_loaded", _NOT_LOADED)

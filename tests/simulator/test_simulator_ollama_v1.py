@@ -112,7 +112,7 @@ def test_refusals_of_messages_have_anthropics_form(body, said):
     )
 
 
-@pytest.mark.parametrize("path", ["/v1/systemone", "/v1/decisions", "/v1/nothing"])
+@pytest.mark.parametrize("path", ["/v1/decisions", "/v1/nothing"])
 def test_a_newer_endpoint_is_not_found_with_a_text(path):
     with SimulatedOllama("m") as server:
         status, headers, data = ask(server, "POST", path, {"model": "m"})
