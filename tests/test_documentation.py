@@ -171,3 +171,9 @@ def test_the_example_of_downloading_says_how_to_go_on_where_it_is_stopped(monkey
         runpy.run_path(str(ROOT / "examples" / "download_with_progress.py"), run_name="__main__")
     (job,) = simulator.jobs
     assert caught.value.code == f"\nStopped. Watch it again with --resume {job}"
+
+
+def test_the_example_of_decisions_asks_a_decision_model_if_there_is_one():
+    with SimulatedLMStudio(["a-model", "clef"]) as server:
+        shown = run(ROOT / "examples" / "decisions.py", url=server.url)
+    assert shown.startswith("clef answers:\nlabel: bug, ")

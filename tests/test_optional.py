@@ -248,7 +248,7 @@ def test_a_call_imports_nothing(simulator):
     # A fork while another thread imports a module can leave the child waiting for that import.
     code = f"""
 import sys
-from lmstudio_provider import LMStudioProvider, Message, Tool
+from lmstudio_provider import Condition, LMStudioProvider, Message, ProviderError, Tool
 with LMStudioProvider({simulator.url!r}) as lm:
     before = set(sys.modules)
     lm.chat([Message.user("Hi")], temperature=0, max_tokens=5)
@@ -256,6 +256,10 @@ with LMStudioProvider({simulator.url!r}) as lm:
         list(stream)
     lm.complete("Hi"), lm.responses("Hi"), lm.messages("Hi"), lm.native.chat("Hi"), lm.embed(["a", "b"])
     lm.list_models(), lm.native.models(), lm.refresh_models(), lm.health_check()
+    try:
+        lm.decide("Hi", {{"q": Condition("It is a greeting")}}, "nimble")
+    except ProviderError as error:  # the stand-in has no such model
+        assert error.sent
     print(sorted(set(sys.modules) - before))
 """
     assert printed(PACKAGE, code) == "[]\n"
