@@ -249,7 +249,7 @@ class EndpointNotFoundError(StatusError):
     """The server does not know this method and path."""
 
     since: str | None = None
-    """The version of LM Studio that introduced the endpoint, if that is known."""
+    """The version of the server that introduced the endpoint, if that is known."""
 
 
 class ResponseNotFoundError(StatusError):
