@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import importlib
 import time
-from typing import TYPE_CHECKING, Any, Callable, overload
+from typing import TYPE_CHECKING, Any, Callable, Mapping, overload
 
 from ._core.errors import (
     AuthenticationError,
@@ -119,8 +119,8 @@ class LMStudioProvider(LMStudioServer):
         ``response_format``, ``extra``, and ``previous_response_id`` (the ``id`` of a completion to go on from),
         ``store`` and ``reasoning_effort``; any other raises InvalidRequestError.
         """
-        given: dict[str, Any] = dict(overrides)
-        return self._generate("responses", _responses_request(request, given), given, self._part("responses").DIALECT)
+        given = _responses_request(request, overrides)
+        return self._generate("responses", given, overrides, self._part("responses").DIALECT)
 
     @overload
     def responses_stream(
@@ -139,10 +139,8 @@ class LMStudioProvider(LMStudioServer):
         **overrides: Unpack[ResponsesOverrides],
     ) -> Stream | Completion:
         """Answer as ``responses`` does, piece by piece; ``on_chunk`` is that of ``stream``."""
-        given: dict[str, Any] = dict(overrides)
-        return self._stream(
-            "responses", _responses_request(request, given), on_chunk, given, self._part("responses").DIALECT
-        )
+        given = _responses_request(request, overrides)
+        return self._stream("responses", given, on_chunk, overrides, self._part("responses").DIALECT)
 
     def messages(self, request: DialectInput, **overrides: Unpack[StreamOverrides]) -> Completion:
         """Answer over Anthropic's ``/v1/messages`` (LM Studio 0.4.1).
@@ -151,8 +149,8 @@ class LMStudioProvider(LMStudioServer):
         ``max_tokens`` (which has to be a limit), ``temperature``, ``top_p``, ``top_k``, ``stop``, ``tools``,
         ``tool_choice`` and ``extra``; any other raises InvalidRequestError.
         """
-        given: dict[str, Any] = dict(overrides)
-        return self._generate("messages", chat_request(_chat(request, given)), given, self._part("messages").DIALECT)
+        given = _chat(request, overrides)
+        return self._generate("messages", given, overrides, self._part("messages").DIALECT)
 
     @overload
     def messages_stream(
@@ -171,10 +169,8 @@ class LMStudioProvider(LMStudioServer):
         **overrides: Unpack[StreamOverrides],
     ) -> Stream | Completion:
         """Answer as ``messages`` does, piece by piece; ``on_chunk`` is that of ``stream``."""
-        given: dict[str, Any] = dict(overrides)
-        return self._stream(
-            "messages", chat_request(_chat(request, given)), on_chunk, given, self._part("messages").DIALECT
-        )
+        given = _chat(request, overrides)
+        return self._stream("messages", given, on_chunk, overrides, self._part("messages").DIALECT)
 
 
 def _imported(module: str) -> Any:
@@ -188,16 +184,17 @@ def _imported(module: str) -> Any:
         return None
 
 
-def _responses_request(request: Any, overrides: dict[str, Any]) -> ResponsesRequest:
-    chat = _chat(request, overrides)
-    if isinstance(chat, ResponsesRequest):
-        return chat
-    return ResponsesRequest(**{each.name: getattr(chat, each.name) for each in dataclasses.fields(ChatRequest)})
+def _responses_request(request: Any, overrides: Mapping[str, Any]) -> ResponsesRequest:
+    if isinstance(request, ResponsesRequest):
+        return override(request, **overrides)
+    # What only a text has goes into the chat, and the rest is checked by the request of this endpoint.
+    own = {name: value for name, value in overrides.items() if name in ("system_prompt", "images")}
+    chat = _chat(request, own)
+    fields = {each.name: getattr(chat, each.name) for each in dataclasses.fields(ChatRequest)}
+    return override(ResponsesRequest(**fields), **{name: overrides[name] for name in overrides if name not in own})
 
 
-def _chat(request: Any, overrides: dict[str, Any]) -> ChatRequest:
-    """The chat that ``request`` is; takes out of ``overrides`` what only a text has."""
+def _chat(request: Any, overrides: Mapping[str, Any]) -> ChatRequest:
     if isinstance(request, (str, CompletionRequest)):
-        own = {name: overrides.pop(name) for name in ("system_prompt", "images") if name in overrides}
-        return override(completion_request(request), **own).as_chat()
-    return request if isinstance(request, ResponsesRequest) else chat_request(request)
+        return completion_request(request, **overrides).as_chat()
+    return chat_request(request, **overrides)

@@ -149,16 +149,17 @@ def check_names(
 
 def with_defaults(request: _Owner, defaults: Mapping[str, Any]) -> _Owner:
     """Return ``request`` with the ``defaults`` of the fields that it leaves None."""
-    own = {name for name, value in vars(request).items() if value is not None}
-    if "ttl" in own:
-        own.add("keep_alive")
-    missing = {name: value for name, value in defaults.items() if value is not None and name not in own}
+    missing = {name: value for name, value in defaults.items() if value is not None and getattr(request, name) is None}
+    if request.ttl is not None:
+        missing.pop("keep_alive", None)
     return dataclasses.replace(request, **missing) if missing else request  # type: ignore[type-var]
 
 
 def nearest(word: str, words: Iterable[str]) -> str | None:
     """Return the one of ``words`` that was probably meant: the most similar, else one that begins with ``word``."""
     known, plain = list(words), word.lower().replace("-", "_")
+    if word in known:  # most are: comparing a role with all others took a tenth of the time of a chat
+        return word
     # A lower cutoff finds other things: "prediction" does not mean "num_predict".
     similar = difflib.get_close_matches(plain, known, n=1, cutoff=0.7)
     longer = [each for each in known if len(plain) > 2 and each.startswith(plain)]

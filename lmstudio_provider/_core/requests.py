@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Callable, Iterable, Literal, Mapping, Sequence, TypeVar, Union
 
@@ -245,10 +246,9 @@ class ChatRequest(_Options, _Messages):
 
         ``timeout`` and ``deadline`` are left out, because they belong to the call.
         """
-        given: dict[str, Any] = {name: value for name, value in overrides.items() if name not in LIMITS}
         if isinstance(request, (CompletionRequest, str)):
-            return override(completion_request(request), **given).as_chat()
-        return override(chat_request(request), **given)
+            return completion_request(request, **overrides).as_chat()
+        return chat_request(request, **overrides)
 
 
 class ToolLoopRequest(ChatRequest):
@@ -322,10 +322,20 @@ def override(request: _Request, others: Mapping[str, str] = OTHERS, /, **overrid
     """Return ``request`` with some of its fields changed; raise InvalidRequestError for a name that is not a field.
 
     ``others`` is as for ``check_names``. The first field cannot be changed, because it is the argument of the call.
+    ``timeout`` and ``deadline`` are left out.
     """
-    names = [*[each.name for each in dataclasses.fields(request)][1:], *LIMITS]  # type: ignore[arg-type]
-    check_names("there is no option", overrides, names, others)
-    return dataclasses.replace(request, **overrides) if overrides else request  # type: ignore[type-var]
+    given = _fields(type(request), overrides, others)
+    return dataclasses.replace(request, **given) if given else request  # type: ignore[type-var]
+
+
+def _fields(kind: type, overrides: Mapping[str, Any], others: Mapping[str, str] = OTHERS) -> dict[str, Any]:
+    check_names("there is no option", overrides, _names_of(kind), others)
+    return {name: value for name, value in overrides.items() if name not in LIMITS}
+
+
+@functools.cache
+def _names_of(kind: Any) -> tuple[str, ...]:
+    return *[each.name for each in dataclasses.fields(kind)][1:], *LIMITS
 
 
 def embed_options(defaults: Mapping[str, Any], **options: Any) -> dict[str, Any]:
@@ -334,27 +344,33 @@ def embed_options(defaults: Mapping[str, Any], **options: Any) -> dict[str, Any]
     return {name: getattr(complete, name) for name in options}
 
 
-def completion_request(request: Any) -> CompletionRequest:
-    """Return ``request``, or the CompletionRequest for a text; raise InvalidRequestError."""
+def completion_request(request: Any, **overrides: Any) -> CompletionRequest:
+    """Return ``request``, or the CompletionRequest for a text, as ``override`` does; raise InvalidRequestError."""
     _check_given(request)
-    if isinstance(request, (CompletionRequest, str)):
-        return request if isinstance(request, CompletionRequest) else CompletionRequest(request)
+    if isinstance(request, CompletionRequest):
+        return override(request, **overrides)
+    if isinstance(request, str):
+        return CompletionRequest(request, **_fields(CompletionRequest, overrides))
     hint = "chat() takes messages"
     raise InvalidRequestError(f"complete() got {type(request).__name__}, not a text or a CompletionRequest", hint=hint)
 
 
-def text_request(request: Any) -> TextRequest:
-    """Return ``request``, or the TextRequest for a text; raise InvalidRequestError."""
+def text_request(request: Any, **overrides: Any) -> TextRequest:
+    """Return ``request``, or the TextRequest for a text, as ``override`` does; raise InvalidRequestError."""
     _check_given(request)
-    return request if isinstance(request, TextRequest) else TextRequest(request)
+    if isinstance(request, TextRequest):
+        return override(request, **overrides)
+    return TextRequest(request, **_fields(TextRequest, overrides))
 
 
-def chat_request(request: Any) -> ChatRequest:
-    """Return ``request``, or the ChatRequest for messages or a text; raise InvalidRequestError."""
+def chat_request(request: Any, **overrides: Any) -> ChatRequest:
+    """Return ``request``, or the ChatRequest for messages, as ``override`` does; raise InvalidRequestError."""
     _check_given(request)
     if isinstance(request, ResponsesRequest):
         raise InvalidRequestError("only responses() takes a ResponsesRequest", hint="Make a ChatRequest")
-    return request if isinstance(request, ChatRequest) else ChatRequest(request)
+    if isinstance(request, ChatRequest):
+        return override(request, **overrides)
+    return ChatRequest(request, **_fields(ChatRequest, overrides))
 
 
 def _check_given(request: object) -> None:

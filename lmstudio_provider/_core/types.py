@@ -28,8 +28,9 @@ UNSET = Unset.UNSET
 
 # Threads and sockets cannot wait much longer on some systems.
 _MOST_SECONDS = 1e6
+_UP_TO_MOST = number(0, _MOST_SECONDS)
 SECONDS = Check(
-    lambda value: value != 0 and number(0, _MOST_SECONDS).fits(value),
+    lambda value: value != 0 and _UP_TO_MOST.fits(value),
     f"is not valid: use seconds greater than 0, at most {_MOST_SECONDS:,.0f}",
     "None means no limit",
 )

@@ -8,7 +8,19 @@ import functools
 import logging
 import re
 import time
-from typing import TYPE_CHECKING, Any, Callable, Iterable, Iterator, Literal, NamedTuple, Sequence, TypeVar, Union
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    Callable,
+    Iterable,
+    Iterator,
+    Literal,
+    Mapping,
+    NamedTuple,
+    Sequence,
+    TypeVar,
+    Union,
+)
 
 from .._core.callbacks import Callback, report_failure, warn
 from .._core.errors import (
@@ -36,7 +48,6 @@ from .._core.requests import (
     check_on_truncation,
     completion_request,
     embed_options,
-    override,
     text_request,
 )
 from .._core.schema.structured import structure_of
@@ -65,29 +76,31 @@ class HTTPProvider(LocalModels):
     """A local server that generates text, over any dialect."""
 
     def complete(self, request: CompletionInput, **overrides: Unpack[CompletionOverrides]) -> Completion:
-        return self._generate("complete", completion_request(request), dict(overrides))
+        return self._generate("complete", completion_request(request, **overrides), overrides)
 
     def complete_text(self, request: TextInput, **overrides: Unpack[Overrides]) -> Completion:
-        return self._generate("complete_text", text_request(request), dict(overrides))
+        return self._generate("complete_text", text_request(request, **overrides), overrides)
 
     def chat(self, request: ChatInput, **overrides: Unpack[ChatOverrides]) -> Completion:
-        return self._generate("chat", chat_request(request), dict(overrides))
+        return self._generate("chat", chat_request(request, **overrides), overrides)
 
     def complete_with_tools(self, request: ChatInput, **overrides: Unpack[ChatOverrides]) -> Completion:
-        request = chat_request(request)
-        if not request.tools and not overrides.get("tools"):
+        request = ToolLoopRequest.of(chat_request(request, **overrides))
+        if not request.tools:
             raise InvalidRequestError("complete_with_tools got no tools", hint="Give tools=[Tool(...)], or call chat()")
-        completion = self._generate("complete_with_tools", ToolLoopRequest.of(request), dict(overrides))
-        warn_of_lost_calls(completion, True, overrides.get("max_tokens", request.max_tokens))
+        completion = self._generate("complete_with_tools", request, overrides)
+        warn_of_lost_calls(completion, True, request.max_tokens)
         return completion
 
     def _stream_any(
         self, request: Any, on_chunk: Callable[[Chunk], object] | None, overrides: dict[str, Any]
     ) -> Stream | Completion:
         if isinstance(request, (CompletionRequest, str)):
-            request = completion_request(request)
-        elif not isinstance(request, TextRequest):
-            request = chat_request(request)
+            request = completion_request(request, **overrides)
+        elif isinstance(request, TextRequest):
+            request = text_request(request, **overrides)
+        else:
+            request = chat_request(request, **overrides)
         return self._stream("stream", request, on_chunk, overrides, self._server.dialect)
 
     def _stream(
@@ -95,11 +108,11 @@ class HTTPProvider(LocalModels):
         operation: str,
         request: Request,
         on_chunk: Callable[[Chunk], object] | None,
-        overrides: dict[str, Any],
+        limits: Mapping[str, Any],
         dialect: Dialect,
     ) -> Stream | Completion:
         callback = Callback("on_chunk", on_chunk)
-        prepared, started = self._prepare_call(request, overrides, dialect, stream=True), time.monotonic()
+        prepared, started = self._prepare_call(request, limits, dialect, stream=True), time.monotonic()
 
         def on_end(completion: Completion, error: BaseException | None) -> None:
             status = "cancelled" if completion.finish_reason == "cancelled" else status_of(error)
@@ -184,10 +197,10 @@ class HTTPProvider(LocalModels):
         return cut, max(contexts, default=None)
 
     def _generate(
-        self, operation: str, request: Request, overrides: dict[str, Any], dialect: Dialect | None = None
+        self, operation: str, request: Request, limits: Mapping[str, Any], dialect: Dialect | None = None
     ) -> Completion:
         dialect = dialect or self._server.dialect
-        prepared, started = self._prepare_call(request, overrides, dialect, stream=False), time.monotonic()
+        prepared, started = self._prepare_call(request, limits, dialect, stream=False), time.monotonic()
         session = prepared.session
 
         def send(call: Call, options: CallOptions) -> Completion:
@@ -213,11 +226,11 @@ class HTTPProvider(LocalModels):
         return completion
 
     def _prepare_call(
-        self, request: Request, overrides: dict[str, Any], dialect: Dialect, stream: bool
+        self, request: Request, limits: Mapping[str, Any], dialect: Dialect, stream: bool
     ) -> _PreparedCall:
         """Choose the model and make the call; raises InvalidRequestError, ConfigurationError, ProviderClosedError."""
-        session, options = self._for_call(overrides.pop("timeout", UNSET), overrides.pop("deadline", UNSET))
-        request = with_defaults(override(request, **overrides), self._defaults(options.config))
+        session, options = self._for_call(limits.get("timeout", UNSET), limits.get("deadline", UNSET))
+        request = with_defaults(request, self._defaults(options.config))
         model, check_model, options = self._model_of(request.model, request.tier, options)
         if isinstance(request, TextRequest):
             call = dialect.text_call(request, model, stream, self.id)
