@@ -150,7 +150,7 @@ def check_names(
 def with_defaults(request: _Owner, defaults: Mapping[str, Any]) -> _Owner:
     """Return ``request`` with the ``defaults`` of the fields that it leaves None."""
     missing = {name: value for name, value in defaults.items() if value is not None and getattr(request, name) is None}
-    if request.ttl is not None:
+    if vars(request).get("ttl") is not None:
         missing.pop("keep_alive", None)
     return dataclasses.replace(request, **missing) if missing else request  # type: ignore[type-var]
 

@@ -461,12 +461,37 @@ FINE = [
     ("gzip", [reply(gzip.compress(BODY), HEAD + b"Content-Encoding: gzip\r\n")]),
     ("gzip, with zeros after it", [reply(gzip.compress(BODY) + bytes(600), HEAD + b"Content-Encoding: gzip\r\n")]),
     ("line feeds alone", [reply().replace(b"\r\n", b"\n")]),
+    ("headers in capitals", [reply(gzip.compress(BODY), HEAD.upper() + b"CONTENT-ENCODING:GZIP\r\n"), stall]),
+    ("a header in two lines", [reply(BODY, HEAD + b"Content-Encoding:\r\n\tidentity\r\n")]),
+    ("a header without a colon", [reply(gzip.compress(BODY), HEAD + b"oops\r\nContent-Encoding: gzip\r\n")]),
+    ("two lengths", [reply(BODY, HEAD + b"Content-Length: %d\r\n" % len(BODY)), stall]),
+    ("a length that is not a number", [HEAD + b"Content-Length: ten\r\n\r\n" + BODY]),
+    ("a length of many digits", [HEAD + b"Content-Length: " + b"9" * 5000 + b"\r\n\r\n" + BODY]),
+    ("letters beyond ASCII", [reply(BODY, HEAD + "X: ä, я\r\n".encode())]),
 ]
 
 
 @pytest.mark.parametrize("parts", [parts for _, parts in FINE], ids=[name for name, _ in FINE])
 def test_a_reply_that_is_merely_unusual_is_read(raw_server, parts):
     assert call(raw_server(*parts).url, False).text == "Hi"
+
+
+KEPT = [
+    (b"HTTP/1.1 200 OK\r\n", True),
+    (b"HTTP/1.1 200 OK\r\nconnection: Keep-Alive\r\n", True),
+    (b"HTTP/1.0 200 OK\r\nConnection: keep-alive\r\n", True),
+    (b"HTTP/1.1 200 OK\r\nCONNECTION: Close\r\n", False),
+    (b"HTTP/1.0 200 OK\r\n", False),
+]
+
+
+@pytest.mark.parametrize(("head", "kept"), KEPT)
+def test_the_version_and_the_headers_say_whether_the_connection_stays_open(raw_server, head, kept):
+    server = raw_server(reply(BODY, head), keep_open=True)
+    lm = LMStudioProvider(server.url, model="m", refresh=False)
+    lm.chat("Hi")
+    lm.chat("Hi")
+    assert server.accepted == (1 if kept else 2)
 
 
 FINE_STREAMS = [
