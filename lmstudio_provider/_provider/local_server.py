@@ -24,6 +24,7 @@ from .model_cache import DISCOVERY_S, ModelCache
 from .session import CallOptions, ServerInfo, Session
 from .settings import Config, Names, Secret, Settings, as_timeouts, check_arguments
 
+_TIMEOUTS = Timeouts()
 # Words that people type for an argument of a provider, and the right one; or a sentence, for options of a call.
 _OTHERS = {
     **dict.fromkeys((*OTHERS, *Options.__annotations__), "It goes with each call: complete('...', temperature=0.2)"),
@@ -177,7 +178,7 @@ class LocalServer(Provider):
         seconds = self._deadline if deadline is UNSET else deadline
         check_seconds("deadline", seconds)
         config = self._settings.config()
-        timeouts = as_timeouts(timeout) if timeout is not UNSET else config.timeouts or Timeouts()
+        timeouts = as_timeouts(timeout) if timeout is not UNSET else config.timeouts or _TIMEOUTS
         session = self._session(config)
         return session, CallOptions(config, timeouts, None if seconds is None else Deadline(seconds, started))
 

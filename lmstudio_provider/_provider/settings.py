@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import configparser
+import contextlib
 import difflib
 import math
 import os
@@ -21,6 +22,8 @@ _INI_VARIABLE = "LM_STUDIO_CONFIG"
 _INI_NAME = "lmstudio-provider.ini"
 # ``set`` of Windows, and files of variables for containers, make quotes a part of the value.
 _AROUND = " \t\r\n\"'`“”„‘’‚«»"  # noqa: RUF001
+# The variables that say where the INI file is.
+_LOCATING = (_INI_VARIABLE, *(("APPDATA", "USERPROFILE") if sys.platform == "win32" else ("XDG_CONFIG_HOME", "HOME")))
 _TIER = "[A-Za-z0-9_-]+"
 _DURATION = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*(ms|s|sec|seconds?|m|min|minutes?|h|hours?)\s*", re.I | re.A)
 _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
@@ -98,7 +101,7 @@ class Config:
 
 
 class Settings:
-    """Looks settings up, anew at each use, so that a change takes effect."""
+    """Looks settings up; a change takes effect at the next use."""
 
     def __init__(self, names: Names, arguments: Mapping[str, object], mapping: Any) -> None:
         if mapping is not None and not callable(getattr(mapping, "get", None)):
@@ -107,6 +110,10 @@ class Settings:
         self._arguments = dict(arguments)
         self._mapping = mapping
         self._ini: tuple[object, dict[str, str]] = (None, {})
+        self._watched = (*(each for name in names.variables.values() for each in name), *_LOCATING)
+        self._located: tuple[object, Path | None] = (None, None)
+        # What was found, and the state of the sources at that time: looking up takes 20 times as long as comparing.
+        self._found: tuple[object, dict[str, Any]] = (None, {})
         model = self._arguments.get("model")
         if isinstance(model, str) and not model.strip():
             hint = "Give the id of a model, as list_models() has it, or leave model out for one that is there"
@@ -114,7 +121,47 @@ class Settings:
 
     def config(self) -> Config:
         """Return the settings of a call, without the model; raise ConfigurationError."""
+        config: Config = self._unless_changed("", self._look_up)
+        return config
+
+    def _unless_changed(self, what: str, look_up: Callable[[], Any]) -> Any:
+        """Return the result of ``look_up``, or the one of last time if no source of the settings has changed."""
         self._check_keys()
+        state = self._state()
+        known, found = self._found
+        if known != state or what not in found:
+            found = found if known == state else {}
+            value = look_up()
+            if state is None or self._state() != state:  # it cannot be compared, or another thread has changed it
+                return value
+            found[what] = value
+            self._found = state, found
+        return found[what]
+
+    def _state(self) -> object:
+        """Return the values of all sources, or None if they include objects that may change inside."""
+        values = [self._arguments.get("api_token")]  # only a Secret may have another value at each use
+        if self._mapping is not None:
+            try:
+                values += [self._mapping.get(f"{self._names.prefix}_{name}") for name in self._names.variables]
+            except Exception:  # looking the setting up raises it again
+                return None
+        values = [_revealed(value) for value in values]
+        if not {type(value) for value in values} <= {str, int, float, bool, type(None)}:
+            return None
+        environment = tuple(map(os.environ.get, self._watched))
+        known, path = self._located
+        if known != environment:
+            path = _ini_path()[0]
+            self._located = environment, path
+        file = None
+        if path is not None:
+            with contextlib.suppress(OSError):
+                stat = path.stat()
+                file = stat.st_dev, stat.st_ino, stat.st_mtime_ns, stat.st_size
+        return values, list(map(type, values)), environment, file
+
+    def _look_up(self) -> Config:
         url = self.find("base_url") or Setting(self._names.default_url, "the default")
         token = self.find("api_token")
         if token is not None and token.value is False:
@@ -135,14 +182,21 @@ class Settings:
         if tier is not None and not (isinstance(tier, str) and re.fullmatch(_TIER, tier)):
             hint = f"Write tier='fast' for the setting {self._names.prefix}_model_fast, or leave tier out"
             raise ConfigurationError(f"tier={preview(tier)} is not a name of letters, digits, - and _", hint=hint)
+
+        def look_up() -> str | None:
+            setting = (self.find(f"model_{tier}") if tier else None) or self.find("model")
+            return None if setting is None else _text(setting, "model").strip()
+
+        if tier is None:
+            model: str | None = self._unless_changed("model", look_up)
+            return model
         self._check_keys()
-        setting = (self.find(f"model_{tier}") if tier else None) or self.find("model")
-        return None if setting is None else _text(setting, "model").strip()
+        return look_up()
 
     def find(self, name: str) -> Setting | None:
         """Return the setting ``name``, such as "base_url"; blank text counts as not set."""
         for given, source in self._candidates(name):
-            value = given.get_secret_value() if hasattr(given, "get_secret_value") else given
+            value = _revealed(given)
             if value is not None and value is not UNSET and not (isinstance(value, str) and not value.strip()):
                 return Setting(value, source)
         return None
@@ -165,6 +219,8 @@ class Settings:
 
     def _check_keys(self) -> None:
         """Raise ConfigurationError for a key of the mapping that would never be read."""
+        if self._mapping is None:
+            return
         prefix = f"{self._names.prefix}_"
         try:
             keys = list(self._mapping) if isinstance(self._mapping, Iterable) else []
@@ -242,6 +298,11 @@ class Settings:
                 hint = self._names.hint(key)
                 raise ConfigurationError(f"{key!r} in [{prefix}] of {path} is not a setting", hint=hint)
         return values
+
+
+def _revealed(value: Any) -> Any:
+    """Return the text of a Secret, and any other value as it is."""
+    return value.get_secret_value() if hasattr(value, "get_secret_value") else value
 
 
 def _environment(variable: str) -> str:

@@ -479,6 +479,72 @@ def test_an_ini_file_is_read_again_when_it_has_changed(monkeypatch, tmp_path):
     assert kept.model(None) == "three"
 
 
+def seen(kept):
+    """What a call uses of the settings, or the type of the error that it raises."""
+    try:
+        config = kept.config()
+        return config.base_url.text, config.api_token, config.timeouts and config.timeouts.idle, kept.model(None)
+    except ConfigurationError as error:
+        return type(error)
+
+
+def test_a_change_of_any_source_takes_effect_at_the_next_use(monkeypatch, tmp_path):
+    mapping, secret = {}, SecretStr("one")
+    kept = settings(mapping, api_token=secret)
+    path = tmp_path / "settings.ini"
+    folder = tmp_path / "folder"
+    folder.mkdir()
+
+    def write(text, file=path):
+        file.write_text(f"[lmstudio]\n{text}\n")
+
+    def replace(text):
+        write(text, tmp_path / "new.ini")
+        (tmp_path / "new.ini").replace(path)
+
+    changes = [
+        lambda: monkeypatch.setenv("LM_STUDIO_URL", "http://one"),
+        lambda: monkeypatch.setenv("LM_STUDIO_URL", "http://two"),
+        lambda: monkeypatch.delenv("LM_STUDIO_URL"),
+        lambda: monkeypatch.setenv("LM_STUDIO_MODEL", "of-the-environment"),
+        lambda: monkeypatch.delenv("LM_STUDIO_MODEL"),
+        lambda: setattr(secret, "_value", "two"),
+        lambda: mapping.update(lmstudio_timeout=1),
+        lambda: mapping.update(lmstudio_timeout=True),
+        lambda: mapping.update(lmstudio_timeout="1s"),
+        lambda: mapping.update(lmstudio_base_url=SecretStr("http://three")),
+        lambda: setattr(mapping["lmstudio_base_url"], "_value", "http://four"),
+        lambda: mapping.update(lmstudio_modle="m"),
+        mapping.clear,
+        lambda: monkeypatch.setenv("LM_STUDIO_CONFIG", str(path)),
+        lambda: write("model = one"),
+        lambda: write("model = three"),
+        lambda: replace("model = seven"),
+        path.unlink,
+        lambda: monkeypatch.delenv("LM_STUDIO_CONFIG"),
+        lambda: write("model = mine", tmp_path / "lmstudio-provider.ini"),
+        (tmp_path / "lmstudio-provider.ini").unlink,
+        lambda: write("model = moved", folder / "lmstudio-provider.ini"),
+        lambda: [monkeypatch.setenv(name, str(folder)) for name in ("XDG_CONFIG_HOME", "APPDATA")],
+    ]
+    for change in changes:
+        change()
+        again = Settings(NAMES, {"api_token": secret}, mapping)
+        assert seen(kept) == seen(again)
+        assert seen(kept) == seen(again)
+    assert seen(kept)[1:] == ("two", None, "moved" if sys.platform != "darwin" else None)
+
+
+def test_settings_that_have_not_changed_are_not_read_again(monkeypatch, tmp_path):
+    path = ini(tmp_path, monkeypatch, "[lmstudio]\nmodel = one\n")
+    kept = settings({"lmstudio_timeout": "1s"})
+    assert kept.config() is kept.config()
+    path.touch()
+    before = kept.config()
+    monkeypatch.setenv("LM_STUDIO_TIMEOUT", "5s")
+    assert kept.config() is not before
+
+
 def test_the_ini_file_of_the_user_is_read_from_its_folder(monkeypatch, tmp_path):
     folder = tmp_path
     if sys.platform == "darwin":
