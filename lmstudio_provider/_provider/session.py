@@ -109,7 +109,8 @@ class Session:
             body = reply.read_all()
             with contextlib.suppress(ProtocolError):
                 value = parse(body, "the reply")
-            self._raise_error(reply.status, reply.headers, body, value, self._error_context(call, options), dialect)
+            if value is None or not 200 <= reply.status < 300 or find_fault(value) is not None:
+                self._raise_error(reply.status, reply.headers, body, value, self._error_context(call, options), dialect)
             if value is None and (body or not call.may_be_empty):
                 raise self._no_json(reply.status, reply.headers, body)
             return value if read is None else read(value)
