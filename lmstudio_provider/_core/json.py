@@ -15,13 +15,19 @@ _STEPS = {b"[": 1, b"{": 1, b"]": -1, b"}": -1}
 _STRING_OR_BRACKET = re.compile(rb'"[^"]*"?|[][{}]')
 _MARK = re.compile(r'\\.|"|,(?=\s*(?:[\]}]|\Z))', re.S)
 _FENCE = re.compile(r"```[^\S\n]*\w*\s")
+# Made once: json.loads() makes one for each call that has an argument.
+_STRICT, _LENIENT = json.JSONDecoder(), json.JSONDecoder(strict=False)
 
 
 def loads(text: str, *, strict: bool = True) -> Any:
     """Return the value of ``text``; raise ValueError, also if it is nested too deeply."""
     if is_too_deep(text):
         raise ValueError("nested too deeply")
-    return json.loads(text, strict=strict)
+    if strict and text.startswith(("{", "[")):
+        value, end = _STRICT.raw_decode(text)
+        if end == len(text):
+            return value  # decode() looks for blanks on both sides: 3.4 us instead of 2.4 for a piece of a stream
+    return (_STRICT if strict else _LENIENT).decode(text)
 
 
 def loads_leniently(text: str) -> Any:
