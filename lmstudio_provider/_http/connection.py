@@ -35,7 +35,6 @@ _MAX_INTERIM_REPLIES = 100
 _MAX_FIELDS = 100
 _MAX_LINE_BYTES = 64 * 1024
 _FOLD = re.compile(r"\r?\n[ \t]+")  # a header may go on in the next line (RFC 9112, 5.2)
-_MAX_TRAILERS = 100
 # Bound at import: if something else stands there later (vcr.py, a test double, a user's subclass), it has to see the
 # requests, and may answer them itself.
 _URLLIB3S = {
@@ -134,13 +133,6 @@ class _Response(http.client.HTTPResponse):
         text = _FOLD.sub(" ", b"".join(lines).decode("latin-1"))
         pairs = (line.partition(":") for line in reversed(text.split("\n")))  # of several with one name, the first
         return _Fields((name.strip().lower(), value.strip()) for name, _, value in pairs)
-
-    def _read_and_discard_trailer(self) -> None:
-        for _ in range(_MAX_TRAILERS):
-            line = self.fp.readline(_BUFFER_BYTES)
-            if line in (b"\r\n", b"\n", b""):
-                return
-        raise http.client.HTTPException(f"got more than {_MAX_TRAILERS} trailers")
 
     def release_conn(self) -> None:
         """Give the connection back to the pool: it has carried the whole reply."""

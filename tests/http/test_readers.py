@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lmstudio_provider import Limits, ProtocolError
-from lmstudio_provider._http.readers import Event, NDJSONReader, SSEReader, decompress
+from lmstudio_provider._http.readers import Event, NDJSONReader, SSEReader, dechunk, decompress
 
 LIMITS = Limits()
 TRICKY = (
@@ -190,6 +190,78 @@ def test_a_long_line_costs_memory_in_proportion_to_its_length(make, size):
     line = line if make is SSEReader else line[6:]
     found = [each for start in range(0, len(line), size) for each in reader.feed(line[start : start + size])]
     assert len(found) == 1
+
+
+# Chunks
+
+CHUNKS = b"5\r\nHello\r\n00A;name=value\r\n, \r\n0\r\n\r\n!\r\n1 \n.\r\n0;last\r\nExpires: never\r\nX: y\r\n\r\n"
+CONTENT = b"Hello, \r\n0\r\n\r\n!."
+
+
+def content(*pieces):
+    """Return the content of a chunked body, the bytes after it, and the error in it."""
+    found, chunks = [], dechunk(iter(pieces))
+    try:
+        while True:
+            found.append(next(chunks))
+    except StopIteration as end:
+        return b"".join(found), end.value, None
+    except (ValueError, EOFError) as error:
+        return b"".join(found), b"", type(error)
+
+
+SIZES = [b"zz\r\n", b"\r\n", b"-1\r\n", b"+1\r\n1", b"0x1\r\n1", b"1_0\r\n", b"1 1\r\n", b"1" * 17 + b"\r\n"]
+ENDLESS = [b"1" * 20_000, b"1;" + b"x" * 20_000, b"0\r\n" + b"X: y\r\n" * 5_000]
+
+
+@pytest.mark.parametrize("bad", [*SIZES, *ENDLESS, b"1\r\n22\r\n", b"1\r\n1\n1\r\n"])
+def test_a_malformed_chunk_is_refused_after_the_content_before_it(bad):
+    for pieces in ([b"2\r\nHi\r\n" + bad], [b"2\r\nHi\r\n", *[bad[i : i + 1] for i in range(len(bad))]]):
+        found, _, error = content(*pieces)
+        assert found.startswith(b"Hi")
+        assert error is ValueError
+
+
+@pytest.mark.parametrize("length", range(CHUNKS.index(b"0;last")))
+def test_chunks_without_the_last_one_are_an_error_after_their_content(length):
+    found, _, error = content(CHUNKS[:length])
+    assert error is EOFError
+    assert CONTENT.startswith(found)
+
+
+@pytest.mark.parametrize("end", [b"0\r\n", b"0\r\nX: y", b"0\r\nX: y\r\n", b"0\r\n\r", b"0\r\n\r\n", b"0\n\n"])
+def test_after_the_last_chunk_nothing_has_to_come(end):
+    assert content(b"2\r\nHi\r\n" + end) == (b"Hi", b"", None)
+
+
+def test_chunks_do_not_depend_on_how_the_network_cut_the_bytes():
+    assert content(CHUNKS) == (CONTENT, b"", None)
+    assert content(*[CHUNKS[i : i + 1] for i in range(len(CHUNKS))]) == (CONTENT, b"", None)
+    for cut in range(len(CHUNKS)):
+        assert content(CHUNKS[:cut], CHUNKS[cut:]) == (CONTENT, b"", None)
+
+
+@given(st.lists(st.integers(0, len(CHUNKS)), max_size=8))
+def test_chunks_do_not_depend_on_random_cuts(cuts):
+    edges = [0, *sorted(cuts), len(CHUNKS)]
+    assert content(*[CHUNKS[a:b] for a, b in zip(edges, edges[1:])]) == (CONTENT, b"", None)
+
+
+@given(st.lists(st.binary(min_size=1, max_size=300)), st.integers(1, 20))
+def test_any_content_comes_out_of_its_chunks(parts, size):
+    body = b"".join(b"%X\r\n%b\r\n" % (len(part), part) for part in parts) + b"0\r\n\r\n"
+    assert content(*[body[i : i + size] for i in range(0, len(body), size)]) == (b"".join(parts), b"", None)
+
+
+def test_the_bytes_after_the_last_chunk_are_returned():
+    assert content(CHUNKS + b"HTTP/1.1 200 OK\r\n") == (CONTENT, b"HTTP/1.1 200 OK\r\n", None)
+
+
+def test_content_is_handed_on_as_it_arrives_although_its_chunk_is_not_whole():
+    pieces = iter([b"F", b"FFFFFFF\r\nHel", b"lo"])
+    chunks = dechunk(pieces)
+    assert next(chunks) == b"Hel"
+    assert next(chunks) == b"lo"
 
 
 # Compression

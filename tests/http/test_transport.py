@@ -369,6 +369,18 @@ def test_a_stream_is_complete_when_its_finish_reason_has_come(raw_server, provid
     assert stream.completion.finish_reason == "stop"
 
 
+def test_bytes_after_the_last_chunk_are_not_taken_for_the_next_reply(raw_server, provider_of):
+    body = b'{"choices": [{"message": {"content": "%b"}, "finish_reason": "stop"}]}'
+    first, other = body % b"Hi", body % b"nobody asked for this"
+    head = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"
+    late = head + b"Content-Length: %d\r\n\r\n" % len(other) + other
+    chunks = b"%x\r\n%b\r\n0\r\n\r\n" % (len(first), first)
+    server = raw_server(head + b"Transfer-Encoding: chunked\r\n\r\n" + chunks + late, keep_open=True)
+    lm = provider_of(server)
+    assert [lm.chat("Hi", model="m").text for _ in range(3)] == ["Hi"] * 3
+    assert server.accepted == 3
+
+
 def test_chunks_before_an_error_are_handed_over_first(raw_server, provider_of):
     server = raw_server(stream_of(HI, b'event: error\ndata: {"error": "Model unloaded."}\n\n'))
     stream = provider_of(server).stream("Hi")
