@@ -18,15 +18,21 @@ TRICKY = (
     b"data: U+2028 \xe2\x80\xa8 U+0085 \xc2\x85 VT \x0b FF \x0c end\r\n\r\n"
     b"event: dropped, for want of data\n\n"
     b'data: {"text": "data: [DONE]\\n\\n"}\n\n'
+    b'data: {"text": "\xe2\x82 \xe2\x80\xa8"}\n\n\ndata: {\ndata: }\n\nevent: e\ndata: {"n": 1}\n\nnot a field\n\n'
     b"data: bad \xff byte\n\n"
     b"data: [DONE]\n"
 )
+# The same with only LF at the ends of lines.
+STREAMS = [TRICKY, TRICKY.replace(b"\r\n", b"\n").replace(b"\r", b"\n")]
 EVENTS = [
     Event("greeting", "Grüße"),
     Event("message", "no blank\n two blanks"),
     Event("message", "", "7"),
     Event("message", "U+2028 \u2028 U+0085 \x85 VT \x0b FF \x0c end", "7"),
     Event("message", '{"text": "data: [DONE]\\n\\n"}', "7"),
+    Event("message", '{"text": "\ufffd \u2028"}', "7"),
+    Event("message", "{\n}", "7"),
+    Event("e", '{"n": 1}', "7"),
     Event("message", "bad \ufffd byte", "7"),
     Event("message", "[DONE]", "7"),
 ]
@@ -72,23 +78,39 @@ def test_data_starts_the_count_of_lines_without_data_anew():
     assert read(*pieces, limits=Limits(max_events_without_data=100)) == [Event("message", "x")]
 
 
-def test_every_rule_of_the_standard_holds():
-    assert read(TRICKY) == EVENTS
+@pytest.mark.parametrize("stream", STREAMS)
+def test_every_rule_of_the_standard_holds(stream):
+    assert read(stream) == EVENTS
 
 
-def test_events_do_not_depend_on_how_the_network_cut_the_bytes():
-    assert read(*[TRICKY[i : i + 1] for i in range(len(TRICKY))]) == EVENTS
-    for cut in range(len(TRICKY)):
-        assert read(TRICKY[:cut], TRICKY[cut:]) == EVENTS
+@pytest.mark.parametrize("stream", STREAMS)
+def test_events_do_not_depend_on_how_the_network_cut_the_bytes(stream):
+    assert read(*[stream[i : i + 1] for i in range(len(stream))]) == EVENTS
+    for cut in range(len(stream)):
+        assert read(stream[:cut], stream[cut:]) == EVENTS
 
 
-@given(st.lists(st.integers(0, len(TRICKY)), max_size=8))
-def test_events_do_not_depend_on_random_cuts(cuts):
+@given(st.sampled_from(STREAMS), st.lists(st.integers(0, len(TRICKY)), max_size=8))
+def test_events_do_not_depend_on_random_cuts(stream, cuts):
     edges = [0, *sorted(cuts), len(TRICKY)]
-    assert read(*[TRICKY[a:b] for a, b in zip(edges, edges[1:])]) == EVENTS
+    assert read(*[stream[a:b] for a, b in zip(edges, edges[1:])]) == EVENTS
 
 
-@given(st.lists(st.binary(max_size=50) | st.sampled_from([b"data: ", b"\n", b"\r", b":", b"\xef\xbb\xbf"])))
+PARTS = [
+    b"data: ",
+    b"\n",
+    b"\r",
+    b":",
+    b"\xef\xbb\xbf",
+    b"\n\n",
+    b"data: {",
+    b"data: {}\n\n",
+    b"event: x\n",
+    b"error: x\n",
+]
+
+
+@given(st.lists(st.binary(max_size=50) | st.sampled_from(PARTS)))
 def test_any_bytes_give_events_or_a_protocol_error(pieces):
     joined = b"".join(pieces)
     assert read(*pieces) == read(joined)
