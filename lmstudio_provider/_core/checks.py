@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import math
 import sys
-from typing import Any, Callable, Mapping, NamedTuple
+from collections.abc import Mapping
+from typing import Any, Callable, NamedTuple
 
 from .errors import InvalidRequestError, ProviderError, preview
 
@@ -72,9 +73,12 @@ def check_numbers(values: Mapping[str, Any], bounds: Mapping[str, tuple[float, f
     check_fields(values, {field: number(*each) for field, each in bounds.items()})
 
 
+_COMPACT = json.JSONEncoder(allow_nan=False, separators=(",", ":"))  # json.dumps would make one for each call
+
+
 def to_json(value: object, what: str, **style: Any) -> str:
     """Return ``value`` as JSON text; raise InvalidRequestError, which names ``what``, if it cannot be written."""
     try:
-        return json.dumps(value, allow_nan=False, **(style or {"separators": (",", ":")}))
+        return json.dumps(value, allow_nan=False, **style) if style else _COMPACT.encode(value)
     except (TypeError, ValueError, RecursionError) as error:
         raise InvalidRequestError(f"{what} cannot be written as JSON: {error}") from error

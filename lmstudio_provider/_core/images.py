@@ -7,8 +7,9 @@ import dataclasses
 import io
 import os
 import re
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Iterable, Mapping, Protocol, Sequence, Union
+from typing import Any, Iterable, Protocol, Union
 from urllib.parse import unquote_to_bytes
 
 from .errors import InvalidRequestError, preview

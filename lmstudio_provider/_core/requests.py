@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Callable, Iterable, Literal, Mapping, Sequence, TypeVar, Union
+from typing import TYPE_CHECKING, Any, Callable, Iterable, Literal, TypeVar, Union
 
 from .checks import FLAG, MAPPING, NAME, TEXT, Check, check, check_fields, number, one_of
 from .errors import InvalidRequestError, preview

@@ -6,7 +6,8 @@ import base64
 import contextlib
 import functools
 import json
-from typing import Any, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from .._core.checks import to_json
 from .._core.errors import InvalidRequestError, ProtocolError, ToolArgumentsError, ToolCallWarning

@@ -19,10 +19,11 @@ from .._core.types import UNSET, Limits, ModelInfo, Timeout, Timeouts, Unset, ch
 from .._core.usage import UsageRecorder
 from .._http.exchange import Deadline
 from .._http.transport import PoolManager, Transport
+from .arguments import check_arguments
 from .base import Provider
 from .model_cache import DISCOVERY_S, ModelCache
 from .session import CallOptions, ServerInfo, Session
-from .settings import Config, Names, Secret, Settings, as_timeouts, check_arguments
+from .settings import Config, Names, Secret, Settings, as_timeouts
 
 _TIMEOUTS = Timeouts()
 # Words that people type for an argument of a provider, and the right one; or a sentence, for options of a call.

@@ -5,7 +5,6 @@ from __future__ import annotations
 import configparser
 import contextlib
 import difflib
-import math
 import os
 import re
 import sys
@@ -13,9 +12,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Callable, Iterable, Mapping, NamedTuple, Protocol
 
-from .._core.checks import FLAG, NAME, Check, check, check_fields, instance, number
+from .._core.checks import number
 from .._core.errors import ConfigurationError, preview
-from .._core.types import UNSET, Limits, Timeouts, check_seconds
+from .._core.types import UNSET, Timeouts, check_seconds
 from .urls import BaseURL, parse_base_url
 
 _INI_VARIABLE = "LM_STUDIO_CONFIG"
@@ -372,41 +371,3 @@ def _tokens(setting: Setting | None) -> int | None:
         what = f"num_ctx={preview(setting.value)}, from {setting.source}, is not a whole number of tokens"
         raise ConfigurationError(what, hint="Write how many tokens the context can hold, such as 8192")
     return int(value)
-
-
-_HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # a token of RFC 9110, 5.6.2
-_HEADER_VALUE = re.compile(r"[\t\x20-\x7e\xa0-\xff]*")
-
-
-def _is_ttl(value: object) -> bool:
-    return value == math.inf or bool(number(0).fits(value))
-
-
-_ARGUMENTS = {
-    "max_retries": number(0, whole=True),
-    "models_ttl": Check(_is_ttl, "is not valid: use seconds, 0 or more"),
-    "refresh": FLAG,
-    "limits": instance(Limits, "is not a Limits"),
-}
-
-
-def check_arguments(values: Mapping[str, Any]) -> None:
-    """Raise ConfigurationError for an argument of a provider that cannot work."""
-    headers, http, usage = values["headers"], values["http"], values["usage"]
-    # What these three hold may be secret, and stays out of the messages.
-    if not isinstance(headers, (Mapping, type(None))):
-        raise ConfigurationError(f"headers is {type(headers).__name__}, not a mapping")
-    for header, value in (headers or {}).items():
-        if not isinstance(header, str) or not _HEADER_NAME.fullmatch(header):
-            raise ConfigurationError(f"headers: {header!r} is not a name of a header")
-        if not isinstance(value, str) or not _HEADER_VALUE.fullmatch(value):
-            raise ConfigurationError(f"headers: the value of {header!r} is not a single line of Latin-1 text")
-    if http is not None and not hasattr(http, "pool_classes_by_scheme"):
-        raise ConfigurationError(f"http={type(http).__name__} is not a urllib3 PoolManager or ProxyManager")
-    if isinstance(usage, type):
-        raise ConfigurationError(f"usage={usage.__name__} is a class", hint=f"Give an instance: {usage.__name__}()")
-    if usage is not None and not callable(getattr(usage, "record", None)):
-        raise ConfigurationError(f"usage={type(usage).__name__} has no record(UsageRecord)")
-    for argument, rule in _ARGUMENTS.items():
-        check(argument, values[argument], rule, ConfigurationError)
-    check_fields(values, {"id": NAME}, kind=ConfigurationError)
