@@ -108,7 +108,7 @@ def test_a_call_of_a_signal_handler_at_any_moment_of_a_call_harms_neither(raw_se
 FORK = """
 import importlib.machinery, os, sys, threading, time
 from lmstudio_provider import LMStudioProvider, ProviderError
-lm = LMStudioProvider({url!r}, refresh=False, max_retries=0, timeout=2)
+lm = LMStudioProvider({url!r}, refresh=False, max_retries=0, timeout=0.5)
 importing = threading.Event()
 class Slow:
     def find_spec(self, name, path, target=None):
@@ -121,7 +121,7 @@ class Slow:
 sys.meta_path.insert(0, Slow())
 # As a first call would, in another thread.
 threading.Thread(target=lambda: "a".encode("idna"), daemon=True).start()
-importing.wait(1)  # for TLS it has been imported before
+"encodings.idna" in sys.modules or importing.wait(10)  # for TLS it has been imported before
 child = os.fork()
 if child == 0:
     try:
@@ -377,7 +377,7 @@ def test_a_proxy_that_is_none_is_named(raw_server, provider_of, answer):
 def test_a_proxy_that_does_not_speak_tls_is_named(raw_server, provider_of):
     server = raw_server(b"HTTP/1.1 400 Bad Request\r\n\r\n")
     url = server.url.replace("http:", "https:")
-    lm = provider_of("https://lmstudio.invalid", http=urllib3.ProxyManager(url), max_retries=0, timeout=2)
+    lm = provider_of("https://lmstudio.invalid", http=urllib3.ProxyManager(url), max_retries=0, timeout=0.3)
     with pytest.raises((ServerUnavailableError, RequestTimeoutError)) as caught:
         lm.complete("Hi")
     assert caught.value.sent is False

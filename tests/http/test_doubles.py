@@ -3,6 +3,7 @@
 import gzip
 import http.client
 import io
+import select
 import socket
 import time
 
@@ -203,8 +204,9 @@ def in_chunks(*parts):
     return head + b"".join(b"%x\r\n%b\r\n" % (len(part), part) for part in parts)
 
 
-def stall(_):
-    time.sleep(2)
+def stall(connection):
+    """Send nothing for two seconds, or until the client leaves."""
+    select.select([connection], [], [], 2)
 
 
 def test_the_limit_between_bytes_holds_for_a_manager_with_its_own_urlopen(raw_server, provider_of):
