@@ -1,10 +1,9 @@
 """The folders are floors: an import goes to the same folder or to a lower floor, and never in a circle."""
 
 import ast
+from functools import cache
 from pathlib import Path
 from typing import Iterator
-
-import pytest
 
 import lmstudio_provider
 
@@ -28,6 +27,11 @@ MODULES = sorted(path for path in PACKAGE.rglob("*.py") if "simulator" not in pa
 STAND_INS = sorted(PACKAGE.glob("simulator/*.py"))
 
 
+@cache
+def nodes(path: Path) -> list[ast.AST]:
+    return list(ast.walk(ast.parse(path.read_text(encoding="utf-8"))))
+
+
 def name_of(path: Path) -> str:
     parts = path.relative_to(PACKAGE).with_suffix("").parts
     return ".".join(parts[:-1] if parts[-1] == "__init__" and len(parts) > 1 else parts)
@@ -40,16 +44,16 @@ def room(name: str) -> str:
     return name.partition(".")[0]
 
 
-def type_checking(tree: ast.Module) -> set[int]:
+def type_checking(path: Path) -> set[int]:
     """Return the lines that type checkers alone read."""
-    blocks = [node for node in ast.walk(tree) if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.dump(node.test)]
+    blocks = [node for node in nodes(path) if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.dump(node.test)]
     return {each.lineno for block in blocks for each in ast.walk(block) if isinstance(each, ast.stmt)}
 
 
 def imports(path: Path) -> Iterator[tuple[str, ast.stmt]]:
     """Yield the modules of the package that ``path`` imports, also under TYPE_CHECKING and inside functions."""
     folder = path.relative_to(PACKAGE).parts[:-1]
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    for node in nodes(path):
         if isinstance(node, ast.ImportFrom) and node.level:
             base = [*folder[: len(folder) - node.level + 1], *filter(None, (node.module or "").split("."))]
             for each in node.names:
@@ -60,7 +64,7 @@ def imports(path: Path) -> Iterator[tuple[str, ast.stmt]]:
 def outside(path: Path) -> set[str]:
     """Return the top-level names of the other packages that ``path`` imports."""
     found = set()
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    for node in nodes(path):
         if isinstance(node, ast.Import):
             found.update(each.name.partition(".")[0] for each in node.names)
         elif isinstance(node, ast.ImportFrom) and not node.level:
@@ -68,18 +72,16 @@ def outside(path: Path) -> set[str]:
     return found
 
 
-@pytest.mark.parametrize("path", MODULES, ids=name_of)
-def test_each_module_has_its_floor(path):
-    assert room(name_of(path)) in FLOORS
+def test_each_module_has_its_floor():
+    assert [name for name in NAMES if room(name) not in FLOORS] == []
 
 
-@pytest.mark.parametrize("path", MODULES, ids=name_of)
-def test_no_import_points_up(path):
-    here = room(name_of(path))
+def test_no_import_points_up():
     up = [
-        f"line {node.lineno}: {target}"
+        f"{path}, line {node.lineno}: {target}"
+        for name, path in NAMES.items()
         for target, node in imports(path)
-        if room(target) != here and FLOORS[room(target)] >= FLOORS[here]
+        if room(target) != room(name) and FLOORS[room(target)] >= FLOORS[room(name)]
     ]
     assert up == []
 
@@ -88,7 +90,7 @@ def test_no_imports_go_in_a_circle():
     # An error carries the reply so far, and reading a reply can raise one: their annotations name each other.
     graph: dict[str, set[str]] = {}
     for name, path in NAMES.items():
-        for_checkers = type_checking(ast.parse(path.read_text(encoding="utf-8")))
+        for_checkers = type_checking(path)
         graph[name] = {target for target, node in imports(path) if target != name and node.lineno not in for_checkers}
     while graph:
         free = [name for name, targets in graph.items() if not targets & graph.keys()]
@@ -97,20 +99,18 @@ def test_no_imports_go_in_a_circle():
             del graph[name]
 
 
-@pytest.mark.parametrize("path", MODULES, ids=name_of)
-def test_the_network_is_used_by_the_http_floor_and_by_discovery_alone(path):
-    if room(name_of(path)) != "_http" and name_of(path) != "_servers.discovery":
-        assert not outside(path) & NETWORK
+def test_the_network_is_used_by_the_http_floor_and_by_discovery_alone():
+    using = {name for name, path in NAMES.items() if outside(path) & NETWORK}
+    assert [name for name in using if room(name) != "_http" and name != "_servers.discovery"] == []
 
 
-@pytest.mark.parametrize("path", STAND_INS, ids=lambda path: path.stem)
-def test_the_stand_ins_import_nothing_of_ours(path):
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-        if isinstance(node, ast.ImportFrom):
-            assert node.level < 2
-            assert not (node.module or "").startswith("lmstudio_provider")
+def test_the_stand_ins_import_nothing_of_ours():
+    for path in STAND_INS:
+        for node in nodes(path):
+            if isinstance(node, ast.ImportFrom):
+                assert node.level < 2, path
+                assert not (node.module or "").startswith("lmstudio_provider"), path
 
 
-@pytest.mark.parametrize("path", [*MODULES, *STAND_INS], ids=lambda path: path.stem)
-def test_no_module_is_over_400_lines(path):
-    assert len(path.read_text(encoding="utf-8").splitlines()) <= 400
+def test_no_module_is_over_400_lines():
+    assert [path for path in [*MODULES, *STAND_INS] if len(path.read_text("utf-8").splitlines()) > 400] == []
