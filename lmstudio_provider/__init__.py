@@ -238,6 +238,8 @@ _ON_FIRST_USE = {
 _NEEDS = {
     "_ollama": ["_dialects.ollama"],
     "_core.decisions": ["_core.decisions", "_dialects.decisions"],
+    "_workflows.conversation": ["_core.schema.functions"],
+    "_workflows.tools": ["_core.schema.functions"],
     "events": ["_native"],
 }
 _MODULES = {name: module for module, names in _ON_FIRST_USE.items() for name in names}

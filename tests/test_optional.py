@@ -29,6 +29,10 @@ OPTIONAL = {
         ["_core/decisions.py", "_dialects/decisions.py", "_provider/deciding.py"],
         ["Choice", "Condition", "Decisions", "Score"],
     ),
+    "types as schemas": (
+        [f"_core/schema/{name}.py" for name in ("docstrings", "functions", "hints", "schemas", "texts")],
+        ["Conversation", "run_tools"],
+    ),
     "simulator": (["simulator"], []),
     "cli": (["cli"], []),
 }
@@ -183,6 +187,25 @@ except InvalidRequestError as error:
     print(error.message)
 """
     assert printed(copy("decisions"), code) == "LM Studio (Local) does not decide\n"
+
+
+def test_types_and_functions_without_what_makes_schemas_of_them_are_refused_with_another_way(copy):
+    code = """
+from lmstudio_provider import ChatRequest, ConfigurationError, Tool
+ChatRequest("Hi", response_format={"type": "object"})
+for make in (lambda: ChatRequest("Hi", response_format=int), lambda: Tool.from_function(print)):
+    try:
+        make()
+    except ConfigurationError as error:
+        print(error)
+"""
+    assert printed(copy("types as schemas"), code).splitlines() == [
+        f"{what}, which was left out of this copy. Give {other} instead"
+        for what, other in [
+            ("a type as response_format needs '_core.schema.schemas'", "a JSON schema"),
+            ("Tool.from_function needs '_core.schema.functions'", "Tool(name, description, parameters)"),
+        ]
+    ]
 
 
 def test_a_copy_without_ollama_finds_lm_studio(copy, simulator):

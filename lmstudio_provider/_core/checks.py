@@ -82,3 +82,13 @@ def to_json(value: object, what: str, **style: Any) -> str:
         return json.dumps(value, allow_nan=False, **style) if style else _COMPACT.encode(value)
     except (TypeError, ValueError, RecursionError) as error:
         raise InvalidRequestError(f"{what} cannot be written as JSON: {error}") from error
+
+
+def check_provider(what: str, provider: object) -> None:
+    """Raise InvalidRequestError if ``provider`` is not a provider, such as a class or a URL."""
+    if isinstance(provider, type):
+        hint = f"Create an instance: {provider.__name__}()"
+        raise InvalidRequestError(f"{what} got the class {provider.__name__}, not a provider", hint=hint)
+    if not callable(getattr(provider, "chat", None)) and not callable(getattr(provider, "stream", None)):
+        hint = f"Write lm = LMStudioProvider(), {what}(lm, …)"
+        raise InvalidRequestError(f"{what} got {type(provider).__name__}, not a provider", hint=hint)

@@ -8,13 +8,21 @@ from dataclasses import dataclass, field
 from typing import Any, Callable, Iterable, Union
 
 from .checks import MAPPING, TEXT, Check, check, check_fields
-from .errors import InvalidRequestError, preview
+from .errors import ConfigurationError, InvalidRequestError, preview
 from .images import Image, listed, repr_without_images
 from .message_forms import call_as_dict, image_part, in_openai_form, plain_of
 from .options import nearest, refuse_other_names
 from .results import result_text
-from .schema.functions import Function
 from .types import ToolCall
+
+try:
+    from .schema.functions import Function
+except ImportError:  # a vendored copy may leave it out
+
+    def Function(function: object) -> Any:  # type: ignore[no-redef]
+        what = "Tool.from_function needs '_core.schema.functions', which was left out of this copy"
+        raise ConfigurationError(what, hint="Give Tool(name, description, parameters) instead")
+
 
 # The roles of messages, and what other programs call them (LangChain, Gemini, Cohere).
 _ROLES = {

@@ -72,7 +72,7 @@ class _SSELines(_Lines):
     _after_cr = False
 
     def cut_events(self, data: bytes) -> tuple[list[bytes], bytes]:
-        """Return the events that ``data`` completes, each all of its lines, and the rest; no events if CRs end lines."""
+        """Return the events that ``data`` completes, each all of its lines, and the rest; none if CRs end lines."""
         events = data.split(b"\n\n")
         most = len(self._unfinished) + len(data)
         if len(events) == 1 or self._after_cr or b"\r" in data or most > self._max_line_bytes:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import time
 from abc import ABC, abstractmethod
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Callable, Iterable, Literal, Mapping, Sequence, TypeVar, overload
+from typing import Any, Callable, Iterable, Literal, Mapping, Sequence, TypeVar, overload
 
 from .._core.errors import (
     ConfigurationError,
@@ -45,8 +46,8 @@ from .._dialects.tool_text import take_calls, warn_of_lost_calls
 from .health import health_from_error, health_from_models, with_advice
 from .stream import Stream
 
-if TYPE_CHECKING:
-    from .._core.decisions import Answer, Decisions, Question  # a vendored copy may leave them out
+with contextlib.suppress(ImportError):  # a vendored copy may leave them out
+    from .._core.decisions import Answer, Decisions, Question
     from .._core.images import Image
 
 _Self = TypeVar("_Self", bound="Provider")

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Any, Mapping, Sequence
+from typing import Any, Mapping, Sequence
 
+from .._core.decisions import Answer, Decisions, Question
 from .._core.errors import InvalidRequestError, preview
+from .._core.images import Image
 from .._core.model_names import find
 from .._core.requests import check_name
 from .._core.types import UNSET, Completion, Timeout, Unset
@@ -14,10 +16,6 @@ from .embedding import hinting
 from .http_provider import HTTPProvider, as_it_is
 from .local_models import decides
 from .session import CallOptions
-
-if TYPE_CHECKING:
-    from .._core.decisions import Answer, Decisions, Question
-    from .._core.images import Image
 
 
 class DecidingProvider(HTTPProvider):

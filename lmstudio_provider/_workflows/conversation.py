@@ -7,7 +7,7 @@ import os
 from typing import Any, Callable, Mapping, Sequence, overload
 
 from .._core.callbacks import Callback
-from .._core.checks import FUNCTION, TEXT, check_fields, number
+from .._core.checks import FUNCTION, TEXT, check_fields, check_provider, number
 from .._core.errors import SHORT, InvalidRequestError, ProviderClosedError, preview
 from .._core.images import Image
 from .._core.messages import Message, Tool
@@ -18,7 +18,7 @@ from .._core.types import Chunk, Completion, ToolCall
 from .._provider.stream import Stream
 from .conversation_file import grouped, read_conversation, text_of, write_conversation
 from .tool_turn import Interruptible, ToolTurn
-from .tools import Chats, ToolEvent, check_provider, listed, tool_steps
+from .tools import Chats, ToolEvent, listed, tool_steps
 
 # Estimates: the tokens of a message besides its text (role and separators), and of an image.
 _MESSAGE_TOKENS = 4

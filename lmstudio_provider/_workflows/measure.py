@@ -12,7 +12,7 @@ import time
 from typing import Any, Callable, Iterable, Literal, Mapping, NamedTuple, Protocol, Sequence, Union
 
 from .._core.callbacks import Callback
-from .._core.checks import FUNCTION, NAME, Check, check, check_fields, instance, number
+from .._core.checks import FUNCTION, NAME, Check, check, check_fields, check_provider, instance, number
 from .._core.errors import ConfigurationError, InvalidRequestError
 from .._core.options import Unpack, show_options
 from .._core.overrides import LIMITS, Overrides, StreamOverrides
@@ -20,7 +20,6 @@ from .._core.requests import ChatRequest, CompletionRequest, StreamInput, TextRe
 from .._core.types import Chunk, Completion, Timeouts, check_seconds
 from .._provider.stream import Stream
 from .measurement import Measurement, RequestTiming, measurement_of
-from .tools import check_provider
 
 Prompt = Union[str, CompletionRequest, ChatRequest, TextRequest]
 

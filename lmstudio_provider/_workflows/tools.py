@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any, Callable, Generator, Literal, Mapping, NamedTuple, Protocol, Sequence
 
 from .._core.callbacks import Callback, warn
-from .._core.checks import FUNCTION, check, check_fields, number
+from .._core.checks import FUNCTION, check, check_fields, check_provider, number
 from .._core.errors import InvalidRequestError, ProviderError, ToolArgumentsError, ToolCallWarning
 from .._core.messages import Message, Tool
 from .._core.options import Unpack, show_options
@@ -111,16 +111,6 @@ def run_tools(
                 callback(step)
     assert isinstance(step, ToolRun)  # noqa: S101 (the last one is)
     return step
-
-
-def check_provider(what: str, provider: object) -> None:
-    """Raise InvalidRequestError if ``provider`` is not a provider, such as a class or a URL."""
-    if isinstance(provider, type):
-        hint = f"Create an instance: {provider.__name__}()"
-        raise InvalidRequestError(f"{what} got the class {provider.__name__}, not a provider", hint=hint)
-    if not callable(getattr(provider, "chat", None)) and not callable(getattr(provider, "stream", None)):
-        hint = f"Write lm = LMStudioProvider(), {what}(lm, …)"
-        raise InvalidRequestError(f"{what} got {type(provider).__name__}, not a provider", hint=hint)
 
 
 def tool_steps(

@@ -9,12 +9,19 @@ import typing
 from typing import Any, Callable, Iterator, Mapping
 
 from ..checks import to_json
-from ..errors import InvalidRequestError, StructuredOutputError, preview
+from ..errors import ConfigurationError, InvalidRequestError, StructuredOutputError, preview
 from ..json import is_too_deep, loads_leniently
 from ..types import Completion
-from .hints import kind_of, member, name_of, without_none
 from .json_schema import MisfitError, fitted
-from .schemas import schema_of, schema_of_members
+
+try:
+    from .hints import kind_of, member, name_of, without_none
+    from .schemas import schema_of, schema_of_members
+except ImportError:  # a vendored copy may leave out what makes a JSON schema of a Python type
+
+    def kind_of(hint: Any) -> Any:  # type: ignore[misc]
+        what = "a type as response_format needs '_core.schema.schemas', which was left out of this copy"
+        raise ConfigurationError(what, hint="Give a JSON schema instead")
 
 
 class Structure:
@@ -64,8 +71,8 @@ def structure_of(response_format: Any) -> Structure | None:
         return None
     if isinstance(response_format, Mapping):
         return _of_mapping(response_format)
-    is_type = isinstance(response_format, type) or typing.get_origin(response_format) is not None
-    if not is_type and not kind_of(response_format).name:
+    kind, is_type = kind_of(response_format), isinstance(response_format, type)
+    if not is_type and typing.get_origin(response_format) is None and not kind.name:
         raise InvalidRequestError(
             f"response_format={preview(response_format)} is not a type or a JSON schema",
             hint="Write a dataclass with a field for each value that you need, and pass the class; with Ollama, "
