@@ -1,4 +1,4 @@
-"""Says in what a request is not as it was recorded."""
+"""Compares a request with those that were recorded."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def nearest(request: dict[str, Any], exchanges: Iterable[Exchange], file: str) -
     lines = [f"  {at}: {_both(found.get(at, _MISSING), sent.get(at, _MISSING))}" for at in _differing(found, sent)]
     if len(lines) > _MOST:
         lines[_MOST:] = [f"  and {len(lines) - _MOST} more"]
-    # Clients may show the beginning of a message alone.
+    # The difference comes early, because clients may cut a long message.
     what = f"{name} was not recorded in {file}. The nearest is request {number}, {of}, except for:"
     return "\n".join([what, *lines, "Record it again, or send what was recorded."])
 

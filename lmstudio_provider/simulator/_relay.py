@@ -90,7 +90,7 @@ def client_left(client: socket.socket, server: socket.socket | None, timeout_s: 
         if ready != [client]:
             return False
         with contextlib.suppress(OSError):
-            if client.recv(1, socket.MSG_PEEK):  # the next request already: wait for the server alone
+            if client.recv(1, socket.MSG_PEEK):  # the next request is here already
                 selector.unregister(client)
                 if server is not None:
                     selector.select(timeout_s)

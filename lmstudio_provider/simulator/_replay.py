@@ -87,7 +87,8 @@ class _Replaying(Relay):
             self.send_head(found.status, found.headers)
         for piece in filter(None, found.pieces):
             if replayed.delay_s and self.server.stopping.wait(replayed.delay_s):
-                break
+                self.close_connection = True
+                return
             self.send_piece(piece)
         if found.end == COMPLETE:
             self.send_end()
