@@ -2,8 +2,9 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+BENCH_VENV := .venv-bench
 
-.PHONY: help demo test check load soak matrix matrix-ends benchmark import-time integration format clean
+.PHONY: help demo test check load soak matrix matrix-ends bench import-time integration format clean
 
 help:
 	@echo "make demo         a tour of the package, with your LM Studio or a stand-in"
@@ -12,7 +13,7 @@ help:
 	@echo "make load         the load tests: many streams at once, and a very long one"
 	@echo "make soak         Ctrl-C and forks at random moments, and mutated replies (SOAK_SEED, SOAK_SECONDS)"
 	@echo "make matrix       the tests on each installed Python, with the oldest and the newest urllib3"
-	@echo "make benchmark    measure how late the pieces of a stream are"
+	@echo "make bench        measure the package beside other clients; BENCH=--quick for a short run"
 	@echo "make import-time  measure what importing the package costs"
 	@echo "make integration  the tests against llama.cpp (Python 3.10 or newer)"
 
@@ -43,11 +44,12 @@ matrix: $(VENV)/.installed
 matrix-ends: $(VENV)/.installed
 	$(BIN)/python tests/matrix.py --ends
 
-benchmark: $(VENV)/.installed
-	$(BIN)/python benchmarks/latency.py
+# The other clients bring many packages: they have an environment of their own.
+bench: $(BENCH_VENV)/.bench
+	$(BENCH_VENV)/bin/python -m benchmarks $(BENCH)
 
 import-time: $(VENV)/.installed
-	$(BIN)/python benchmarks/import_time.py
+	$(BIN)/python -m benchmarks.import_time
 
 integration: $(VENV)/.integration
 	INTEGRATION=required $(BIN)/python -m pytest tests/integration
@@ -72,5 +74,10 @@ $(VENV)/.integration: $(VENV)/.test
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --only-binary :all: -e ".[integration]"
 	@touch $@
 
+$(BENCH_VENV)/.bench: setup.cfg setup.py
+	$(PYTHON) -m venv $(BENCH_VENV)
+	$(BENCH_VENV)/bin/python -m pip install --quiet --disable-pip-version-check -e ".[bench]"
+	@touch $@
+
 clean:
-	rm -rf $(VENV) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(BENCH_VENV) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
