@@ -32,12 +32,12 @@ class GrowingText:
 
     def add(self, piece: str) -> None:
         """Append ``piece``."""
-        if piece:
-            self.length += len(piece)
-            self._pieces.append(piece)
-            if len(self._pieces) == _BLOCK:
-                self._blocks.append("".join(self._pieces))
-                self._pieces.clear()
+        pieces = self._pieces
+        self.length += len(piece)
+        pieces.append(piece)
+        if len(pieces) == _BLOCK:
+            self._blocks.append("".join(pieces))
+            pieces.clear()
 
     def whole(self) -> str:
         """Return all of the text."""
@@ -45,6 +45,8 @@ class GrowingText:
 
 
 _BLOCK = 1000
+# The constructor of a NamedTuple is a Python function: 0.6 us instead of 0.15.
+_new = tuple.__new__
 
 
 class ReplyAccumulator(ABC):
@@ -102,17 +104,21 @@ class ReplyAccumulator(ABC):
 
     def _content(self, content: str, reasoning: str) -> Chunk | None:
         """Return the chunk of a piece of text, which may contain thoughts, and of reasoning beside it."""
-        text, thought = self._thoughts.feed(content)
-        return self._chunk(text, reasoning + thought)
+        if not self._thoughts.over:
+            content, thought = self._thoughts.feed(content)
+            reasoning += thought
+        return self._chunk(content, reasoning)
 
     def _chunk(self, text: str, reasoning: str) -> Chunk | None:
-        if not text and not reasoning:
+        if text:
+            self._text.add(text)
+        if reasoning:
+            self._reasoning.add(reasoning)
+        elif not text:
             return None
         if self._first is None:
             self._first = time.monotonic()
-        self._text.add(text)
-        self._reasoning.add(reasoning)
-        return Chunk(text, reasoning=reasoning)
+        return _new(Chunk, (text, False, reasoning, (), None, None))
 
     def finish(self) -> list[Chunk]:
         """Return the last chunks, when the body has ended as it should, or ``done`` is set.

@@ -165,6 +165,19 @@ def _detail(usage: Mapping[str, Any], name: str, detail: str) -> object:
     return mapping(usage.get(f"{name}_details")).get(detail)
 
 
+def _only_text(event: Any) -> str | None:
+    """Return the text of an event, if it says nothing else that the events before it have not said."""
+    try:
+        choice = event["choices"][0]
+        delta, more = choice["delta"], event.get("error") or event.get("usage") or event.get("stats")
+        text = delta["content"]
+    except (LookupError, TypeError):
+        return None
+    more = more or choice.get("index") or choice.get("finish_reason") or "text" in choice
+    more = more or delta.get("tool_calls") or delta.get("reasoning_content") or delta.get("reasoning")
+    return text if isinstance(text, str) and not more and event.get("object") != "error" else None
+
+
 class ChatStream(ReplyAccumulator):
     """Reads one reply to a chat, or to a text: whole, or makes chunks of the events of its stream."""
 
@@ -175,10 +188,20 @@ class ChatStream(ReplyAccumulator):
 
     def feed(self, event: Event) -> Chunk | None:
         """Return the chunk of ``event``, if any; raises ProtocolError, or the error that the event reports."""
-        if event.is_done() or event.is_blank():
+        data = event.data
+        if not data.startswith("{") and (event.is_done() or event.is_blank()):
             self.done = self.done or event.is_done()
             return None
-        value = parse(event.data, "an event of the stream")
+        value = parse(data, "an event of the stream")
+        # A shorter way for most events: 1.5 us instead of 5.
+        if (
+            self._others is None
+            and self._id
+            and self._model
+            and event.event == "message"
+            and (text := _only_text(value))
+        ):
+            return self._content(text, "")
         fault = find_fault(value)
         said = value.get("message") or value.get("detail") if isinstance(value, dict) else None
         if fault is None and (event.event == "error" or (isinstance(said, str) and "choices" not in value)):

@@ -70,10 +70,12 @@ class ThoughtSplitter:
         self._held = ""
         # Backticks of the line that came: an odd number has begun a code span.
         self._backticks = 0
+        self.over = False
+        """True if all that comes is the answer, so that ``feed`` would return it as it is."""
 
     def feed(self, text: str, end: bool = False) -> tuple[str, str]:
         """Return the text that ``text`` adds to the answer and to the reasoning; ``end`` holds nothing back."""
-        if self._section is _ANSWER:
+        if self.over:
             return text, ""
         text, at = self._held + text, 0
         said: tuple[list[str], list[str]] = ([], [])
@@ -113,7 +115,7 @@ class ThoughtSplitter:
             header = _HEADER.match(following)
             mark = header[0] if header else max(filter(following.startswith, _SECTIONS), key=len)
             section = _CHANNELS[header[1]] if header else _SECTIONS[mark]
-        self._section, self._backticks = section, 0
+        self._section, self._backticks, self.over = section, 0, section is _ANSWER
         self._parted = self._parted or bool(mark)
         return start + len(mark) if mark else at
 

@@ -72,7 +72,7 @@ class _SSELines(_Lines):
     _after_cr = False
 
     def cut_events(self, data: bytes) -> tuple[list[bytes], bytes]:
-        """Return the events that ``data`` completes, each all of its lines, and the rest; none if CRs end lines."""
+        """Return the events that ``data`` completes, with all of their lines, and the rest; none if CRs end lines."""
         events = data.split(b"\n\n")
         most = len(self._unfinished) + len(data)
         if len(events) == 1 or self._after_cr or b"\r" in data or most > self._max_line_bytes:
@@ -112,25 +112,32 @@ class NDJSONReader:
 
     def feed(self, data: bytes) -> list[Any]:
         """Return the values that ``data`` completes; raises ProtocolError."""
-        return [value for line in self._lines.feed(data) for value in self._values(line)]
+        values: list[Any] = []
+        for line in self._lines.feed(data):
+            self._take(line, values)
+        return values
 
     def finish(self) -> list[Any]:
         """Return the value of the last line, if that line has no end."""
         line = self._lines.finish()
         if line.strip() and not line.lstrip().startswith(b"{"):
             self.strange.append(line[:_MOST_SHOWN].decode("utf-8", "replace"))
-        return self._values(line) if line else []
+        values: list[Any] = []
+        if line:
+            self._take(line, values)
+        return values
 
-    def _values(self, line: bytes) -> list[Any]:
+    def _take(self, line: bytes, values: list[Any]) -> None:
         self._number += 1
         if not line.strip():
             self._blank_lines += 1
             if self._blank_lines > self._max_blank_lines:
                 raise _no_data(self._blank_lines)
-            return []
+            return
         self._blank_lines = 0
         try:
-            return [loads(line.decode("utf-8"))]
+            values.append(loads(line.decode("utf-8")))
+            return
         except (ValueError, RecursionError):
             begin = line[:800].decode("utf-8", "replace")
             begin = begin if len(begin) <= 200 else f"{begin[:200]}…"

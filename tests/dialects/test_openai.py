@@ -655,3 +655,65 @@ def test_a_prompt_of_zero_tokens_is_unknown_and_cached_tokens_are_reported(usage
 def test_vision_and_type_come_from_the_server(entry, kind, vision):
     (model,) = models_of({"data": [{"id": "m", **entry}]})
     assert (model.type, model.vision) == (kind, vision)
+
+
+def begun():
+    """Return a stream whose events may go the shorter way: it has had text, an id and a model."""
+    stream = ChatStream(asked(), ErrorContext("asked"), 0.0)
+    feed_to(stream, {"delta": {"content": "Hi"}}, id="x", model="m")
+    return stream
+
+
+def feed_to(stream, choice, event="message", **beside):
+    return stream.feed(Event(event, json.dumps({**beside, "choices": [{"index": 0, **choice}]})))
+
+
+@pytest.mark.parametrize(
+    ("choice", "beside"),
+    [
+        ({}, {"error": "out of memory"}),
+        ({}, {"object": "error", "message": "out of memory"}),
+        ({}, {"event": "error"}),
+        ({"delta": {"content": 7}}, {}),
+        ({"delta": {"content": ["a"]}}, {}),
+        ({"delta": {"content": "a", "reasoning": 7}}, {}),
+        ({"delta": []}, {}),
+    ],
+)
+def test_text_does_not_hide_an_error_in_its_event(choice, beside):
+    with pytest.raises((ServerError, ProtocolError)):
+        feed_to(begun(), {"delta": {"content": "!"}, **choice}, **beside)
+
+
+@pytest.mark.parametrize("more", [{}, {"role": "assistant"}, {"tool_calls": []}, {"reasoning": None}, {"refusal": ""}])
+def test_a_piece_is_its_text_whatever_says_nothing_beside_it(more):
+    stream = begun()
+    assert feed_to(stream, {"delta": {"content": "!", **more}}, usage=None, error=None, id="y") == Chunk("!")
+    assert stream.completion().text == "Hi!"
+    assert stream.completion().id == "x"
+
+
+def test_all_that_comes_beside_a_text_is_kept():
+    stream = begun()
+    usage = {"prompt_tokens": 3, "completion_tokens": 2}
+    call = {"index": 0, "id": "1", "function": {"name": "f", "arguments": "{}"}}
+    assert feed_to(stream, {"delta": {"content": "a", "reasoning": "b"}}) == Chunk("a", reasoning="b")
+    feed_to(stream, {"delta": {"content": "c", "tool_calls": [call]}}, stats={"draft_model": "d"}, usage=usage)
+    feed_to(stream, {"delta": {"content": "e"}, "finish_reason": "stop"})
+    assert feed_to(stream, {"index": 1, "delta": {"content": "of another reply"}}) is None
+    done = stream.completion()
+    assert (done.text, done.reasoning, done.finish_reason) == ("Hiace", "b", "stop")
+    assert (done.usage.prompt_tokens, done.stats.draft_model, done.tool_calls[0].name) == (3, "d", "f")
+
+
+@pytest.mark.parametrize("late", ["id", "model"])
+def test_an_id_or_a_model_that_comes_late_is_kept(late):
+    stream = ChatStream(asked(), ErrorContext("asked"), 0.0)
+    feed_to(stream, {"delta": {"content": "Hi"}}, **{name: "x" for name in ("id", "model") if name != late})
+    feed_to(stream, {"delta": {"content": "!"}}, **{late: "late"})
+    assert getattr(stream.completion(), late) == "late"
+
+
+def test_json_that_is_nested_too_deeply_is_refused_in_every_event():
+    with pytest.raises(ProtocolError, match="nested"):
+        begun().feed(Event("message", '{"choices": [{"delta": {"content": "a"}}], "x": %s}' % ("[" * 300 + "]" * 300)))
