@@ -276,6 +276,17 @@ def embed_reply(value: Any, call: Call, texts: int) -> Embeddings:
     return Embeddings(vectors, text_or_none(value.get("model")) or call.model, call.model, usage)
 
 
+def _only_text(line: Any) -> str | None:
+    """Return the text of a line, if it says nothing else that the lines before it have not said."""
+    try:
+        message = line["message"]
+        text = message["content"]
+    except (LookupError, TypeError):
+        return None
+    more = len(message) > 2 or "role" not in message or "response" in line or line.get("done") or line.get("error")
+    return text if isinstance(text, str) and not more and line.get("object") != "error" else None
+
+
 class OllamaStream(ReplyAccumulator):
     """Reads one reply to a chat, or to a text: whole, or makes chunks of the lines of its stream."""
 
@@ -290,6 +301,9 @@ class OllamaStream(ReplyAccumulator):
 
     def feed(self, event: Any) -> Chunk | None:
         """Return the chunk of a line, if any; raises ProtocolError, or the error that the line reports."""
+        # A shorter way for most lines.
+        if self._has_message and self._model and (text := _only_text(event)):
+            return self._content(text, "")
         fault = find_fault(event)
         if fault is not None:
             raise fault_error(fault, 200, {}, json.dumps(event), self._asked)

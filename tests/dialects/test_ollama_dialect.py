@@ -690,3 +690,75 @@ def test_a_result_of_an_unknown_call_has_no_name_of_a_tool():
     assert body_of([Message.tool("unknown", "1")])["messages"] == [
         {"role": "tool", "content": "1", "tool_call_id": "unknown"}
     ]
+
+
+# Lines that say nothing but a text, which are read in a shorter way
+
+
+def begun():
+    """Return a stream whose lines may go the shorter way: it has had text and a model."""
+    stream = OllamaStream(asked(), ErrorContext("asked"), 0.0)
+    stream.feed({"model": "m", "message": {"role": "assistant", "content": "Hi"}, "done": False})
+    return stream
+
+
+def line_of(message=(), **beside):
+    return {"message": {"role": "assistant", "content": "!", **dict(message)}, "done": False, **beside}
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        line_of(error="out of memory"),
+        line_of(error={"message": "out of memory"}),
+        line_of(object="error"),
+        line_of({"content": 7}),
+        line_of({"content": ["a"]}),
+        line_of({"thinking": 7}),
+        {"message": []},
+        {"message": "text"},
+        {"message": ["content"]},
+        {"message": None},
+        ["message"],
+        "message",
+        7,
+    ],
+)
+def test_text_does_not_hide_an_error_in_its_line(line):
+    with pytest.raises((ServerError, ProtocolError)):
+        begun().feed(line)
+
+
+@pytest.mark.parametrize("more", [{}, {"thinking": ""}, {"thinking": None}, {"tool_calls": []}, {"images": None}])
+def test_a_piece_is_its_text_whatever_says_nothing_beside_it(more):
+    stream = begun()
+    assert stream.feed(line_of(more, model="another", error=None)) == ("!", False, "", (), None, None)
+    assert stream.completion().text == "Hi!"
+    assert stream.completion().model == "m"
+
+
+def test_all_that_comes_beside_a_text_is_kept():
+    stream = begun()
+    call = {"function": {"name": "f", "arguments": {}}}
+    assert stream.feed(line_of({"thinking": "b"})).reasoning == "b"
+    assert stream.feed({"message": {"content": "c", "tool_calls": [call]}}).delta == "c"
+    assert stream.feed({"message": {"thinking": "d", "content": "e"}}).reasoning == "d"
+    assert stream.feed(line_of(done=True, done_reason="length", eval_count=3)).delta == "!"
+    assert stream.done
+    whole = stream.completion()
+    assert (whole.text, whole.reasoning, whole.finish_reason) == ("Hi!ce!", "bd", "length")
+    assert (whole.tool_calls[0].name, whole.usage.completion_tokens) == ("f", 3)
+
+
+def test_a_model_that_comes_late_is_kept():
+    stream = OllamaStream(asked(), ErrorContext("asked"), 0.0)
+    stream.feed(line_of())
+    stream.feed(line_of(model="late"))
+    assert stream.completion().model == "late"
+
+
+def test_the_thoughts_in_a_text_are_separated_in_the_shorter_way_too():
+    stream = OllamaStream(asked(), ErrorContext("asked"), 0.0)
+    for text in ("<th", "ink>", "Hm", "</thi", "nk>", "Hi"):
+        stream.feed(line_of({"content": text}, model="m"))
+    assert (stream.completion().reasoning, stream.completion().text) == ("Hm", "Hi")
