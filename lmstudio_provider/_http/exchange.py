@@ -34,6 +34,19 @@ _MISSED = {
 }
 
 
+# How many forks made this process. os.getpid() is a system call, and each piece of a stream asks.
+_forks = 0
+
+
+def _count_fork() -> None:
+    global _forks
+    _forks += 1
+
+
+if hasattr(os, "register_at_fork"):  # not on Windows
+    os.register_at_fork(after_in_child=_count_fork)
+
+
 def _socket_of(response: Any) -> socket.socket | None:
     sock = getattr(getattr(response, "connection", None), "sock", None)
     return sock if isinstance(sock, socket.socket) else None
@@ -97,7 +110,7 @@ class Exchange:
         # Guards the socket: once it is back in the pool, a cancel of this call must not touch it. A signal handler that
         # cancels may interrupt the thread that holds the lock, so that thread can take it twice.
         self._lock = threading.RLock()
-        self._pid = os.getpid()
+        self._forks = _forks
         self._socket: Any = None
         self._copy: socket.socket | None = None
         self._socket_timeout: float | None = -1.0
@@ -316,4 +329,4 @@ class Exchange:
 
     def is_foreign(self) -> bool:
         """Return True in a forked child: the socket of the call belongs to the parent."""
-        return self._pid != os.getpid()
+        return self._forks != _forks

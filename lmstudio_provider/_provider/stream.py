@@ -97,7 +97,7 @@ class BaseStream(Iterator[Item], Generic[Item, Whole]):
         try:
             while True:
                 try:
-                    item = next(self)
+                    item = self.__next__()  # next() takes longer
                 except StopIteration:
                     return
                 yield item
@@ -105,7 +105,8 @@ class BaseStream(Iterator[Item], Generic[Item, Whole]):
             self.close()
 
     def __next__(self) -> Item:
-        if self._reply.exchange.is_foreign():  # the lock may be held by a thread that exists only in the parent
+        exchange = self._reply.exchange
+        if exchange.is_foreign():  # the lock may be held by a thread that exists only in the parent
             raise ProviderError("the stream belongs to the process that opened it, and this is a fork of that process")
         try:
             with self._reading:
@@ -113,11 +114,11 @@ class BaseStream(Iterator[Item], Generic[Item, Whole]):
         except Exception:
             raise
         except BaseException:  # Ctrl-C ends the stream as close() does
-            self._reply.exchange.cancel()
+            exchange.cancel()
             raise
         finally:
             # A close() while the lock was held has left the rest to this thread.
-            if self._reply.exchange.cancelled:
+            if exchange.cancelled:
                 self._settle()
 
     def _next(self) -> Item:
@@ -130,11 +131,13 @@ class BaseStream(Iterator[Item], Generic[Item, Whole]):
             if self._completion is not None:
                 raise StopIteration
             try:
-                self._advance()
+                item = self._advance()
             except Exception as error:  # for example a warning that the user has made an error
                 self._reply.drop()
                 self._end(self._accumulator.completion(), error)
                 raise
+            if item is not None:
+                return item
         return self._ready.popleft()
 
     def _deliver(self, function: Callable[[Item], object]) -> Whole:
@@ -188,18 +191,28 @@ class BaseStream(Iterator[Item], Generic[Item, Whole]):
             self._reading = threading.Lock()  # no thread reads, but Ctrl-C may have left the other lock locked
             self.close()
 
-    def _advance(self) -> None:
-        """Take one event, or read on; keep an error until the items before it are taken."""
+    def _advance(self) -> Item | None:
+        """Take one event and return its item, or read on; keep an error until the items before it are taken."""
         if self._reply.exchange.cancelled:
             self._stopped()  # also if more events are there already
-            return
+            return None
+        events, item = self._events, None
         try:
-            if not self._events and not self._at_end:
+            if not events and not self._at_end:
                 self._read()
-            if self._events:
-                self._take()
-            if self._accumulator.done or (self._at_end and not self._events):
-                self._finish()
+            if events:
+                try:
+                    item = self._accumulator.feed(events.popleft())
+                    self._any = True
+                except ProtocolError:
+                    if not self._at_end or not self._any:
+                        raise
+                    # The last event may lack its end; if it is broken too, the stream was cut off.
+            if not self._accumulator.done and (events or not self._at_end):
+                return item
+            if item is not None:
+                self._ready.append(item)
+            self._finish()
         except CancelledCall:
             self._stopped()
         except ServerUnavailableError as error:
@@ -211,6 +224,7 @@ class BaseStream(Iterator[Item], Generic[Item, Whole]):
                 self._fail(error)
         except ProviderError as error:
             self._fail(error)
+        return None
 
     def _read(self) -> None:
         data = self._reply.read_piece()
@@ -223,18 +237,6 @@ class BaseStream(Iterator[Item], Generic[Item, Whole]):
         except ProtocolError:
             if not self._any:
                 raise
-
-    def _take(self) -> None:
-        try:
-            item = self._accumulator.feed(self._events.popleft())
-        except ProtocolError:
-            if not self._at_end or not self._any:
-                raise
-            # The last event may lack its end; if it is broken too, the stream was cut off.
-        else:
-            self._any = True
-            if item is not None:
-                self._ready.append(item)
 
     def _finish(self) -> None:
         try:

@@ -229,3 +229,25 @@ def test_a_fork_cannot_read_its_parents_stream_and_does_not_hang(raw_server, pro
     stream.close()
     waiting.join(5)
     assert not waiting.is_alive()
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
+def test_a_fork_of_a_fork_cannot_take_what_has_come_of_its_parents_stream(raw_server, provider_of):
+    stream = provider_of(raw_server(stream_of(HI, HI, STOP)).url).stream("Hi")
+    next(stream)
+    refused = []
+    child = os.fork()
+    if child == 0:
+        try:
+            grandchild = os.fork()
+            try:
+                next(stream)
+            except ProviderError:
+                refused.append(True)
+            if grandchild:
+                refused.append(os.waitpid(grandchild, 0)[1] == 0)
+        finally:
+            os._exit(not (refused and all(refused)))
+    assert os.waitpid(child, 0)[1] == 0
+    assert next(stream).delta == "Hi"
