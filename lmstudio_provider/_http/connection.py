@@ -157,14 +157,14 @@ class Connections:
 
     def __init__(self, base_url: str, manager: urllib3.PoolManager) -> None:
         self._base_url, self._manager = base_url, manager
+        url = parse_url(base_url)
+        scheme = url.scheme or "http"
         # A separate pool, made in the way in which the manager makes its pools; the manager itself is not changed.
         maker = copy.copy(manager)
         maker.pools = type(maker.pools)(1)
-        self._pool = pool = maker.connection_from_url(base_url)
+        self._pool = pool = maker.connection_from_host(url.host, url.port, scheme)
         # A pool that blocks would have a call wait for a connection beyond all its limits.
         pool.pool, pool.block = _Idle(), False  # type: ignore[assignment]
-        url = parse_url(base_url)
-        scheme = url.scheme or "http"
         tunnels = connection_requires_http_tunnel(pool.proxy, pool.proxy_config, scheme)
         self._forwards = pool.proxy is not None and not tunnels
         socks = getattr(manager, "proxy_url", None)  # of urllib3.contrib.socks

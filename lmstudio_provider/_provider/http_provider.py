@@ -251,7 +251,7 @@ class HTTPProvider(LocalModels):
 
         Raises ProviderError if no model was named and none can be chosen. ``needed`` is that of ``_choose_model``.
         """
-        named = model or self._settings.model(tier)
+        named = model or self._settings.model(tier, options.config)
         if tier and not model and self._settings.find(f"model_{tier}") is None:
             logger.info("no model is set for tier=%r; the one for all tiers is used", tier)
         if named:

@@ -107,7 +107,6 @@ class LocalServer(Provider):
         self._warned: dict[tuple[str, str], object] = {}
         self._prepare()
         self._made_here = {*vars(self), "_made_here", "_inherited"} - before  # a copy gets the rest
-        self._settings.model(None)  # raises ConfigurationError if it is not valid
         self._cache(eager=True)
 
     def _prepare(self) -> None:

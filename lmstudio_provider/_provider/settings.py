@@ -90,6 +90,8 @@ class Config:
     """The source of the timeouts if it is a setting, which counts milliseconds; None if it is an argument."""
     api_token: str | None = field(repr=False)
     api_token_source: str | None
+    model: str | None = None
+    """The model for all tiers."""
     num_ctx: int | None = None
     """Tokens that a context can hold, if the server takes the number with each call."""
 
@@ -97,6 +99,18 @@ class Config:
     def authorization(self) -> str | None:
         """The value of the ``Authorization`` header; None without a token and userinfo."""
         return f"Bearer {self.api_token}" if self.api_token else self.base_url.authorization
+
+
+class _Sources(NamedTuple):
+    """Where settings are looked up, besides arguments and mapping."""
+
+    path: Path | None
+    """The path of the INI file; None if the account has no home."""
+    required: bool
+    """True if the file has to exist."""
+    file: tuple[int, ...] | None
+    """What changes if the file does; None if there is no file."""
+    environment: Mapping[str, str | None]
 
 
 class Settings:
@@ -109,36 +123,32 @@ class Settings:
         self._arguments = dict(arguments)
         self._mapping = mapping
         self._ini: tuple[object, dict[str, str]] = (None, {})
-        self._watched = (*(each for name in names.variables.values() for each in name), *_LOCATING)
-        self._located: tuple[object, Path | None] = (None, None)
-        # What was found, and the state of the sources at that time: looking up takes 20 times as long as comparing.
-        self._found: tuple[object, dict[str, Any]] = (None, {})
+        # Not those of a setting that an argument decides; only a Secret may be blank at another time.
+        given = {name for name, value in arguments.items() if _is_set(value) and _revealed(value) is value}
+        variables = [each for name in names.variables if name not in given for each in names.variables[name]]
+        self._watched = (*variables, *_LOCATING)
+        self._last = _Sources(None, False, None, {})
+        # What was found, and the state of the sources at that time.
+        self._found: tuple[object, Config | None] = (None, None)
         model = self._arguments.get("model")
         if isinstance(model, str) and not model.strip():
             hint = "Give the id of a model, as list_models() has it, or leave model out for one that is there"
             raise ConfigurationError(f"the argument model={model!r} is blank", hint=hint)
 
     def config(self) -> Config:
-        """Return the settings of a call, without the model; raise ConfigurationError."""
-        config: Config = self._unless_changed("", self._look_up)
+        """Return the settings of a call; raise ConfigurationError."""
+        self._check_keys()
+        given, sources = state = self._given(), self._sources()
+        known, config = self._found
+        if config is None or known != state:
+            config = self._look_up(sources)
+            # Not if the values cannot be compared, or another thread has changed one meanwhile.
+            if given is not None and self._given() == given:
+                self._found = state, config
         return config
 
-    def _unless_changed(self, what: str, look_up: Callable[[], Any]) -> Any:
-        """Return the result of ``look_up``, or the one of last time if no source of the settings has changed."""
-        self._check_keys()
-        state = self._state()
-        known, found = self._found
-        if known != state or what not in found:
-            found = found if known == state else {}
-            value = look_up()
-            if state is None or self._state() != state:  # it cannot be compared, or another thread has changed it
-                return value
-            found[what] = value
-            self._found = state, found
-        return found[what]
-
-    def _state(self) -> object:
-        """Return the values of all sources, or None if they include objects that may change inside."""
+    def _given(self) -> object:
+        """Return the values that may change in argument and mapping, or None for objects that may change inside."""
         values = [self._arguments.get("api_token")]  # only a Secret may have another value at each use
         if self._mapping is not None:
             try:
@@ -146,26 +156,30 @@ class Settings:
             except Exception:  # looking the setting up raises it again
                 return None
         values = [_revealed(value) for value in values]
-        if not {type(value) for value in values} <= {str, int, float, bool, type(None)}:
-            return None
-        environment = tuple(map(os.environ.get, self._watched))
-        known, path = self._located
-        if known != environment:
-            path = _ini_path()[0]
-            self._located = environment, path
+        types = list(map(type, values))
+        return (values, types) if {str, int, float, bool, type(None)}.issuperset(types) else None
+
+    def _sources(self) -> _Sources:
+        """Return the environment and the INI file as they are now."""
+        environment = {variable: os.environ.get(variable) for variable in self._watched}
+        path, required, _, known = self._last
+        if environment != known:
+            path, required = _ini_path(environment)
         file = None
         if path is not None:
             with contextlib.suppress(OSError):
                 stat = path.stat()
                 file = stat.st_dev, stat.st_ino, stat.st_mtime_ns, stat.st_size
-        return values, list(map(type, values)), environment, file
+        self._last = sources = _Sources(path, required, file, environment)
+        return sources
 
-    def _look_up(self) -> Config:
-        url = self.find("base_url") or Setting(self._names.default_url, "the default")
-        token = self.find("api_token")
+    def _look_up(self, sources: _Sources) -> Config:
+        url = self.find("base_url", sources) or Setting(self._names.default_url, "the default")
+        token = self.find("api_token", sources)
         if token is not None and token.value is False:
             token = None
-        timeouts, timeouts_source = self._timeouts()
+        timeouts, timeouts_source = self._timeouts(sources)
+        model = self.find("model", sources)
         return Config(
             base_url=parse_base_url(self._names.tidy(_text(url, "base_url")), url.source, self._names.default_port),
             base_url_source=url.source,
@@ -173,34 +187,30 @@ class Settings:
             timeouts_source=timeouts_source,
             api_token=None if token is None else _token(token),
             api_token_source=None if token is None else token.source,
-            num_ctx=_tokens(self.find("num_ctx")) if "num_ctx" in self._names.variables else None,
+            model=None if model is None else _text(model, "model").strip(),
+            num_ctx=_tokens(self.find("num_ctx", sources)) if "num_ctx" in self._names.variables else None,
         )
 
-    def model(self, tier: str | None) -> str | None:
+    def model(self, tier: str | None, config: Config | None = None) -> str | None:
         """Return the model that is set for ``tier``, else the one for all tiers, else None."""
-        if tier is not None and not (isinstance(tier, str) and re.fullmatch(_TIER, tier)):
+        if tier is None:
+            return (config or self.config()).model
+        if not (isinstance(tier, str) and re.fullmatch(_TIER, tier)):
             hint = f"Write tier='fast' for the setting {self._names.prefix}_model_fast, or leave tier out"
             raise ConfigurationError(f"tier={preview(tier)} is not a name of letters, digits, - and _", hint=hint)
-
-        def look_up() -> str | None:
-            setting = (self.find(f"model_{tier}") if tier else None) or self.find("model")
-            return None if setting is None else _text(setting, "model").strip()
-
-        if tier is None:
-            model: str | None = self._unless_changed("model", look_up)
-            return model
         self._check_keys()
-        return look_up()
+        setting = self.find(f"model_{tier}")
+        return _text(setting, "model").strip() if setting else (config or self.config()).model
 
-    def find(self, name: str) -> Setting | None:
+    def find(self, name: str, sources: _Sources | None = None) -> Setting | None:
         """Return the setting ``name``, such as "base_url"; blank text counts as not set."""
-        for given, source in self._candidates(name):
+        for given, source in self._candidates(name, sources or self._sources()):
             value = _revealed(given)
-            if value is not None and value is not UNSET and not (isinstance(value, str) and not value.strip()):
+            if _is_set(value):
                 return Setting(value, source)
         return None
 
-    def _candidates(self, name: str) -> Any:
+    def _candidates(self, name: str, sources: _Sources) -> Any:
         yield self._arguments.get(name), f"the argument {name}"
         full_name = f"{self._names.prefix}_{name}"
         if self._mapping is not None:
@@ -210,11 +220,11 @@ class Settings:
                 raise ConfigurationError(f"settings.get({full_name!r}) raised {type(error).__name__}") from error
             yield value, f"the setting {full_name}"
         for variable in self._variables(name):
-            yield _environment(variable), f"the environment variable {variable}"
-        path, required = _ini_path()
-        if path is not None:
-            source = f"{name} in [{self._names.prefix}] of {path}"
-            yield self._read_ini(path, required).get(name.lower(), "").strip(_AROUND), source
+            environment = sources.environment if variable in sources.environment else os.environ
+            yield _value(variable, environment), f"the environment variable {variable}"
+        if sources.file is not None or sources.required:
+            source = f"{name} in [{self._names.prefix}] of {sources.path}"
+            yield self._read_ini(sources).get(name.lower(), "").strip(_AROUND), source
 
     def _check_keys(self) -> None:
         """Raise ConfigurationError for a key of the mapping that would never be read."""
@@ -237,11 +247,11 @@ class Settings:
             return (f"{self._names.variables['model'][0]}_{name[6:].upper().replace('-', '_')}",)
         return self._names.variables.get(name, ())
 
-    def _timeouts(self) -> tuple[Timeouts | None, str | None]:
+    def _timeouts(self, sources: _Sources) -> tuple[Timeouts | None, str | None]:
         argument = self._arguments.get("timeout", UNSET)
         if argument is not UNSET:
             return as_timeouts(argument), None
-        setting = self.find("timeout")
+        setting = self.find("timeout", sources)
         if setting is None:
             return None, None
         value, source = setting
@@ -257,19 +267,20 @@ class Settings:
             raise ConfigurationError(what, hint="Write '30s', '500ms' or '2m', or a number of milliseconds") from error
         return as_timeouts(seconds), source
 
-    def _read_ini(self, path: Path, required: bool) -> dict[str, str]:
+    def _read_ini(self, sources: _Sources) -> dict[str, str]:
         """Return the section of the INI file, which is read again if the file has changed."""
-        try:
-            stat = path.stat()
-            state = (path, stat.st_mtime_ns, stat.st_size)
-            if self._ini[0] != state:
-                self._ini = (state, self._parse_ini(path))
-        except OSError as error:
-            if required:
-                why = error.strerror or type(error).__name__
-                raise ConfigurationError(f"cannot read {path}, named by {_INI_VARIABLE}: {why}") from error
-            return {}  # the file is optional, and not every account has a home
-        return self._ini[1]
+        path, required, file, _ = sources
+        known, values = self._ini
+        if file is None or known != (path, file):
+            try:
+                values = self._parse_ini(Path(path or ""))
+            except OSError as error:
+                if required:
+                    why = error.strerror or type(error).__name__
+                    raise ConfigurationError(f"cannot read {path}, named by {_INI_VARIABLE}: {why}") from error
+                return {}  # the file is optional
+            self._ini = (path, file), values
+        return values
 
     def _parse_ini(self, path: Path) -> dict[str, str]:
         parser = configparser.ConfigParser(interpolation=None)  # a "%" in a token is not a reference
@@ -299,27 +310,31 @@ class Settings:
         return values
 
 
+def _is_set(value: object) -> bool:
+    return bool(value.strip()) if isinstance(value, str) else value is not None and value is not UNSET
+
+
 def _revealed(value: Any) -> Any:
     """Return the text of a Secret, and any other value as it is."""
     return value.get_secret_value() if hasattr(value, "get_secret_value") else value
 
 
-def _environment(variable: str) -> str:
+def _value(variable: str, environment: Mapping[str, str | None]) -> str:
     """Return the value of a variable without the quotes around it; blank if it is not set."""
-    return os.environ.get(variable, "").strip(_AROUND)
+    return (environment.get(variable) or "").strip(_AROUND)
 
 
-def _ini_path() -> tuple[Path | None, bool]:
+def _ini_path(environment: Mapping[str, str | None]) -> tuple[Path | None, bool]:
     """Return the path of the INI file, and True if it has to exist."""
-    named = _environment(_INI_VARIABLE)
+    named = _value(_INI_VARIABLE, environment)
     if named:
         return Path(os.path.expanduser(named)), True  # noqa: PTH111 (Path.expanduser raises if there is no home)
     if sys.platform == "win32":
-        folder = _environment("APPDATA")
+        folder = _value("APPDATA", environment)
     elif sys.platform == "darwin":
         folder = "~/Library/Application Support"
     else:
-        folder = _environment("XDG_CONFIG_HOME") or "~/.config"
+        folder = _value("XDG_CONFIG_HOME", environment) or "~/.config"
     folder = os.path.expanduser(folder or "~")  # noqa: PTH111
     return (Path(folder, _INI_NAME), False) if not folder.startswith("~") else (None, False)
 

@@ -301,6 +301,17 @@ def test_a_token_may_be_a_secret_that_is_asked_for_its_value(monkeypatch):
     assert settings(base_url=SecretStr("http://ann:pw@host")).config().base_url.password == "pw"
 
 
+def test_a_secret_that_becomes_blank_lets_the_environment_decide(monkeypatch):
+    monkeypatch.setenv("LM_API_TOKEN", "of-the-environment")
+    token = SecretStr("secret-token")
+    found = settings(api_token=token)
+    assert found.config().api_token == "secret-token"
+    token._value = ""
+    assert found.config().api_token == "of-the-environment"
+    monkeypatch.setenv("LM_API_TOKEN", "another")
+    assert found.config().api_token == "another"
+
+
 @pytest.mark.parametrize("bad", ["with blank", 7, b"secret-token"])
 def test_a_secret_that_is_not_a_token_is_never_shown(bad):
     with pytest.raises(ConfigurationError, match="the argument api_token") as caught:
