@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import difflib
 import functools
@@ -111,11 +112,11 @@ def refuse_other_names(others: Mapping[str, str]) -> Callable[[_Class], _Class]:
 
     def decorate(cls: _Class) -> _Class:
         make = vars(cls)["__init__"]
-        names = [each.name for each in dataclasses.fields(cls)]
+        names = {each.name: None for each in dataclasses.fields(cls)}
 
         @functools.wraps(make)
         def __init__(self: Any, *values: Any, **named: Any) -> None:
-            if any(name not in names for name in named):
+            if not named.keys() <= names.keys():
                 check_names(f"{cls.__name__} has no field", named, names, others)
             make(self, *values, **named)
 
@@ -152,7 +153,10 @@ def with_defaults(request: _Owner, defaults: Mapping[str, Any]) -> _Owner:
     missing = {name: value for name, value in defaults.items() if value is not None and getattr(request, name) is None}
     if vars(request).get("ttl") is not None:
         missing.pop("keep_alive", None)
-    return dataclasses.replace(request, **missing) if missing else request  # type: ignore[type-var]
+    if missing:  # which have been checked
+        request = copy.copy(request)
+        vars(request).update(missing)
+    return request
 
 
 def nearest(word: str, words: Iterable[str]) -> str | None:
