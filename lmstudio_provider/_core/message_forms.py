@@ -16,6 +16,12 @@ def plain_of(value: Any) -> Any:
     return value.model_dump() if hasattr(value, "model_dump") and not isinstance(value, (type, Mapping)) else value
 
 
+def is_plain(message: Mapping[str, Any]) -> bool:
+    """Return True if ``message`` has a role and text only, as most have: it is the same in all forms."""
+    is_text = message.keys() == {"role", "content"} and isinstance(message["content"], str)
+    return is_text and message["role"] in ("system", "user", "assistant")
+
+
 def in_openai_form(message: Mapping[str, Any]) -> dict[str, Any]:
     """Return ``message`` in OpenAI's form; unknown fields stay, if they are not None.
 
@@ -23,6 +29,8 @@ def in_openai_form(message: Mapping[str, Any]) -> dict[str, Any]:
     form has ``function_call`` and the role "function". The result has all kinds of thoughts in ``reasoning``. Raises
     InvalidRequestError for arguments and images that cannot be sent.
     """
+    if is_plain(message):
+        return dict(message)
     plain = {name: value for name, value in message.items() if value is not None}
     if plain.get("role") == "developer":  # only some servers know this role
         plain["role"] = "system"

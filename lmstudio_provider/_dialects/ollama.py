@@ -12,7 +12,7 @@ from typing import Any
 from .._core.checks import to_json
 from .._core.errors import InvalidRequestError, ProtocolError, ToolArgumentsError, ToolCallWarning
 from .._core.images import Image, data_url, listed
-from .._core.message_forms import answered_calls, name_of
+from .._core.message_forms import answered_calls, is_plain, name_of
 from .._core.messages import Message
 from .._core.ollama_options import check_keep_alive, check_places
 from .._core.requests import ChatRequest, TextRequest
@@ -124,6 +124,9 @@ def _tool_name(position: int, tool: Mapping[str, Any]) -> str:
 
 
 def _messages(messages: Sequence[Message | Mapping[str, Any]]) -> list[dict[str, Any]]:
+    forms = [each.as_dict() if isinstance(each, Message) else each for each in messages]
+    if all(map(is_plain, forms)):
+        return list(map(dict, forms))
     # Images beside the text are in Ollama's own form, which allows more kinds of them.
     images = [[] if isinstance(each, Message) else listed(each.get("images")) for each in messages]
     plain = [each if isinstance(each, Message) else Message.from_dict({**each, "images": None}) for each in messages]

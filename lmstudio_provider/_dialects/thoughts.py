@@ -108,8 +108,9 @@ class ThoughtSplitter:
         if self._parted:
             at = start  # the blanks between sections belong to neither
         mark, section = "", _ANSWER
-        if start - at < _MAX_BLANKS:  # endless blanks are not held back for ever
-            following = text[start : start + _LONGEST]
+        following = text[start : start + _LONGEST]
+        # Endless blanks are not held back for ever. All marks begin with "<" or "[", and most answers do not.
+        if start - at < _MAX_BLANKS and following[:1] in ("", "<", "["):
             if not end and _may_go_on(following):
                 return at
             header = _HEADER.match(following)
