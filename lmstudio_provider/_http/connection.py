@@ -116,7 +116,7 @@ class _Response(http.client.HTTPResponse):
         self.headers = fields = self._read_fields()  # type: ignore[assignment]
         connection, length = fields.get("connection", "").lower(), fields.get("content-length", "")
         self.chunked, self.chunk_left = fields.get("transfer-encoding", "").lower() == "chunked", None
-        self.length = int(length) if not self.chunked and re.fullmatch("[0-9]{1,18}", length) else None
+        self.length = int(length) if not self.chunked and re.fullmatch(r"\+?[0-9]{1,4000}", length) else None
         if self.status in (204, 304) or self._method == "HEAD":  # type: ignore[attr-defined]
             self.length = 0
         self.will_close = "close" in connection or (self.length is None and not self.chunked)

@@ -251,7 +251,7 @@ class SSEReader:
 
 
 # The end of the chunk before, and the size of the next one with its extensions.
-_SIZE = re.compile(rb"\r\n([0-9a-fA-F]{1,16})[^\S\n]*(?:;[^\n]*)?\n")
+_SIZE = re.compile(rb"\r\n[ \t]*0*([0-9a-fA-F]{1,16})[^\S\n]*(?:;[^\n]*)?\n")
 _BEGIN_OF_SIZE = re.compile(rb"(?:\r(?:\n[^\n]*)?)?")
 _END_OF_TRAILERS = re.compile(rb"\n\r?\n")
 # More than any server has in a line of a size, or in its trailers.
@@ -277,8 +277,10 @@ def dechunk(pieces: Iterable[bytes]) -> Generator[bytes, None, bytes]:
         data, left = data[at:], max(at - len(data), 0)
         if over and (end := _END_OF_TRAILERS.search(data)):
             return data[end.end() :]
-        if len(data) > _MAX_UNFINISHED_BYTES or not (over or _BEGIN_OF_SIZE.fullmatch(data)):
+        if not over and (len(data) > _MAX_UNFINISHED_BYTES or not _BEGIN_OF_SIZE.fullmatch(data)):
             raise ValueError("its chunks are malformed")
+        if len(data) > _MAX_UNFINISHED_BYTES:
+            return data  # the content is complete: do not wait for the end of such long trailers
     if not over:
         raise EOFError("the last chunk is missing")
     return b""

@@ -233,7 +233,7 @@ def content(*pieces):
 
 
 SIZES = [b"zz\r\n", b"\r\n", b"-1\r\n", b"+1\r\n1", b"0x1\r\n1", b"1_0\r\n", b"1 1\r\n", b"1" * 17 + b"\r\n"]
-ENDLESS = [b"1" * 20_000, b"1;" + b"x" * 20_000, b"0\r\n" + b"X: y\r\n" * 5_000]
+ENDLESS = [b"1" * 20_000, b"1;" + b"x" * 20_000]
 
 
 @pytest.mark.parametrize("bad", [*SIZES, *ENDLESS, b"1\r\n22\r\n", b"1\r\n1\n1\r\n"])
@@ -384,3 +384,14 @@ def test_compressed_data_that_is_cut_off_is_an_error(wbits, left):
 @pytest.mark.parametrize("pieces", [[], [b""]])
 def test_nothing_is_nothing_compressed_or_not(encoding, pieces):
     assert list(decompress(pieces, encoding)) == []
+
+
+@pytest.mark.parametrize("size", [b"3", b" 3", b"\t 3", b"3 ", b"0" * 40 + b"3"])
+def test_a_size_may_have_blanks_and_zeros_around_it(size):
+    assert list(dechunk([size + b"\r\nabc\r\n0\r\n\r\n"])) == [b"abc"]
+
+
+@pytest.mark.parametrize("step", [1, 1000, 100_000])
+def test_content_is_kept_however_long_the_trailers_are_and_however_they_come(step):
+    body = b"3\r\nabc\r\n0\r\n" + b"A: b\r\n" * 2000 + b"\r\n"
+    assert b"".join(dechunk(body[at : at + step] for at in range(0, len(body), step))) == b"abc"

@@ -17,6 +17,7 @@ from lmstudio_provider import (
     OllamaProvider,
     ProtocolError,
     RequestTimeoutError,
+    ServerUnavailableError,
     Timeouts,
 )
 from lmstudio_provider.simulator import SimulatedOllama
@@ -167,3 +168,9 @@ def test_a_tls_alert_is_reported_once(raw_server):
         with pytest.raises(ProtocolError, match="the server answered plain HTTP with a TLS alert") as caught:
             lm.chat("Hi")
     assert str(caught.value).count("speaks TLS") == 1
+
+
+def test_a_reply_that_is_shorter_than_a_length_of_many_digits_is_refused(raw_server, provider_of):
+    head = b"HTTP/1.1 200 OK\r\nContent-Length: " + b"9" * 30 + b"\r\n\r\n"
+    with pytest.raises(ServerUnavailableError, match="hung up"):
+        provider_of(raw_server(head + b"{}").url).chat("hi", model="m")

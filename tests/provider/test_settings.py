@@ -1,4 +1,5 @@
 import collections
+import os
 import sys
 import threading
 
@@ -488,6 +489,17 @@ def test_an_ini_file_is_read_again_when_it_has_changed(monkeypatch, tmp_path):
     assert kept.model(None) == "one"
     path.write_text("[lmstudio]\nmodel = three\n")
     assert kept.model(None) == "three"
+
+
+def test_an_ini_file_that_takes_the_place_of_one_of_the_same_size_and_time_is_read(monkeypatch, tmp_path):
+    path = ini(tmp_path, monkeypatch, "[lmstudio]\nbase_url = a\n")
+    kept = settings()
+    assert kept.config().base_url.text == "http://a:1234"
+    new = tmp_path / "new.ini"
+    new.write_text("[lmstudio]\nbase_url = b\n", encoding="utf-8")
+    os.utime(new, ns=(path.stat().st_atime_ns, path.stat().st_mtime_ns))
+    new.replace(path)
+    assert kept.config().base_url.text == "http://b:1234"
 
 
 def seen(kept):
