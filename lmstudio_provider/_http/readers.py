@@ -185,7 +185,7 @@ class SSEReader:
     def feed(self, data: bytes) -> list[Event]:
         """Return the events that ``data`` completes; raises ProtocolError."""
         events: list[Event] = []
-        # A shorter way for most events, which are one line of an object: 0.7 us instead of 4.
+        # A shorter way for most events, which are one line of an object.
         whole, rest = self._lines.cut_events(data) if not (self._data or self._event) else ([], data)
         for each in whole:
             if each.startswith(b"data: {") and b"\n" not in each:
