@@ -55,6 +55,7 @@ def run(*arguments, url, given=None):
 @pytest.fixture(scope="module")
 def printed(tmp_path_factory):
     """What each program of the README, and each example, prints with servers of its own."""
+    models = ["simulated-vl", "text-embedding-simulated"]  # an example wants to know whether a model reads images
     folder = tmp_path_factory.mktemp("programs")
     paths = [folder / f"{number}.py" for number, _ in enumerate(PROGRAMS)]
     for path, program in zip(paths, PROGRAMS):
@@ -62,7 +63,7 @@ def printed(tmp_path_factory):
     with contextlib.ExitStack() as stack:
         jobs = []
         for path in [*paths, *EXAMPLES]:
-            lm_studio, ollama = (stack.enter_context(kind()) for kind in (SimulatedLMStudio, SimulatedOllama))
+            lm_studio, ollama = (stack.enter_context(kind(models)) for kind in (SimulatedLMStudio, SimulatedOllama))
             others = {"OLLAMA_HOST": ollama.url} if path in EXAMPLES else {}
             jobs.append((str(path), {"LM_STUDIO_URL": lm_studio.url, **others}))
         texts = json.loads(run("-c", RUNNER, url="", given=json.dumps(jobs)))

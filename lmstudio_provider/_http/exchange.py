@@ -34,17 +34,18 @@ _MISSED = {
 }
 
 
-# How many forks made this process. os.getpid() is a system call, and each piece of a stream asks.
-_forks = 0
+class _Forks:
+    """Counts the forks that led to this process: os.getpid() is a system call, and each piece of a stream asks."""
 
+    count = 0
 
-def _count_fork() -> None:
-    global _forks
-    _forks += 1
+    @classmethod
+    def add(cls) -> None:
+        cls.count += 1
 
 
 if hasattr(os, "register_at_fork"):  # not on Windows
-    os.register_at_fork(after_in_child=_count_fork)
+    os.register_at_fork(after_in_child=_Forks.add)
 
 
 def _socket_of(response: Any) -> socket.socket | None:
@@ -110,7 +111,7 @@ class Exchange:
         # Guards the socket: once it is back in the pool, a cancel of this call must not touch it. A signal handler that
         # cancels may interrupt the thread that holds the lock, so that thread can take it twice.
         self._lock = threading.RLock()
-        self._forks = _forks
+        self._forks = _Forks.count
         self._socket: Any = None
         self._copy: socket.socket | None = None
         self._socket_timeout: float | None = -1.0
@@ -329,4 +330,4 @@ class Exchange:
 
     def is_foreign(self) -> bool:
         """Return True in a forked child: the socket of the call belongs to the parent."""
-        return self._forks != _forks
+        return self._forks != _Forks.count
