@@ -41,6 +41,8 @@ def start(program: str, stdout: int | None = None) -> subprocess.Popen[str]:
 
 def cost(program: str) -> tuple[float, float]:
     """Return the CPU seconds and the MiB of a new interpreter that runs ``program``."""
+    if sys.platform == "win32":
+        raise SystemExit("Windows does not report the CPU time and the memory of a process that has ended")
     process = start(program)
     _, status, used = os.wait4(process.pid, 0)
     process.returncode = os.waitstatus_to_exitcode(status)

@@ -23,6 +23,8 @@ SHOWN = 12
 
 def samples(once: Callable[[], object]) -> Counter[str]:
     """Repeat ``once`` for some seconds of CPU time, and return how often each module was seen."""
+    if sys.platform == "win32":
+        raise SystemExit("Windows does not interrupt a process by its CPU time")
     seen: Counter[str] = Counter()
 
     def sample(_: int, frame: FrameType | None) -> None:
