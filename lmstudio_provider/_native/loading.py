@@ -15,6 +15,7 @@ from typing import Any, Iterator, Mapping
 from .._core.callbacks import warn
 from .._core.errors import ModelNotFoundError, ProviderError
 from .._core.model_names import find, is_same
+from .._core.threads import Event, start
 from .._core.types import Call, ModelInfo
 from .._dialects import models
 from .._provider.http_provider import Caller
@@ -93,7 +94,7 @@ class Shared:
         # The error of loading it, until that is raised: else error, traceback, frame and this would be a cycle.
         self.errors: list[BaseException] = []
         # Set when it is loaded, or loading it has failed.
-        self.loaded = threading.Event()
+        self.loaded = Event()
         # Held while it is unloaded. Re-entrant, because a signal handler may use a model in the middle of that.
         self.lock = threading.RLock()
         # The blocks that use it: a set, because leaving twice counts once.
@@ -176,10 +177,8 @@ class Block:
         waiting = self.caller.waiting(self.plan)
         try:
             with self.session.annotate_errors(self._call, self.plan):
-                try:
-                    # A program that ends waits for this thread, also if the one that starts it is a daemon.
-                    threading.Thread(target=self._ask, args=[shared], name="lmstudio-load", daemon=False).start()
-                except RuntimeError:  # no more threads, or the interpreter is shutting down
+                # A program that ends waits for this thread, also if the one that starts it is a daemon.
+                if not start(threading.Thread(target=self._ask, args=[shared], name="lmstudio-load", daemon=False)):
                     self._ask(shared)
                 waiting.wait(shared.loaded.wait, "the model was still being loaded", sent=True)
         except ProviderError as error:

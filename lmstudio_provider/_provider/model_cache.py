@@ -9,6 +9,7 @@ import time
 from typing import Callable, Iterable
 
 from .._core.errors import ProviderError
+from .._core.threads import Event, start
 from .._core.types import ModelInfo
 
 logger = logging.getLogger("lmstudio_provider")
@@ -27,7 +28,7 @@ class ModelCache:
         self._background = background
         self._lock = threading.RLock()  # a signal handler may close the provider in the middle
         self._thread: threading.Thread | None = None
-        self._done = threading.Event()  # set while no discovery is under way
+        self._done = Event()  # set while no discovery is under way
         self._done.set()
         self._closed = False
         self._filled_at: float | None = None
@@ -91,15 +92,14 @@ class ModelCache:
             waiting = not eager and now - self._tried_at < _RETRY_S
             if fresh or waiting or self._closed or not self._background or not self._done.is_set():
                 return
-            self._done = done = threading.Event()
+            self._done = done = Event()
             self._tried_at = now
         # Not under the lock: the thread needs it, and a signal handler that interrupts here may wait for the thread.
         thread = threading.Thread(target=self._discover, args=[fetch, done], name="lmstudio-models", daemon=True)
         try:
-            thread.start()
-        except RuntimeError as error:  # the system has no more threads, or the interpreter is shutting down
-            logger.debug("the models are not discovered: %s", error)
-            done.set()
+            if not start(thread):
+                logger.debug("the models are not discovered: no thread can be started")
+                done.set()
         except BaseException:  # Ctrl-C: nothing may wait for a thread that did not start
             if not thread.is_alive():
                 done.set()
@@ -108,7 +108,7 @@ class ModelCache:
             if thread.ident is not None:
                 self._thread = thread
 
-    def _discover(self, fetch: Callable[[], object], done: threading.Event) -> None:
+    def _discover(self, fetch: Callable[[], object], done: Event) -> None:
         try:
             # Here it is not an error if the server does not run; the call itself has been logged.
             with contextlib.suppress(ProviderError):
