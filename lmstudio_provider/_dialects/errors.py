@@ -135,7 +135,6 @@ NOT_SUPPORTED = ErrorRule(
     InvalidRequestError,
     "the model {model!r} does not support the request",
     "Only some decision models read images, such as clef: take one of them, or leave the images out",
-    "not_supported_error",
 )
 CRASHES = "llama runner process|llama-server process|error was encountered while running the model"
 
@@ -183,6 +182,8 @@ class ErrorTable(NamedTuple):
         return None
 
     def _rule_by_status(self, fault: ErrorBody, status: int) -> ErrorRule:
+        if fault.type == "not_supported_error":  # llama.cpp uses it for more than images, with texts that say so
+            return NOT_SUPPORTED
         if status < 300:  # an error under 200, or in a stream: only its type is known
             return REQUEST if fault.type.startswith("invalid_request") else self.failed
         if status >= 500:

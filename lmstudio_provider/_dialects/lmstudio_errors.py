@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 
 from .._core import errors
-from .errors import CRASHES, NOT_SUPPORTED, RATE, STILL_LOADING, TEMPLATE, ErrorRule, ErrorTable, OtherServer
+from .errors import CRASHES, RATE, STILL_LOADING, TEMPLATE, ErrorRule, ErrorTable, OtherServer
 
 _AUTHENTICATION = ErrorRule(
     errors.AuthenticationError,
@@ -97,7 +97,6 @@ _RULES = [
         "model loading aborted|model loading was stopped|insufficient system resources",
     ),
     STILL_LOADING,
-    NOT_SUPPORTED,
     ErrorRule(
         errors.ContextLengthError,
         "the input does not fit into the model's batch",

@@ -6,7 +6,7 @@ import re
 
 from .._core import errors
 from .._core.ollama_options import KEEP_ALIVE
-from .errors import CRASHES, NOT_SUPPORTED, RATE, STILL_LOADING, TEMPLATE, ErrorRule, ErrorTable, OtherServer
+from .errors import CRASHES, RATE, STILL_LOADING, TEMPLATE, ErrorRule, ErrorTable, OtherServer
 
 _AUTHENTICATION = ErrorRule(
     errors.AuthenticationError,
@@ -59,7 +59,6 @@ _RULES = [
         texts="requires more system memory|failed to load model|unable to load model|error loading model",
     ),
     STILL_LOADING,
-    NOT_SUPPORTED,
     ErrorRule(
         errors.InvalidRequestError,
         "the server refused an option",

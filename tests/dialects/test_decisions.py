@@ -348,6 +348,13 @@ def test_images_that_are_not_supported_are_an_invalid_request(table):
     assert "clef" in error.hint
 
 
+def test_a_text_says_more_than_the_type_of_an_error_about_what_is_not_supported():
+    said = "This server does not support embeddings. Start it with `--embeddings`"
+    error = error_of(lmstudio_errors, 501, {"code": 501, "type": "not_supported_error", "message": said})
+    assert type(error) is InvalidRequestError
+    assert "cannot embed" in error.message
+
+
 @pytest.mark.parametrize(
     "text",
     [
