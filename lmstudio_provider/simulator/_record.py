@@ -146,9 +146,10 @@ class _Recording(Relay):
         secrets = recorder.secrets(self.headers.items())
         request = cleaned(self.command, self.path, data, secrets)
         status, headers, pieces = None, [], []
-        with contextlib.closing(recorder.connection()) as connection:
+        with contextlib.ExitStack() as opened:
+            connection = opened.enter_context(contextlib.closing(recorder.connection()))
             try:
-                reply = self._reply(connection, data)
+                reply = self._reply(opened, connection, data)
                 status, headers = reply.status, _passed_on(reply)
                 self.send_head(status, headers)
                 for piece in _body(reply):
@@ -168,7 +169,9 @@ class _Recording(Relay):
         else:
             self.close_connection = True
 
-    def _reply(self, connection: http.client.HTTPConnection, data: bytes) -> http.client.HTTPResponse:
+    def _reply(
+        self, opened: contextlib.ExitStack, connection: http.client.HTTPConnection, data: bytes
+    ) -> http.client.HTTPResponse:
         origin = self.server.listener.origin
         try:
             connection.connect()
@@ -178,7 +181,7 @@ class _Recording(Relay):
         try:
             self._send_request(connection, data)
             source: Any = _FromServer(connection.sock, self.connection)
-            reply = http.client.HTTPResponse(source, method=self.command)
+            reply = opened.enter_context(contextlib.closing(http.client.HTTPResponse(source, method=self.command)))
             reply.begin()
         except (http.client.InvalidURL, ValueError) as failure:
             raise _UnsentError(400, "invalid_request", f"the request cannot be forwarded: {failure}") from failure

@@ -3,12 +3,14 @@
 import errno
 import json
 import socket
+import struct
 from urllib.parse import urlsplit
 
 import pytest
 from plain_http import HI, ask
 
 from lmstudio_provider.simulator import SimulatedLMStudio, SimulatedOllama
+from lmstudio_provider.simulator._server import Handler
 
 
 @pytest.mark.parametrize("method", ["PUT", "PATCH", "OPTIONS"])
@@ -48,3 +50,24 @@ def test_a_port_that_is_taken_is_named():
         with pytest.raises(OSError, match=f"cannot listen on 127.0.0.1:{port} ") as caught:
             SimulatedLMStudio(port=port).__enter__()
     assert caught.value.errno == errno.EADDRINUSE
+
+
+def test_a_client_that_resets_its_connection_within_a_reply_leaves_no_file_open(monkeypatch):
+    finished = []
+
+    def finish(handler):
+        finish_it(handler)
+        finished.append((handler.rfile.closed, handler.wfile.closed))
+
+    def reply(_request):
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        client.close()
+        return "Hello"
+
+    finish_it = Handler.finish
+    monkeypatch.setattr(Handler, "finish", finish)
+    with SimulatedOllama("m", reply) as server:
+        client = socket.create_connection(urlsplit(server.url).netloc.split(":"), timeout=10)
+        body = json.dumps({"model": "m", "messages": HI}).encode()
+        client.sendall(b"POST /api/chat HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body))
+    assert finished == [(True, True)]
