@@ -116,8 +116,8 @@ class LMStudioProvider(LMStudioServer):
 
         ``request`` is a text, messages, or a request of ``complete``, of ``chat``, or a ResponsesRequest. Options are
         ``model`` or ``tier``, ``max_tokens``, ``temperature``, ``top_p``, ``tools``, ``tool_choice``,
-        ``response_format``, ``extra``, and ``previous_response_id`` (the ``id`` of a completion to go on from),
-        ``store`` and ``reasoning_effort``; any other raises InvalidRequestError.
+        ``response_format``, ``reasoning``, ``extra``, and ``previous_response_id`` (the ``id`` of a completion to go on
+        from) and ``store``; any other raises InvalidRequestError.
         """
         given = _responses_request(request, overrides)
         return self._generate("responses", given, overrides, self._part("responses").DIALECT)
@@ -147,7 +147,8 @@ class LMStudioProvider(LMStudioServer):
 
         ``request`` is a text, messages, or a request of ``complete`` or of ``chat``. Options are ``model`` or ``tier``,
         ``max_tokens`` (which has to be a limit), ``temperature``, ``top_p``, ``top_k``, ``stop``, ``tools``,
-        ``tool_choice`` and ``extra``; any other raises InvalidRequestError.
+        ``tool_choice``, ``reasoning`` ("off", "on", "low", "medium" or "high") and ``extra``; any other raises
+        InvalidRequestError.
         """
         given = _chat(request, overrides)
         return self._generate("messages", given, overrides, self._part("messages").DIALECT)

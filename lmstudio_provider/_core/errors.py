@@ -175,6 +175,10 @@ class EmptyAnswerWarning(RuntimeWarning):
     """The answer is empty, because ``max_tokens`` were used up before it began, mostly by reasoning."""
 
 
+class ReasoningWarning(RuntimeWarning):
+    """Reasoning was to be off, and the model sent thoughts; the message says what works."""
+
+
 class TruncationWarning(RuntimeWarning):
     """A prompt, or a text to embed, did not fit into the model's context, and the server cut it."""
 

@@ -13,6 +13,7 @@ from inspect import Parameter
 from typing import TYPE_CHECKING, Any, Callable, Iterable, Mapping, TypeVar
 
 from .errors import InvalidRequestError, ProviderError
+from .reasoning import renamed
 from .types import UNSET
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ _NAMES_BY_ANSWER = {
     "system_prompt": "system system_message system_instruction instructions",
     "response_format": "format schema json_schema text_format output_format response_model",
     "stop": "stop_sequences stop_strings",
-    "reasoning_effort": "think thinking reasoning",
+    "reasoning": "think thinking effort",
     "on_chunk": "on_token on_delta callback stream_callback",
     "tools": "functions",
     "tool_choice": "function_call",
@@ -51,7 +52,6 @@ _NAMES_BY_ANSWER = {
     "With a text, complete() and stream() take them; in a message they are Message.user(text, images=[...])": "images",
     "complete() and chat() take it": "tools tool_choice response_format",
     "responses() takes it: /v1/responses": "previous_response_id store",
-    "Write extra={'reasoning_effort': 'low'}; LMStudioProvider.responses() takes it as it is": "reasoning_effort",
     "Call stream(), responses_stream() or messages_stream(); run_tools() takes stream=True": "stream stream_options",
     "stream(), responses_stream() and messages_stream() take on_chunk=": "on_chunk",
     "max_rounds": "max_iterations max_turns max_steps",
@@ -117,6 +117,7 @@ def refuse_other_names(others: Mapping[str, str]) -> Callable[[_Class], _Class]:
         @functools.wraps(make)
         def __init__(self: Any, *values: Any, **named: Any) -> None:
             if not named.keys() <= names.keys():
+                named = dict(renamed(named))
                 check_names(f"{cls.__name__} has no field", named, names, others)
             make(self, *values, **named)
 

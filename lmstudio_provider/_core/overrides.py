@@ -30,6 +30,7 @@ class Options(TypedDict, total=False):
     logit_bias: Mapping[str, float] | None
     ttl: int | None
     draft_model: str | None
+    reasoning: str | None
     num_ctx: int | None
     keep_alive: float | str | None
     on_truncation: Literal["warn", "error", "ignore"]
@@ -37,10 +38,14 @@ class Options(TypedDict, total=False):
 
 
 class Overrides(Options, total=False):
-    """Keyword arguments of all calls: the options of the request, plus ``timeout`` and ``deadline``."""
+    """Keyword arguments of all calls: the options of the request, plus ``timeout`` and ``deadline``.
+
+    ``reasoning_effort`` is OpenAI's name for ``reasoning``.
+    """
 
     timeout: Timeout
     deadline: float | None
+    reasoning_effort: str | None
 
 
 class ToolOverrides(Overrides, total=False):
@@ -72,7 +77,6 @@ class ResponsesOverrides(StreamOverrides, total=False):
 
     previous_response_id: str | None
     store: bool
-    reasoning_effort: str | None
 
 
 # The overrides that are not fields of a request, but belong to the call.

@@ -15,6 +15,7 @@ from .messages import Message, Messages, Tool, ToolInput, all_of, checked
 from .ollama_options import KEEP_ALIVE
 from .options import OTHERS, Unpack, check_names, refuse_other_names, with_defaults
 from .overrides import LIMITS, Options, ResponseFormat, StreamOverrides
+from .reasoning import IS_REASONING, renamed
 from .schema.structured import structure_of
 from .types import UNSET
 
@@ -42,6 +43,7 @@ _CHECKS = {
     "keep_alive": KEEP_ALIVE,
     "model": _MODEL,
     "draft_model": _MODEL,
+    "reasoning": IS_REASONING,
     "tier": NAME._replace(hint="Write tier='fast' for the setting lmstudio_model_fast"),
     "logit_bias": Check(_are_biases, "is not a mapping of token ids to numbers"),
 }
@@ -103,6 +105,9 @@ class _Options:
     always; with 0, Ollama unloads it after the call, and with -1 never."""
     draft_model: str | None = None
     """A smaller model for speculative decoding."""
+    reasoning: str | None = None
+    """"off", "low", "medium", "high", "on", or another word of ``ModelInfo.reasoning_options``; sent as the endpoint
+    takes it. ``reasoning_effort`` is understood as the same option."""
     num_ctx: int | None = None
     """Tokens that the context can hold. Only Ollama has it, and reloads the model if the number changes."""
     keep_alive: float | str | None = None
@@ -208,6 +213,9 @@ class TextRequest(_Options, _Beginning):
             hint = "Give the beginning of the text; without one, Ollama only loads the model"
             raise InvalidRequestError("the prompt is empty", hint=hint)
         _refuse_extra(self.extra, ["echo"], "The reply is the text after the prompt")
+        if self.reasoning is not None:
+            what = f"reasoning={self.reasoning!r} has no effect on a text that goes on, without a chat template"
+            raise InvalidRequestError(what, hint="complete() and chat() take it")
 
 
 @refuse_other_names(OTHERS)
@@ -273,8 +281,6 @@ class ResponsesRequest(ChatRequest):
     """The ``id`` of the completion to continue; ``messages`` has then only the new messages."""
     store: bool = True
     """If True, the server keeps the reply, so that another request can continue it."""
-    reasoning_effort: str | None = None
-    """"none", "minimal", "low", "medium", "high", or any other word that the model takes."""
 
     if TYPE_CHECKING:
 
@@ -287,13 +293,12 @@ class ResponsesRequest(ChatRequest):
             *,
             previous_response_id: str | None = None,
             store: bool = True,
-            reasoning_effort: str | None = None,
             **options: Unpack[Options],
         ) -> None: ...
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_fields(vars(self), {"previous_response_id": NAME, "reasoning_effort": NAME})
+        check_fields(vars(self), {"previous_response_id": NAME})
         check("store", self.store, FLAG)
 
 
@@ -330,6 +335,7 @@ def override(request: _Request, others: Mapping[str, str] = OTHERS, /, **overrid
 
 
 def _fields(kind: type, overrides: Mapping[str, Any], others: Mapping[str, str] = OTHERS) -> dict[str, Any]:
+    overrides = renamed(overrides)
     check_names("there is no option", overrides, _names_of(kind), others)
     return {name: value for name, value in overrides.items() if name not in LIMITS}
 

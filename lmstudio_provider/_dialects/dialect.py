@@ -58,6 +58,6 @@ class Dialect(NamedTuple):  # a frozen dataclass would take ten times as long to
     refuses_long_texts: bool = False
     """True if the server refuses to embed texts that are too long and must not be cut."""
     no_reasoning: str = ""
-    """How the caller switches reasoning off; empty if that is not possible."""
+    """What the caller can do if ``reasoning="off"`` had no effect."""
     log: str = ""
     """The command that shows the log of the server; empty if there is none."""

@@ -26,7 +26,7 @@ DIALECT = Dialect(
     embed_call=embed_call,
     embed_reply=embed_reply,
     decisions=DecisionLimits((1, math.inf), (2, 10), needs_descriptions=False, takes_data_urls=True),
-    no_reasoning="extra={'reasoning_effort': 'none'}",
+    no_reasoning="lm.native.chat('...', reasoning='off') switches it off, or is refused if the model cannot do without",
     log="lms log stream",
 )
 

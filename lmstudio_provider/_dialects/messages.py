@@ -6,6 +6,7 @@ from typing import Any, Mapping
 
 from .._core.errors import InvalidRequestError, ToolArgumentsError
 from .._core.messages import Message
+from .._core.reasoning import OFF
 from .._core.requests import ChatRequest
 from .._core.types import Call, ToolCall, Usage
 from . import lmstudio
@@ -15,12 +16,16 @@ from .openai import content_text, offered
 from .typed import TypedStream, call_of, parts_of, refuse_others, text_of, turns
 
 PATH = "/v1/messages"
+# The part of max_tokens that thoughts may take: the endpoint knows budgets and not words. The shares are those that
+# others use, too, for the same words (openrouter.ai: reasoning tokens).
+_SHARES = {"low": 0.2, "medium": 0.5, "on": 0.5, "high": 0.8}
+_LEAST_BUDGET = 1024  # the least that Anthropic's API takes
 
 
 def chat_call(request: ChatRequest, model: str, stream: bool, provider_id: str = "") -> Call:
     """Return the call for the next message. Raises InvalidRequestError for an option that the endpoint refuses."""
     refuse_others(request, PATH, ["top_k", "stop"])
-    if request.max_tokens in (None, -1):
+    if request.max_tokens is None or request.max_tokens == -1:
         raise InvalidRequestError(
             f"max_tokens={request.max_tokens} cannot be given to {PATH}, which needs a limit",
             hint="Give the most tokens that the answer may have, such as max_tokens=4096",
@@ -34,10 +39,22 @@ def chat_call(request: ChatRequest, model: str, stream: bool, provider_id: str =
         "max_tokens": request.max_tokens,
         "top_k": request.top_k,
         "stop_sequences": [request.stop] if isinstance(request.stop, str) else request.stop,
+        "thinking": _thinking(request.reasoning, request.max_tokens),
         "tools": [_tool(tool) for tool in tools] or None,
         "tool_choice": None if choice is None else _choice(choice, request.tool_choice),
     }
     return call_of(PATH, body, request, stream, provider_id, tools)
+
+
+def _thinking(reasoning: str | None, max_tokens: int) -> dict[str, Any] | None:
+    if reasoning is None:
+        return None
+    if reasoning in OFF:
+        return {"type": "disabled"}
+    if reasoning not in _SHARES:
+        what = f"reasoning={reasoning!r} cannot be given to {PATH}, which has no such word"
+        raise InvalidRequestError(what, hint=f"Give 'off', {', '.join(map(repr, _SHARES))}; chat() takes any word")
+    return {"type": "enabled", "budget_tokens": max(_LEAST_BUDGET, int(max_tokens * _SHARES[reasoning]))}
 
 
 def _alternating(messages: list[Message]) -> list[dict[str, Any]]:
@@ -196,8 +213,5 @@ class MessagesStream(TypedStream):
         self._usage = read_usage(self._counts)
 
 
-NO_REASONING = ""
-
-
 reply = MessagesStream.reply
-DIALECT = lmstudio.DIALECT._replace(chat_call=chat_call, reply=reply, accumulator=MessagesStream, no_reasoning="")
+DIALECT = lmstudio.DIALECT._replace(chat_call=chat_call, reply=reply, accumulator=MessagesStream)

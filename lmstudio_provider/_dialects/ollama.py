@@ -15,6 +15,7 @@ from .._core.images import Image, data_url, listed
 from .._core.message_forms import answered_calls, is_plain, name_of
 from .._core.messages import Message
 from .._core.ollama_options import check_keep_alive, check_places
+from .._core.reasoning import OFF
 from .._core.requests import ChatRequest, TextRequest
 from .._core.schema.structured import structure_of
 from .._core.types import Call, Chunk, Embeddings, Stats, ToolCall, Usage
@@ -54,6 +55,8 @@ def text_call(request: TextRequest, model: str, stream: bool, provider_id: str =
 def chat_call(request: ChatRequest, model: str, stream: bool, provider_id: str = "") -> Call:
     """Return the call for the next message. Raises InvalidRequestError for an option that Ollama does not have."""
     body: dict[str, Any] = {"model": model, "messages": _messages(request.messages)}
+    if request.reasoning is not None:
+        body["think"] = _think(request.reasoning)
     tools, choice = offered(request)
     names = [_tool_name(position, tool) for position, tool in enumerate(tools)]
     # Ollama has no tool_choice, so the tools that must not be called are not offered.
@@ -100,8 +103,7 @@ def _call(
     check_places(request.extra)
     extra = dict(request.extra)
     if "reasoning_effort" in extra:  # LM Studio's name for it
-        effort = extra.pop("reasoning_effort")
-        body["think"] = False if effort == "none" else effort
+        body["think"] = _think(extra.pop("reasoning_effort"))
     more = extra.pop("options", {})
     body.update(extra)
     body["options"] = {**options, **more} if isinstance(more, Mapping) else more
@@ -109,6 +111,11 @@ def _call(
     warns = request.on_truncation == "warn" and "truncate" not in request.extra
     cut = functools.partial(_cut, content) if warns else None
     return Call("POST", path, content, model, tools, provider_id, cut=cut)
+
+
+def _think(reasoning: Any) -> Any:
+    """Return the value of ``think``; the server refuses a word that is not among the ``thinking.values`` of a model."""
+    return False if reasoning in OFF else True if reasoning == "on" else reasoning
 
 
 def _cut(content: bytes) -> bytes:
@@ -348,5 +355,5 @@ DIALECT = Dialect(
     decisions=DecisionLimits((2, 26), (2, 26), needs_descriptions=True, takes_data_urls=False),
     load_hint=load_hint,
     refuses_long_texts=True,
-    no_reasoning="extra={'reasoning_effort': 'none'}",
+    no_reasoning="Some models always think: ask for reasoning='low', or take one whose reasoning_options have 'off'",
 )

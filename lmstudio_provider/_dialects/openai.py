@@ -11,6 +11,7 @@ from .._core.errors import InvalidRequestError, ProtocolError
 from .._core.message_forms import answered_calls, calls_of, in_openai_form, name_of
 from .._core.messages import Message, Tool
 from .._core.ollama_options import refuse_for_lm_studio
+from .._core.reasoning import OFF
 from .._core.requests import ChatRequest, TextRequest
 from .._core.schema.structured import structure_of
 from .._core.types import Call, Chunk, Completion, Usage
@@ -103,11 +104,18 @@ def _call(
             hint="Give seconds; lm.native.load() loads a model that stays, and lm.native.unload() unloads one",
         )
     body.update((name, value) for name in _FIELDS if (value := getattr(request, name)) is not None)
+    if request.reasoning is not None:
+        body["reasoning_effort"] = effort_of(request.reasoning)
     body["stream"] = stream
     if stream:
         body["stream_options"] = {"include_usage": True}
     body.update(request.extra)
     return Call("POST", path, to_json(body, "the request").encode("ascii"), model, tools, provider_id)
+
+
+def effort_of(reasoning: str) -> str:
+    """Return the word of OpenAI's API; LM Studio ignores "off" there (bug-tracker 2413)."""
+    return "none" if reasoning in OFF else reasoning
 
 
 def _with_ids(messages: list[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -13,7 +13,7 @@ from . import lmstudio, lmstudio_errors, openai
 from .accumulator import GrowingText, ToolCallAssembly
 from .errors import ErrorBody, ErrorContext, find_fault
 from .json_text import count, mapping, member, text_or_none
-from .openai import content_text, json_schema, offered
+from .openai import content_text, effort_of, json_schema, offered
 from .typed import TypedStream, call_of, parts_of, refuse_others, text_of, turns
 
 PATH = "/v1/responses"
@@ -38,9 +38,9 @@ def chat_call(request: ChatRequest, model: str, stream: bool, provider_id: str =
     if schema is not None:
         body["text"] = {"format": {"type": "json_schema", **schema}}
     if isinstance(request, ResponsesRequest):
-        effort = request.reasoning_effort
         body.update(previous_response_id=request.previous_response_id, store=request.store)
-        body["reasoning"] = None if effort is None else {"effort": effort}
+    if request.reasoning is not None:
+        body["reasoning"] = {"effort": effort_of(request.reasoning)}
     return call_of(PATH, body, request, stream, provider_id, tools)
 
 
@@ -300,14 +300,10 @@ def _rest(texts: Sequence[str], came: Sequence[str]) -> str:
 _MOST_COMPARED = 1000
 
 
-NO_REASONING = "reasoning_effort='none'"
-
-
 reply = ResponsesStream.reply
 DIALECT = lmstudio.DIALECT._replace(
     chat_call=chat_call,
     reply=reply,
     accumulator=ResponsesStream,
     find_error=find_error,
-    no_reasoning="reasoning_effort='none'",
 )

@@ -21,6 +21,7 @@ from .openai import plain_messages, tool_names
 
 _EVERYWHERE = (
     "model", "tier", "max_tokens", "temperature", "top_p", "on_truncation", "extra", "messages", "tools", "tool_choice",
+    "reasoning",
 )  # fmt: skip
 
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any, Callable, Protocol, Sequence
+from typing import Any, Callable, Protocol, Sequence, cast
 
 from .._core.errors import InvalidRequestError, ProtocolError
 from .._core.images import Image
 from .._core.options import Unpack, show_options
+from .._core.reasoning import renamed
 from .._core.requests import check_name, override
 from .native import Native
 from .stream import NativeStream
@@ -115,4 +116,4 @@ def _checked(options: TurnOptions) -> TurnOptions:
     for name in ("store", "previous_response_id", "system_prompt", "images"):
         if name in options:
             raise InvalidRequestError(f"a NativeConversation sees to {name!r} itself")
-    return options
+    return cast(TurnOptions, renamed(options))

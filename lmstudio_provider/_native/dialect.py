@@ -9,6 +9,7 @@ from urllib.parse import quote
 
 from .._core.checks import to_json
 from .._core.errors import ProtocolError
+from .._core.reasoning import OFF
 from .._core.redaction import header_secrets, url_secrets
 from .._core.types import Call, Stats, Usage
 from .._dialects.json_text import count, member, number, parse, prompt_count, text_or_none, total
@@ -48,6 +49,8 @@ def chat_call(request: NativeRequest, model: str, stream: bool) -> Call:
             each.as_dict() if isinstance(each, (Plugin, EphemeralMCP)) else each for each in integrations
         ]
     body.update((name, value) for name in _FIELDS if (value := getattr(request, name)) is not None)
+    if request.reasoning in OFF:
+        body["reasoning"] = "off"
     body.update(store=request.store, stream=stream)
     body.update(request.extra)
     content = to_json(body, "the request").encode("ascii")

@@ -12,6 +12,7 @@ from .._core.callbacks import warn
 from .._core.checks import FLAG, check
 from .._core.errors import EmptyAnswerWarning, InvalidRequestError, ModelNotFoundError
 from .._core.options import Unpack, show_options
+from .._core.reasoning import warn_of_thoughts
 from .._core.requests import check_given, check_name, override
 from .._core.types import UNSET, Call, LoadedInstance, ModelInfo, Progress, Timeout, Timeouts, Unset
 from .._core.usage import status_of
@@ -266,6 +267,7 @@ class Native:
 
 def _ended(completion: NativeCompletion, request: NativeRequest) -> NativeCompletion:
     """Return the completion, with "length" as its ``finish_reason`` if it was cut: the server sends only the tokens."""
+    warn_of_thoughts(request.reasoning, completion, "Take a model whose ModelInfo.reasoning_options have 'off'")
     most, used = request.max_output_tokens, completion.usage
     if most is None or used is None or used.completion_tokens is None or used.completion_tokens < most:
         return completion

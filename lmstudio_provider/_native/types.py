@@ -12,6 +12,7 @@ from .._core.errors import InvalidRequestError
 from .._core.images import Image, data_url, listed, repr_without_images
 from .._core.messages import all_of
 from .._core.options import OTHERS, check_names, refuse_other_names
+from .._core.reasoning import IS_REASONING
 from .._core.requests import check_extra, check_given, check_name
 from .._core.types import Completion, Stats, Timeout, ToolCall, Usage  # noqa: F401 (named by the fields of Completion)
 
@@ -27,6 +28,7 @@ _CHECKS = {
     "max_output_tokens": _COUNT,
     "context_length": _COUNT,
     "system_prompt": TEXT,
+    "reasoning": IS_REASONING,  # which words there are, the model says
 }
 
 
@@ -109,7 +111,6 @@ ELSEWHERE = {
     **dict.fromkeys(("tools", "tool_choice"), "lm.chat() takes it: /v1/chat/completions; here are integrations="),
     "messages": "lm.chat() takes messages: /v1/chat/completions; here the server keeps them (previous_response_id=)",
     "max_tokens": "Here it is called max_output_tokens",
-    "reasoning_effort": "Here it is called reasoning",
     **dict.fromkeys(("num_ctx", "n_ctx"), "context_length"),
     "keep_alive": "native.load() loads a model that stays, and native.unload() unloads one",
     "on_chunk": "native.stream() gives events",
@@ -165,7 +166,7 @@ class NativeRequest:
     def __post_init__(self) -> None:
         check_fields(vars(self), _CHECKS)
         check("store", self.store, FLAG)
-        for name in ("model", "tier", "previous_response_id", "reasoning"):  # which words there are, the model says
+        for name in ("model", "tier", "previous_response_id"):
             check_name(name, getattr(self, name))
         check_extra(self.extra)
         if not isinstance(self.input, str):
@@ -200,6 +201,7 @@ class TurnOptions(TypedDict, total=False):
     tier: str | None
     integrations: Integration | Sequence[Integration]
     reasoning: str | None
+    reasoning_effort: str | None
     context_length: int | None
     temperature: float | None
     top_p: float | None

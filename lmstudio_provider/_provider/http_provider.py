@@ -35,6 +35,7 @@ from .._core.errors import (
 from .._core.model_names import find, is_same
 from .._core.options import Unpack, show_options, with_defaults
 from .._core.overrides import ChatOverrides, CompletionOverrides, Overrides
+from .._core.reasoning import OFF, warn_of_thoughts
 from .._core.requests import (
     ChatInput,
     ChatRequest,
@@ -345,12 +346,14 @@ class _PreparedCall(NamedTuple):
     def parse_result(self, completion: Completion) -> Completion:
         """Return the completion with ``parsed``, if a format was asked for; raise StructuredOutputError.
 
-        It warns of an answer that is empty, of a call of a tool that is lost, and of another model than was asked for.
+        It warns of an answer that is empty, of thoughts that were not wanted, of a call of a tool that is lost, and of
+        another model than was asked for.
         """
         completion, request = self.check_model(completion), self.request
         if request is None:
             return completion
         warn_of(self.call)
+        warn_of_thoughts(request.reasoning, completion, self.dialect.no_reasoning)
         if isinstance(request, ToolLoopRequest):
             completion = take_calls(completion, request.tools)
         else:
@@ -359,13 +362,13 @@ class _PreparedCall(NamedTuple):
         if structure is not None and not completion.tool_calls:  # text beside a call is not the answer yet
             return dataclasses.replace(completion, parsed=structure.parse(completion))
         if completion.finish_reason == "length" and not completion.text.strip() and not completion.tool_calls:
-            limit, off = f"max_tokens={request.max_tokens}", self.dialect.no_reasoning
+            limit = f"max_tokens={request.max_tokens}"
             why = (
                 f"reasoning took all of {limit}"
                 if completion.reasoning
                 else f"{limit} were used up before any text came"
             )
-            more = f", or switch reasoning off with {off}" if off else ""
+            more = "" if request.reasoning in OFF else ", or switch reasoning off with reasoning='off'"
             warn(f"the answer is empty: {why}; raise it{more}", EmptyAnswerWarning)
         return completion
 

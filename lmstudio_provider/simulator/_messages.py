@@ -28,6 +28,9 @@ class Messages:
             form = openai_form(body)
         except (AttributeError, KeyError, TypeError) as error:
             raise _refused(f"The request does not fit: {error}") from error
+        thinking = body.get("thinking")
+        if isinstance(thinking, dict) and thinking.get("type") == "enabled":
+            form["reasoning_effort"] = "medium"  # as Anthropic's API does; LM Studio does not say whether it reads this
         wrong = wrong_field(form)
         if wrong:
             raise _refused(wrong[1])

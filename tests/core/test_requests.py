@@ -95,7 +95,7 @@ def test_an_empty_prompt_is_refused():
     assert TextRequest(" ").prompt == " "
 
 
-@pytest.mark.parametrize("field", ["temperature", "stop", "logit_bias", "tool_choice", "store", "reasoning_effort"])
+@pytest.mark.parametrize("field", ["temperature", "stop", "logit_bias", "tool_choice", "store", "reasoning"])
 def test_a_number_that_python_does_not_write_is_refused_by_name(field):
     with pytest.raises(InvalidRequestError, match=rf"^{field}=<int>"):
         ResponsesRequest([Message.user("Hi")], **{field: 10**5000})
@@ -479,7 +479,8 @@ def test_tools_may_come_from_a_generator_and_none_is_none():
         (TextRequest("Hi"), "tools", "chat()"),
         (TextRequest("Hi"), "system_prompt", "complete()"),
         (CompletionRequest("Hi"), "store", "responses()"),
-        (CompletionRequest("Hi"), "reasoning", "reasoning_effort"),
+        (CompletionRequest("Hi"), "think", "'reasoning'"),
+        (CompletionRequest("Hi"), "thinking", "'reasoning'"),
         (CompletionRequest("Hi"), "base_url", "LMStudioProvider(base_url="),
         (CompletionRequest("Hi"), "api_key", "api_token="),
         (CompletionRequest("Hi"), "context_length", "native.load("),

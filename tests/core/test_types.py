@@ -223,8 +223,9 @@ def test_a_constructor_shows_only_its_arguments():
 )
 def test_a_call_takes_by_name_what_its_request_holds(options, request_):
     fields = dataclasses.fields(request_)[1:]  # the first one is the request
+    of_a_call = {"timeout", "deadline", "reasoning_effort"}  # the last is another name of a field
     of_a_text = {"system_prompt", "images"} if options is overrides.ResponsesOverrides else set()
-    assert options.__annotations__.keys() == {each.name for each in fields} | {"timeout", "deadline"} | of_a_text
+    assert options.__annotations__.keys() == {each.name for each in fields} | of_a_call | of_a_text
     for each in fields:
         told = options.__annotations__[each.name].__forward_arg__
         assert told == each.type or each.name == "tools"

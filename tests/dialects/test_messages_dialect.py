@@ -87,6 +87,27 @@ def test_an_image_that_is_not_base64_is_refused(url):
         body_of(Message("user", [{"type": "image_url", "image_url": {"url": url}}]))
 
 
+def test_a_word_for_reasoning_that_has_no_budget_is_refused():
+    with pytest.raises(InvalidRequestError, match="reasoning='xhigh' cannot be given to /v1/messages") as caught:
+        body_of(reasoning="xhigh")
+    assert "'low', 'medium'" in caught.value.hint
+    assert "chat()" in caught.value.hint
+
+
+@pytest.mark.parametrize("word", ["off", "none"])
+def test_reasoning_that_is_off_is_disabled_thinking(word):
+    assert body_of(reasoning=word)["thinking"] == {"type": "disabled"}
+
+
+@pytest.mark.parametrize(("word", "budget"), [("low", 2000), ("medium", 5000), ("on", 5000), ("high", 8000)])
+def test_reasoning_is_a_share_of_max_tokens(word, budget):
+    assert body_of(reasoning=word, max_tokens=10_000)["thinking"] == {"type": "enabled", "budget_tokens": budget}
+
+
+def test_the_share_is_never_less_than_the_endpoint_takes():
+    assert body_of(reasoning="low", max_tokens=100)["thinking"]["budget_tokens"] == 1024
+
+
 def test_an_unknown_role_is_refused():
     with pytest.raises(InvalidRequestError, match="nobody"):
         body_of({"role": "nobody", "content": "Hi"})

@@ -498,7 +498,22 @@ def test_a_list_that_is_null_is_empty(reply):
     assert (tags_reply(value, {}) if reply == "tags_reply" else ps_reply(value)) == []
 
 
-@pytest.mark.parametrize(("effort", "think"), [("none", False), ("low", "low"), ("high", "high")])
+THINKS = [("off", False), ("none", False), ("on", True), ("low", "low"), ("high", "high"), ("max", "max")]
+
+
+@pytest.mark.parametrize(("reasoning", "think"), THINKS)
+@pytest.mark.parametrize("name", ["reasoning", "reasoning_effort"])
+def test_reasoning_is_called_think(name, reasoning, think):
+    body = body_of(**{name: reasoning})
+    assert (type(body["think"]), body["think"]) == (type(think), think)
+    assert name not in body
+
+
+def test_an_extra_think_is_sent_instead_of_reasoning():
+    assert body_of(reasoning="high", extra={"think": False})["think"] is False
+
+
+@pytest.mark.parametrize(("effort", "think"), THINKS)
 def test_the_effort_of_reasoning_has_another_name(effort, think):
     body = body_of(extra={"reasoning_effort": effort})
     assert (type(body["think"]), body["think"]) == (type(think), think)

@@ -186,6 +186,21 @@ def test_every_option_goes_under_its_own_name():
     }
 
 
+@pytest.mark.parametrize(
+    ("reasoning", "effort"), [("off", "none"), ("none", "none"), ("on", "on"), ("low", "low"), ("xhigh", "xhigh")]
+)
+@pytest.mark.parametrize("stream", [False, True])
+def test_reasoning_is_sent_as_an_effort(reasoning, effort, stream):
+    body = json.loads(chat_call(ChatRequest("Hi", reasoning=reasoning), "m", stream).body)
+    assert body["reasoning_effort"] == effort
+    assert "reasoning" not in body
+
+
+def test_an_extra_field_is_sent_instead_of_the_option_of_its_name():
+    request = ChatRequest("Hi", reasoning="off", extra={"reasoning_effort": "off"})
+    assert json.loads(chat_call(request, "m", stream=False).body)["reasoning_effort"] == "off"
+
+
 def test_every_message_is_sent_with_content():
     call = ToolCall("7", "now")
     messages = [

@@ -84,8 +84,8 @@ def test_an_option_of_another_endpoint_is_refused_with_the_method_that_takes_it(
         ({"store": 1}, "store=1"),
         ({"previous_response_id": ""}, "previous_response_id=''"),
         ({"previous_response_id": 7}, "previous_response_id=7"),
-        ({"reasoning_effort": " "}, "reasoning_effort=' '"),
-        ({"reasoning_effort": True}, "reasoning_effort=True"),
+        ({"reasoning": " "}, "reasoning=' '"),
+        ({"reasoning_effort": True}, "reasoning=True"),
         ({"temperature": "hot"}, "temperature='hot'"),
     ],
 )
@@ -141,7 +141,7 @@ def test_every_option_is_sent_in_the_field_of_the_endpoint():
         top_p=0.5,
         previous_response_id="resp_1",
         store=False,
-        reasoning_effort="low",
+        reasoning="low",
         extra={"truncation": "auto"},
     )
     del body["input"]
@@ -156,6 +156,18 @@ def test_every_option_is_sent_in_the_field_of_the_endpoint():
         "truncation": "auto",
         "stream": True,
     }
+
+
+@pytest.mark.parametrize(
+    ("reasoning", "effort"), [("off", "none"), ("none", "none"), ("on", "on"), ("low", "low"), ("xhigh", "xhigh")]
+)
+def test_reasoning_is_sent_as_an_effort(reasoning, effort):
+    assert body_of(reasoning=reasoning)["reasoning"] == {"effort": effort}
+
+
+def test_a_chat_request_keeps_its_reasoning():
+    call = chat_call(ChatRequest("Hi", reasoning="high"), "m", stream=False)
+    assert json.loads(call.body)["reasoning"] == {"effort": "high"}
 
 
 def test_no_limit_of_tokens_is_not_sent():

@@ -298,7 +298,7 @@ def test_an_answer_that_reasoning_left_no_room_for_is_warned_of(httpserver, prov
     details = {"reason": "max_output_tokens"}
     value = {"status": "incomplete", "incomplete_details": details, "output": [reasoning]}
     answer(httpserver, RESPONSES, json.dumps(value))
-    with pytest.warns(EmptyAnswerWarning, match="off with reasoning_effort='none'"):
+    with pytest.warns(EmptyAnswerWarning, match="off with reasoning='off'"):
         assert provider.responses("Hi", model="m").finish_reason == "length"
 
 

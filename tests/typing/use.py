@@ -64,6 +64,8 @@ def calls(lm: LMStudioProvider) -> None:
     tokens: int | None = completion.usage.total_tokens if completion.usage else None
     lm.complete(CompletionRequest("Hi"), stop=["\n"], timeout=Timeouts(idle=1))
     lm.chat([Message.user("Hi"), {"role": "assistant", "content": "Hello"}], model="m")
+    lm.chat("Hi", reasoning_effort="low")
+    lm.stream(ChatRequest("Hi", reasoning="off"), reasoning="on")
     lm.chat(ChatRequest([Message.system("Be brief")], tools=[Tool("now")]), tier="fast")
     stream: Stream = lm.stream("Hi")
     chunks: Iterator[Chunk] = stream
