@@ -380,6 +380,13 @@ def chat_request(request: Any, **overrides: Any) -> ChatRequest:
     return ChatRequest(request, **_fields(ChatRequest, overrides))
 
 
+def any_request(request: Any, **overrides: Any) -> CompletionRequest | TextRequest | ChatRequest:
+    """Return the request of ``stream``, as ``override`` does; raise InvalidRequestError."""
+    if isinstance(request, (CompletionRequest, str)):
+        return completion_request(request, **overrides)
+    return (text_request if isinstance(request, TextRequest) else chat_request)(request, **overrides)
+
+
 def _check_given(request: object) -> None:
     """Raise InvalidRequestError for a call without its first argument."""
     if request is UNSET:

@@ -28,6 +28,7 @@ from .._core.requests import (
     TextInput,
     ToolLoopRequest,
     chat_request,
+    check_name,
     completion_request,
 )
 from .._core.types import (
@@ -45,6 +46,7 @@ from .._core.types import (
 from .._dialects.tool_text import take_calls, warn_of_lost_calls
 from .health import health_from_error, health_from_models, with_advice
 from .stream import Stream
+from .truncation import contexts_of
 
 with contextlib.suppress(ImportError):  # a vendored copy may leave them out
     from .._core.decisions import Answer, Decisions, Question
@@ -267,6 +269,26 @@ class Provider(ABC):
         chats (LM Studio; Ollama 0.35).
         """
         raise InvalidRequestError(f"{self.display_name} does not decide")
+
+    def count_tokens(self, request: StreamInput, **overrides: Unpack[StreamOverrides]) -> int:
+        """Return the tokens of a prompt, with its template and tools, as the server counts them.
+
+        ``request`` and options are those of ``stream``. LM Studio and Ollama have no endpoint for it, so this asks for
+        a reply of one token: it takes the time to read the prompt, which stays cached for the call itself. A prompt
+        that does not fit into the context is counted if the server's refusal says how long it is; else this raises
+        ContextLengthError. Raises ProtocolError if the server does not report the count.
+        """
+        raise InvalidRequestError(f"{self.display_name} does not count tokens")
+
+    def context_length(self, model: str | None = None, *, timeout: Timeout | Unset = UNSET) -> int | None:
+        """Return the tokens that the context of ``model`` holds, as the server's list of models has it now.
+
+        The default is the model that a call without ``model`` uses. If several instances are loaded, this returns the
+        smallest context; with Ollama, ``num_ctx`` of the provider if that is set. Returns None if the model is not
+        loaded, or if the server does not report its context.
+        """
+        check_name("model", model)
+        return min(contexts_of(self.list_models(timeout), model or self.resolve_model()), default=None)
 
     def close(self) -> None:  # noqa: B027 (not abstract: a provider may have nothing to release)
         """Release the sockets and join the thread; calls under way end. The provider cannot be used afterwards."""

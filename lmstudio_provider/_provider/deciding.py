@@ -12,13 +12,14 @@ from .._core.model_names import find
 from .._core.requests import check_name
 from .._core.types import UNSET, Completion, Timeout, Unset
 from .._dialects import decisions as wire
+from .counting import CountingProvider
 from .embedding import hinting
-from .http_provider import HTTPProvider, as_it_is
+from .http_provider import as_it_is
 from .local_models import decides
 from .session import CallOptions
 
 
-class DecidingProvider(HTTPProvider):
+class DecidingProvider(CountingProvider):
     """A local server with decision models."""
 
     def decide(

@@ -44,6 +44,7 @@ from .._core.requests import (
     TextInput,
     TextRequest,
     ToolLoopRequest,
+    any_request,
     chat_request,
     check_name,
     check_on_truncation,
@@ -96,13 +97,7 @@ class HTTPProvider(LocalModels):
     def _stream_any(
         self, request: Any, on_chunk: Callable[[Chunk], object] | None, overrides: dict[str, Any]
     ) -> Stream | Completion:
-        if isinstance(request, (CompletionRequest, str)):
-            request = completion_request(request, **overrides)
-        elif isinstance(request, TextRequest):
-            request = text_request(request, **overrides)
-        else:
-            request = chat_request(request, **overrides)
-        return self._stream("stream", request, on_chunk, overrides, self._server.dialect)
+        return self._stream("stream", any_request(request, **overrides), on_chunk, overrides, self._server.dialect)
 
     def _stream(
         self,

@@ -103,7 +103,7 @@ def find_cut(texts: Sequence[str], contexts: Sequence[int], counted: int | None)
         return ()
     if counted is not None and counted > most and len(texts) == 1:
         return (0,)
-    cut = tuple(position for position, text in enumerate(texts) if len(text) > most and _least_tokens(text) > most)
+    cut = tuple(position for position, text in enumerate(texts) if len(text) > most and least_tokens(text) > most)
     if cut or all(_most_tokens(text) <= least for text in texts):
         return cut
     return None
@@ -114,7 +114,7 @@ def _most_tokens(text: str) -> int:
     return len(text.encode("utf-8", "surrogatepass")) + _ADDED
 
 
-def _least_tokens(text: str) -> int:
+def least_tokens(text: str) -> int:
     """Return the fewest tokens that a text can have: a token does not span two words, and few tokens are very long.
 
     English has about a third more tokens than words. It is better to miss a cut than to warn of one that was not made.

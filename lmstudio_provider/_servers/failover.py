@@ -229,6 +229,8 @@ class Failover(Provider):
     stream = _forwarded(Provider.stream)
     embed = _forwarded(Provider.embed)
     decide = _forwarded(Provider.decide)
+    count_tokens = _forwarded(Provider.count_tokens)
+    context_length = _forwarded(Provider.context_length)
 
     def close(self) -> None:
         """Close all of them; an exception of one is raised when all are closed."""

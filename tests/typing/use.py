@@ -231,3 +231,10 @@ def decisions(lm: Provider) -> None:
     questions: dict[str, Question[Any]] = {"label": label, "how": Score("How much?", ["a", "b"])}
     found: Decisions[Any] = lm.decide("text", questions)
     print(chosen, likely, score, [answer.confidence for answer in found.values()])
+
+
+def counting(lm: Provider) -> None:
+    tokens: int = lm.count_tokens("Hi", system_prompt="Be brief", model="m", timeout=5)
+    tokens += lm.count_tokens([Message.user("Hi")], tools=[add]) + lm.count_tokens(TextRequest("Once"))
+    context: int | None = lm.context_length("m", timeout=5)
+    print(tokens, context)
