@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import functools
 import os
-from typing import Any, Callable, Mapping, Sequence, overload
+from typing import Any, Callable, Literal, Mapping, Sequence, overload
 
 from .._core.callbacks import Callback
-from .._core.checks import FUNCTION, TEXT, check_fields, check_provider, number
-from .._core.errors import SHORT, InvalidRequestError, ProviderClosedError, preview
+from .._core.checks import FUNCTION, TEXT, Check, check_fields, check_provider, number
+from .._core.errors import SHORT, ContextLengthError, InvalidRequestError, ProviderClosedError, preview
 from .._core.images import Image
 from .._core.messages import Message, Tool
 from .._core.options import Unpack, show_options
@@ -16,7 +16,7 @@ from .._core.overrides import ToolOverrides
 from .._core.requests import ChatRequest
 from .._core.types import Chunk, Completion, ToolCall
 from .._provider.stream import Stream
-from .conversation_file import grouped, read_conversation, text_of, write_conversation
+from .conversation_file import Turn, grouped, read_conversation, text_of, write_conversation
 from .tool_turn import Interruptible, ToolTurn
 from .tools import Chats, ToolEvent, listed, tool_steps
 
@@ -25,7 +25,9 @@ _MESSAGE_TOKENS = 4
 _IMAGE_TOKENS = 1000
 
 
-_CHECKS = {"system_prompt": TEXT, "token_budget": number(1, whole=True), "count_tokens": FUNCTION}
+_TOKENS = number(1, whole=True)
+_BUDGET = Check(lambda value: value == "context" or _TOKENS.fits(value), f"{_TOKENS.problem}, or 'context'")
+_CHECKS = {"system_prompt": TEXT, "token_budget": _BUDGET, "count_tokens": FUNCTION}
 
 
 class TurnOptions(ToolOverrides, total=False):
@@ -57,6 +59,10 @@ class Conversation:
     ``token_budget`` limits the messages that are sent, and that ``messages`` shows: the oldest turns are left out, each
     as a whole, but stay in the conversation. ``count_tokens(text)`` counts tokens; without it they are estimated, one
     for three bytes of UTF-8. Leave room for the answer.
+
+    ``token_budget="context"`` is three quarters of ``provider.context_length()``, which leaves a quarter to the answer.
+    The provider counts, with ``count_tokens()``, so a question that follows others costs two or more further requests.
+    Nothing is left out if the context is not known, as before the model is loaded. ``messages`` shows all turns.
     """
 
     def __init__(
@@ -64,18 +70,23 @@ class Conversation:
         provider: Chats,
         system_prompt: str | None = None,
         *,
-        token_budget: int | None = None,
+        token_budget: int | Literal["context"] | None = None,
         count_tokens: Callable[[str], int] | None = None,
     ) -> None:
         check_provider("Conversation", provider)
         own = {"system_prompt": system_prompt, "token_budget": token_budget, "count_tokens": count_tokens}
         check_fields(own, _CHECKS)
+        for name in ("context_length", "count_tokens") if isinstance(token_budget, str) else ():
+            if not callable(getattr(provider, name, None)) and own.get(name) is None:
+                what = f"token_budget='context' needs {name}() of the provider, and {type(provider).__name__} has none"
+                raise InvalidRequestError(what, hint="Give the budget as a number of tokens")
         self.provider = provider
         self.system_prompt = system_prompt
         self.token_budget = token_budget
         self._count = count_tokens or _estimate
+        self._provider_counts = count_tokens is None
         # Each is added by one atomic operation, because a fork could leave a lock locked.
-        self._turns: list[tuple[Message, ...]] = []
+        self._turns: list[Turn] = []
 
     def __repr__(self) -> str:
         turns, who = list(self._turns), getattr(self.provider, "id", None) or type(self.provider).__name__
@@ -84,11 +95,11 @@ class Conversation:
 
     @property
     def messages(self) -> tuple[Message, ...]:
-        """The messages to send: the system prompt, then the turns that fit into the budget; without a budget, all.
+        """The system prompt, then the turns that fit into a budget of that many tokens; without one, all.
 
         ``add``, ``undo`` and ``clear`` change them.
         """
-        return tuple(self._with(()))
+        return tuple(self._with((), {}))
 
     def add(self, *messages: Message | Mapping[str, Any] | str) -> None:
         """Add messages from elsewhere: Messages, dicts in OpenAI's form, or texts of the user.
@@ -133,7 +144,7 @@ class Conversation:
         if _has_steps(options):
             return self._run(question, False, options)._deliver(lambda chunk: None)
         try:
-            completion = self.provider.chat(self._with((question,)), **_of_call(options))
+            completion = self.provider.chat(self._with((question,), options), **_of_call(options))
         except Warning as warning:
             self._keep_answer(question, getattr(warning, "partial", None), warning)
             raise
@@ -175,7 +186,7 @@ class Conversation:
         if _has_steps(options):
             stream = self._run(question, True, options)
         else:
-            stream = self.provider.stream(self._with((question,)), **_of_call(options))
+            stream = self.provider.stream(self._with((question,), options), **_of_call(options))
             stream._keep_with(functools.partial(self._keep_answer, question))
         return stream if on_chunk is None else stream._deliver(callback)
 
@@ -185,7 +196,7 @@ class Conversation:
         model, callback = options.get("model") or "", Callback("on_event", options.get("on_event"))
         transcript: list[Message] = []
         provider, offered = Interruptible(self.provider), listed(tools) if tools else []
-        given = self._with((question,))
+        given = self._with((question,), options)
         steps = tool_steps(provider, given, offered, rounds, stream, confirm, transcript, _of_call(options))
         turn = ToolTurn(question, transcript, steps, callback)
         answers = turn.stream(model, str(getattr(self.provider, "id", "")), provider.interrupt)
@@ -225,17 +236,47 @@ class Conversation:
         self.system_prompt, self._turns = read_conversation(path)
         return self
 
-    def _with(self, new: tuple[Message, ...]) -> list[Message]:
-        system = [] if self.system_prompt is None else [Message.system(self.system_prompt)]
-        return [*system, *(message for turn in self._kept(new) for message in turn), *new]
-
-    def _kept(self, new: tuple[Message, ...]) -> list[tuple[Message, ...]]:
-        """Return the latest turns that fit into the budget together with the messages in ``new``."""
+    def _with(self, new: tuple[Message, ...], options: TurnOptions) -> list[Message]:
+        """Return the messages to send: the latest turns that fit into the budget, and the messages in ``new``."""
         turns = list(self._turns)
-        if self.token_budget is None:
+        if isinstance(self.token_budget, str):
+            turns = self._within_context(turns, new, options) if turns and new else turns
+        elif self.token_budget is not None:
+            turns = self._latest(turns, new, self.token_budget)
+        return self._joined(turns, new)
+
+    def _joined(self, turns: Sequence[Turn], new: tuple[Message, ...]) -> list[Message]:
+        system = [] if self.system_prompt is None else [Message.system(self.system_prompt)]
+        return [*system, *(message for turn in turns for message in turn), *new]
+
+    def _within_context(self, turns: list[Turn], new: tuple[Message, ...], options: TurnOptions) -> list[Turn]:
+        """Return the latest turns that leave a quarter of the model's context to the answer."""
+        provider: Any = self.provider  # it has these methods, as was checked
+        model, tier = options.get("model"), options.get("tier")
+        model = model or (provider.resolve_model(tier) if tier else None)
+        context = options.get("num_ctx") or provider.context_length(model)
+        if context is None:
             return turns
-        left = self.token_budget - sum(self._tokens(message) for message in new)
-        left -= 0 if self.system_prompt is None else self._tokens(Message.system(self.system_prompt))
+        budget = context * 3 // 4
+        if not self._provider_counts:
+            return self._latest(turns, new, budget)
+        given = {**_of_call(options), "tools": options.get("tools") or ()}
+        while turns:
+            messages = self._joined(turns, new)
+            try:
+                counted = provider.count_tokens(messages, **given)
+            except ContextLengthError:
+                counted = 2 * context  # the server does not say how long it is
+            if counted <= budget:
+                break
+            # The estimate is wrong by about the same factor for the turns that stay.
+            estimated = sum(map(self._tokens, messages)) * budget // counted
+            turns = self._latest(turns[1:], new, estimated)
+        return turns
+
+    def _latest(self, turns: list[Turn], new: tuple[Message, ...], budget: int) -> list[Turn]:
+        """Return the latest turns that fit into the budget together with the messages in ``new``."""
+        left = budget - sum(map(self._tokens, self._joined((), new)))
         first = len(turns)
         while first:
             left -= sum(self._tokens(message) for message in turns[first - 1])

@@ -112,6 +112,7 @@ def more(lm: LMStudioProvider) -> None:
     vectors: list[list[float]] = lm.embed(["a"], timeout=5).vectors
     text: str = lm.complete_text("Once", stop=".").text
     stream: Stream = lm.stream(TextRequest("Once"))
+    Conversation(lm, token_budget="context")
     conversation = Conversation(lm, "Be brief", token_budget=1000).load("chat.json")
     answer: Completion = conversation.ask("Hi", images=["a.png"], tools=[add], max_tokens=5)
     pieces: Iterator[Chunk] = conversation.stream("Hi", seed=1)

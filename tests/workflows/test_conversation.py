@@ -22,6 +22,7 @@ from lmstudio_provider import (
     LMStudioProvider,
     Message,
     ModelMismatchWarning,
+    OllamaProvider,
     ServerError,
     ServerUnavailableError,
     Stream,
@@ -31,7 +32,7 @@ from lmstudio_provider import (
     ToolCall,
 )
 from lmstudio_provider._core.files import write_whole
-from lmstudio_provider.simulator import SimulatedLMStudio
+from lmstudio_provider.simulator import SimulatedLMStudio, SimulatedOllama
 
 PNG = b"\x89PNG\r\n\x1a\n" + b"0" * 8
 
@@ -281,6 +282,176 @@ def test_a_budget_leaves_turns_out_and_they_come_back_when_later_ones_go(lm):
     assert texts(conversation) == ["2?", "Two.", "3?", "Three."]
     conversation.undo()
     assert texts(conversation) == ["1?", "One.", "2?", "Two."]
+
+
+# The budget by the context of the model
+
+
+def messages_sent(server, path, count):
+    """The messages of each request that counts, or of each that does not."""
+    bodies = [request["body"] for request in server.requests if request["path"] == path]
+    ones = [body for body in bodies if 1 in (body.get("max_tokens"), body.get("options", {}).get("num_predict"))]
+    return [body["messages"] for body in (ones if count else [body for body in bodies if body not in ones])]
+
+
+@pytest.fixture(params=["LM Studio", "Ollama"])
+def small(request):
+    """A provider with a model whose context holds 40 words, and a function that lists what it was asked."""
+    if request.param == "LM Studio":
+        simulated, provider, path = SimulatedLMStudio, LMStudioProvider, "/v1/chat/completions"
+    else:
+        simulated, provider, path = SimulatedOllama, OllamaProvider, "/api/chat"
+    with simulated("m", "It is so.", context_length=40) as server:
+        with provider(server.url, model="m", refresh=False) as small:
+            small.asked = lambda count=False: messages_sent(server, path, count)
+            yield small
+
+
+def test_a_provider_that_cannot_count_is_refused_at_once():
+    with pytest.raises(InvalidRequestError, match=r"needs context_length\(\).*Nobody has none"):
+        Conversation(Nobody(), token_budget="context")
+
+
+def test_a_provider_that_knows_the_context_can_leave_counting_to_a_function():
+    sent = []
+
+    class Knows:
+        def context_length(self, model=None):
+            return 20
+
+        def chat(self, request, **overrides):
+            sent.append(request)
+            return Completion("Yes.", "m", "m")
+
+    with pytest.raises(InvalidRequestError, match=r"needs count_tokens\(\)"):
+        Conversation(Knows(), token_budget="context")
+    conversation = Conversation(Knows(), token_budget="context", count_tokens=lambda text: 1)
+    for number in range(3):
+        conversation.ask(f"{number}?")
+    assert [len(messages) for messages in sent] == [1, 3, 3]  # of 5 tokens each
+
+
+def test_a_context_that_is_not_known_leaves_nothing_out():
+    sent = []
+
+    class Vague:
+        def context_length(self, model=None):
+            return None
+
+        def count_tokens(self, request, **overrides):
+            raise AssertionError("there is nothing to compare with")
+
+        def chat(self, request, **overrides):
+            sent.append(request)
+            return Completion("Yes.", "m", "m")
+
+    conversation = Conversation(Vague(), token_budget="context")
+    for number in range(3):
+        conversation.ask(f"{number}?")
+    assert [len(messages) for messages in sent] == [1, 3, 5]
+
+
+def test_messages_show_all_turns_and_ask_nothing(closed_port):
+    with LMStudioProvider(f"127.0.0.1:{closed_port}", refresh=False) as gone:
+        conversation = Conversation(gone, token_budget="context")
+        conversation.add("1?", Message.assistant("Yes."), "2?")
+        assert texts(conversation) == ["1?", "Yes.", "2?"]
+
+
+def test_a_question_that_cannot_be_counted_leaves_the_conversation_unchanged(httpserver, provider):
+    conversation = Conversation(provider, token_budget="context")
+    conversation.add("1?", Message.assistant("Yes."))
+    entry = {"type": "llm", "key": "m", "loaded_instances": [{"id": "m", "config": {"context_length": 20}}]}
+    httpserver.expect_request("/api/v1/models").respond_with_json({"models": [entry]})
+    httpserver.expect_request("/v1/chat/completions").respond_with_json({"error": "It broke"}, status=500)
+    for call in (conversation.ask, conversation.stream):
+        with pytest.raises(ServerError):
+            call("2?", model="m")
+        assert texts(conversation) == ["1?", "Yes."]
+
+
+@pytest.mark.parametrize("counts", [{"n_prompt_tokens": 99, "n_ctx": 20}, {}], ids=["with a count", "without"])
+def test_a_refusal_of_the_count_leaves_turns_out(httpserver, provider, counts):
+    entry = {"type": "llm", "key": "m", "loaded_instances": [{"id": "m", "config": {"context_length": 20}}]}
+    httpserver.expect_request("/api/v1/models").respond_with_json({"models": [entry]})
+    said = {"code": 400, "message": "the request exceeds the available context size", **counts}
+    refusal = {"error": {**said, "type": "exceed_context_size_error"}}
+    httpserver.expect_oneshot_request("/v1/chat/completions").respond_with_json(refusal, status=400)
+    reply = {"choices": [{"message": {"content": "Yes."}, "finish_reason": "stop"}], "model": "m"}
+    reply["usage"] = {"prompt_tokens": 9, "completion_tokens": 1}
+    httpserver.expect_request("/v1/chat/completions").respond_with_json(reply)
+    conversation = Conversation(provider, token_budget="context")
+    for _ in range(4):
+        conversation.add("word " * 6, Message.assistant("Yes."))
+    conversation.ask("Really?", model="m")
+    sent = [request.get_json() for request, _ in httpserver.log if request.path == "/v1/chat/completions"]
+    assert (len(sent[0]["messages"]), sent[0]["max_tokens"]) == (9, 1)
+    assert 1 <= len(sent[-1]["messages"]) < 9
+
+
+def test_the_first_question_costs_no_further_request(small):
+    Conversation(small, "S", token_budget="context").ask("1?")
+    assert (small.asked(True), len(small.asked())) == ([], 1)
+
+
+@pytest.mark.parametrize("way", ["ask", "stream", "on_event"])
+def test_turns_that_leave_no_quarter_of_the_context_are_left_out(small, way):
+    conversation = Conversation(small, "S", token_budget="context")
+    ways = {
+        "ask": conversation.ask,
+        "stream": lambda text: conversation.stream(text, on_chunk=lambda chunk: None),
+        "on_event": lambda text: conversation.ask(text, on_event=lambda event: None),
+    }
+    for number in range(8):
+        ways[way](f"a question number {number}")  # 4 words, and 3 of the answer
+        sent = small.asked()[-1]
+        assert sum(len(message["content"].split()) for message in sent) <= 30
+        assert sent[0]["content"] == "S"
+    assert [len(messages) for messages in small.asked()] == [2, 4, 6, 8, 8, 8, 8, 8]
+    assert len(conversation._turns) == 8
+
+
+def test_few_counts_are_enough_for_many_turns(small):
+    conversation = Conversation(small, token_budget="context")
+    conversation.add(*(each for number in range(200) for each in ("Is it so?", Message.assistant("It is."))))
+    small.chat("Hi")  # Ollama loads the model
+    conversation.ask("Really?")
+    assert len(small.asked(True)) <= 5
+    assert 3 <= len(small.asked()[-1]) <= 13
+
+
+def test_a_question_that_does_not_fit_is_sent_without_other_turns(small):
+    conversation = Conversation(small, token_budget="context")
+    conversation.ask("1?")
+    conversation.ask("word " * 34)
+    assert len(small.asked()[-1]) == 1
+    assert len(conversation.messages) == 4
+
+
+def test_tools_and_options_are_counted_because_they_are_part_of_the_prompt():
+    given = []
+
+    class Counts(Nobody):
+        def context_length(self, model=None):
+            return {"m": 100}[model]
+
+        def resolve_model(self, tier):
+            return {"fast": "m"}[tier]
+
+        def count_tokens(self, request, **overrides):
+            given.append(overrides)
+            return 1
+
+        def chat(self, request, **overrides):
+            return Completion("Yes.", "m", "m")
+
+    def now() -> str:
+        return "12:00"
+
+    conversation = Conversation(Counts(), token_budget="context")
+    conversation.ask("1?", model="m", tools=[now])
+    conversation.ask("2?", tier="fast", tools=[now], max_rounds=2, timeout=5)
+    assert given == [{"tier": "fast", "tools": [now], "timeout": 5}]
 
 
 # Files
