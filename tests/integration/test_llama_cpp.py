@@ -5,7 +5,15 @@ import threading
 import pytest
 import tiny_model
 
-from lmstudio_provider import ContextLengthError, EndpointNotFoundError, LMStudioProvider, MemoryUsage, Message, Usage
+from lmstudio_provider import (
+    ContextLengthError,
+    EndpointNotFoundError,
+    LMStudioProvider,
+    MemoryUsage,
+    Message,
+    TextRequest,
+    Usage,
+)
 
 SENTENCE = "".join(tiny_model.SENTENCE)
 TOKENS = len(tiny_model.SENTENCE) + 1  # the end is one, too
@@ -109,3 +117,27 @@ def test_usage_is_recorded_as_the_engine_counted(llama_cpp):
     assert (complete.operation, complete.model, complete.status) == ("complete", "tiny", "ok")
     assert complete.completion_tokens == TOKENS
     assert (stream.operation, stream.status, stream.completion_tokens) == ("stream", "ok", TOKENS)
+
+
+def test_a_count_is_what_the_chat_reports_with_a_system_prompt_and_tools(lm):
+    def now(zone: str) -> str:
+        """Return the time."""
+        return zone
+
+    for options in ({}, {"system_prompt": "Be kind"}, {"tools": [now], "max_tokens": 500}):
+        assert lm.count_tokens("Hello?", **options) == lm.complete("Hello?", **options).usage.prompt_tokens
+    assert lm.count_tokens(TextRequest("Once")) == lm.complete_text("Once").usage.prompt_tokens
+
+
+def test_a_prompt_longer_than_the_context_is_counted_by_the_refusal(lm):
+    assert lm.count_tokens("too-long-" * 200) == 3 + len("too-long-" * 200)
+
+
+def test_a_count_leaves_the_prompt_in_the_cache_for_the_call(lm):
+    counted = lm.count_tokens("Is this prompt read twice?")
+    assert lm.complete("Is this prompt read twice?").usage.cached_tokens >= counted - 1
+
+
+def test_a_cut_is_not_suspected_in_texts_of_many_words(lm):
+    for text in ("a b c d e f", "ein\n\nWort\tund   noch eines", "日本語 の 文", "🙂 🙂"):
+        assert lm.count_tokens(text) > 0
