@@ -100,6 +100,7 @@ def _models(entries: list[Any]) -> list[ModelInfo]:
 
 def _model(id_: str, kind: str | None, entry: Mapping[str, Any]) -> ModelInfo:
     can, vision, tool_use = entry.get("capabilities"), None, None
+    meta = mapping(entry.get("meta"))  # of llama.cpp
     if isinstance(can, Mapping):
         vision = can["vision"] if isinstance(can.get("vision"), bool) else None
     elif isinstance(can, list):
@@ -109,11 +110,11 @@ def _model(id_: str, kind: str | None, entry: Mapping[str, Any]) -> ModelInfo:
         id_,
         kind,
         loaded=entry["state"] == "loaded" if "state" in entry else None,
-        context_length=count(entry.get("loaded_context_length")),
+        context_length=count(entry.get("loaded_context_length")) or count(meta.get("n_ctx")),
         quantization=text_or_none(entry.get("quantization")),
         vision=True if kind == "vlm" else vision,
         tool_use=tool_use,
-        max_context_length=count(entry.get("max_context_length")),
+        max_context_length=count(entry.get("max_context_length")) or count(meta.get("n_ctx_train")),
         raw=entry,
         remote=is_remote(id_, entry),
     )

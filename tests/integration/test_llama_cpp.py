@@ -133,6 +133,12 @@ def test_a_prompt_longer_than_the_context_is_counted_by_the_refusal(lm):
     assert lm.count_tokens("too-long-" * 200) == 3 + len("too-long-" * 200)
 
 
+def test_the_context_is_that_of_one_prompt(lm):
+    with pytest.raises(ContextLengthError) as caught:
+        lm.complete("too-long-" * 200)
+    assert lm.context_length() == caught.value.context_length
+
+
 def test_a_count_leaves_the_prompt_in_the_cache_for_the_call(lm):
     counted = lm.count_tokens("Is this prompt read twice?")
     assert lm.complete("Is this prompt read twice?").usage.cached_tokens >= counted - 1

@@ -232,6 +232,16 @@ def test_the_smallest_context_of_several_instances_counts(httpserver, provider):
     assert provider.context_length("m") is None
 
 
+@pytest.mark.parametrize(
+    ("meta", "context"), [({"n_ctx": 512, "n_ctx_train": 4096}, 512), ({"n_ctx_train": 4096}, None), (None, None)]
+)
+def test_the_context_of_llama_cpp_is_in_its_list(httpserver, provider, meta, context):
+    entry = {"id": "m", "object": "model", "meta": meta}
+    httpserver.expect_request("/v1/models").respond_with_json({"object": "list", "data": [entry]})
+    assert provider.context_length("m") == context
+    assert provider.list_models()[0].max_context_length == (4096 if meta else None)
+
+
 def test_num_ctx_of_the_provider_is_the_context_of_its_calls_up_to_what_the_model_holds():
     with SimulatedOllama("m", context_length=20) as server:
         for num_ctx, context in ((64, 64), (10**9, 131072)):
