@@ -35,6 +35,13 @@ class UsageRecord:
     """Stands for the key that was used, and is never the key: "lmstudio-local"."""
     created_at: float
     """Unix time of the end of the call, in seconds."""
+    request_model: str | None = None
+    """The model that the call asked for; ``model`` may be another."""
+    server_address: str | None = None
+    """The host of the base URL: a name or an IP address, without a port."""
+    server_port: int | None = None
+    error_type: str | None = None
+    """The name of the class of the error that ended the call, such as "RequestTimeoutError"; None without an error."""
 
 
 def status_of(error: BaseException | None) -> Status:

@@ -15,9 +15,8 @@ from .._core.options import Unpack, show_options
 from .._core.reasoning import warn_of_thoughts
 from .._core.requests import check_given, check_name, override
 from .._core.types import UNSET, Call, LoadedInstance, ModelInfo, Progress, Timeout, Timeouts, Unset
-from .._core.usage import status_of
 from .._dialects.json_text import text_or_none
-from .._provider.http_provider import Caller, as_it_is
+from .._provider.http_provider import Caller, as_it_is, begin
 from .._provider.session import CallOptions, Session
 from . import dialect as native
 from .download import Download
@@ -65,12 +64,12 @@ class Native:
         and ``seed`` are for ``lm.chat``.
         """
         session, call, plan, served = self._plan(input, dict(options), stream=False)
-        caller, started = self._caller, time.monotonic()
-        with caller.recording_failure("native.chat", call, started):
+        caller, begun = self._caller, begin("native.chat", call, plan)
+        with caller.recording_failure(begun):
             completion: NativeCompletion = session.ask(
-                call, plan, lambda value: served(native.chat_reply(value, call, time.monotonic() - started))
+                call, plan, lambda value: served(native.chat_reply(value, call, time.monotonic() - begun.time_s))
             )
-        caller.record("native.chat", completion, started, "ok")
+        caller.record(begun, completion)
         return completion
 
     def stream(
@@ -98,16 +97,13 @@ class Native:
         notices = Notices(on_progress)  # which raises for a bad one, before anything is sent
         patient = "timeout" not in options
         session, call, plan, served = self._plan(input, options, stream=True)
-        caller, started = self._caller, time.monotonic()
+        caller, begun = self._caller, begin("native.stream", call, plan)
         if patient and plan.config.timeouts is None:
             plan = plan._replace(timeouts=_PATIENT)
 
-        def over(completion: NativeCompletion, error: BaseException | None) -> None:
-            status = "cancelled" if completion.finish_reason == "cancelled" else status_of(error)
-            caller.record("native.stream", completion, started, status)
-
+        over = functools.partial(caller.record, begun)
         kind = functools.partial(NativeStream, notices=notices)
-        with caller.recording_failure("native.stream", call, started):
+        with caller.recording_failure(begun):
             return session.stream(call, plan, kind, NativeAssembly, lambda whole: keep(served(whole)), over)
 
     def _plan(

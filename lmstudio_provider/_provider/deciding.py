@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from typing import Any, Mapping, Sequence
 
 from .._core.decisions import Answer, Decisions, Question
@@ -14,7 +13,7 @@ from .._core.types import UNSET, Completion, Timeout, Unset
 from .._dialects import decisions as wire
 from .counting import CountingProvider
 from .embedding import hinting
-from .http_provider import as_it_is
+from .http_provider import as_it_is, begin
 from .local_models import decides
 from .session import CallOptions
 
@@ -42,16 +41,17 @@ class DecidingProvider(CountingProvider):
         if images and known is not None and known.vision is False:
             hint = "Leave the images out, or take a model that reads them, such as clef"
             raise InvalidRequestError(f"the model {chosen!r} does not read images", hint=hint)
-        call, started = wire.decide_call(body, chosen), time.monotonic()
+        call = wire.decide_call(body, chosen)
+        begun = begin("decide", call, options)
         check_model = self._check_model if named else as_it_is
         with (
-            self._recording_failure("decide", call, started),
+            self._recording_failure(begun),
             hinting(session, chosen, "decision", "decision", "nimble"),
         ):
             decisions: Decisions[Answer] = session.ask(
                 call, options, lambda value: check_model(wire.decide_reply(value, call, asked, self.id))
             )
-        self._record("decide", Completion("", decisions.model, chosen, usage=decisions.usage), started, "ok")
+        self._record(begun, Completion("", decisions.model, chosen, usage=decisions.usage))
         return decisions
 
     def _decision_model(self, options: CallOptions, sees: bool) -> tuple[str, CallOptions]:

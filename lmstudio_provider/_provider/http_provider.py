@@ -21,6 +21,7 @@ from typing import (
     TypeVar,
     Union,
 )
+from urllib.parse import urlsplit
 
 from .._core.callbacks import Callback, report_failure, warn
 from .._core.errors import (
@@ -54,7 +55,7 @@ from .._core.requests import (
 )
 from .._core.schema.structured import structure_of
 from .._core.types import UNSET, Call, Chunk, Completion, Embeddings, Timeout, Unset, Usage
-from .._core.usage import Status, UsageRecord, status_of
+from .._core.usage import UsageRecord, status_of
 from .._dialects.dialect import Dialect
 from .._dialects.tool_text import take_calls, warn_of_lost_calls
 from .embedding import Embedder, checked_texts, hinting
@@ -108,16 +109,14 @@ class HTTPProvider(LocalModels):
         dialect: Dialect,
     ) -> Stream | Completion:
         callback = Callback("on_chunk", on_chunk)
-        prepared, started = self._prepare_call(request, limits, dialect, stream=True), time.monotonic()
-
-        def on_end(completion: Completion, error: BaseException | None) -> None:
-            status = "cancelled" if completion.finish_reason == "cancelled" else status_of(error)
-            self._record(operation, completion, started, status)
+        prepared = self._prepare_call(request, limits, dialect, stream=True)
+        begun = begin(operation, prepared.call, prepared.options)
+        on_end = functools.partial(self._record, begun)
 
         def send(call: Call, options: CallOptions) -> Stream:
             return prepared.session.stream(call, options, Stream, dialect.accumulator, prepared.parse_result, on_end)
 
-        with self._recording_failure(operation, prepared.call, started):
+        with self._recording_failure(begun):
             stream, refusal = send_or_cut(send, prepared.call, prepared.options)
         if refusal is not None:
             try:
@@ -149,11 +148,12 @@ class HTTPProvider(LocalModels):
         if not inputs:
             return Embeddings([], model, model, truncated=())
         # For messages and records: it stands for the calls of all batches.
-        call, started = self._server.dialect.embed_call([], model, True, **fields), time.monotonic()
+        call = self._server.dialect.embed_call([], model, True, **fields)
+        begun = begin("embed", call, options)
         may_cut = on_truncation != "error"
         embedder = Embedder(session, options, self._server.dialect, model, fields, may_cut, self._server.context_hint)
         with (
-            self._recording_failure("embed", call, started),
+            self._recording_failure(begun),
             session.annotate_errors(call, options),
             hinting(session, model, "embedding", "embed", "nomic-embed-text"),
         ):
@@ -164,7 +164,7 @@ class HTTPProvider(LocalModels):
             else:
                 whole, context = embedder.compared(inputs, functools.partial(self._find_cut, options))
         whole = self._check_model(whole) if is_named else whole
-        self._record("embed", Completion("", whole.model, model, usage=whole.usage), started, "ok")
+        self._record(begun, Completion("", whole.model, model, usage=whole.usage))
         if whole.truncated:
             warn_of_cut_texts(whole.truncated, model, context, self._server.context_hint)
         return whole
@@ -196,18 +196,18 @@ class HTTPProvider(LocalModels):
         self, operation: str, request: Request, limits: Mapping[str, Any], dialect: Dialect | None = None
     ) -> Completion:
         dialect = dialect or self._server.dialect
-        prepared, started = self._prepare_call(request, limits, dialect, stream=False), time.monotonic()
-        session = prepared.session
+        prepared = self._prepare_call(request, limits, dialect, stream=False)
+        session, begun = prepared.session, begin(operation, prepared.call, prepared.options)
 
         def send(call: Call, options: CallOptions) -> Completion:
-            begun = time.monotonic()
+            sent = time.monotonic()
             completion: Completion = session.ask(
-                call, options, lambda value: dialect.reply(value, call, time.monotonic() - begun), dialect
+                call, options, lambda value: dialect.reply(value, call, time.monotonic() - sent), dialect
             )
             return completion
 
         with (
-            self._recording_failure(operation, prepared.call, started),
+            self._recording_failure(begun),
             session.annotate_errors(prepared.call, prepared.options),
         ):
             completion, refusal = send_or_cut(send, prepared.call, prepared.options)
@@ -218,7 +218,7 @@ class HTTPProvider(LocalModels):
             except Warning as warning:  # the user has made an error of it, and the reply must not be lost
                 vars(warning).update(partial=completion)
                 raise
-        self._record(operation, completion, started, "ok")
+        self._record(begun, completion)
         return completion
 
     def _prepare_call(
@@ -278,34 +278,37 @@ class HTTPProvider(LocalModels):
         return self._warned.setdefault(pair, mark) is mark
 
     @contextlib.contextmanager
-    def _recording_failure(self, operation: str, call: Call, started: float) -> Iterator[None]:
+    def _recording_failure(self, begun: BegunCall) -> Iterator[None]:
         try:
             yield
         except BaseException as error:
             if isinstance(error, (ModelNotFoundError, NoModelLoadedError, ModelUnloadedError)):
                 self._forget_models()  # what is loaded has changed since they were listed
             if not isinstance(error, ProviderError) or error.sent:
-                nothing = Completion("", call.model, call.model, provider_id=self.id)
-                completion = getattr(error, "partial", None) or nothing
-                self._record(operation, completion, started, status_of(error))
+                nothing = Completion("", begun.model, begun.model, provider_id=self.id)
+                self._record(begun, getattr(error, "partial", None) or nothing, error)
             raise
 
-    def _record(self, operation: str, completion: Completion, started: float, status: Status) -> None:
+    def _record(self, begun: BegunCall, completion: Completion, error: BaseException | None = None) -> None:
         if self._usage is None:
             return
-        usage = completion.usage or Usage()
+        usage, server = completion.usage or Usage(), urlsplit(begun.base_url)
         record = UsageRecord(
             provider_id=self.id,
             model=completion.model,
-            operation=operation,
+            operation=begun.operation,
             prompt_tokens=usage.prompt_tokens,
             completion_tokens=usage.completion_tokens,
             total_tokens=usage.total_tokens,
-            duration_s=time.monotonic() - started,
+            duration_s=time.monotonic() - begun.time_s,
             time_to_first_token_s=completion.stats.time_to_first_token_s,
-            status=status,
+            status="cancelled" if completion.finish_reason == "cancelled" else status_of(error),
             api_key_hash=self._server.api_key_hash,
             created_at=time.time(),
+            request_model=begun.model,
+            server_address=server.hostname,
+            server_port=server.port or (443 if server.scheme == "https" else 80),
+            error_type=None if error is None else type(error).__name__,
         )
         try:
             self._usage.record(record)
@@ -325,6 +328,20 @@ class Caller:
         self.forget_models = provider._forget_models
         self.record = provider._record
         self.recording_failure = provider._recording_failure
+
+
+class BegunCall(NamedTuple):
+    """What the usage record of a call needs to know from its beginning."""
+
+    operation: str
+    model: str
+    base_url: str
+    time_s: float
+
+
+def begin(operation: str, call: Call, options: CallOptions) -> BegunCall:
+    """Return the beginning of ``call``, which is now."""
+    return BegunCall(operation, call.model, options.config.base_url.text, time.monotonic())
 
 
 class _PreparedCall(NamedTuple):

@@ -1,4 +1,5 @@
 import base64
+import contextlib
 import inspect
 import io
 import json
@@ -25,6 +26,7 @@ from lmstudio_provider import (
     LMStudioProvider,
     MemoryUsage,
     Message,
+    ModelMismatchWarning,
     NativeConversation,
     OllamaProvider,
     ProtocolError,
@@ -811,6 +813,51 @@ def test_an_error_of_the_server_is_recorded_and_a_server_that_is_not_there_is_no
         with pytest.raises(ServerUnavailableError):
             lm.stream("Hi")
     assert usage.records == ()
+
+
+@pytest.mark.parametrize(
+    ("name", "error_type"),
+    [
+        ("chat_stream_cut.sse", "StreamInterruptedError"),
+        ("chat_stream_error_mid.sse", "ModelCrashedError"),
+        ("chat_stream_usage.sse", None),
+    ],
+)
+def test_a_record_names_the_class_of_the_error_that_ended_the_call(httpserver, sample, name, error_type):
+    def call(lm):
+        with contextlib.suppress(ProviderError):
+            list(lm.stream("Hi"))
+
+    (record,) = recorded(httpserver, sample, name, call, "text/event-stream")
+    assert record.error_type == error_type
+
+
+def test_a_record_of_an_abandoned_stream_has_no_error(simulator):
+    usage = MemoryUsage()
+    with LMStudioProvider(simulator.url, usage=usage) as lm, lm.stream("Hi") as stream:
+        next(stream)
+    assert [(each.status, each.error_type) for each in usage.records] == [("cancelled", None)]
+
+
+def test_a_record_has_the_model_that_was_asked_for_and_the_one_that_answered(httpserver, sample):
+    def call(lm):
+        with pytest.warns(ModelMismatchWarning):
+            lm.complete("Hi", model="mine")
+
+    (record,) = recorded(httpserver, sample, "chat_completion.json", call)
+    assert (record.request_model, record.model) == ("mine", "qwen/qwen3-8b")
+
+
+@pytest.mark.parametrize(
+    ("prefix", "host"), [("http://name:secret@127.0.0.1", "127.0.0.1"), ("http://localhost", "localhost")]
+)
+def test_a_record_has_the_host_and_the_port_of_the_server(simulator, prefix, host):
+    usage, port = MemoryUsage(), int(simulator.url.rpartition(":")[2])
+    with LMStudioProvider(f"{prefix}:{port}", usage=usage) as lm:
+        lm.complete("Hi")
+        lm.embed("Hi", "text-embedding-simulated")
+    assert [(each.server_address, each.server_port) for each in usage.records] == [(host, port)] * 2
+    assert "secret" not in repr(usage.records)
 
 
 def test_a_recorder_that_fails_is_logged_and_breaks_nothing(httpserver, sample, caplog):
