@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import importlib
 import time
-from typing import TYPE_CHECKING, Any, Callable, Mapping, overload
+from typing import TYPE_CHECKING, Any, Callable, Mapping, TypeVar, overload
 
 from ._core.errors import (
     AuthenticationError,
@@ -19,7 +19,7 @@ from ._core.errors import (
     StatusError,
 )
 from ._core.options import Unpack, show_options
-from ._core.overrides import ResponsesOverrides, StreamOverrides
+from ._core.overrides import ResponsesOverrides, StreamOverrides, TypedResponsesOverrides
 from ._core.requests import (
     ChatRequest,
     CompletionRequest,
@@ -40,6 +40,8 @@ from ._provider.stream import Stream
 
 if TYPE_CHECKING:
     from ._native.native import Native
+
+_Parsed = TypeVar("_Parsed")
 
 # Seconds that a health check waits at most for LM Studio's version.
 _VERSION_S = 0.5
@@ -110,6 +112,14 @@ class LMStudioProvider(LMStudioServer):
         """LM Studio's own API: chats with progress and state, and loading, unloading and downloading models."""
         native: Native = self._part("native", AttributeError).Native(Caller(self), self._loads)  # as hasattr() expects
         return native
+
+    @overload
+    def responses(
+        self, request: DialectInput, *, response_format: type[_Parsed], **overrides: Unpack[TypedResponsesOverrides]
+    ) -> Completion[_Parsed]: ...
+
+    @overload
+    def responses(self, request: DialectInput, **overrides: Unpack[ResponsesOverrides]) -> Completion: ...
 
     def responses(self, request: DialectInput, **overrides: Unpack[ResponsesOverrides]) -> Completion:
         """Answer over OpenAI's ``/v1/responses``, whose server keeps the conversation (LM Studio 0.3.29).

@@ -48,15 +48,26 @@ class Overrides(Options, total=False):
     reasoning_effort: str | None
 
 
-class ToolOverrides(Overrides, total=False):
-    """Keyword arguments of ``run_tools`` and of conversations."""
+class TypedToolOverrides(Overrides, total=False):
+    """Those of ToolOverrides that a call has beside a ``response_format`` whose type is known."""
 
     tool_choice: str | None
+
+
+class ToolOverrides(TypedToolOverrides, total=False):
+    """Keyword arguments of ``run_tools`` and of conversations."""
+
     response_format: ResponseFormat
 
 
 class ChatOverrides(ToolOverrides, total=False):
     """Keyword arguments of ``chat`` and ``complete_with_tools``."""
+
+    tools: Iterable[ToolInput] | None
+
+
+class TypedChatOverrides(TypedToolOverrides, total=False):
+    """Those of ChatOverrides beside a ``response_format`` whose type is known."""
 
     tools: Iterable[ToolInput] | None
 
@@ -68,8 +79,23 @@ class CompletionOverrides(ChatOverrides, total=False):
     images: Image | Sequence[Image]
 
 
+class TypedCompletionOverrides(TypedChatOverrides, total=False):
+    """Those of CompletionOverrides beside a ``response_format`` whose type is known."""
+
+    system_prompt: str | None
+    images: Image | Sequence[Image]
+
+
 class StreamOverrides(CompletionOverrides, total=False):
     """Keyword arguments of ``stream`` and ``messages``; the kind of request decides which of them it takes."""
+
+
+class TypedResponsesOverrides(TypedCompletionOverrides, total=False):
+    """Those of ResponsesOverrides beside a ``response_format`` whose type is known."""
+
+    previous_response_id: str | None
+    store: bool
+    reasoning_effort: str | None
 
 
 class ResponsesOverrides(StreamOverrides, total=False):

@@ -4,14 +4,23 @@ from __future__ import annotations
 
 import enum
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Callable, ClassVar, Literal, Mapping, NamedTuple, Union
+from typing import TYPE_CHECKING, Any, Callable, ClassVar, Generic, Literal, Mapping, NamedTuple, Union
 
 from .checks import MAPPING, TEXT, Check, check, check_fields, number, to_json
 from .errors import SHORT, ConfigurationError, ProviderError, ToolArgumentsError, preview
 from .json import loads_leniently
 
 if TYPE_CHECKING:
+    from typing_extensions import TypeVar  # known to every type checker; nothing to install
+
     from .upload import Upload
+
+    # Without a type, a Completion is a Completion[Any].
+    Parsed_co = TypeVar("Parsed_co", default=Any, covariant=True)
+else:
+    from typing import TypeVar
+
+    Parsed_co = TypeVar("Parsed_co", covariant=True)
 
 
 class Unset(enum.Enum):
@@ -198,7 +207,7 @@ class Stats:
 
 
 @dataclass(frozen=True, repr=False)
-class Completion:
+class Completion(Generic[Parsed_co]):
     """A reply, or the part of it that came."""
 
     text: str
@@ -215,8 +224,9 @@ class Completion:
     usage: Usage | None = None
     """None if the server reports nothing."""
     stats: Stats = field(default_factory=Stats)
-    parsed: Any = None
-    """The answer as an instance of the type in ``response_format``; None without a ``response_format``."""
+    parsed: Parsed_co = None  # type: ignore[assignment]
+    """The answer as an instance of the type in ``response_format``; None without a ``response_format``, or if the model
+    calls tools instead. Type checkers know the type of ``chat(..., response_format=City).parsed``."""
     id: str | None = None
     """The server's id of this reply."""
     raw: Mapping[str, Any] | None = field(default=None, compare=False)

@@ -16,7 +16,8 @@ from .._core.reasoning import warn_of_thoughts
 from .._core.requests import check_given, check_name, override
 from .._core.types import UNSET, Call, LoadedInstance, ModelInfo, Progress, Timeout, Timeouts, Unset
 from .._dialects.json_text import text_or_none
-from .._provider.http_provider import Caller, as_it_is, begin
+from .._provider.http_provider import Caller, as_it_is
+from .._provider.recording import begin
 from .._provider.session import CallOptions, Session
 from . import dialect as native
 from .download import Download

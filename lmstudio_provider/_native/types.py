@@ -14,7 +14,7 @@ from .._core.messages import all_of
 from .._core.options import OTHERS, check_names, refuse_other_names
 from .._core.reasoning import IS_REASONING
 from .._core.requests import check_extra, check_given, check_name
-from .._core.types import Completion, Stats, Timeout, ToolCall, Usage  # noqa: F401 (named by the fields of Completion)
+from .._core.types import Completion, Parsed_co, Stats, Timeout, ToolCall, Usage  # noqa: F401 (fields of Completion)
 
 _FRACTION, _COUNT = number(0, 1), number(1, whole=True)
 # The checks of the fields, by name; the bounds are those of LM Studio's docs: developer/rest/chat.

@@ -18,7 +18,15 @@ from .._core.errors import (
     ServerUnavailableError,
 )
 from .._core.options import Unpack, show_options
-from .._core.overrides import LIMITS, ChatOverrides, CompletionOverrides, Overrides, StreamOverrides
+from .._core.overrides import (
+    LIMITS,
+    ChatOverrides,
+    CompletionOverrides,
+    Overrides,
+    StreamOverrides,
+    TypedChatOverrides,
+    TypedCompletionOverrides,
+)
 from .._core.requests import (
     ChatInput,
     ChatRequest,
@@ -53,10 +61,17 @@ with contextlib.suppress(ImportError):  # a vendored copy may leave them out
     from .._core.images import Image
 
 _Self = TypeVar("_Self", bound="Provider")
+_Parsed = TypeVar("_Parsed")
+_Method = TypeVar("_Method", bound=Callable[..., Any])
 
 # Seconds that one look at a server that is being started takes at most, and seconds between two looks.
 _LOOK_S = 3.0
 _PAUSE_S = 0.1
+
+
+def typed_as(method: _Method) -> Callable[[Callable[..., Any]], _Method]:
+    """Have type checkers read the overloads of ``method``, which the decorated one overrides."""
+    return lambda own: own  # type: ignore[return-value]
 
 
 @show_options(CompletionRequest)
@@ -165,6 +180,14 @@ class Provider(ABC):
         """Return ``health`` with the kind of the server; ``timeout`` holds since ``started``."""
         return health
 
+    @overload
+    def complete(
+        self, request: CompletionInput, *, response_format: type[_Parsed], **overrides: Unpack[TypedCompletionOverrides]
+    ) -> Completion[_Parsed]: ...
+
+    @overload
+    def complete(self, request: CompletionInput, **overrides: Unpack[CompletionOverrides]) -> Completion: ...
+
     def complete(self, request: CompletionInput, **overrides: Unpack[CompletionOverrides]) -> Completion:
         """Answer one text: ``request`` is the text or a CompletionRequest, whose fields can be given by name.
 
@@ -172,6 +195,16 @@ class Provider(ABC):
         """
         limits: Any = {name: value for name, value in overrides.items() if name in LIMITS}
         return self.chat(ChatRequest.from_input(completion_request(request), **overrides), **limits)
+
+    @overload
+    @abstractmethod
+    def chat(
+        self, request: ChatInput, *, response_format: type[_Parsed], **overrides: Unpack[TypedChatOverrides]
+    ) -> Completion[_Parsed]: ...
+
+    @overload
+    @abstractmethod
+    def chat(self, request: ChatInput, **overrides: Unpack[ChatOverrides]) -> Completion: ...
 
     @abstractmethod
     def chat(self, request: ChatInput, **overrides: Unpack[ChatOverrides]) -> Completion:
@@ -212,6 +245,14 @@ class Provider(ABC):
         self, request: Any, on_chunk: Callable[[Chunk], object] | None, overrides: dict[str, Any]
     ) -> Stream | Completion:
         raise InvalidRequestError(f"{self.display_name} does not stream", hint="chat() answers in one piece")
+
+    @overload
+    def complete_with_tools(
+        self, request: ChatInput, *, response_format: type[_Parsed], **overrides: Unpack[TypedChatOverrides]
+    ) -> Completion[_Parsed]: ...
+
+    @overload
+    def complete_with_tools(self, request: ChatInput, **overrides: Unpack[ChatOverrides]) -> Completion: ...
 
     def complete_with_tools(self, request: ChatInput, **overrides: Unpack[ChatOverrides]) -> Completion:
         """Answer a conversation and offer tools; ``tool_calls`` are the calls that the model asks for.

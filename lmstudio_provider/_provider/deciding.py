@@ -13,8 +13,9 @@ from .._core.types import UNSET, Completion, Timeout, Unset
 from .._dialects import decisions as wire
 from .counting import CountingProvider
 from .embedding import hinting
-from .http_provider import as_it_is, begin
+from .http_provider import as_it_is
 from .local_models import decides
+from .recording import begin
 from .session import CallOptions
 
 

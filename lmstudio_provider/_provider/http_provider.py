@@ -21,7 +21,6 @@ from typing import (
     TypeVar,
     Union,
 )
-from urllib.parse import urlsplit
 
 from .._core.callbacks import Callback, report_failure, warn
 from .._core.errors import (
@@ -54,12 +53,13 @@ from .._core.requests import (
     text_request,
 )
 from .._core.schema.structured import structure_of
-from .._core.types import UNSET, Call, Chunk, Completion, Embeddings, Timeout, Unset, Usage
-from .._core.usage import UsageRecord, status_of
+from .._core.types import UNSET, Call, Chunk, Completion, Embeddings, Timeout, Unset
 from .._dialects.dialect import Dialect
 from .._dialects.tool_text import take_calls, warn_of_lost_calls
+from .base import Provider, typed_as
 from .embedding import Embedder, checked_texts, hinting
 from .local_models import LocalModels, patience
+from .recording import BegunCall, begin
 from .session import CallOptions, Session
 from .settings import Config
 from .stream import Stream
@@ -78,15 +78,18 @@ Request = Union[CompletionRequest, ChatRequest, TextRequest]
 class HTTPProvider(LocalModels):
     """A local server that generates text, over any dialect."""
 
+    @typed_as(Provider.complete)
     def complete(self, request: CompletionInput, **overrides: Unpack[CompletionOverrides]) -> Completion:
         return self._generate("complete", completion_request(request, **overrides), overrides)
 
     def complete_text(self, request: TextInput, **overrides: Unpack[Overrides]) -> Completion:
         return self._generate("complete_text", text_request(request, **overrides), overrides)
 
+    @typed_as(Provider.chat)
     def chat(self, request: ChatInput, **overrides: Unpack[ChatOverrides]) -> Completion:
         return self._generate("chat", chat_request(request, **overrides), overrides)
 
+    @typed_as(Provider.complete_with_tools)
     def complete_with_tools(self, request: ChatInput, **overrides: Unpack[ChatOverrides]) -> Completion:
         request = ToolLoopRequest.of(chat_request(request, **overrides))
         if not request.tools:
@@ -292,24 +295,7 @@ class HTTPProvider(LocalModels):
     def _record(self, begun: BegunCall, completion: Completion, error: BaseException | None = None) -> None:
         if self._usage is None:
             return
-        usage, server = completion.usage or Usage(), urlsplit(begun.base_url)
-        record = UsageRecord(
-            provider_id=self.id,
-            model=completion.model,
-            operation=begun.operation,
-            prompt_tokens=usage.prompt_tokens,
-            completion_tokens=usage.completion_tokens,
-            total_tokens=usage.total_tokens,
-            duration_s=time.monotonic() - begun.time_s,
-            time_to_first_token_s=completion.stats.time_to_first_token_s,
-            status="cancelled" if completion.finish_reason == "cancelled" else status_of(error),
-            api_key_hash=self._server.api_key_hash,
-            created_at=time.time(),
-            request_model=begun.model,
-            server_address=server.hostname,
-            server_port=server.port or (443 if server.scheme == "https" else 80),
-            error_type=None if error is None else type(error).__name__,
-        )
+        record = begun.record(self.id, self._server.api_key_hash, completion, error)
         try:
             self._usage.record(record)
         except Exception:
@@ -328,20 +314,6 @@ class Caller:
         self.forget_models = provider._forget_models
         self.record = provider._record
         self.recording_failure = provider._recording_failure
-
-
-class BegunCall(NamedTuple):
-    """What the usage record of a call needs to know from its beginning."""
-
-    operation: str
-    model: str
-    base_url: str
-    time_s: float
-
-
-def begin(operation: str, call: Call, options: CallOptions) -> BegunCall:
-    """Return the beginning of ``call``, which is now."""
-    return BegunCall(operation, call.model, options.config.base_url.text, time.monotonic())
 
 
 class _PreparedCall(NamedTuple):

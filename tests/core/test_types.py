@@ -235,3 +235,9 @@ def test_a_call_takes_by_name_what_its_request_holds(options, request_):
 def test_a_number_of_records_that_cannot_work_is_refused(most):
     with pytest.raises(ConfigurationError, match="max_records="):
         MemoryUsage(most)
+
+
+def test_a_completion_takes_the_type_of_its_parsed_value_at_run_time():
+    completion = Completion[int]("7", "m", "m", parsed=7)
+    assert completion == Completion("7", "m", "m", parsed=7)
+    assert pickle.loads(pickle.dumps(completion)) == completion

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
-from typing import Any, BinaryIO, Iterator, Mapping, Sequence
+from typing import Any, BinaryIO, Iterator, Mapping, Sequence, Union
 
 from lmstudio_provider import (
     ChatRequest,
@@ -98,7 +98,12 @@ class City:
 def more(lm: LMStudioProvider) -> None:
     completion, messages = run_tools(lm, [Message.user("1 + 2?")], [add, Tool.from_function(add)], temperature=0)
     run: ToolRun = run_tools(lm, [{"role": "user", "content": "Hi"}], [add], confirm=lambda call: call.name == "add")
-    parsed = lm.chat([Message.user("Hi")], response_format=City).parsed
+    name: str = lm.chat([Message.user("Hi")], response_format=City, tools=[add]).parsed.name
+    city: Completion[City] = lm.complete("Hi", response_format=City, system_prompt="Be brief", temperature=0)
+    cities: list[City] = lm.chat("Hi", response_format=list[City]).parsed
+    called: City = lm.complete_with_tools("Hi", tools=[add], response_format=City).parsed
+    either: Completion = lm.chat("Hi", response_format=Union[City, None])
+    parsed = lm.chat("Hi", response_format={"type": "object"}).parsed["name"]
     lm.chat([Message.user("Hi")], response_format={"type": "object"})
     lm.chat("Hi", tools=[add, Tool("now"), {"type": "function"}], tool_choice="add")
     lm.complete("Hi", images=["a.png", b"PNG"], tools=[add], response_format=list[City], system_prompt="Be brief")
@@ -124,14 +129,14 @@ def more(lm: LMStudioProvider) -> None:
     made: Stream = Stream.from_chunks((Chunk(each) for each in "Hi"), model="m", provider_id="mine")
     answer = Stream.from_chunks([Chunk("Hi")], lambda chunk: print(chunk.done))
     print(completion.text, messages, run, parsed, vectors, text, stream, answer, pieces, request, held, told)
-    print(steps, handed, history, made)
+    print(steps, handed, history, made, name, city, cities, called, either)
 
 
 def dialects(lm: LMStudioProvider) -> None:
     first: Completion = lm.responses("Hi", store=True, reasoning_effort="low", system_prompt="Be brief")
     stream: Stream = lm.responses_stream([Message.user("Hi")], previous_response_id=first.id)
     whole: Completion = lm.responses_stream(ResponsesRequest([Message.user("Hi")]), lambda chunk: print(chunk.delta))
-    parsed = lm.responses(ChatRequest([Message.user("Hi")]), response_format=City, timeout=5).parsed
+    parsed: City = lm.responses(ChatRequest([Message.user("Hi")]), response_format=City, timeout=5, store=False).parsed
     message: Completion = lm.messages("Hi", stop=["."], top_k=40, tools=[Tool("now"), add], images=["a.png"])
     pieces: Stream = lm.messages_stream(CompletionRequest("Hi"), deadline=60)
     joined: Completion = lm.messages_stream("Hi", on_chunk=lambda chunk: print(chunk.delta))
@@ -161,25 +166,33 @@ def native(lm: LMStudioProvider) -> None:
     print(texts, stream.completion.response_id, progress.seconds_left, Download.resume("job").status().status)
 
 
+def formats(mine: Provider, ollama: OllamaProvider, failover: Failover) -> list[str]:
+    completions = [each.chat("Hi", response_format=City) for each in (ollama, failover)]
+    whole: Completion = completions[0]
+    return [mine.complete("Hi", response_format=City).parsed.name, completions[1].parsed.name, whole.parsed.anything]
+
+
 def mistakes(lm: LMStudioProvider) -> None:
+    print(lm.chat("Hi", response_format=City).parsed.nmae)  # type: ignore[attr-defined]
+    print(lm.complete("Hi", response_format=City).parsed + 1)  # type: ignore[operator]
     lm.native.chat("Hi", stop=".")  # type: ignore[call-arg]
     lm.native.stream("Hi", store="yes")  # type: ignore[arg-type]
     lm.native.load("m", ttl=60)  # type: ignore[call-arg]
     lm.native.unload(7)  # type: ignore[arg-type]
-    lm.complete("Hi", temprature=0.2)  # type: ignore[call-arg]
-    lm.complete("Hi", temperature="hot")  # type: ignore[arg-type]
+    lm.complete("Hi", temprature=0.2)  # type: ignore[call-overload]
+    lm.complete("Hi", temperature="hot")  # type: ignore[call-overload]
     lm.complete("Hi", tools=[1])  # type: ignore[list-item]
-    lm.chat("Hi", system_prompt="Be brief")  # type: ignore[call-arg]
-    lm.chat(messages=[Message.user("Hi")])  # type: ignore[call-arg]
-    lm.chat()  # type: ignore[call-arg]
+    lm.chat("Hi", system_prompt="Be brief")  # type: ignore[call-overload]
+    lm.chat(messages=[Message.user("Hi")])  # type: ignore[call-overload]
+    lm.chat()  # type: ignore[call-overload]
     ChatRequest("Hi", temprature=1)  # type: ignore[call-arg]
     LMStudioProvider(api_key="x")  # type: ignore[arg-type]
     lm.complete_text("Hi", tools=[])  # type: ignore[call-arg]
     lm.embed([1])  # type: ignore[list-item]
     run_tools(lm, [], [add], tools=[])  # type: ignore[misc]
     lm.messages("Hi", store=True)  # type: ignore[call-arg]
-    lm.responses("Hi", stroe=True)  # type: ignore[call-arg]
-    lm.responses("Hi", stream=True)  # type: ignore[call-arg]
+    lm.responses("Hi", stroe=True)  # type: ignore[call-overload]
+    lm.responses("Hi", stream=True)  # type: ignore[call-overload]
     lm.messages_stream("Hi", store=True)  # type: ignore[call-overload]
     print(lm.responses_stream("Hi").finish_reason)  # type: ignore[attr-defined]
     lm.stream("Hi").txt()  # type: ignore[attr-defined]
