@@ -39,7 +39,7 @@ from ._provider.settings import Config, Names, Secret
 try:
     from ._provider.deciding import DecidingProvider
 except ImportError:  # a vendored copy may leave it out
-    from ._provider.counting import CountingProvider as DecidingProvider  # type: ignore[assignment]
+    from ._provider.http_provider import HTTPProvider as DecidingProvider  # type: ignore[assignment]
 
 OnProgress = Callable[[Progress], object]
 

@@ -25,8 +25,8 @@ OPTIONAL = {
     "the dialect of Ollama": (["_dialects/ollama*.py"], ["OllamaProvider"]),
     "the dialect of responses": (["_dialects/responses*.py"], []),
     "the dialect of messages": (["_dialects/messages*.py"], []),
-    "decisions": (
-        ["_core/decisions.py", "_dialects/decisions.py", "_provider/deciding.py"],
+    "counting and decisions": (
+        ["_core/decisions.py", "_dialects/decisions.py", "_provider/counting.py", "_provider/deciding.py"],
         ["Choice", "Condition", "Decisions", "Score"],
     ),
     "types as schemas": (
@@ -110,7 +110,7 @@ def test_a_copy_in_a_zip_file_chats(copy, simulator):
         ("_servers", "_servers"),
         ("_ollama.py", "_ollama"),
         ("the dialect of Ollama", "_dialects.ollama"),
-        ("decisions", "_core.decisions"),
+        ("counting and decisions", "_core.decisions"),
     ],
 )
 def test_a_name_that_was_left_out_is_not_there_and_says_so(copy, part, module):
@@ -186,7 +186,7 @@ try:
 except InvalidRequestError as error:
     print(error.message)
 """
-    assert printed(copy("decisions"), code) == "LM Studio (Local) does not decide\n"
+    assert printed(copy("counting and decisions"), code) == "LM Studio (Local) does not decide\n"
 
 
 def test_types_and_functions_without_what_makes_schemas_of_them_are_refused_with_another_way(copy):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import time
 from typing import Any, Iterator, Mapping
 
 from .._core.errors import ContextLengthError, ProtocolError
@@ -14,6 +13,7 @@ from .._core.overrides import StreamOverrides
 from .._core.requests import ChatRequest, CompletionRequest, StreamInput, TextRequest, any_request
 from .._core.types import UNSET, Completion, Timeout, Unset
 from .http_provider import HTTPProvider
+from .recording import begin
 from .truncation import least_tokens
 
 # In ``extra``, these would win over the limit of one token, or let the server cut the prompt.
@@ -38,10 +38,11 @@ class CountingProvider(HTTPProvider):
         if isinstance(extra.get("options"), Mapping):
             extra["options"] = _without_limits(extra["options"])
         one = dataclasses.replace(whole, max_tokens=1, on_truncation="error", extra=extra)
-        dialect, started = self._server.dialect, time.monotonic()
+        dialect = self._server.dialect
         session, call, options, check_model, *_ = self._prepare_call(one, overrides, dialect, stream=False)
+        begun = begin("count_tokens", call, options)
         completion, counted = Completion("", call.model, call.model, provider_id=self.id), None
-        with self._recording_failure("count_tokens", call, started), session.annotate_errors(call, options):
+        with self._recording_failure(begun), session.annotate_errors(call, options):
             try:
                 completion = check_model(
                     session.ask(call, options, lambda value: dialect.reply(value, call, 0.0), dialect)
@@ -58,7 +59,7 @@ class CountingProvider(HTTPProvider):
             if counted < least:
                 what = f"the server cut the prompt: it counted {counted} tokens of at least {least}"
                 raise ContextLengthError(what, hint=self._server.context_hint, sent=True)
-        self._record("count_tokens", completion, started, "ok")
+        self._record(begun, completion)
         return counted
 
 

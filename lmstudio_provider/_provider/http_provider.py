@@ -209,10 +209,7 @@ class HTTPProvider(LocalModels):
             )
             return completion
 
-        with (
-            self._recording_failure(begun),
-            session.annotate_errors(prepared.call, prepared.options),
-        ):
+        with self._recording_failure(begun), session.annotate_errors(prepared.call, prepared.options):
             completion, refusal = send_or_cut(send, prepared.call, prepared.options)
             try:
                 if refusal is not None:

@@ -9,7 +9,7 @@ from .settings import Names
 try:
     from .deciding import DecidingProvider
 except ImportError:  # a vendored copy may leave it out
-    from .counting import CountingProvider as DecidingProvider  # type: ignore[assignment]
+    from .http_provider import HTTPProvider as DecidingProvider  # type: ignore[assignment]
 
 
 class LMStudioServer(DecidingProvider):
