@@ -4,11 +4,12 @@ VENV := .venv
 BIN := $(VENV)/bin
 BENCH_VENV := .venv-bench
 
-.PHONY: help demo test check load soak matrix matrix-ends bench import-time integration format clean
+.PHONY: help demo test check docs load soak matrix matrix-ends bench import-time integration format clean
 
 help:
 	@echo "make demo         a tour of the package, with your LM Studio or a stand-in"
 	@echo "make test         the tests, which use only loopback"
+	@echo "make docs         build the documentation with Sphinx, in .venv/docs"
 	@echo "make check        run ruff, mypy --strict and pyright"
 	@echo "make load         the load tests: many streams at once, and a very long one"
 	@echo "make soak         Ctrl-C and forks at random moments, and mutated replies (SOAK_SEED, SOAK_SECONDS)"
@@ -31,6 +32,11 @@ check: $(VENV)/.dev
 	$(BIN)/mypy --platform win32
 	$(BIN)/mypy --platform darwin
 	$(BIN)/basedpyright
+
+# An own environment would need a second installation; the extra `docs` brings Sphinx into this one.
+docs: $(VENV)/.docs
+	$(BIN)/python -m docutils --halt=2 README.rst $(VENV)/readme.html
+	$(BIN)/sphinx-build -q -W --keep-going -b html docs $(VENV)/docs
 
 load: $(VENV)/.test
 	$(BIN)/python -m pytest tests/load
@@ -65,7 +71,7 @@ $(VENV)/.installed: setup.cfg setup.py
 	@touch $@
 
 # Each extra has a stamp file, so that it is installed once, and again if setup.cfg changes.
-$(VENV)/.test $(VENV)/.dev: $(VENV)/.%: $(VENV)/.installed
+$(VENV)/.test $(VENV)/.dev $(VENV)/.docs: $(VENV)/.%: $(VENV)/.installed
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e ".[$*]"
 	@touch $@
 

@@ -1,4 +1,4 @@
-"""The programs of the README and of examples/ run as they stand."""
+"""The programs of the README, of docs/ and of examples/ run as they stand."""
 
 import contextlib
 import json
@@ -12,42 +12,57 @@ from pathlib import Path
 
 import pytest
 
+import lmstudio_provider
 from lmstudio_provider import Download
 from lmstudio_provider.simulator import SimulatedLMStudio, SimulatedOllama
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.rst").read_text(encoding="utf-8")
-PROGRAMS = [textwrap.dedent(text) for text in re.findall(r"\.\. code-block:: python\n\n((?:    .*\n|\n)+)", README)]
+
+
+def programs(text):
+    return [textwrap.dedent(each) for each in re.findall(r"\.\. code-block:: python\n\n((?:    .*\n|\n)+)", text)]
+
+
+PROGRAMS = programs(README)
+#: The programs of a page are one, since the later ones use what the earlier ones made.
+PAGES = {
+    path.name: "\n".join(found)
+    for path in sorted((ROOT / "docs").glob("*.rst"))
+    if (found := programs(path.read_text(encoding="utf-8")))
+}
 #: One needs a package that only the integration tests install, which run it.
 EXAMPLES = sorted(set((ROOT / "examples").glob("*.py")) - {ROOT / "examples" / "tracing.py"})
 
 
 #: Runs each program that it is given as if it were alone in an interpreter, which takes much longer to start than most.
 RUNNER = """
-import contextlib, gc, io, json, os, runpy, sys, traceback
+import contextlib, gc, io, json, logging, os, runpy, sys, traceback
 
 printed = []
 for path, environment in json.load(sys.stdin):
     os.environ.update(environment)
     sys.argv = [path]
-    with io.StringIO() as out, contextlib.redirect_stdout(out):
+    with io.StringIO() as out, contextlib.redirect_stdout(out), contextlib.redirect_stderr(out):
         try:
             runpy.run_path(path, run_name="__main__")
         except BaseException:
             traceback.print_exc(file=out)
             out.write("FAILED")
         gc.collect()
+        logging.getLogger().handlers.clear()
+        logging.getLogger("lmstudio_provider").setLevel(logging.NOTSET)
         printed.append(out.getvalue())
 json.dump(printed, sys.stdout)
 """
 
 
-def run(*arguments, url, given=None):
+def run(*arguments, url, given=None, cwd=None):
     """What a program prints; a carriage return is a new line here."""
     environment = {**os.environ, "LM_STUDIO_URL": url, "PYTHONPATH": str(ROOT), "PYTHONIOENCODING": "utf-8"}
     command = [sys.executable, "-X", "dev", "-W", "error", *map(str, arguments)]
     result = subprocess.run(
-        command, input=given, capture_output=True, text=True, timeout=60, env=environment, check=False
+        command, input=given, capture_output=True, text=True, timeout=60, env=environment, check=False, cwd=cwd
     )
     assert (result.returncode, result.stderr) == (0, "")
     return result.stdout
@@ -56,25 +71,35 @@ def run(*arguments, url, given=None):
 @pytest.fixture(scope="module")
 def printed(tmp_path_factory):
     """What each program of the README, and each example, prints with servers of its own."""
-    models = ["simulated-vl", "text-embedding-simulated"]  # an example wants to know whether a model reads images
+    models = ["simulated-vl", "text-embedding-simulated", "nimble"]  # one reads images, one decides
     folder = tmp_path_factory.mktemp("programs")
-    paths = [folder / f"{number}.py" for number, _ in enumerate(PROGRAMS)]
-    for path, program in zip(paths, PROGRAMS):
-        path.write_text(program, encoding="utf-8")
+    texts = [*PROGRAMS, *PAGES.values()]
+    paths = [folder / f"{number}.py" for number, _ in enumerate(texts)]
+    for path, text in zip(paths, texts):
+        path.write_text(text, encoding="utf-8")
     with contextlib.ExitStack() as stack:
         jobs = []
         for path in [*paths, *EXAMPLES]:
             lm_studio, ollama = (stack.enter_context(kind(models)) for kind in (SimulatedLMStudio, SimulatedOllama))
-            others = {"OLLAMA_HOST": ollama.url} if path in EXAMPLES else {}
-            jobs.append((str(path), {"LM_STUDIO_URL": lm_studio.url, **others}))
-        texts = json.loads(run("-c", RUNNER, url="", given=json.dumps(jobs)))
-    return dict(zip([*PROGRAMS, *EXAMPLES], texts))
+            jobs.append((str(path), {"LM_STUDIO_URL": lm_studio.url, "OLLAMA_HOST": ollama.url}))
+        printed = json.loads(run("-c", RUNNER, url="", given=json.dumps(jobs), cwd=folder))
+    return dict(zip([*PROGRAMS, *PAGES, *EXAMPLES], printed))
 
 
 @pytest.mark.parametrize("program", PROGRAMS, ids=lambda program: program.splitlines()[-1].strip()[:40])
 def test_a_program_of_the_readme_runs_as_it_stands(printed, program):
     assert printed[program].strip()
     assert not printed[program].endswith("FAILED"), printed[program]
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_the_programs_of_a_page_run_one_after_the_other(printed, page):
+    assert printed[page].strip()
+    assert not printed[page].endswith("FAILED"), printed[page]
+
+
+def test_the_readme_is_short():
+    assert len(README.splitlines()) <= 350
 
 
 def test_the_readme_has_its_programs():
@@ -179,3 +204,15 @@ def test_the_example_of_decisions_asks_a_decision_model_if_there_is_one():
     with SimulatedLMStudio(["a-model", "clef"]) as server:
         shown = run(ROOT / "examples" / "decisions.py", url=server.url)
     assert shown.startswith("clef answers:\nlabel: bug, ")
+
+
+def test_the_reference_has_every_public_name():
+    listed = set(
+        re.findall(r"auto(?:class|exception|function|module):: (\S+)", (ROOT / "docs" / "api.rst").read_text("utf-8"))
+    )
+    assert listed >= {*lmstudio_provider.__all__, "lmstudio_provider.events"} - {"events"}
+
+
+def test_the_table_of_contents_has_every_page():
+    pages = {path.stem for path in (ROOT / "docs").glob("*.rst")} - {"index"}
+    assert pages == set(re.findall(r"^   ([a-z-]+)$", (ROOT / "docs" / "index.rst").read_text("utf-8"), re.M))
