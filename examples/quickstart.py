@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import sys
+from dataclasses import dataclass
 
-from lmstudio_provider import LMStudioProvider, Message, ProviderError, Tool
+from lmstudio_provider import Conversation, LMStudioProvider, Message, ProviderError, Tool
 from lmstudio_provider.simulator import SimulatedLMStudio
 
 WEATHER = Tool(
@@ -13,6 +15,17 @@ WEATHER = Tool(
     "Return the current weather in a city.",
     {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]},
 )
+COLOURS = sys.stdout.isatty() and "NO_COLOR" not in os.environ and os.name != "nt"
+
+
+@dataclass
+class City:
+    name: str
+    country: str
+
+
+def heading(text: str) -> None:
+    print(f"\n\033[1;36m{text}\033[0m" if COLOURS else f"\n{text}")
 
 
 def main() -> None:
@@ -31,21 +44,25 @@ def main() -> None:
 def show(lm: LMStudioProvider) -> None:
     print("Models:", ", ".join(model.id for model in lm.list_models()) or "none")
 
-    print("\nOne answer to one text:")
+    heading("One answer to one text:")
     print(" ", lm.complete("Why is the sky blue? Answer in one sentence.").text)
 
-    print("\nA conversation:")
-    messages = [Message.system("You are a poet."), Message.user("Say hello in five words.")]
-    print(" ", lm.chat(messages, temperature=1.0).text)
+    heading("A conversation:")
+    conversation = Conversation(lm, "You are a poet.")
+    print(" ", conversation.ask("Say hello in five words.").text)
+    print(" ", conversation.ask("And now goodbye.").text)
 
-    print("\nToken by token:")
+    heading("Token by token:")
     print("  ", end="")
     stream = lm.stream("Tell a story in two sentences.")
     for text in stream.text():
         print(text, end="", flush=True)
     print()
 
-    print("\nA tool:")
+    heading("An answer as a dataclass:")
+    print(" ", lm.chat("What is the capital of Norway?", response_format=City).parsed)
+
+    heading("A tool:")
     messages = [Message.user("How is the weather in Oslo?")]
     asked = lm.complete_with_tools(messages, tools=[WEATHER])
     for call in asked.tool_calls:
@@ -56,6 +73,12 @@ def show(lm: LMStudioProvider) -> None:
         print(" ", lm.chat(messages, tools=[WEATHER]).text)
     else:
         print("  the model did not call a tool:", asked.text)
+
+    heading("An error:")
+    try:
+        LMStudioProvider("localhost:1", refresh=False).complete("Hello")
+    except ProviderError as error:
+        print(" ", error)
 
     usage, stats = stream.completion.usage, stream.completion.stats
     if usage is not None and stats.tokens_per_second is not None:
