@@ -5,7 +5,12 @@ from __future__ import annotations
 import asyncio
 import sys
 
-from lmstudio_provider import Completion, LMStudioProvider, ProviderError
+from lmstudio_provider import Completion, LMStudioProvider, ProviderError, Stream
+
+
+def close_it(opening: asyncio.Future[Stream]) -> None:
+    if opening.exception() is None:
+        opening.result().close()
 
 
 async def complete(lm: LMStudioProvider, text: str) -> Completion:
@@ -14,7 +19,7 @@ async def complete(lm: LMStudioProvider, text: str) -> Completion:
     try:
         stream = await asyncio.shield(opening)
     except asyncio.CancelledError:  # the thread still waits for the server, and closes what it gets
-        opening.add_done_callback(lambda opened: opened.exception() or opened.result().close())
+        opening.add_done_callback(close_it)
         raise
     try:
         await asyncio.to_thread("".join, stream.text())

@@ -20,6 +20,8 @@ COLOURS = sys.stdout.isatty() and "NO_COLOR" not in os.environ and os.name != "n
 
 @dataclass
 class City:
+    """What the model fills in."""
+
     name: str
     country: str
 

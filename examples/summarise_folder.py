@@ -21,7 +21,7 @@ WAIT_S = 600.0
 
 
 def summarise(lm: LMStudioProvider, path: Path) -> str:
-    """Return a summary. A generation is asked for again only here, where a second one does no harm."""
+    """Return a summary. It asks again after a failure: for a summary, a second generation does no harm."""
     prompt = f"Summarise this text in two sentences:\n\n{path.read_text(encoding='utf-8', errors='replace')}"
     while True:
         try:
