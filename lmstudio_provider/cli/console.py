@@ -19,7 +19,7 @@ from .bars import Bar
 # All control characters but line breaks and tabs: a terminal would obey them.
 _CONTROLS = re.compile(r"(?!\r\n)[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 # An argument of the library that is an option here.
-_ARGUMENT = re.compile(r"\b(base_url|timeout|num_ctx|max_tokens|keep_alive)=")
+_ARGUMENT = re.compile(r"\b(base_url|timeout|max_tokens|reasoning|model|tier|keep_alive|context_length)=")
 
 
 class UsageError(Exception):
@@ -44,22 +44,30 @@ class Console:
         self.is_terminal = self._out.isatty()
         """True if a person sees the output; else it is for a file or another program."""
         self._bar: Bar | None = None
+        self._begins = True  # at the beginning of a line of standard output
 
     def out(self, text: str) -> None:
         """Write ``text`` to standard output at once."""
         if self._bar is not None:
             self._bar.clear()
         _write(self._out, visible(text) if self.is_terminal else text)
+        self._begins = text.endswith("\n") if text else self._begins
 
     def line(self, text: str = "") -> None:
         """Write ``text`` and a line break."""
         self.out(f"{text}\n")
+
+    def end_line(self) -> None:
+        """Write a line break, unless a line has just begun."""
+        if not self._begins:
+            self.line()
 
     def dim(self, text: str) -> None:
         """Write ``text`` in a weak colour, if the terminal has one."""
         plain = "NO_COLOR" in os.environ or os.environ.get("TERM", "dumb") == "dumb"
         if self.is_terminal and not plain:
             _write(self._out, f"\x1b[2m{visible(text)}\x1b[0m")
+            self._begins = False
         else:
             self.out(text)
 
@@ -69,6 +77,8 @@ class Console:
             return
         if self._bar is not None:
             self._bar.clear()
+        if self.is_terminal:
+            self.end_line()
         text = " ".join(filter(None, map(str.strip, text.splitlines())))
         with contextlib.suppress(OSError, ValueError):  # nobody reads it, or it is closed
             _write(self._err, (visible(text) if self._err.isatty() else text) + "\n")

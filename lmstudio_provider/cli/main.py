@@ -14,13 +14,25 @@ import warnings
 from typing import Any, Iterator, NoReturn, Sequence
 
 from .. import ConfigurationError, ProviderError, ServerUnavailableError, __version__
-from .console import Console, UsageError
+from .console import Console, UsageError, in_options
 from .providers import KINDS, seconds, who_answers
 
 # Each is a module of this folder, which is imported when its command runs or its help is asked for.
 COMMANDS = {
     "status": "say which servers are running, and what to do if none is",
     "models": "list the models of a server",
+    "chat": "ask a model, once or in a conversation",
+    "complete": "answer one text, or continue it",
+    "embed": "turn texts into vectors, as lines of JSON",
+    "count": "count the tokens of a prompt",
+    "decide": "ask a decision model typed questions",
+    "load": "put a model in memory",
+    "unload": "take models out of memory",
+    "download": "download a model into LM Studio",
+    "pull": "download a model into Ollama",
+    "bench": "measure how fast a server answers",
+    "simulate": "run a stand-in for a server, without a model",
+    "config": "show each setting, its value and its source",
 }
 _DEFAULTS = {"provider": None, "base_url": None, "timeout": None, "json": False, "verbose": 0, "command": None}
 _PACKAGE = __package__.rpartition(".")[0]
@@ -112,11 +124,11 @@ def _reporting(verbose: int, console: Console) -> Iterator[None]:
         def emit(self, record: logging.LogRecord) -> None:
             console.note(f"{record.levelname.lower()}: {record.getMessage()}")
 
-    logger, handler = logging.getLogger(_PACKAGE), Lines()
+    logger, handler = logging.getLogger("lmstudio_provider"), Lines()
     before = logger.level
     with warnings.catch_warnings():
         warnings.simplefilter("always", RuntimeWarning)
-        warnings.showwarning = lambda message, *where: console.note(f"warning: {message}")
+        warnings.showwarning = lambda message, *where: console.note(f"warning: {in_options(str(message))}")
         if verbose:
             logger.addHandler(handler)
             logger.setLevel(logging.DEBUG if verbose > 1 else logging.INFO)
@@ -138,9 +150,8 @@ def _end(error: BaseException, args: argparse.Namespace, console: Console) -> in
         console.error(str(error))
         return 2
     if isinstance(error, ProviderError):
-        console.error(error)
-        if isinstance(error, ServerUnavailableError):
-            console.note(who_answers(args))
+        others = who_answers(args) if isinstance(error, ServerUnavailableError) else ""
+        console.error(". ".join(filter(None, (str(error), others))))
         return 2 if isinstance(error, ConfigurationError) else 1
     if isinstance(error, ImportError):  # a part was left out of this copy, or a package is missing
         console.error(str(error))

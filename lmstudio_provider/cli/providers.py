@@ -21,6 +21,14 @@ def seconds(text: str) -> float:
         raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds") from None
 
 
+def kind_of(name: str) -> Any:
+    """Return the class of the provider ``name``; raise UsageError if this copy does not have it."""
+    try:
+        return getattr(importlib.import_module("..", __package__), KINDS[name])
+    except AttributeError as error:
+        raise UsageError(str(error)) from error
+
+
 def make_provider(
     args: argparse.Namespace, usage: UsageRecorder | None = None, *, only: str | None = None, refresh: bool = True
 ) -> Any:
@@ -31,10 +39,7 @@ def make_provider(
     name = args.provider or only or "lm-studio"
     if only not in (None, name):
         raise UsageError(f"'{args.command}' is for {only}, not for {name}")
-    try:
-        kind = getattr(importlib.import_module("..", __package__), KINDS[name])
-    except AttributeError as error:  # it was left out of this copy
-        raise UsageError(str(error)) from error
+    kind = kind_of(name)
     given = {} if args.timeout is None else {"timeout": args.timeout}
     return kind(args.base_url, usage=usage, refresh=refresh, **given)
 
