@@ -51,6 +51,12 @@ def _rows(settings: Settings, url: str | None) -> Iterator[tuple[str, object, st
     for name, found in settings.all().items():
         value, source = found or Setting(None, f"not set; {' or '.join(settings._variables(name))} would set it")
         if name == "base_url":  # without a password, and nothing if it is not valid
-            yield name, url, source if found else "the default"
+            yield name, url, _option(source) if found else "the default"
         else:
-            yield name, "set" if value is not None and name == "api_token" else value, source
+            yield name, "set" if value is not None and name == "api_token" else value, _option(source)
+
+
+def _option(source: str) -> str:
+    """Return the option for the argument of a provider."""
+    before, argument, name = source.partition("the argument ")
+    return source if before or not argument else f"--{name.replace('_', '-')}"

@@ -64,6 +64,9 @@ def _row(question: Any, answer: Any) -> tuple[object, str | None]:
 
 def _questions(args: argparse.Namespace) -> dict[str, Any]:
     """Return the questions by their ids: those of the file, and those of the options by their texts."""
+    bare = [name for name in ("choice", "score") for given in getattr(args, name) if len(given) < 2]
+    if bare:
+        raise UsageError(f"--{bare[0]} needs a question and, after it, what to choose from")
     questions = _from_file(args.questions) if args.questions else {}
     questions.update((text, Condition(text)) for text in args.condition)
     for text, *options in args.choice:

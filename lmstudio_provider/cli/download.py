@@ -9,6 +9,8 @@ from .console import Console, UsageError
 from .providers import make_provider
 
 EXAMPLE = "lmstudio-provider download qwen/qwen3-4b"
+# Seconds between two looks at the progress.
+_PAUSE_S = 0.25
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -29,7 +31,7 @@ def run(args: argparse.Namespace, console: Console) -> int:
             job = provider.native.download(args.model, args.quantization)
         try:
             with console.bar(None, "B") as bar:
-                done = job.wait(lambda progress: bar.update(progress.completed_bytes, progress.total_bytes))
+                done = job.wait(lambda progress: bar.update(progress.completed_bytes, progress.total_bytes), _PAUSE_S)
         except KeyboardInterrupt:
             console.note(f"LM Studio goes on with it; to wait for it again: download --job {job.job_id}")
             raise
