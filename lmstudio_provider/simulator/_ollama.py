@@ -19,8 +19,8 @@ from ._ollama_v1_typed import Typed
 from ._replies import Replies
 from ._server import Answer, RefusedError, StandIn
 
-# The other endpoints are those of this version; ``/v1/systemone`` came with 0.35.
-_VERSION = "0.33.0"
+# The first version whose ``/v1/systemone`` reads images.
+_VERSION = "0.35.1"
 _BLOBS, _MODEL = "/api/blobs/", "GET /v1/models/"
 
 
