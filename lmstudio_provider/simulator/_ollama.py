@@ -37,9 +37,10 @@ class SimulatedOllama(StandIn):
     ``replies`` is one reply, a list of replies to give in turn, over and over, or a function that takes the request's
     body, in OpenAI's form, and returns a reply. A reply is a text, a ``Fault``, or a dict such as
     ``{"tool_calls": [{"name": "get_weather", "arguments": {"city": "Oslo"}}]}``; ``help(SimulatedLMStudio)`` lists its
-    keys. ``When`` in a list has replies for some of the requests. Without ``replies``, a reply repeats the last message, calls the first tool that the request offers, or fits
-    the ``format``; it has thoughts if ``think`` asks for them. A call of a tool that the request does not offer is
-    dropped; if it offers none, the text has the markup of the call. With a ``format``, tools are never called.
+    keys. ``When`` in a list has replies for some of the requests. Without ``replies``, a reply repeats the last
+    message, calls the first tool that the request offers, or fits the ``format``; it has thoughts if ``think`` asks for
+    them. A call of a tool that the request does not offer is dropped; if it offers none, the text has the markup of the
+    call. With a ``format``, tools are never called.
 
     A token is a word with the blanks before it. A prompt has the tokens of the texts of its messages; a reply has those
     of its thoughts, its text, and the names and arguments of its calls, even of dropped ones. A prompt of more than
