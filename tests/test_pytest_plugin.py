@@ -1,5 +1,7 @@
 """The fixtures for tests of other programs, in test runs of their own."""
 
+import re
+import textwrap
 from pathlib import Path
 
 import pytest
@@ -8,6 +10,7 @@ from lmstudio_provider.simulator import SimulatedLMStudio
 
 pytest_plugins = ["pytester"]
 
+ROOT = Path(__file__).parent.parent
 CONFTEST = 'pytest_plugins = ["lmstudio_provider.pytest_plugin"]'
 ASK = """
 from lmstudio_provider import LMStudioProvider
@@ -39,6 +42,24 @@ def project(pytester, monkeypatch):
 
 def recordings(pytester):
     return sorted(path.relative_to(pytester.path).as_posix() for path in pytester.path.rglob("*.jsonl*"))
+
+
+# Documentation
+
+
+def programs(path):
+    text = (ROOT / path).read_text(encoding="utf-8")
+    return [textwrap.dedent(each) for each in re.findall(r"code-block:: python\n\n((?:    .*\n|\n)+)", text)]
+
+
+def test_the_programs_of_the_documentation_run_as_tests(pytester):
+    conftest, *tests = programs("docs/testing.rst")
+    assert conftest.strip() == CONFTEST
+    tests += [each for each in programs("README.rst") if "def test_" in each]
+    pytester.makeconftest(conftest)
+    pytester.makepyfile(**{f"test_{number}": program for number, program in enumerate(tests)})
+    result = pytester.runpytest("-q", "-W", "error", "-p", "no:cacheprovider")
+    assert result.parseoutcomes() == {"passed": "\n".join(tests).count("def test_")}
 
 
 # Servers
