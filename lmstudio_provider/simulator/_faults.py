@@ -13,6 +13,7 @@ from ._server import Whole, error
 _CUT, _STALL = "[the simulator cuts the reply here]", "[the simulator stalls here]"
 _KINDS = ("refuse", "stall", "garbage")
 _ONE_OF = ("kind", "cut_after", "stall_after", "status")
+_LENGTHS = "Content-Length and Transfer-Encoding"
 _PAGE = "<!DOCTYPE html>\n<html><head><title>Sign in</title></head><body>This page is simulated.</body></html>\n"
 _HTML = {"Content-Type": "text/html; charset=utf-8"}
 
@@ -56,7 +57,9 @@ class Fault:
         elif type(self.status) is not int or not 200 <= self.status <= 599:
             raise ValueError(f"status={self.status!r} is not valid; use one of 200 to 599")
         if not isinstance(self.headers, Mapping) or not all(map(_is_header, self.headers.items())):
-            raise ValueError(f"headers={self.headers!r} is not valid; use a dict of names and values")
+            raise ValueError(
+                f"headers={self.headers!r} is not valid; use a dict of names and values, without {_LENGTHS}"
+            )
         if not isinstance(self.body, (str, bytes, type(None))):
             raise ValueError(f"body={self.body!r} is not valid; use a text or bytes")
 
@@ -116,6 +119,7 @@ def _is_header(item: tuple[object, object]) -> bool:
     name, value = item
     return (
         isinstance(name, str)
+        and name.title() not in _LENGTHS.split(" and ")
         and re.fullmatch(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+", name) is not None
         and (
             type(value) is int

@@ -150,7 +150,7 @@ class _StandInHandler(Handler):
             length = {"Content-Length": str(len(answer.content)), "Keep-Alive": f"timeout={self.timeout}"}
             self._send_head(answer.status, {**answer.headers, **length})
             content, fault = until_fault(answer.content)
-            if self.command != "HEAD":
+            if self.command != "HEAD" and answer.status not in (204, 304):
                 self.wfile.write(content)
             self.wfile.flush()
             if fault:

@@ -77,6 +77,10 @@ def silent(connection):
         ({"kind": "stall", "headers": {"Retry-After": 1}}, "headers and body go with status"),
         ({"status": 503, "headers": "Retry-After: 1"}, "headers='Retry-After: 1' is not valid; use a dict of names"),
         ({"status": 503, "headers": {"X": "a\r\nb"}}, "headers={'X': 'a\\r\\nb'} is not valid"),
+        (
+            {"status": 503, "headers": {"content-length": 5}},
+            "headers={'content-length': 5} is not valid; use a dict of",
+        ),
         ({"status": 503, "body": {"error": "x"}}, "body={'error': 'x'} is not valid; use a text or bytes"),
     ],
 )
@@ -230,6 +234,16 @@ def test_a_status_has_the_body_and_the_headers_that_were_given():
         status, headers, data = ask(server, "POST", CHAT, {"messages": HI})
     assert (status, headers["content-type"], "Content-Type" in headers) == (429, "application/x", False)
     assert data == b'{"error": {"message": "slow down"}}'
+
+
+@pytest.mark.parametrize("status", [204, 304])
+def test_a_status_without_a_body_leaves_the_connection_usable(status):
+    with SimulatedLMStudio(replies=[Fault(status=status), "Hello"]) as server:
+        with sent(server, CHAT, {"messages": HI}) as connection:
+            reply = connection.getresponse()
+            assert (reply.status, reply.read()) == (status, b"")
+            connection.request("POST", CHAT, json.dumps({"messages": HI}))
+            assert b"Hello" in connection.getresponse().read()
 
 
 def test_a_status_that_has_no_name_is_sent():
