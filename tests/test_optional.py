@@ -34,6 +34,7 @@ OPTIONAL = {
         ["Conversation", "run_tools"],
     ),
     "simulator": (["simulator"], []),
+    "the fixtures": (["pytest_plugin.py"], []),
     "cli": (["cli", "__main__.py"], []),
 }
 CHAT = """

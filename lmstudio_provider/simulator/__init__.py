@@ -5,10 +5,12 @@ package, and the stand-ins write their JSON by hand, so that client and stand-in
 say that they are simulated. ``python -m lmstudio_provider.simulator`` runs one.
 """
 
+from ._faults import Fault
 from ._lmstudio import SimulatedLMStudio
 from ._ollama import SimulatedOllama
 from ._ollama_models import OllamaModel
 from ._record import record
 from ._replay import replay
+from ._replies import When
 
-__all__ = ["OllamaModel", "SimulatedLMStudio", "SimulatedOllama", "record", "replay"]
+__all__ = ["Fault", "OllamaModel", "SimulatedLMStudio", "SimulatedOllama", "When", "record", "replay"]

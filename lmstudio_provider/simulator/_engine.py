@@ -8,7 +8,7 @@ from typing import Any, Callable, Iterable, Mapping
 from ._echo import echo, echo_text
 from ._examples import SchemaError, check_schema
 from ._generate import Generated, generate, text_only, usage
-from ._replies import MakeReply, Replies, Script, Scripted
+from ._replies import MakeReply, NextReply, Scripted
 from ._state import FailedError, Instance
 from ._tokens import count
 
@@ -16,8 +16,8 @@ from ._tokens import count
 class Engine:
     """Gives the replies of the test, or the default ones that repeat the request."""
 
-    def __init__(self, replies: Replies | None) -> None:
-        self._script = Script(replies)
+    def __init__(self, reply: NextReply) -> None:
+        self._reply = reply
 
     def chat(self, body: Mapping[str, Any], instance: Instance) -> tuple[Generated, dict[str, Any]]:
         """Return the generated reply to a chat, whose ``body`` is in OpenAI's form, and its usage.
@@ -43,7 +43,7 @@ class Engine:
         read, room = count(texts), instance.context_length
         if read > room:
             raise FailedError("context_length", _engine_error(json_overflow(read, room)), read)
-        reply = part(self._script.reply(body, default))
+        reply = part(self._reply(body, default, (instance.id, instance.model)))
         generated = generate(reply, lambda number: str(100000001 + number), body.get("max_tokens"), body.get("stop"))
         return generated, usage(read, generated)
 

@@ -6,6 +6,7 @@ import dataclasses
 from dataclasses import dataclass, field
 from typing import Any, Callable, Mapping
 
+from ._faults import marked
 from ._replies import Scripted
 from ._tokens import call_tokens, cut
 
@@ -44,7 +45,8 @@ def generate(
     if max_tokens is not None and 0 <= max_tokens < _tokens(whole):
         whole = _limited(whole, max_tokens)
     counted = reply.counts.get("completion_tokens", _tokens(whole))
-    return dataclasses.replace(whole, tokens=counted, counts=reply.counts)
+    reasoning, content = marked(reply.fault, whole.reasoning, whole.content)
+    return dataclasses.replace(whole, reasoning=reasoning, content=content, tokens=counted, counts=reply.counts)
 
 
 def _tokens(generated: Generated) -> int:

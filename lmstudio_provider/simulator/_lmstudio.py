@@ -18,7 +18,8 @@ from ._models import Models
 from ._native import Native
 from ._replies import Replies
 from ._responses import Responses
-from ._server import Answer, StandIn, Whole, error, event, events, indented
+from ._server import Answer, Whole, error, event, events, indented
+from ._stand_in import Faults, StandIn
 from ._state import FailedError, Instance, State, embeds
 from ._tokens import pieces
 
@@ -40,7 +41,8 @@ class SimulatedLMStudio(StandIn):
 
     ``replies`` is one reply, a list of replies to give in turn, over and over, or a function that takes the request's
     body, in OpenAI's form, and returns a reply. Without it, a reply repeats the last message, calls the first tool that
-    the request offers, or fits the request's JSON schema. A reply is a text, or a dict of any of:
+    the request offers, or fits the request's JSON schema. ``When`` in a list has replies for some of the requests. A
+    reply is a text, a ``Fault``, or a dict of any of:
 
     - ``"content"``: a text, which is streamed word by word, or a list of texts, which are streamed as they are. Markup
       of tool calls and thoughts is sent unchanged
@@ -51,10 +53,16 @@ class SimulatedLMStudio(StandIn):
     - ``"finish_reason"``, such as "length"; the default is "stop", or "tool_calls" if the reply has calls
     - ``"completion_tokens"``, ``"prompt_tokens"`` and ``"cached_tokens"``: counts to report, instead of the numbers of
       words in the reply and in the request. By default, cached tokens are not reported
+    - ``"first_byte_s"``: the seconds before the reply begins, streamed or not
+    - ``"fault"``: a ``Fault``, such as ``Fault(cut_after=5)``, for this reply
 
     Any other reply raises TypeError, with the position and the mistake.
 
-    ``delay_s`` is the pause before each piece of a stream. ``port`` 0 takes any free port. If ``api_token`` is set,
+    ``delay_s`` is the pause before each piece of a stream: 0.05 is the pace of 20 tokens per second. ``first_byte_s``
+    is for all generated replies. ``fault`` is a ``Fault`` of all requests, or a function that takes a request, as in
+    ``requests``, and returns its fault or None. Like ``replies``, all three may be set while the server runs.
+
+    ``port`` 0 takes any free port. If ``api_token`` is set,
     requests need that token. Endpoints that are newer than ``version`` are unknown. ``clock`` returns seconds; a model
     that a request loaded is unloaded after it was idle for its time to live.
 
@@ -78,13 +86,15 @@ class SimulatedLMStudio(StandIn):
         context_length: int = 4096,
         version: str = "0.4.20",
         clock: Callable[[], float] = time.monotonic,
+        first_byte_s: float = 0.0,
+        fault: Faults | None = None,
     ) -> None:
-        super().__init__(delay_s, port)
+        super().__init__(replies, delay_s, port, first_byte_s, fault)
         self._state = State(models, loaded, jit, context_length, clock)
         self.models = self._state.models
         self.jobs = self._state.jobs
         self.responses = self._state.responses
-        self._engine = Engine(replies)
+        self._engine = Engine(self._next_reply)
         self._api_token = api_token
         self._version = tuple(map(int, version.split(".")))
         self._models = Models(self._state)

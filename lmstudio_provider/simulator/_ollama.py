@@ -17,10 +17,11 @@ from ._ollama_run import Runner
 from ._ollama_v1 import V1, v1_error
 from ._ollama_v1_typed import Typed
 from ._replies import Replies
-from ._server import Answer, RefusedError, StandIn
+from ._server import Answer, RefusedError
+from ._stand_in import Faults, StandIn
 
-# The other endpoints are those of this version; ``/v1/systemone`` came with 0.35.
-_VERSION = "0.33.0"
+# The first version whose ``/v1/systemone`` reads images.
+_VERSION = "0.35.1"
 _BLOBS, _MODEL = "/api/blobs/", "GET /v1/models/"
 
 
@@ -34,19 +35,20 @@ class SimulatedOllama(StandIn):
     be pulled, unless its name begins with "no-such".
 
     ``replies`` is one reply, a list of replies to give in turn, over and over, or a function that takes the request's
-    body, in OpenAI's form, and returns a reply. A reply is a text, or a dict such as
+    body, in OpenAI's form, and returns a reply. A reply is a text, a ``Fault``, or a dict such as
     ``{"tool_calls": [{"name": "get_weather", "arguments": {"city": "Oslo"}}]}``; ``help(SimulatedLMStudio)`` lists its
-    keys. Without ``replies``, a reply repeats the last message, calls the first tool that the request offers, or fits
-    the ``format``; it has thoughts if ``think`` asks for them. A call of a tool that the request does not offer is
-    dropped; if it offers none, the text has the markup of the call. With a ``format``, tools are never called.
+    keys. ``When`` in a list has replies for some of the requests. Without ``replies``, a reply repeats the last
+    message, calls the first tool that the request offers, or fits the ``format``; it has thoughts if ``think`` asks for
+    them. A call of a tool that the request does not offer is dropped; if it offers none, the text has the markup of the
+    call. With a ``format``, tools are never called.
 
     A token is a word with the blanks before it. A prompt has the tokens of the texts of its messages; a reply has those
     of its thoughts, its text, and the names and arguments of its calls, even of dropped ones. A prompt of more than
     ``num_ctx`` tokens, by default ``context_length``, is cut silently: old messages are dropped, and if the last one is
     still too long, half of ``num_ctx`` and two tokens are left. With ``truncate: false``, it is refused.
 
-    ``delay_s`` is the pause before each piece of a stream. ``port`` 0 takes any free port. ``clock`` returns seconds; a
-    model is unloaded after the time that ``keep_alive`` sets.
+    ``delay_s``, ``first_byte_s`` and ``fault`` are as in ``SimulatedLMStudio``. ``port`` 0 takes any free port.
+    ``clock`` returns seconds; a model is unloaded after the time that ``keep_alive`` sets.
 
     ``requests`` holds the method, path, headers and body of each request so far, ``models`` the names on disk, and
     ``loaded`` the names in memory. If a function given as ``replies`` raises an exception, the reply is HTTP 500 with
@@ -65,13 +67,15 @@ class SimulatedOllama(StandIn):
         *,
         context_length: int = 4096,
         clock: Callable[[], float] = time.monotonic,
+        first_byte_s: float = 0.0,
+        fault: Faults | None = None,
     ) -> None:
-        super().__init__(delay_s, port)
+        super().__init__(replies, delay_s, port, first_byte_s, fault)
         self._shelf = Shelf(models, context_length, clock)
         self.models = self._shelf.names
         self._files = Files(self._shelf)
         self._numbers = itertools.count(1)
-        runner = Runner(self._shelf, replies)
+        runner = Runner(self._shelf, self._next_reply)
         own = Own(self._shelf, runner)
         v1, typed = V1(self._shelf, runner, own), Typed(runner)
         self._endpoints: dict[str, Callable[[Any], Answer]] = {

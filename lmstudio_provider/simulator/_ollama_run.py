@@ -13,7 +13,7 @@ from ._generate import Generated, generate
 from ._ollama_checks import check_options, seconds
 from ._ollama_json import refused
 from ._ollama_models import KEEP_ALIVE_S, OllamaModel, Shelf
-from ._replies import Replies, Script
+from ._replies import NextReply, Script
 from ._tokens import count, pieces
 
 _NO_VISION = "Multimodal data provided, but model does not support multimodal requests."
@@ -51,9 +51,9 @@ class Outcome:
 class Runner:
     """Generates with the models of a shelf."""
 
-    def __init__(self, shelf: Shelf, replies: Replies | None) -> None:
+    def __init__(self, shelf: Shelf, reply: NextReply) -> None:
         self._shelf = shelf
-        self._script = Script(replies)
+        self._reply = reply
 
     def run(self, ask: Ask) -> Outcome:
         """Load or unload the model, and generate a reply. Raise RefusedError for a wrong request."""
@@ -74,17 +74,17 @@ class Runner:
             if not ask.truncate:
                 raise refused(400, json_overflow(read, room))
             messages, read = _cut(messages, room)
-        generated = self._generate(ask, {**form, "messages": messages})
+        generated = self._generate(ask, model, {**form, "messages": messages})
         if keep_s == 0:
             self._shelf.unload(model)
         reason = "stop" if generated.finish_reason == "tool_calls" else generated.finish_reason
         return Outcome(ask, model, reason, generated, generated.counts.get("prompt_tokens", read))
 
-    def _generate(self, ask: Ask, form: Mapping[str, Any]) -> Generated:
+    def _generate(self, ask: Ask, model: OllamaModel, form: Mapping[str, Any]) -> Generated:
         default = echo if ask.verb == "chat" else echo_text
         if form.get("response_format"):
             form = {**form, "tool_choice": "none"}  # the grammar of the format does not let the model write a call
-        reply = self._script.reply(form, default)
+        reply = self._reply(form, default, (model.name,))
         if form.get("response_format") and reply.tool_calls:
             content = reply.content or Script(None).reply(form, default).content
             reply = dataclasses.replace(reply, content=content, tool_calls=[])

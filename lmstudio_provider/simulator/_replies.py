@@ -1,26 +1,30 @@
-"""The replies that a test gives to a stand-in: they are checked when it is created, and given in turn."""
+"""The replies that a test gives to a stand-in: they are checked when they are given, and used in turn."""
 
 from __future__ import annotations
 
 import itertools
 import json
+import math
 import reprlib
 import threading
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Callable, Iterable, Mapping, Union
 
+from ._faults import Fault
 from ._tokens import pieces
 
-# A text, or a dict; the docstring of SimulatedLMStudio lists its keys.
-Reply = Union[str, Mapping[str, Any]]
+# A text, a fault, or a dict; the docstring of SimulatedLMStudio lists its keys.
+Reply = Union[str, Fault, Mapping[str, Any]]
 # Makes a reply from the body of a request.
 MakeReply = Callable[[Mapping[str, Any]], Reply]
+# Gives the reply to a request: the body, what makes the default reply, and the names of the model that answers.
+NextReply = Callable[[Mapping[str, Any], MakeReply, Iterable[str]], "Scripted"]
 # One reply, several to give in turn, or a function that makes them.
-Replies = Union[Reply, Iterable[Reply], MakeReply]
+Replies = Union[Reply, "When", Iterable[Union[Reply, "When"]], MakeReply]
 
 # The counts that a reply may set; a server counts words for the others.
 _COUNTS = ("prompt_tokens", "completion_tokens", "cached_tokens")
-_KEYS = ("content", "reasoning_content", "tool_calls", "finish_reason", *_COUNTS)
+_KEYS = ("content", "reasoning_content", "tool_calls", "finish_reason", *_COUNTS, "first_byte_s", "fault")
 _CALL_KEYS = ("name", "arguments", "id", "index")
 _CALL = '{"name": "get_weather", "arguments": {"city": "Oslo"}}'
 
@@ -35,46 +39,81 @@ class Scripted:
     """The calls. "id" and "index" are only there if the reply sets them; None means not to send one."""
     finish_reason: str | None = None
     counts: Mapping[str, int] = field(default_factory=dict)
+    first_byte_s: float | None = None
+    fault: Fault | None = None
+    is_default: bool = False
+    """True if the stand-in makes the texts and the calls."""
+
+
+@dataclass(frozen=True)
+class When:
+    """Replies to some of the requests: ``When("qwen3", "I am Qwen")``, or ``When(lambda body: ..., ["one", "two"])``.
+
+    In a list given as ``replies``, the first one that fits a request decides. The other replies of the list are given
+    in turn to the requests that none fits.
+    """
+
+    which: str | Callable[[Mapping[str, Any]], object]
+    """The name of a model, or a function that takes the request's body, in OpenAI's form, and returns True if it fits.
+    A model is meant by the name that the request gives, and by the name of the one that answers."""
+    replies: Replies
+    """The replies, in any form that a stand-in takes."""
 
 
 class Script:
     """Gives the replies of a test, or default ones. Raises TypeError for replies that are not valid."""
 
-    def __init__(self, replies: Replies | None) -> None:
-        self._make: Callable[[Mapping[str, Any]], Scripted] | None = None
-        if isinstance(replies, (str, Mapping)):
-            self._make = _in_turn([checked(replies, "replies")])
+    def __init__(self, replies: Replies | None, where: str = "replies") -> None:
+        self._rules: list[tuple[str | Callable[[Mapping[str, Any]], object], Script]] = []
+        self._make: MakeReply | None = None
+        self._where = where
+        self._lock = threading.Lock()
+        several: Iterable[tuple[str, Any]]
+        if replies is None or isinstance(replies, (str, Mapping, Fault, When)):
+            several = [] if replies is None else [(where, replies)]
         elif callable(replies):
-            make = replies
-            self._make = lambda body: checked(make(body), "the result of the function given as replies")
-        elif isinstance(replies, (bytes, bytearray)) or not isinstance(replies, (Iterable, type(None))):
-            raise TypeError(f"replies is {reprlib.repr(replies)}; use a reply, a list of replies, or a function")
-        elif replies is not None:
-            several = [checked(reply, f"replies[{at}]") for at, reply in enumerate(replies)]
+            several, self._make = [], replies
+        elif isinstance(replies, (bytes, bytearray)) or not isinstance(replies, Iterable):
+            raise TypeError(f"{where} is {reprlib.repr(replies)}; use a reply, a list of replies, or a function")
+        else:
+            several = [(f"{where}[{at}]", reply) for at, reply in enumerate(replies)]
             if not several:
-                raise TypeError("replies is empty; give at least one, or leave it out")
-            self._make = _in_turn(several)
+                raise TypeError(f"{where} is empty; give at least one, or leave it out")
+        for at, reply in several:
+            if isinstance(reply, When):
+                if not isinstance(reply.which, str) and not callable(reply.which):
+                    raise TypeError(f"{at}.which is {reprlib.repr(reply.which)}; use a model's name or a function")
+                self._rules.append((reply.which, Script(reply.replies, f"{at}.replies")))
+        self._turns = [checked(reply, at) for at, reply in several if not isinstance(reply, When)]
+        self._endless = itertools.cycle(self._turns)
 
-    def reply(self, body: Mapping[str, Any], default: MakeReply) -> Scripted:
-        """Return the next reply of the test for ``body``, or the one that ``default`` makes if the test gave none."""
-        return checked(default(body), "the default") if self._make is None else self._make(body)
+    def reply(self, body: Mapping[str, Any], default: MakeReply, models: Iterable[str] = ()) -> Scripted:
+        """Return the next reply of the test for ``body``, or the one that ``default`` makes if the test gave none.
 
-
-def _in_turn(replies: list[Scripted]) -> Callable[[Mapping[str, Any]], Scripted]:
-    endless = itertools.cycle(replies)
-    lock = threading.Lock()
-
-    def take(body: Mapping[str, Any]) -> Scripted:
-        with lock:
-            return next(endless)
-
-    return take
+        ``models`` are the names of the model that answers.
+        """
+        names = {str(each).partition(":latest")[0] for each in (body.get("model"), *models)}
+        for which, script in self._rules:
+            if which.partition(":latest")[0] in names if isinstance(which, str) else which(body):
+                return script.reply(body, default, models)
+        if self._make is not None:
+            scripted = checked(self._make(body), f"the result of the function given as {self._where}")
+        elif self._turns:
+            with self._lock:
+                scripted = next(self._endless)
+        else:
+            scripted = Scripted(is_default=True)
+        if not scripted.is_default:
+            return scripted
+        return replace(checked(default(body), "the default"), fault=scripted.fault)
 
 
 def checked(reply: Any, where: str) -> Scripted:
     """Return ``reply`` in its checked form; raise TypeError, which names ``where`` and the mistake, if it is wrong."""
     if isinstance(reply, str):
         return Scripted(pieces(reply))
+    if isinstance(reply, Fault):
+        return Scripted(fault=reply, is_default=True)
     if not isinstance(reply, Mapping):
         raise TypeError(f"{where} is {reprlib.repr(reply)}; a reply is a text, or a dict of any of {', '.join(_KEYS)}")
     _check_keys(reply, _KEYS, where, f"a reply is a dict of any of {', '.join(_KEYS)}")
@@ -85,6 +124,11 @@ def checked(reply: Any, where: str) -> Scripted:
     for name, count in counts.items():
         if type(count) is not int or count < 0:
             raise TypeError(f'{where}["{name}"] is {count!r}; use a whole number, 0 or more')
+    first_byte_s, fault = reply.get("first_byte_s"), reply.get("fault")
+    if first_byte_s is not None and not is_seconds(first_byte_s):
+        raise TypeError(f'{where}["first_byte_s"] is {first_byte_s!r}; use seconds, 0 or more')
+    if not isinstance(fault, (Fault, type(None))):
+        raise TypeError(f"{where}[\"fault\"] is {reprlib.repr(fault)}; use a Fault, such as Fault('stall')")
     calls = reply.get("tool_calls")
     if not isinstance(calls, (list, tuple, type(None))):
         raise TypeError(f'{where}["tool_calls"] is {reprlib.repr(calls)}; use a list of calls: [{_CALL}]')
@@ -94,7 +138,14 @@ def checked(reply: Any, where: str) -> Scripted:
         [_call(call, f'{where}["tool_calls"][{at}]') for at, call in enumerate(calls or ())],
         reason,
         counts,
+        first_byte_s,
+        fault,
     )
+
+
+def is_seconds(value: Any) -> bool:
+    """Return True for a number of seconds to wait."""
+    return type(value) in (int, float) and 0 <= value < math.inf
 
 
 def _check_keys(value: Mapping[str, Any], known: tuple[str, ...], where: str, right: str) -> None:

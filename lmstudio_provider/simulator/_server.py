@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import abc
 import json
 import os
 import selectors
@@ -10,12 +9,10 @@ import socket
 import socketserver
 import sys
 import threading
-import traceback
 from dataclasses import dataclass, field
-from email.message import Message
 from http.server import BaseHTTPRequestHandler
 from types import TracebackType
-from typing import Any, ClassVar, Iterable, Iterator, Mapping, TypeVar, Union
+from typing import Any, Iterable, Iterator, Mapping, TypeVar, Union
 
 _Self = TypeVar("_Self", bound="Listener")
 
@@ -104,29 +101,6 @@ class Listener:
             self._server = None
 
 
-class StandIn(Listener, abc.ABC):
-    """The base of the stand-ins. Each kind of server implements ``answer``."""
-
-    headers: ClassVar[Mapping[str, str]] = {}
-    """The headers of every reply."""
-    uploads: ClassVar[tuple[str, ...]] = ()
-    """The prefixes of the paths that take files. Their bodies are not read as JSON, nor held in memory."""
-
-    def __init__(self, delay_s: float, port: int) -> None:
-        super().__init__(port)
-        self.delay_s = delay_s
-
-    @abc.abstractmethod
-    def answer(self, endpoint: str, body: Any, headers: Message) -> Answer:
-        """Return the answer of ``endpoint`` ("POST /path"), or raise RefusedError.
-
-        ``body`` is the request's JSON value, None without valid JSON, or for an upload an iterator of its bytes.
-        """
-
-    def __enter__(self: _Self) -> _Self:
-        return self._listen(_StandInHandler)
-
-
 class _Server(socketserver.ThreadingTCPServer):
     daemon_threads = True
     # On Windows, this option would let a second server listen on the same port.
@@ -138,7 +112,7 @@ class _Server(socketserver.ThreadingTCPServer):
         self.listener: Any = listener
         self.pid = os.getpid()
         self.stopping = threading.Event()
-        self._open: set[socket.socket] = set()
+        self._open: dict[socket.socket, threading.Thread | None] = {}
         self._changed = threading.Condition()
         self._stop, self._stopped = socket.socketpair()
         try:
@@ -146,6 +120,9 @@ class _Server(socketserver.ThreadingTCPServer):
         except OSError as error:
             what = f"cannot listen on 127.0.0.1:{listener.port} ({error.strerror}); use another port, or 0 for any"
             raise OSError(error.errno, what) from error
+        self._begin()
+
+    def _begin(self) -> None:
         self._thread = threading.Thread(target=self._serve, name="simulator", daemon=True)
         self._thread.start()
 
@@ -164,13 +141,18 @@ class _Server(socketserver.ThreadingTCPServer):
 
     def process_request(self, request: Any, client_address: Any) -> None:
         with self._changed:
-            self._open.add(request)
+            self._open[request] = None
         super().process_request(request, client_address)
+
+    def process_request_thread(self, request: Any, client_address: Any) -> None:
+        with self._changed:
+            self._open[request] = threading.current_thread()
+        super().process_request_thread(request, client_address)
 
     def shutdown_request(self, request: Any) -> None:
         super().shutdown_request(request)
         with self._changed:
-            self._open.discard(request)
+            self._open.pop(request, None)
             self._changed.notify_all()
 
     def handle_error(self, request: Any, client_address: Any) -> None:
@@ -183,17 +165,34 @@ class _Server(socketserver.ThreadingTCPServer):
         if self.pid != os.getpid():  # a fork does not have the threads, and waiting for them would hang
             self.server_close()
             return
+        self._end()
+        self.server_close()
+
+    def refuse_connections(self, refuse: bool) -> None:
+        """Close the port and all connections, but keep the port from other programs; or accept connections again."""
+        if refuse and not self.stopping.is_set():
+            self._end()
+            self._stopped.recv(1)
+            self.socket = socket.socket(self.address_family, self.socket_type)
+            self.server_bind()  # and does not listen
+        elif not refuse and self.stopping.is_set():
+            self.stopping.clear()
+            self.server_activate()
+            self._begin()
+
+    def _end(self) -> None:
         self.stopping.set()
         self._stop.send(b"x")
         self._thread.join()
-        self.server_close()
+        self.socket.close()
         with self._changed:
             for connection in self._open:
                 try:
                     connection.shutdown(socket.SHUT_RDWR)
                 except OSError:
                     continue  # the client closed it first
-            self._changed.wait_for(lambda: not self._open, timeout=5)
+            # A function of a test may end the server within a reply, in the thread of a connection.
+            self._changed.wait_for(lambda: set(self._open.values()) <= {threading.current_thread()}, timeout=5)
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -257,54 +256,3 @@ class Handler(BaseHTTPRequestHandler):
         """Send ``data`` as one chunk; an empty one ends the reply."""
         self.wfile.write(b"%x\r\n%b\r\n" % (len(data), data))
         self.wfile.flush()
-
-
-class _StandInHandler(Handler):
-    def answer(self) -> None:
-        """Send what the stand-in answers."""
-        stand_in: StandIn = self.server.listener
-        pieces = self.pieces()
-        try:
-            body = pieces if self.path.startswith(stand_in.uploads) else self.json_of(b"".join(pieces))
-        except ValueError:
-            self.send_error(400)
-            return
-        asked = {"method": self.command, "path": self.path, "headers": dict(self.headers)}
-        stand_in.requests.append({**asked, "body": None if body is pieces else body})
-        try:
-            answer = stand_in.answer(f"{self.command} {self.path}", body, self.headers)
-        except RefusedError as refused:
-            answer = refused.answer
-        except Exception as failure:
-            # Most likely a function given as replies failed. The test sees only replies, so one has to report it.
-            what = f"{type(failure).__name__}: {failure}"
-            answer = error(500, f"the simulator could not reply: {what}\n\n{traceback.format_exc()}")
-        for _ in pieces:
-            continue  # the rest of an upload must be read, or it would be taken for the next request
-        self._send(answer)
-
-    def _send(self, answer: Answer) -> None:
-        if isinstance(answer, Whole):
-            length = {"Content-Length": str(len(answer.content)), "Keep-Alive": f"timeout={self.timeout}"}
-            self._send_head(answer.status, {**answer.headers, **length})
-            if self.command != "HEAD":
-                self.wfile.write(answer.content)
-            self.wfile.flush()
-        else:
-            self._send_head(200, {**answer.headers, "Transfer-Encoding": "chunked"})
-            self._send_chunks(answer)
-
-    def _send_head(self, status: int, headers: Mapping[str, str]) -> None:
-        self.send_response(status)
-        for name, value in {**self.server.listener.headers, **headers}.items():
-            self.send_header(name, value)
-        self.end_headers()
-
-    def _send_chunks(self, stream: Stream) -> None:
-        delay_s = self.server.listener.delay_s
-        for piece in stream.pieces:
-            if delay_s and self.server.stopping.wait(delay_s):
-                return
-            self.send_chunk(piece)
-        for piece in (*stream.end, b""):  # the empty one ends the body
-            self.send_chunk(piece)

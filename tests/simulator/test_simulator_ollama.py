@@ -68,9 +68,9 @@ def test_a_model_that_cannot_be_pulled_is_an_error_line_under_200(server, sample
 # Replies
 
 
-def test_it_says_that_it_runs_and_in_which_version(server, sample):
+def test_it_says_that_it_runs_and_in_which_version(server):
     assert ask(server, "GET", "/")[2] == b"Ollama is running"
-    assert json.loads(ask(server, "GET", "/api/version")[2]) == json.loads(sample("ollama_version.json"))
+    assert json.loads(ask(server, "GET", "/api/version")[2]) == {"version": "0.35.1"}
 
 
 def test_models_look_as_those_of_ollama(server, sample):

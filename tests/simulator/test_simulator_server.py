@@ -4,6 +4,7 @@ import errno
 import json
 import socket
 import struct
+import threading
 from urllib.parse import urlsplit
 
 import pytest
@@ -62,12 +63,15 @@ def test_a_client_that_resets_its_connection_within_a_reply_leaves_no_file_open(
     def reply(_request):
         client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         client.close()
+        left.set()
         return "Hello"
 
+    left = threading.Event()
     finish_it = Handler.finish
     monkeypatch.setattr(Handler, "finish", finish)
     with SimulatedOllama("m", reply) as server:
         client = socket.create_connection(urlsplit(server.url).netloc.split(":"), timeout=10)
         body = json.dumps({"model": "m", "messages": HI}).encode()
         client.sendall(b"POST /api/chat HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body))
+        assert left.wait(10)
     assert finished == [(True, True)]
