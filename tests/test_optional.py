@@ -30,7 +30,7 @@ OPTIONAL = {
         ["Choice", "Condition", "Decisions", "Score"],
     ),
     "types as schemas": (
-        [f"_core/schema/{name}.py" for name in ("docstrings", "functions", "hints", "schemas", "texts")],
+        [f"_core/schema/{name}.py" for name in ("docstrings", "functions", "hints", "partial", "schemas", "texts")],
         ["Conversation", "run_tools"],
     ),
     "simulator": (["simulator"], []),
@@ -206,6 +206,20 @@ for make in (lambda: ChatRequest("Hi", response_format=int), lambda: Tool.from_f
             ("Tool.from_function needs '_core.schema.functions'", "Tool(name, description, parameters)"),
         ]
     ]
+
+
+def test_a_partial_answer_without_what_reads_it_is_refused(copy, simulator):
+    code = f"""
+from lmstudio_provider import ConfigurationError, LMStudioProvider
+with LMStudioProvider({simulator.url!r}) as lm, lm.stream("Hi", response_format={{"type": "object"}}) as stream:
+    try:
+        stream.partial_parsed()
+    except ConfigurationError as error:
+        print(error)
+    print("".join(stream.text()) != "", stream.completion.parsed)
+"""
+    what = "partial_parsed() needs '_core.schema.partial', which was left out of this copy. completion.parsed"
+    assert printed(copy("types as schemas"), code) == f"{what} is the whole answer\nTrue {{}}\n"
 
 
 def test_a_copy_without_ollama_finds_lm_studio(copy, simulator):

@@ -6,7 +6,7 @@ import functools
 import json
 import re
 import typing
-from typing import Any, Callable, Iterator, Mapping
+from typing import Any, Callable, Iterator, Mapping, Sequence
 
 from ..checks import to_json
 from ..errors import ConfigurationError, InvalidRequestError, StructuredOutputError, preview
@@ -15,26 +15,46 @@ from ..types import Completion
 from .json_schema import MisfitError, fitted
 
 try:
-    from .hints import kind_of, member, name_of, without_none
-    from .schemas import schema_of, schema_of_members
+    from .hints import items_of, kind_of, member, name_of, without_none
+    from .partial import PartialAnswer
+    from .schemas import schema_of, schema_of_any, schema_of_members
 except ImportError:  # a vendored copy may leave out what makes a JSON schema of a Python type
 
     def kind_of(hint: Any) -> Any:  # type: ignore[misc]
         what = "a type as response_format needs '_core.schema.schemas', which was left out of this copy"
         raise ConfigurationError(what, hint="Give a JSON schema instead")
 
+    def PartialAnswer(*of: Any) -> Any:  # type: ignore[no-redef]
+        what = "partial_parsed() needs '_core.schema.partial', which was left out of this copy"
+        raise ConfigurationError(what, hint="completion.parsed is the whole answer")
+
 
 class Structure:
     """The name and the JSON schema that a request sends, and the conversion of a JSON value to an instance.
 
-    If the schema is None, the answer may be any JSON.
+    If the schema is None, the answer may be any JSON. ``inner`` is the schema of the instance, if it is wrapped into an
+    object.
     """
 
-    def __init__(self, name: str, schema: Mapping[str, Any] | None, read: Callable[[Any], Any], said: str = "") -> None:
+    def __init__(
+        self,
+        name: str,
+        schema: Mapping[str, Any] | None,
+        read: Callable[[Any], Any],
+        said: str = "",
+        inner: Mapping[str, Any] | None = None,
+        items_at: Callable[[Sequence[str]], Callable[[Any], Any]] = lambda path: lambda item: item,
+    ) -> None:
         self.name = re.sub(r"[^A-Za-z0-9_-]", "_", name)[:64].strip("_") or "answer"
         self.schema = schema
         self._said = said or name or "JSON of that schema"
         self._read = read
+        self._inner = inner
+        self._items_at = items_at
+
+    def partial(self) -> PartialAnswer:
+        """Return a reader of an answer that is still coming; raise ConfigurationError if this copy has none."""
+        return PartialAnswer(self.schema or {}, self._inner, self._items_at)
 
     def parse(self, completion: Completion) -> Any:
         """Return the instance that the answer describes; raise StructuredOutputError."""
@@ -98,11 +118,28 @@ def _of_hint(hint: Any) -> Structure:
             value = value.get("value")  # a model may leave the wrapping out
         return fitted(value, inner)
 
+    def items_at(path: Sequence[str]) -> Callable[[Any], Any]:
+        hints = tuple(items_of(hint, path if is_object or path[:1] != ["value"] else path[1:]))
+        try:
+            return _reader_of_any(hints)
+        except TypeError:  # one of them has no hash
+            return _reader_of_any.__wrapped__(hints)
+
     name = kind.type.__name__ if isinstance(kind.type, type) and not kind.arguments else ""
-    return Structure(name, schema.plain(), read, name_of(hint) if not name else "")
+    said = "" if name else name_of(hint)
+    return Structure(name, schema.plain(), read, said, None if is_object else inner, items_at)
 
 
 _of_hint_once = functools.lru_cache(maxsize=64)(_of_hint)
+
+
+@functools.lru_cache(maxsize=64)
+def _reader_of_any(hints: tuple[Any, ...]) -> Callable[[Any], Any]:
+    """Return a function that converts a value to one of the ``hints``, if there are any."""
+    try:
+        return functools.partial(fitted, schema=schema_of_any(hints, "response_format"))
+    except ConfigurationError:  # pydantic knows more types
+        return lambda value: value
 
 
 def _of_mapping(given: Mapping[str, Any]) -> Structure | None:
