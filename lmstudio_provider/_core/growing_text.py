@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 _BLOCK = 1000
-# The blocks, the pieces after them, and the characters of these pieces, that were read.
-Position = tuple[int, int, int]
-START: Position = 0, 0, 0
 
 
 class GrowingText:
@@ -33,17 +30,9 @@ class GrowingText:
 
     def whole(self) -> str:
         """Return all of the text."""
-        count, pieces = self._end
-        return "".join([*self._blocks[:count], *pieces])
+        blocks, count, pieces = self.parts()
+        return "".join([*blocks[:count], *pieces])
 
-    def since(self, position: Position = START) -> tuple[str, Position]:
-        """Return the text that came after ``position``, which this returned before, and the position of its end."""
-        blocks, read, characters = position
-        count, pieces = self._end
-        earlier: list[str] = []
-        if count > blocks:
-            earlier = [self._blocks[blocks][characters:], *self._blocks[blocks + 1 : count]]
-            read = characters = 0
-        new = pieces[read:]
-        end = "".join(new)
-        return "".join([*earlier, end]), (count, read + len(new), characters + len(end))
+    def parts(self) -> tuple[list[str], int, list[str]]:
+        """Return a list of blocks, how many of them to read, and the pieces after these."""
+        return self._blocks, *self._end

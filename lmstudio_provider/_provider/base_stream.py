@@ -7,7 +7,7 @@ import contextlib
 import threading
 import weakref
 from types import TracebackType
-from typing import Any, Callable, Generic, Iterator, NoReturn, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Callable, Generic, Iterator, NoReturn, Protocol, TypeVar
 
 from .._core.callbacks import report_failure
 from .._core.errors import (
@@ -23,7 +23,9 @@ from .._core.types import Completion
 from .._dialects.checked_reader import CheckedReader
 from .._http.exchange import CancelledCall
 from .._http.reply import Reply
-from .chunks import PieceSource
+
+if TYPE_CHECKING:
+    from .chunks import PieceSource  # a vendored copy may leave it out
 
 # The type of the items of a stream, and of the whole reply.
 Item = TypeVar("Item")

@@ -5,11 +5,16 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Callable, Generic, Iterable, Iterator, Protocol, overload
 
 from .._core.callbacks import Callback
+from .._core.errors import ConfigurationError
 from .._core.growing_text import GrowingText
-from .._core.schema.structured import Structure
+from .._core.schema.structure import Structure
 from .._core.types import Chunk, Completion
 from .base_stream import Accumulator, BaseStream
-from .chunks import ChunkAssembly, PieceSource
+
+try:
+    from .chunks import ChunkAssembly, PieceSource
+except ImportError:  # a vendored copy may leave them out
+    PieceSource = None  # type: ignore[assignment, misc]
 
 if TYPE_CHECKING:
     from typing_extensions import TypeVar  # known to every type checker; nothing to install
@@ -78,6 +83,8 @@ class Stream(BaseStream[Chunk, Completion[Parsed]], Generic[Parsed]):
         the completion.
         """
         callback = Callback("on_chunk", on_chunk)
+        if PieceSource is None:
+            raise ConfigurationError("from_chunks() needs '_provider.chunks', which was left out of this copy")
         source = PieceSource(chunks)
         stream = cls(
             source,

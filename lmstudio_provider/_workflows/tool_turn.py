@@ -109,6 +109,8 @@ class _Answers(ChunkAssembly):
         """Take one step, and return its chunk, or None if it has none."""
         if isinstance(step, ToolRun):
             self._run = step
+            self.text.add(step.completion.text)
+            self.reasoning.add(step.completion.reasoning)
             return None
         if step.kind == "completion":
             self._begin()  # the next answer starts anew

@@ -6,7 +6,7 @@ import contextlib
 import re
 from typing import Any, Callable, Collection, Mapping, Sequence
 
-from ..growing_text import START, GrowingText
+from ..growing_text import GrowingText
 from ..json import MOST_NESTED, loads_leniently
 from .json_schema import MisfitError
 
@@ -38,9 +38,9 @@ class PartialAnswer:
         What was finished before the text stopped being JSON stays, until another value of the type begins.
         """
         if text is not self._text:
-            self._text, self._position, self._value = text, START, None
+            self._text, self._position, self._value = text, (0, 0, 0), None
             self._given, self._is_sure = None, False
-        new, self._position = text.since(self._position)
+        new, self._position = text_since(text, self._position)
         at = 0
         while at < len(new):
             if self._value is None:
@@ -196,6 +196,23 @@ class _Value:
         """Begin another member or item."""
         self._name = None
         self._has_colon = self._has_ended = False
+
+
+# The blocks, the pieces after them, and the characters of these pieces, that were read.
+_Position = tuple[int, int, int]
+
+
+def text_since(text: GrowingText, position: _Position) -> tuple[str, _Position]:
+    """Return the text that came after ``position``, and the position of its end."""
+    read_blocks, read, characters = position
+    blocks, count, pieces = text.parts()
+    earlier: list[str] = []
+    if count > read_blocks:
+        earlier = [blocks[read_blocks][characters:], *blocks[read_blocks + 1 : count]]
+        read = characters = 0
+    new = pieces[read:]
+    end = "".join(new)
+    return "".join([*earlier, end]), (count, read + len(new), characters + len(end))
 
 
 def _expect(condition: bool) -> None:

@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lmstudio_provider._core.growing_text import GrowingText
+from lmstudio_provider._core.schema.partial import text_since
 from lmstudio_provider._core.schema.structured import structure_of
 
 
@@ -276,7 +277,7 @@ def test_a_growing_text_is_read_to_its_end_by_other_threads():
         came, position, last = [], (0, 0, 0), False
         while not last:
             last = over.is_set()
-            new, position = text.since(position)
+            new, position = text_since(text, position)
             came.append(new)
         results.append("".join(came))
 
