@@ -86,8 +86,13 @@ class _Value:
         self._enter(bracket)
 
     def copy(self) -> Any:
-        """Return what is finished. The copy shares the finished parts, but does not grow."""
+        """Return what is finished, or nothing of a value that was not asked for.
+
+        The copy shares the finished parts, but does not grow.
+        """
         self.has_news, value = False, None
+        if not self.fits:
+            return type(self._open[0])()
         for container, name in zip(reversed(self._open), [None, *reversed(self._path)]):
             inner, value = value, container.copy()
             if name is not None:

@@ -193,6 +193,13 @@ def test_the_last_value_of_the_type_is_the_answer():
     assert steps(Author, *texts) == [{"name": "draft"}, {"name": "draft"}, {}, {"name": "final"}]
 
 
+def test_members_that_the_type_does_not_have_are_given_only_beside_others():
+    texts = ['{"comment": "b", ', '"name": "a"}']
+    assert steps(Author, *texts) == [{}, {"comment": "b", "name": "a"}]
+    assert partial(List[Work], '{"cities": [{"title": "a"}]}') is None  # noqa: UP006
+    assert partial(Author, 'f = () => { log(\'it"s\') }\n{"works": [{"title": "a"}]}') in (None, {})
+
+
 @pytest.mark.parametrize(
     "broken", ['"famous": yes, ', '"famous": true "x"', "oops {", "]", ":", ", ,", '"a": 1 : 2', "[]", '"famous" }']
 )
