@@ -462,6 +462,9 @@ PARTIAL = {
         ["{", *(f'"{i}": [{ANSWER}], ' for i in range(n))],
     ),
     "many beginnings": lambda n: partial(read_partly, ANY_JSON, "{x} {'a': [" * 20 * n),
+    "beginnings in one string": lambda n: partial(read_partly, Item, ['{ "', *["{"] * 20 * n, '"', "{" * 20 * n]),
+    "beginnings that break late": lambda n: partial(read_partly, List[Item], ["[" * 20 * n, "x]" * 20 * n]),  # noqa: UP006
+    "beginnings in a long text": lambda n: partial(read_partly, Item, ["{{" * 20 * n + "{x: {" * 20 * n]),
     "many answers": lambda n: partial(read_partly, Item, [ANSWER] * 5 * n),
     "words before it": lambda n: partial(read_partly, Item, ["so "] * 20 * n),
 }

@@ -13,10 +13,12 @@ from .json_schema import MisfitError
 _ItemsAt = Callable[[Sequence[str]], Callable[[Any], Any]]
 # The characters that end something: in a string, in an item of an array, and elsewhere.
 _IN_STRING, _IN_ITEM, _ELSEWHERE = re.compile(r'["\\]'), re.compile(r'["{}\[\]]'), re.compile(r'["{}\[\],:]')
+# The characters that are read again at most, for each one of the answer.
+_MOST_RETRIED = 10
 
 
 class PartialAnswer:
-    """Reads an answer as it grows, each character once.
+    """Reads an answer as it grows, each character of its JSON once.
 
     ``schema`` is the one that was sent. If it wraps the value as the member "value" of an object, ``inner`` is that of
     the value. ``items_at`` takes the names that lead to an array, and returns the function that converts its items.
@@ -30,7 +32,9 @@ class PartialAnswer:
         self._is_wrapped = inner is not None
         self._items_at = items_at
         self._text: GrowingText | None = None
+        # The value that is read now, and its text from earlier calls, after its bracket and until it fits.
         self._value: _Value | None = None
+        self._earlier = GrowingText()
 
     def read(self, text: GrowingText) -> Any:
         """Return what is finished: None, or objects as dicts and arrays as lists of converted items.
@@ -39,23 +43,36 @@ class PartialAnswer:
         """
         if text is not self._text:
             self._text, self._position, self._value = text, (0, 0, 0), None
-            self._given, self._is_sure = None, False
+            self._given, self._is_sure, self._left = None, False, 0
         new, self._position = text_since(text, self._position)
-        at = 0
+        self._left += _MOST_RETRIED * len(new)
+        at = start = 0
         while at < len(new):
             if self._value is None:
                 begin = self._begin.search(new, at)
                 if begin is None:
                     break
-                at, self._value = begin.end(), _Value(begin[0], self._known, self._items_at)
+                at = start = begin.end()
+                self._value, self._earlier = _Value(begin[0], self._known, self._items_at), GrowingText()
             at = self._value.read(new, at)
-            if self._value.has_news and (self._value.fits or not self._is_sure):
-                self._given, self._is_sure = self._value.copy(), self._value.fits
-                if self._is_wrapped and isinstance(self._given, dict) and self._given.keys() <= {"value"}:
-                    self._given = self._given.get("value")
+            self._give(self._value)
+            if self._value.is_broken and not self._value.fits and self._left > 0:
+                # It was not the answer, which may begin in it: "{" may stand in words or code before the answer.
+                earlier = self._earlier.whole()
+                self._left -= len(earlier) + at - start
+                new, at = (earlier + new, 0) if earlier else (new, start)
             if self._value.is_over:
                 self._value = None
+        if self._value is not None and not self._value.fits:
+            self._earlier.add(new[start:])
         return self._given
+
+    def _give(self, value: _Value) -> None:
+        """Give what is finished of ``value``, unless an earlier value is more likely the answer."""
+        if value.has_news and (value.fits or not self._is_sure):
+            self._given, self._is_sure = value.copy(), value.fits
+            if self._is_wrapped and isinstance(self._given, dict) and self._given.keys() <= {"value"}:
+                self._given = self._given.get("value")
 
 
 class _Value:
@@ -81,8 +98,8 @@ class _Value:
         """True if it is what was asked for, as far as its first member or item shows."""
         self.has_news = False
         """True if something was finished since the last copy."""
-        self.is_over = False
-        """True if it ended, or stopped being JSON."""
+        self.is_over = self.is_broken = False
+        """``is_over`` is True if it ended, or stopped being JSON; ``is_broken`` in the second case."""
         self._enter(bracket)
 
     def copy(self) -> Any:
@@ -120,7 +137,7 @@ class _Value:
                     whole, start = text[start:at], at
                     self._finish(self._all_of(whole))
         except ValueError:
-            self.is_over = True
+            self.is_over = self.is_broken = True
             at -= mark in "[{"  # it may begin another value
         return at
 

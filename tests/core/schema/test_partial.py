@@ -197,7 +197,25 @@ def test_members_that_the_type_does_not_have_are_given_only_beside_others():
     texts = ['{"comment": "b", ', '"name": "a"}']
     assert steps(Author, *texts) == [{}, {"comment": "b", "name": "a"}]
     assert partial(List[Work], '{"cities": [{"title": "a"}]}') is None  # noqa: UP006
-    assert partial(Author, 'f = () => { log(\'it"s\') }\n{"works": [{"title": "a"}]}') in (None, {})
+
+
+@pytest.mark.parametrize(
+    ("type_", "before"),
+    [
+        (Author, """f = () => { log('it"s') }\n"""),
+        (Author, 'It begins with "{" and ends with "}": '),
+        (Author, "{1: "),
+        (Author, '{"a": {"b" '),
+        (List[Work], "[see "),  # noqa: UP006
+        (List[Work], '["'),  # noqa: UP006
+    ],
+)
+def test_the_answer_is_found_in_what_only_seemed_to_be_its_beginning(type_, before):
+    answer, expected = '{"works": [{"title": "a"}]}', {"works": [Work("a")]}
+    if type_ is not Author:
+        answer, expected = '{"value": [{"title": "a"}]}', [Work("a")]
+    assert partial(type_, f"{before}{answer}]\n") == expected
+    assert partial(type_, *f"{before}{answer}]\n") == expected
 
 
 @pytest.mark.parametrize(
