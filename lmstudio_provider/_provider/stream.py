@@ -105,15 +105,15 @@ class Stream(BaseStream[Chunk, Completion[Parsed]], Generic[Parsed]):
     def partial_parsed(self) -> Any:
         """Return what is finished of the answer that ``response_format`` asks for; None before its JSON begins.
 
-        An object is a dict of its finished members, and an array a list of its finished items, built as in ``parsed``;
-        everything else is as JSON has it. An unfinished text or number is left out, and so is an item that does not fit
-        its type, which the end of the stream reports. So City gives a dict, ``list[City]`` a list of City, and that is
-        so after the end, too: ``completion.parsed`` is the whole. Words and a fence around the JSON do not matter. None
-        without a ``response_format``, or if the model calls tools instead.
+        An object is a dict of its finished members, and an array a list of its finished items, which are built as in
+        ``parsed``; everything else is as JSON has it. A text or number that is not finished is left out, and so is an
+        item that does not fit its type, which the end of the stream reports. So City gives a dict, and ``list[City]`` a
+        list of City, after the end, too: only ``completion.parsed`` is built whole. Words and a fence around the JSON do
+        not matter. Returns None without a ``response_format``, or if the model calls tools instead.
 
-        Any thread may call this at any time. It reads only the text that came since the last call. If something was
-        finished since, it returns a new object, for which it copies the objects and arrays that are not finished, but
-        not what is in them; else the same as before.
+        Any thread may call this at any time. A call reads only the text that came since the last one. If something was
+        finished since then, it returns a new object, for which it copies the objects and arrays that are still open,
+        but not their contents; else it returns the same object as before.
         """
         completion, source = self._completion, self._accumulator.text
         if self._structure is None or (completion is not None and completion.tool_calls):
