@@ -240,7 +240,7 @@ _ON_FIRST_USE = {
 _NEEDS = {
     "_ollama": ["_dialects.ollama"],
     "_core.decisions": ["_core.decisions", "_dialects.decisions"],
-    "_workflows.conversation": ["_core.schema.functions"],
+    "_workflows.conversation": ["_core.schema.functions", "_provider.chunks"],
     "_workflows.tools": ["_core.schema.functions"],
     "events": ["_native"],
 }

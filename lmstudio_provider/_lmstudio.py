@@ -134,6 +134,26 @@ class LMStudioProvider(LMStudioServer):
 
     @overload
     def responses_stream(
+        self,
+        request: DialectInput,
+        on_chunk: None = None,
+        *,
+        response_format: type[_Parsed],
+        **overrides: Unpack[TypedResponsesOverrides],
+    ) -> Stream[_Parsed]: ...
+
+    @overload
+    def responses_stream(
+        self,
+        request: DialectInput,
+        on_chunk: Callable[[Chunk], object],
+        *,
+        response_format: type[_Parsed],
+        **overrides: Unpack[TypedResponsesOverrides],
+    ) -> Completion[_Parsed]: ...
+
+    @overload
+    def responses_stream(
         self, request: DialectInput, on_chunk: None = None, **overrides: Unpack[ResponsesOverrides]
     ) -> Stream: ...
 

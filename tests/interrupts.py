@@ -7,6 +7,7 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 
 FILES = (
+    "_provider/base_stream.py",
     "_provider/stream.py",
     "_provider/chunks.py",
     "_workflows/conversation.py",

@@ -217,3 +217,10 @@ def test_the_reference_has_every_public_name():
 def test_the_table_of_contents_has_every_page():
     pages = {path.stem for path in (ROOT / "docs").glob("*.rst")} - {"index"}
     assert pages == set(re.findall(r"^   ([a-z-]+)$", (ROOT / "docs" / "index.rst").read_text("utf-8"), re.M))
+
+
+def test_the_example_of_partial_answers_shows_each_step_when_it_is_finished():
+    answer = {"dish": "Bread", "steps": [{"what": "Knead", "minutes": 10}, {"what": "Bake", "minutes": 50}]}
+    with SimulatedLMStudio(replies=[json.dumps(answer)]) as server:
+        shown = run(ROOT / "examples" / "partial_answer.py", url=server.url)
+    assert shown == "  10 min  Knead\n  50 min  Bake\nBread takes 60 minutes.\n"

@@ -22,6 +22,7 @@ import pytest
 from plugin import Plugin
 
 from lmstudio_provider import Completion, Conversation, Limits, LMStudioProvider, ProviderError
+from lmstudio_provider._core.growing_text import GrowingText
 from lmstudio_provider._core.json import loads, loads_leniently
 from lmstudio_provider._core.model_names import close_matches, find
 from lmstudio_provider._core.redaction import hide, redact, url_secrets
@@ -57,6 +58,7 @@ class Item:
     values: List[int]  # noqa: UP006 (Python 3.9 looks it up)
 
 
+ANY_JSON = {"type": "json_object"}
 Nested = Union[int, List[Any], Dict[str, Any]]  # noqa: UP006
 
 
@@ -432,6 +434,44 @@ def check(make):
 @pytest.mark.filterwarnings("ignore::lmstudio_provider.ToolCallWarning")
 @pytest.mark.parametrize("make", CASES.values(), ids=CASES)
 def test_four_times_the_input_takes_about_four_times_as_much(make):
+    check(make)
+
+
+def read_partly(type_, texts):
+    """Ask for what is finished after each text."""
+    answer, growing = structure_of(type_).partial(), GrowingText()
+    for text in texts:
+        growing.add(text)
+        answer.read(growing)
+
+
+ANSWER = '{"name": "x", "values": [1, 2]}, '
+PARTIAL = {
+    "many items": lambda n: partial(read_partly, List[Item], ["[", *[ANSWER] * n]),  # noqa: UP006
+    "an answer in single characters": lambda n: partial(read_partly, List[Item], "[" + ANSWER * n),  # noqa: UP006
+    "all in one": lambda n: partial(read_partly, List[Item], ["[" + ANSWER * 5 * n]),  # noqa: UP006
+    "a long text": lambda n: partial(read_partly, Item, ['{"name": "', *["xy"] * 20 * n]),
+    "a long text of escapes": lambda n: partial(read_partly, Item, ['{"name": "', *["\\", '"'] * 20 * n]),
+    "a long item": lambda n: partial(read_partly, List[Item], ['[{"values": [', *["1, "] * 20 * n]),  # noqa: UP006
+    "a long number": lambda n: partial(read_partly, List[int], ["[", *["1"] * 20 * n, ",", *["1"] * 20 * n]),  # noqa: UP006
+    "objects in objects": lambda n: partial(read_partly, ANY_JSON, '{"a":' * 20 * n),
+    "arrays in arrays": lambda n: partial(read_partly, List[Any], "[" * 20 * n),  # noqa: UP006
+    "many arrays": lambda n: partial(
+        read_partly,
+        Dict[str, List[Item]],  # noqa: UP006
+        ["{", *(f'"{i}": [{ANSWER}], ' for i in range(n))],
+    ),
+    "many beginnings": lambda n: partial(read_partly, ANY_JSON, "{x} {'a': [" * 20 * n),
+    "beginnings in one string": lambda n: partial(read_partly, Item, ['{ "', *["{"] * 20 * n, '"', "{" * 20 * n]),
+    "beginnings that break late": lambda n: partial(read_partly, List[Item], ["[" * 20 * n, "x]" * 20 * n]),  # noqa: UP006
+    "beginnings in a long text": lambda n: partial(read_partly, Item, ["{{" * 20 * n + "{x: {" * 20 * n]),
+    "many answers": lambda n: partial(read_partly, Item, [ANSWER] * 5 * n),
+    "words before it": lambda n: partial(read_partly, Item, ["so "] * 20 * n),
+}
+
+
+@pytest.mark.parametrize("make", PARTIAL.values(), ids=PARTIAL)
+def test_asking_for_what_is_finished_after_each_piece_takes_linear_time_over_the_whole_stream(make):
     check(make)
 
 

@@ -30,9 +30,13 @@ OPTIONAL = {
         ["Choice", "Condition", "Decisions", "Score"],
     ),
     "types as schemas": (
-        [f"_core/schema/{name}.py" for name in ("docstrings", "functions", "hints", "schemas", "texts")],
+        [
+            f"_core/schema/{name}.py"
+            for name in ("docstrings", "functions", "hints", "partial", "schemas", "texts", "typed")
+        ],
         ["Conversation", "run_tools"],
     ),
+    "streams of chunks": (["_provider/chunks.py"], ["Conversation"]),
     "simulator": (["simulator"], []),
     "the fixtures": (["pytest_plugin.py"], []),
     "cli": (["cli", "__main__.py"], []),
@@ -224,6 +228,32 @@ for make in (lambda: ChatRequest("Hi", response_format=int), lambda: Tool.from_f
             ("Tool.from_function needs '_core.schema.functions'", "Tool(name, description, parameters)"),
         ]
     ]
+
+
+def test_a_stream_of_chunks_without_what_makes_it_is_refused(copy):
+    code = """
+from lmstudio_provider import Chunk, ConfigurationError, Stream
+try:
+    Stream.from_chunks([Chunk("Hi")])
+except ConfigurationError as error:
+    print(error)
+"""
+    what = "from_chunks() needs '_provider.chunks', which was left out of this copy\n"
+    assert printed(copy("streams of chunks"), code) == what
+
+
+def test_a_partial_answer_without_what_reads_it_is_refused(copy, simulator):
+    code = f"""
+from lmstudio_provider import ConfigurationError, LMStudioProvider
+with LMStudioProvider({simulator.url!r}) as lm, lm.stream("Hi", response_format={{"type": "object"}}) as stream:
+    try:
+        stream.partial_parsed()
+    except ConfigurationError as error:
+        print(error)
+    print("".join(stream.text()) != "", stream.completion.parsed)
+"""
+    what = "partial_parsed() needs '_core.schema.partial', which was left out of this copy. completion.parsed"
+    assert printed(copy("types as schemas"), code) == f"{what} is the whole answer\nTrue {{}}\n"
 
 
 def test_a_copy_without_ollama_finds_lm_studio(copy, simulator):

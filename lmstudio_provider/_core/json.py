@@ -7,7 +7,7 @@ import re
 from typing import Any
 
 # Deeper than any reply, and far from Python's recursion limit: close to it, also finalizers that happen to run fail.
-_MOST_NESTED = 200
+MOST_NESTED = 200
 # The bytes that are neither a bracket nor a quote, and by how much each bracket changes the depth.
 _OTHERS = bytes(set(range(256)).difference(b'[]{}"'))
 _STEPS = {b"[": 1, b"{": 1, b"]": -1, b"}": -1}
@@ -22,7 +22,7 @@ _STRICT, _LENIENT = json.JSONDecoder(), json.JSONDecoder(strict=False)
 def loads(text: str, *, strict: bool = True) -> Any:
     """Return the value of ``text``; raise ValueError, also if it is nested too deeply."""
     # Few texts have as many brackets at all; counted here, because a call more is felt in each piece of a stream.
-    if text.count("[") + text.count("{") > _MOST_NESTED and is_too_deep(text):
+    if text.count("[") + text.count("{") > MOST_NESTED and is_too_deep(text):
         raise ValueError("nested too deeply")
     if strict and text.startswith(("{", "[")):
         value, end = _STRICT.raw_decode(text)
@@ -62,7 +62,7 @@ def _without_last_commas(text: str) -> str:
 
 def is_too_deep(text: str) -> bool:
     """Return True if the brackets of ``text`` are nested deeper than those of any reply."""
-    if text.count("[") + text.count("{") <= _MOST_NESTED:  # few texts have as many brackets at all
+    if text.count("[") + text.count("{") <= MOST_NESTED:  # few texts have as many brackets at all
         return False
     data = text.encode("ascii", "replace").replace(b"\\\\", b"").replace(b'\\"', b"").translate(None, _OTHERS)
     # Most strings are only a pair of quotes now, and most values end before the next one begins. Without these pairs,
@@ -70,6 +70,6 @@ def is_too_deep(text: str) -> bool:
     data, depth = data.replace(b'""', b"").replace(b"}{", b"").replace(b"][", b""), 0
     for token in _STRING_OR_BRACKET.finditer(data):
         depth += _STEPS.get(token[0], 0)
-        if depth > _MOST_NESTED:
+        if depth > MOST_NESTED:
             return True
     return False

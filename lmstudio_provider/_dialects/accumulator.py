@@ -11,40 +11,12 @@ from abc import ABC, abstractmethod
 from typing import Any, Mapping, Sequence
 
 from .._core.errors import ProtocolError, ProviderError, StreamInterruptedError
+from .._core.growing_text import GrowingText
 from .._core.types import Call, Chunk, Completion, Stats, ToolCall, Usage
 from .errors import ErrorContext
 from .json_text import count, mapping, number, preview, text_or_none
 from .thoughts import ThoughtSplitter, split_unopened
 
-
-class GrowingText:
-    """A growing text.
-
-    A list of a million pieces would take ten times the memory. The garbage collector may close a StringIO before the
-    stream that needs it ends.
-    """
-
-    def __init__(self) -> None:
-        self.length = 0
-        """The number of characters."""
-        self._blocks: list[str] = []
-        self._pieces: list[str] = []
-
-    def add(self, piece: str) -> None:
-        """Append ``piece``."""
-        pieces = self._pieces
-        self.length += len(piece)
-        pieces.append(piece)
-        if len(pieces) == _BLOCK:
-            self._blocks.append("".join(pieces))
-            pieces.clear()
-
-    def whole(self) -> str:
-        """Return all of the text."""
-        return "".join([*self._blocks, *self._pieces])
-
-
-_BLOCK = 1000
 # The constructor of a NamedTuple is a Python function: 0.6 us instead of 0.15.
 _new = tuple.__new__
 
@@ -58,8 +30,8 @@ class ReplyAccumulator(ABC):
         self._started = started  # time.monotonic() when the request was sent
         self._first: float | None = None
         self._ended: float | None = None
-        self._text = GrowingText()
-        self._reasoning = GrowingText()
+        self.text = GrowingText()
+        self.reasoning = GrowingText()
         self._thoughts = ThoughtSplitter()
         self._tools = ToolCallAssembly(call.tools)
         self._id: str | None = None
@@ -111,9 +83,9 @@ class ReplyAccumulator(ABC):
 
     def _chunk(self, text: str, reasoning: str) -> Chunk | None:
         if text:
-            self._text.add(text)
+            self.text.add(text)
         if reasoning:
-            self._reasoning.add(reasoning)
+            self.reasoning.add(reasoning)
         elif not text:
             return None
         if self._first is None:
@@ -149,7 +121,7 @@ class ReplyAccumulator(ABC):
         self._chunk(*self._thoughts.feed("", end=True))  # text that was held back when the stream broke
         duration = (time.monotonic() if self._ended is None else self._ended) - self._started
         first = None if self._first is None else self._first - self._started
-        text, reasoning = self._text.whole(), self._reasoning.whole()
+        text, reasoning = self.text.whole(), self.reasoning.whole()
         if not self._raw:
             text, unopened = split_unopened(text)
             reasoning += unopened

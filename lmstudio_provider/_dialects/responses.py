@@ -6,11 +6,12 @@ import json
 from typing import Any, Iterator, Mapping, Sequence
 
 from .._core.errors import ConversationLostWarning, ProviderError
+from .._core.growing_text import GrowingText
 from .._core.messages import Message
 from .._core.requests import ChatRequest, ResponsesRequest
 from .._core.types import Call, Usage
 from . import lmstudio, lmstudio_errors, openai
-from .accumulator import GrowingText, ToolCallAssembly
+from .accumulator import ToolCallAssembly
 from .errors import ErrorBody, ErrorContext, find_fault
 from .json_text import count, mapping, member, text_or_none
 from .openai import content_text, effort_of, json_schema, offered

@@ -7,8 +7,8 @@ import time
 from typing import Any, Callable, Mapping
 
 from .._core.errors import ProtocolError, ProviderError, StreamInterruptedError
+from .._core.growing_text import GrowingText
 from .._core.types import Call
-from .._dialects.accumulator import GrowingText
 from .._dialects.errors import ErrorBody, ErrorContext, find_fault
 from .._dialects.json_text import member, no_object, number, parse, text_or_none
 from .._dialects.lmstudio_errors import fault_error

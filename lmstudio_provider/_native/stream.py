@@ -8,7 +8,7 @@ from .._core.callbacks import Callback
 from .._core.errors import InvalidRequestError, preview
 from .._dialects.thoughts import ThoughtSplitter
 from .._http.reply import Reply
-from .._provider.stream import BaseStream
+from .._provider.base_stream import BaseStream
 from . import events
 from .types import NativeCompletion
 

@@ -221,6 +221,26 @@ class Provider(ABC):
         raise InvalidRequestError(f"{self.display_name} does not complete texts", hint="complete() answers them")
 
     @overload
+    def stream(
+        self,
+        request: StreamInput,
+        on_chunk: None = None,
+        *,
+        response_format: type[_Parsed],
+        **overrides: Unpack[TypedCompletionOverrides],
+    ) -> Stream[_Parsed]: ...
+
+    @overload
+    def stream(
+        self,
+        request: StreamInput,
+        on_chunk: Callable[[Chunk], object],
+        *,
+        response_format: type[_Parsed],
+        **overrides: Unpack[TypedCompletionOverrides],
+    ) -> Completion[_Parsed]: ...
+
+    @overload
     def stream(self, request: StreamInput, on_chunk: None = None, **overrides: Unpack[StreamOverrides]) -> Stream: ...
 
     @overload

@@ -7,8 +7,9 @@ import time
 from typing import Any, Callable, Generic, Iterable, Iterator, Mapping, TypeVar
 
 from .._core.errors import InvalidRequestError, ProviderError
+from .._core.growing_text import GrowingText
 from .._core.types import Chunk, Completion, ToolCall, Usage
-from .._dialects.accumulator import GrowingText, read_stats
+from .._dialects.accumulator import read_stats
 
 _Piece = TypeVar("_Piece")
 
@@ -86,7 +87,7 @@ class ChunkAssembly:
 
     def _begin(self) -> None:
         self.done = False
-        self._text, self._reasoning = GrowingText(), GrowingText()
+        self.text, self.reasoning = GrowingText(), GrowingText()
         self._tool_calls: list[ToolCall] = []
         self._finish_reason: str | None = None
         self._usage: Usage | None = None
@@ -98,8 +99,8 @@ class ChunkAssembly:
         if not isinstance(chunk, Chunk):
             what = f"from_chunks() got an iterator of {type(chunk).__name__}, not of Chunk"
             raise InvalidRequestError(what, hint="Yield Chunk('text')")
-        self._text.add(chunk.delta)
-        self._reasoning.add(chunk.reasoning)
+        self.text.add(chunk.delta)
+        self.reasoning.add(chunk.reasoning)
         self._tool_calls += chunk.tool_calls
         self._finish_reason = chunk.finish_reason or self._finish_reason
         self._usage = chunk.usage or self._usage
@@ -116,11 +117,11 @@ class ChunkAssembly:
     def completion(self, finish_reason: str | None = None) -> Completion:
         """Return the part of the reply that came; ``finish_reason`` is used if no chunk had one."""
         return Completion(
-            text=self._text.whole(),
+            text=self.text.whole(),
             model=self._model,
             requested_model=self._model,
             finish_reason=self._finish_reason or finish_reason,
-            reasoning=self._reasoning.whole(),
+            reasoning=self.reasoning.whole(),
             tool_calls=tuple(self._tool_calls),
             usage=self._usage,
             stats=read_stats(None, self._usage, self._first_s, (self._ended or time.monotonic()) - self._started),

@@ -115,9 +115,11 @@ class HTTPProvider(LocalModels):
         prepared = self._prepare_call(request, limits, dialect, stream=True)
         begun = begin(operation, prepared.call, prepared.options)
         on_end = functools.partial(self._record, begun)
+        chat = prepared.request
+        kind = functools.partial(Stream, structure=None if chat is None else structure_of(chat.response_format))
 
         def send(call: Call, options: CallOptions) -> Stream:
-            return prepared.session.stream(call, options, Stream, dialect.accumulator, prepared.parse_result, on_end)
+            return prepared.session.stream(call, options, kind, dialect.accumulator, prepared.parse_result, on_end)
 
         with self._recording_failure(begun):
             stream, refusal = send_or_cut(send, prepared.call, prepared.options)

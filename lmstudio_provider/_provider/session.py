@@ -28,9 +28,9 @@ from .._dialects.pages import is_page, read_answer
 from .._http.exchange import CancelledCall, Deadline, Exchange
 from .._http.reply import HUNG_UP, Reply
 from .._http.transport import Transport
+from .base_stream import BaseStream
 from .model_cache import ModelCache
 from .settings import Config
-from .stream import BaseStream
 from .urls import is_loopback
 
 _Stream = TypeVar("_Stream", bound=BaseStream[Any, Any])

@@ -199,7 +199,8 @@ class Conversation:
         given = self._with((question,), options)
         steps = tool_steps(provider, given, offered, rounds, stream, confirm, transcript, _of_call(options))
         turn = ToolTurn(question, transcript, steps, callback)
-        answers = turn.stream(model, str(getattr(self.provider, "id", "")), provider.interrupt)
+        provider_id, response_format = str(getattr(self.provider, "id", "")), options.get("response_format")
+        answers = turn.stream(model, provider_id, response_format, provider.interrupt)
 
         def keep(answer: Completion, error: BaseException | None) -> None:
             whole = getattr(error, "partial", None) or answer  # of a Warning, if each answer is one step

@@ -9,6 +9,7 @@ from .._core.messages import Message
 from .._core.options import Unpack
 from .._core.overrides import StreamOverrides
 from .._core.requests import StreamInput
+from .._core.schema.structured import structure_of
 from .._core.types import Chunk, Completion, ToolCall
 from .._provider.chunks import ChunkAssembly, PieceSource
 from .._provider.stream import Stream
@@ -85,7 +86,7 @@ class ToolTurn:
             answers.append(Message.assistant(text))
         return (self._question, *answers)
 
-    def stream(self, model: str, provider_id: str, on_cancel: Callable[[], object]) -> Stream:
+    def stream(self, model: str, provider_id: str, response_format: Any, on_cancel: Callable[[], object]) -> Stream:
         """Return the chunks of all answers as one stream, whose completion is the last answer."""
         source: PieceSource[Any] = PieceSource(iter(self), on_cancel)
         return Stream(
@@ -95,6 +96,7 @@ class ToolTurn:
             parse_result=lambda completion: completion,
             on_end=lambda completion, error: None,
             annotate=lambda error: error,
+            structure=structure_of(response_format),
         )
 
 
@@ -107,6 +109,8 @@ class _Answers(ChunkAssembly):
         """Take one step, and return its chunk, or None if it has none."""
         if isinstance(step, ToolRun):
             self._run = step
+            self.text.add(step.completion.text)
+            self.reasoning.add(step.completion.reasoning)
             return None
         if step.kind == "completion":
             self._begin()  # the next answer starts anew

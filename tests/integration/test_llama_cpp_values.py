@@ -95,6 +95,19 @@ def test_the_engine_writes_an_answer_that_fits_a_dataclass(lm, streaming, temper
     assert completion.finish_reason == "stop"
 
 
+def test_a_stream_gives_what_is_finished_of_an_answer(lm):
+    stream = lm.stream(ASK, response_format=Weather, temperature=0)
+    values = [stream.partial_parsed() for _ in stream]
+    sizes = [len(value or {}) for value in values]
+    assert sizes == sorted(sizes)
+    assert {"city": SENTENCE} in values
+    assert values[-1] == {
+        "city": SENTENCE, "celsius": 2, "sky": "clear", "wind": {"knots": 2.5, "gusts": False}, "hours": [2],
+        "unit": "metric", "days": [Wind(2.5, False)],
+    }  # fmt: skip
+    assert stream.completion.parsed.days == values[-1]["days"]
+
+
 def test_an_answer_that_is_cut_off_is_an_error_with_its_text(lm):
     with pytest.raises(StructuredOutputError, match="max_tokens cut it off") as caught:
         lm.chat(ASK, response_format=Weather, max_tokens=5)

@@ -38,6 +38,12 @@ def test_the_answer_is_a_pydantic_model(answer):
     assert answer(response_format=Wind).parsed == Wind(knots=2.5)
 
 
+def test_a_stream_builds_the_finished_items_as_pydantic_models(lm):
+    Wind, Report = models()
+    stream = lm.stream(ASK, response_format=Report)
+    assert {"city": SENTENCE, "winds": [Wind(knots=2.5)]} in [stream.partial_parsed() for _ in stream]
+
+
 def test_a_refusal_by_a_pydantic_validator_is_an_error_with_its_reason(answer):
     from pydantic import BaseModel, field_validator
 

@@ -132,6 +132,23 @@ def more(lm: LMStudioProvider) -> None:
     print(steps, handed, history, made, name, city, cities, called, either)
 
 
+def typed_streams(lm: LMStudioProvider, ollama: OllamaProvider, mine: Provider, failover: Failover) -> list[str]:
+    stream: Stream[City] = lm.stream("Hi", response_format=City, temperature=0)
+    for chunk in stream:
+        print(chunk.delta, stream.partial_parsed())
+    names: list[str] = [each.name for each in lm.stream("Hi", response_format=list[City]).completion.parsed]
+    names.append(stream.completion.parsed.name)
+    for provider in (ollama, mine, failover):
+        names.append(provider.stream([Message.user("Hi")], response_format=City, tools=[add]).completion.parsed.name)
+    names.append(lm.stream("Hi", lambda chunk: print(chunk.delta), response_format=City).parsed.name)
+    names.append(lm.responses_stream("Hi", response_format=City, store=False).completion.parsed.name)
+    names.append(lm.responses_stream("Hi", print, response_format=City).parsed.name)
+    plain: Stream = stream
+    anything: Stream = lm.stream("Hi", response_format={"type": "object"})
+    stream.add_done_callback(lambda completion, error: print(completion.parsed.name, error))
+    return [*names, plain.completion.parsed.anything, anything.completion.parsed["name"]]
+
+
 def dialects(lm: LMStudioProvider) -> None:
     first: Completion = lm.responses("Hi", store=True, reasoning_effort="low", system_prompt="Be brief")
     stream: Stream = lm.responses_stream([Message.user("Hi")], previous_response_id=first.id)
@@ -175,6 +192,7 @@ def formats(mine: Provider, ollama: OllamaProvider, failover: Failover) -> list[
 def mistakes(lm: LMStudioProvider) -> None:
     print(lm.chat("Hi", response_format=City).parsed.nmae)  # type: ignore[attr-defined]
     print(lm.complete("Hi", response_format=City).parsed + 1)  # type: ignore[operator]
+    print(lm.stream("Hi", response_format=City).completion.parsed.nmae)  # type: ignore[attr-defined]
     lm.native.chat("Hi", stop=".")  # type: ignore[call-arg]
     lm.native.stream("Hi", store="yes")  # type: ignore[arg-type]
     lm.native.load("m", ttl=60)  # type: ignore[call-arg]

@@ -13,7 +13,7 @@ import pathlib
 import types
 import typing
 import uuid
-from typing import Any, Iterable, Literal, Mapping, NamedTuple, Union
+from typing import Any, Iterable, Literal, Mapping, NamedTuple, Sequence, Union
 
 from ..errors import ConfigurationError
 
@@ -142,6 +142,25 @@ def members_of(cls: type) -> tuple[Member, ...]:
         raise ConfigurationError(f"{cls.__name__} is a dataclass whose __init__ {what}", hint=hint)
     plain = {name: hint.type if isinstance(hint, dataclasses.InitVar) else hint for name, hint in hints.items()}
     return tuple(member(each.name, plain[each.name], each.default) for each in parameters)
+
+
+def items_of(hint: Any, path: Sequence[str]) -> list[Any]:
+    """Return the hints of the items of an array, to which ``path`` leads in a value of ``hint``; none if unknown."""
+    kind = kind_of(hint)
+    if kind.name == "union":
+        return [found for each in kind.arguments for found in items_of(each, path)]
+    if not path:
+        return [each for each in kind.arguments if each is not Ellipsis] if kind.name in ("array", "tuple") else []
+    hints: dict[str, Any] = {}
+    if kind.name == "record":
+        hints = {each.name: each.hint for each in members_of(kind.type)}
+    elif kind.name == "object":
+        hints = dict.fromkeys(path[:1], kind.arguments[1]) if kind.arguments else {}
+    elif kind.name == "model":
+        for name, each in getattr(kind.type, "model_fields", {}).items():
+            alias = getattr(each, "validation_alias", None)
+            hints[alias if isinstance(alias, str) else name] = each.annotation
+    return items_of(hints[path[0]], path[1:]) if path[0] in hints else []
 
 
 def resolved(owner: Any, where: str) -> Mapping[str, Any]:

@@ -30,6 +30,11 @@ def schema_of(hint: Any, where: str) -> Node:
     return _written(lambda writer: writer.write(hint, where), where)
 
 
+def schema_of_any(hints: Sequence[Any], where: str) -> Node:
+    """Return the schema of a value of any of the ``hints``."""
+    return _written(lambda writer: writer.any_of(hints, where), where)
+
+
 def schema_of_members(members: Sequence[Member], where: str) -> Node:
     """Return the schema of an object of ``members``; raise ConfigurationError that names ``where`` and the member.
 
@@ -110,7 +115,11 @@ class _Writer:
         return Node(words, functools.partial(choice, pairs))
 
     def _union(self, kind: Kind, where: str) -> Node:
-        options = [self.write(each, where) for each in kind.arguments]
+        return self.any_of(kind.arguments, where)
+
+    def any_of(self, hints: Sequence[Any], where: str) -> Node:
+        """Return the schema of a value of any of the ``hints``."""
+        options = [self.write(each, where) for each in hints]
         return options[0] if len(options) == 1 else Node({"anyOf": options})
 
     def _array(self, kind: Kind, where: str) -> Node:
