@@ -14,7 +14,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 FOLDER = ROOT / ".venv" / "matrix"
-MINORS = range(9, 14)
+MINORS = range(9, 16)
 OLDEST, NEWEST = "urllib3==1.26.5", "urllib3>=2,<3"
 
 
