@@ -4,7 +4,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 BENCH_VENV := .venv-bench
 
-.PHONY: help demo test check docs load soak matrix matrix-ends bench import-time integration format clean
+.PHONY: help demo test check docs load soak vendor-check package-check matrix matrix-ends bench import-time \
+	integration format clean
 
 help:
 	@echo "make demo         a tour of the package, with your LM Studio or a stand-in"
@@ -13,6 +14,8 @@ help:
 	@echo "make check        run ruff, mypy --strict and pyright"
 	@echo "make load         the load tests: many streams at once, and a very long one"
 	@echo "make soak         Ctrl-C and forks at random moments, and mutated replies (SOAK_SEED, SOAK_SECONDS)"
+	@echo "make vendor-check copies inside applications, from a zip file too, where the package is not installed"
+	@echo "make package-check  build sdist and wheel, check them, and test the installed wheel"
 	@echo "make matrix       the tests on each installed Python, with the oldest and the newest urllib3"
 	@echo "make bench        measure the package beside other clients; BENCH=--quick for a short run"
 	@echo "make import-time  measure what importing the package costs"
@@ -23,7 +26,8 @@ demo: $(VENV)/.installed
 
 # A process for each core; bytecode is kept, whatever the environment says, because the tests start many interpreters.
 test: $(VENV)/.test
-	PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -n auto --ignore=tests/integration --ignore=tests/load --ignore=tests/soak
+	PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -n auto --ignore=tests/integration --ignore=tests/load --ignore=tests/soak \
+		--ignore=tests/vendor --ignore=tests/package
 
 check: $(VENV)/.dev
 	$(BIN)/ruff check .
@@ -43,6 +47,12 @@ load: $(VENV)/.test
 
 soak: $(VENV)/.test
 	$(BIN)/python -m pytest tests/soak -s
+
+vendor-check: $(VENV)/.test
+	$(BIN)/python -m pytest tests/vendor
+
+package-check: $(VENV)/.test $(VENV)/.dev
+	$(BIN)/python -m pytest tests/package
 
 matrix: $(VENV)/.installed
 	$(BIN)/python tests/matrix.py

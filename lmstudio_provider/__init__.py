@@ -237,21 +237,16 @@ _ON_FIRST_USE = {
     "_workflows.tools": ["ToolEvent", "ToolRun", "run_tools"],
     "events": ["events"],
 }
-_NEEDS = {
-    "_ollama": ["_dialects.ollama"],
-    "_core.decisions": ["_core.decisions", "_dialects.decisions"],
-    "_workflows.conversation": ["_core.schema.functions", "_provider.chunks"],
-    "_workflows.tools": ["_core.schema.functions"],
-    "events": ["_native"],
-}
 _MODULES = {name: module for module, names in _ON_FIRST_USE.items() for name in names}
 
 
-def _left_out(name: str) -> list[str]:
-    """Return the parts of the package that ``name`` needs and that this copy does not have."""
-    module = _MODULES.get(name, "_core")
-    parts = [module.partition(".")[0], *_NEEDS.get(module, [])]
-    return [part for part in parts if importlib.util.find_spec(f"{__name__}.{part}") is None]
+def _left_out(name: str) -> str:
+    """Return the part of the package that ``name`` needs and that this copy does not have; "" if it has all of them."""
+    module = "_native.events" if name == "events" else _MODULES.get(name, "_core")
+    for part in (module.partition(".")[0], module):
+        if importlib.util.find_spec(f"{__name__}.{part}") is None:
+            return part
+    return ""
 
 
 if not TYPE_CHECKING:  # type checkers need the whole __all__, and a __getattr__ would make every name valid to them
@@ -267,7 +262,7 @@ if not TYPE_CHECKING:  # type checkers need the whole __all__, and a __getattr__
         if _left_out(name):
             # hasattr() expects an AttributeError; "from ... import" would replace its message by one that says less.
             kind = ImportError if sys._getframe(1).f_code.co_name == "_handle_fromlist" else AttributeError
-            raise kind(f"{name!r} needs {_left_out(name)[0]!r}, which was left out of this copy of {__name__}")
+            raise kind(f"{name!r} needs {_left_out(name)!r}, which was left out of this copy of {__name__}")
         module = importlib.import_module(f"{__name__}.{_MODULES[name]}")
         value = globals()[name] = module if name == "events" else getattr(module, name)
         return value

@@ -14,33 +14,9 @@ import pytest
 import urllib3
 
 import lmstudio_provider
+from lmstudio_provider.cli.vendoring import PARTS, belongs, with_needs
 
 PACKAGE = Path(lmstudio_provider.__file__).parent
-# The optional parts: the files of each, and some names that are missing from the package without it.
-OPTIONAL = {
-    "_native": (["_native"], ["Native", "NativeRequest", "events"]),
-    "_workflows": (["_workflows"], ["Conversation", "measure", "run_tools"]),
-    "_servers": (["_servers", "_provider/lmstudio_home.py"], ["Registry", "discover"]),
-    "_ollama.py": (["_ollama.py"], ["OllamaProvider"]),
-    "the dialect of Ollama": (["_dialects/ollama*.py"], ["OllamaProvider"]),
-    "the dialect of responses": (["_dialects/responses*.py"], []),
-    "the dialect of messages": (["_dialects/messages*.py"], []),
-    "counting and decisions": (
-        ["_core/decisions.py", "_dialects/decisions.py", "_provider/counting.py", "_provider/deciding.py"],
-        ["Choice", "Condition", "Decisions", "Score"],
-    ),
-    "types as schemas": (
-        [
-            f"_core/schema/{name}.py"
-            for name in ("docstrings", "functions", "hints", "partial", "schemas", "texts", "typed")
-        ],
-        ["Conversation", "run_tools"],
-    ),
-    "streams of chunks": (["_provider/chunks.py"], ["Conversation"]),
-    "simulator": (["simulator"], []),
-    "the fixtures": (["pytest_plugin.py"], []),
-    "cli": (["cli", "__main__.py"], []),
-}
 CHAT = """
 from lmstudio_provider import *
 with LMStudioProvider({url!r}) as lm:
@@ -50,11 +26,6 @@ with LMStudioProvider({url!r}) as lm:
 """
 
 
-def leave_out(folder: Path, *patterns: str) -> None:
-    for path in [path for pattern in patterns for path in folder.glob(pattern)]:
-        shutil.rmtree(path) if path.is_dir() else path.unlink()
-
-
 @pytest.fixture
 def copy(tmp_path):
     """Return a function that copies the package without the optional parts that it is given."""
@@ -62,8 +33,13 @@ def copy(tmp_path):
     def make(*names):
         folder = tmp_path / "lmstudio_provider"
         shutil.copytree(PACKAGE, folder)  # with its bytecode, so that nothing is compiled again
-        for name in names:
-            leave_out(folder, *OPTIONAL[name][0])
+        kept = [part for part in PARTS if not set(names).intersection(with_needs([part]))]
+        for path in sorted(folder.rglob("*.py")):
+            if not belongs(path.relative_to(folder).as_posix(), kept):
+                path.unlink()
+        for each in folder.iterdir():
+            if each.is_dir() and not any(each.glob("*.py")):
+                shutil.rmtree(each)
         return folder
 
     return make
@@ -91,35 +67,37 @@ def chat_with(folder, url):
     assert vectors == "2"
 
 
-@pytest.mark.parametrize("name", OPTIONAL)
+@pytest.mark.parametrize("name", PARTS)
 def test_a_copy_without_an_optional_part_chats(copy, simulator, name):
     chat_with(copy(name), simulator.url)
 
 
 def test_a_copy_without_all_optional_parts_chats(copy, simulator):
-    chat_with(copy(*OPTIONAL), simulator.url)
+    chat_with(copy(*PARTS), simulator.url)
 
 
 def test_a_copy_in_a_zip_file_chats(copy, simulator):
-    folder = copy("_servers")
+    folder = copy("servers")
     archive = shutil.make_archive(str(folder.parent / "vendored"), "zip", folder.parent, folder.name)
     shutil.rmtree(folder)
     chat_with(Path(archive) / "lmstudio_provider", simulator.url)
 
 
 @pytest.mark.parametrize(
-    ("part", "module"),
+    ("parts", "module", "names"),
     [
-        ("_native", "_native"),
-        ("_workflows", "_workflows"),
-        ("_servers", "_servers"),
-        ("_ollama.py", "_ollama"),
-        ("the dialect of Ollama", "_dialects.ollama"),
-        ("counting and decisions", "_core.decisions"),
+        (["native"], "_native", ["Native", "NativeRequest", "events"]),
+        (["tools", "measure"], "_workflows", ["Conversation", "measure", "run_tools"]),
+        (["tools"], "_workflows.tools", ["ToolRun", "run_tools"]),
+        (["conversation"], "_workflows.conversation", ["Conversation"]),
+        (["measure"], "_workflows.measure", ["measure"]),
+        (["types"], "_workflows.tools", ["run_tools"]),
+        (["servers"], "_servers", ["Registry", "discover"]),
+        (["ollama"], "_ollama", ["OllamaProvider"]),
+        (["decisions"], "_core.decisions", ["Choice", "Condition", "Decisions", "Score"]),
     ],
 )
-def test_a_name_that_was_left_out_is_not_there_and_says_so(copy, part, module):
-    names = OPTIONAL[part][1]
+def test_a_name_that_was_left_out_is_not_there_and_says_so(copy, parts, module, names):
     code = f"""
 import lmstudio_provider
 for name in {names!r}:
@@ -134,7 +112,7 @@ for name in {names!r}:
     print(name in lmstudio_provider.__all__, name in dir(lmstudio_provider), hasattr(lmstudio_provider, name))
 """
     messages = [f"{name!r} needs {module!r}, which was left out of this copy of lmstudio_provider" for name in names]
-    assert printed(copy(part), code).splitlines() == [
+    assert printed(copy(*parts), code).splitlines() == [
         line for message in messages for line in (message, message, "False False False")
     ]
 
@@ -151,7 +129,7 @@ for call in [*calls, lambda: lm.messages("Hi"), lambda: lm.messages_stream("Hi")
         print(error)
 assert not hasattr(lm, "native")
 """
-    messages = printed(copy("_native", "the dialect of responses", "the dialect of messages"), code).splitlines()
+    messages = printed(copy("native", "responses", "messages"), code).splitlines()
     parts = {"native": "_native", "responses": "_dialects.responses", "messages": "_dialects.messages"}
     assert messages == [
         f"{name!r} needs {parts[name]!r}, which was left out of this copy of lmstudio_provider"
@@ -160,7 +138,7 @@ assert not hasattr(lm, "native")
 
 
 def test_the_command_line_of_a_small_copy_works_and_says_what_it_needs(copy, simulator):
-    folder = copy(*(name for name in OPTIONAL if name != "cli"))
+    folder = copy(*(name for name in PARTS if name != "cli"))
     code = f"""
 from lmstudio_provider.cli.main import main
 for command in (["complete", "Hi"], ["models", "--json"], ["status"], ["chat", "-p", "Hi"], ["simulate"]):
@@ -174,12 +152,6 @@ for command in (["complete", "Hi"], ["models", "--json"], ["status"], ["chat", "
         for name, part in [("Registry", "_servers"), ("Conversation", "_workflows")]
     ]
     assert "lmstudio_provider.simulator" in errors[2]
-
-
-def test_the_module_of_events_says_what_it_needs(copy):
-    code = "import lmstudio_provider\ntry: import lmstudio_provider.events\nexcept ImportError as error: print(error)"
-    message = "'events' needs '_native', which was left out of this copy of lmstudio_provider"
-    assert printed(copy("_native"), code) == f"{message}\n"
 
 
 @pytest.mark.parametrize(
@@ -208,7 +180,7 @@ try:
 except InvalidRequestError as error:
     print(error.message)
 """
-    assert printed(copy("counting and decisions"), code) == "LM Studio (Local) does not decide\n"
+    assert printed(copy("decisions"), code) == "LM Studio (Local) does not decide\n"
 
 
 def test_types_and_functions_without_what_makes_schemas_of_them_are_refused_with_another_way(copy):
@@ -221,7 +193,7 @@ for make in (lambda: ChatRequest("Hi", response_format=int), lambda: Tool.from_f
     except ConfigurationError as error:
         print(error)
 """
-    assert printed(copy("types as schemas"), code).splitlines() == [
+    assert printed(copy("types"), code).splitlines() == [
         f"{what}, which was left out of this copy. Give {other} instead"
         for what, other in [
             ("a type as response_format needs '_core.schema.schemas'", "a JSON schema"),
@@ -259,7 +231,7 @@ with LMStudioProvider({simulator.url!r}) as lm, lm.stream("Hi", response_format=
 def test_a_copy_without_ollama_finds_lm_studio(copy, simulator):
     code = f"from lmstudio_provider import Registry, discover\nfound = discover(5, hosts=[{simulator.url!r}])\n"
     code += f"print([each.provider_id for each in found if each.base_url == {simulator.url!r}], len(Registry()))"
-    assert printed(copy("_ollama.py"), code) == "['lm-studio'] 0\n"
+    assert printed(copy("ollama"), code) == "['lm-studio'] 0\n"
 
 
 def code_lines(path):
@@ -278,8 +250,7 @@ def code_lines(path):
 
 
 def test_the_smallest_copy_is_small(copy):
-    folder = copy(*OPTIONAL)
-    leave_out(folder, "events.py", "_dialects/typed.py")  # nothing uses them then
+    folder = copy(*PARTS)
     paths = sorted(folder.rglob("*.py"))
     with zipfile.ZipFile(io.BytesIO(), "w", zipfile.ZIP_DEFLATED) as archive:
         for path in paths:

@@ -33,6 +33,7 @@ COMMANDS = {
     "bench": "measure how fast a server answers",
     "simulate": "run a stand-in for a server, without a model",
     "config": "show each setting, its value and its source",
+    "vendor": "copy the package, or parts of it, into another project",
 }
 _DEFAULTS = {"provider": None, "base_url": None, "timeout": None, "json": False, "verbose": 0, "command": None}
 _PACKAGE = __package__.rpartition(".")[0]
