@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import contextlib
-import queue
 import threading
 import time
 from concurrent.futures import Future
-from typing import Callable, Protocol, TypeVar
+from typing import Callable, TypeVar
 
 _Value = TypeVar("_Value")
 
 # Seconds after which a waiter looks by itself, in case an interrupt came between its two steps of passing the lock on.
 _LOOK_S = 0.5
-# On Windows, Ctrl-C does not wake a thread that waits for a lock: Python notices it only at the end of such a wait.
-_WAIT_S = 0.1
+# ``here.on_call``, if it is set, is called with each call that this thread begins; any thread may cancel() that.
+here = threading.local()
 
 
 class Event:
@@ -74,53 +73,3 @@ def run_in_daemon_thread(function: Callable[..., _Value], *arguments: object) ->
     if not start(threading.Thread(target=run, name="lmstudio-ask", daemon=True)):
         run()  # this thread does the work
     return future
-
-
-def take(items: queue.SimpleQueue[_Value]) -> _Value:
-    """Wait for the next of ``items``; Ctrl-C ends the wait, on Windows too."""
-    while True:
-        with contextlib.suppress(queue.Empty):
-            return items.get(timeout=_WAIT_S)
-
-
-class Cancellable(Protocol):
-    """A call that any thread can end."""
-
-    def cancel(self) -> None:
-        """End the call."""
-
-
-_here = threading.local()
-
-
-class CancelScope:
-    """Lets another thread end the calls that this thread makes in a ``with`` block."""
-
-    def __init__(self) -> None:
-        self.cancelled = False
-        self._calls: list[Cancellable] = []
-
-    def __enter__(self) -> None:
-        self._outer, _here.scope = getattr(_here, "scope", None), self
-
-    def __exit__(self, *error: object) -> None:
-        _here.scope = self._outer
-
-    def add(self, call: Cancellable) -> None:
-        """Note that ``call`` begins."""
-        self._calls.append(call)
-        if self.cancelled:
-            call.cancel()
-
-    def cancel(self) -> None:
-        """End the calls, and those that begin from now on, from any thread."""
-        self.cancelled = True
-        for call in self._calls.copy():
-            call.cancel()
-
-
-def add_to_scope(call: Cancellable) -> None:
-    """Have the CancelScope of this thread, if there is one, end ``call``."""
-    scope: CancelScope | None = getattr(_here, "scope", None)
-    if scope is not None:
-        scope.add(call)

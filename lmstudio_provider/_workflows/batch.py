@@ -16,10 +16,11 @@ from .._core.callbacks import Callback, report_failure
 from .._core.checks import FLAG, Check, check, check_fields, check_provider, instance, number
 from .._core.errors import ConfigurationError, ProviderError
 from .._core.requests import ChatRequest, DialectInput
-from .._core.threads import CancelScope, start, take
+from .._core.threads import start
 from .._core.types import Completion
 from .._core.usage import UsageRecord
 from .._provider.local_server import LocalServer
+from .cancelling import CancelScope, take
 
 _MANY = Check(
     lambda value: isinstance(value, Iterable) and not isinstance(value, (str, bytes, Mapping)),
@@ -174,10 +175,9 @@ class _Batch:
             job.future = self._executor.submit(_answer, job)
         except RuntimeError as error:  # it is broken, or was shut down
             del self._begun[job.index]
-            what = (
-                f"the executor takes no more requests ({error}); the first that it did not take is number {job.index}"
-            )
-            raise ConfigurationError(what, hint="Give the requests from there on to a new executor") from error
+            what = f"the executor takes no more requests: {error}"
+            hint = f"Give the requests from index {job.index} on to a new executor"
+            raise ConfigurationError(what, hint=hint) from error
         except Exception as error:  # Dask cannot pickle this request
             job.future = Future()
             job.future.set_exception(error)

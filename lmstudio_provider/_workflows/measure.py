@@ -16,9 +16,9 @@ from .._core.errors import ConfigurationError, InvalidRequestError
 from .._core.options import Unpack, show_options
 from .._core.overrides import LIMITS, Overrides, StreamOverrides
 from .._core.requests import ChatRequest, CompletionRequest, StreamInput, TextRequest, override
-from .._core.threads import take
 from .._core.types import Chunk, Completion, Timeouts, check_seconds
 from .._provider.stream import Stream
+from .cancelling import take
 from .measurement import Measurement, RequestTiming, measurement_of
 
 Prompt = Union[str, CompletionRequest, ChatRequest, TextRequest]
