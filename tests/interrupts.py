@@ -9,6 +9,8 @@ from concurrent.futures import ThreadPoolExecutor
 FILES = (
     "_provider/stream.py",
     "_provider/chunks.py",
+    "_workflows/batch.py",
+    "_workflows/cancelling.py",
     "_workflows/conversation.py",
     "_workflows/tool_turn.py",
     "_workflows/tools.py",

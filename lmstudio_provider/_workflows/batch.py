@@ -10,7 +10,7 @@ import threading
 from collections.abc import Iterable, Mapping
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any, Callable, Generator, NamedTuple, Protocol
+from typing import Any, Callable, Generator, Iterator, NamedTuple, Protocol
 
 from .._core.callbacks import Callback, report_failure
 from .._core.checks import FLAG, Check, check, check_fields, check_provider, instance, number
@@ -126,37 +126,44 @@ class _Batch:
 
     def results(self, requests: Iterable[DialectInput], ordered: bool) -> Generator[Result, None, None]:
         """Take requests, and yield their results."""
-        left = enumerate(requests)
-        taking, failure = True, None
-        ready: dict[int, Result] = {}
+        failures: list[Exception] = []
         try:
-            while True:
-                try:
-                    while taking and len(self._begun) < 2 * self._max_workers:
-                        index, request = next(left, (-1, _NO_MORE))
-                        if request is _NO_MORE:
-                            taking = False
-                        else:
-                            self._begin(_Job(self, index, request))
-                except Exception as error:
-                    taking, failure = False, error  # raised at the end: the answers on their way must not be lost
-                if not self._begun:
-                    break
-                first = next(iter(self._begun))
-                while not (first in ready if ordered else ready):
-                    result = self._next_ended()
-                    ready[result.index] = result
-                    self._callback(result)
-                index = first if ordered else next(iter(ready))
-                del self._begun[index]
-                yield ready.pop(index)
-        finally:
-            self._stop()
-        if failure is not None:
             try:
-                raise failure
+                yield from self._results(enumerate(requests), ordered, failures)
             finally:
-                del failure  # its traceback refers to this frame, and the cycle would keep the requests
+                self._stop()
+        except BaseException:  # Ctrl-C may have come in the midst of the other one
+            self._stop()
+            raise
+        if failures:
+            raise failures.pop()
+
+    def _results(
+        self, left: Iterator[tuple[int, Any]], ordered: bool, failures: list[Exception]
+    ) -> Generator[Result, None, None]:
+        ready: dict[int, Result] = {}
+        taking = True
+        while True:
+            try:
+                while taking and len(self._begun) < 2 * self._max_workers:
+                    index, request = next(left, (-1, _NO_MORE))
+                    if request is _NO_MORE:
+                        taking = False
+                    else:
+                        self._begin(_Job(self, index, request))
+            except Exception as error:
+                taking = False
+                failures.append(error)  # raised at the end: the answers on their way must not be lost
+            if not self._begun:
+                return
+            first = next(iter(self._begun))
+            while not (first in ready if ordered else ready):
+                result = self._next_ended()
+                ready[result.index] = result
+                self._callback(result)
+            index = first if ordered else next(iter(ready))
+            del self._begun[index]
+            yield ready.pop(index)
 
     def _begin(self, job: _Job) -> None:
         self._begun[job.index] = job  # before anything else, so that Ctrl-C finds it
@@ -214,7 +221,7 @@ class _Batch:
                 job.future.cancel()
         for job in self._begun.values():
             job.scope.cancel()
-        for _ in range(self._threads):
+        for _ in range(self._max_workers):
             self._waiting.put(None)
 
 

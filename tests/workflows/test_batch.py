@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import concurrent.futures
+import contextlib
 import gc
 import multiprocessing
 import os
@@ -15,6 +16,7 @@ from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from dataclasses import dataclass
 
 import pytest
+from interrupts import interrupted, lines_of
 
 from lmstudio_provider import (
     ChatRequest,
@@ -419,6 +421,19 @@ def test_ctrl_c_closes_the_connections_and_ends_the_program(unanswered):
         finally:
             child.kill()
     assert unanswered.accepted == 3
+
+
+def test_ctrl_c_at_any_line_lets_the_threads_end(unanswered, provider_of):
+    lm = provider_of(unanswered, model="m")
+
+    def leave_early():
+        # Python would only report an interrupt in a generator that is dropped.
+        with contextlib.closing(complete_many(lm, [[], "one", "two", [], "three"], max_workers=2)) as results:
+            next(results)
+
+    for line in lines_of(leave_early):
+        interrupted(leave_early, line, 1)
+        wait_for_the_end_of_threads()
 
 
 # Several hosts
