@@ -7,6 +7,7 @@ import io
 import pickle
 import queue
 import threading
+import uuid
 from collections.abc import Iterable, Mapping
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from dataclasses import dataclass
@@ -244,9 +245,10 @@ class _Job:
         self.scope = CancelScope()
         self.future: Future[_Outcome] | None = None
         self._batch = batch
+        self._key = uuid.uuid4().hex
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _RemoteJob, (self._batch.packed.provider, self.request)
+        return _RemoteJob, (self._batch.packed.provider, self.request, self._key)
 
     def answer(self) -> _Outcome:
         with self.scope:
@@ -258,6 +260,8 @@ class _RemoteJob(NamedTuple):
 
     provider: bytes
     request: Any
+    key: str
+    """Different for each job: Dask would compute equal ones only once."""
 
     def answer(self) -> _Outcome:
         with _UNPACKING:

@@ -18,7 +18,7 @@ from lmstudio_provider import LMStudioProvider
 
 __all__ = ["nginx", "squid", "trusting"]
 
-PACKAGES = ("xllamacpp", "gguf", "numpy", "pandas", "pydantic", "opentelemetry")
+PACKAGES = ("xllamacpp", "gguf", "numpy", "pandas", "pydantic", "opentelemetry", "distributed")
 MISSING = [name for name in PACKAGES if importlib.util.find_spec(name) is None]
 
 
