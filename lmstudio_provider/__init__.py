@@ -92,6 +92,7 @@ if TYPE_CHECKING:
     from ._servers.failover import Failover
     from ._servers.registry import Registry
     from ._servers.start import start_server
+    from ._workflows.batch import Result, complete_many
     from ._workflows.conversation import Conversation
     from ._workflows.measure import measure
     from ._workflows.measurement import MeasuredRow, Measurement, Percentiles, RequestTiming
@@ -165,6 +166,7 @@ __all__ = [
     "RequestTiming",
     "ResponseNotFoundError",
     "ResponsesRequest",
+    "Result",
     "Score",
     "ScoreAnswer",
     "ServerError",
@@ -188,6 +190,7 @@ __all__ = [
     "Usage",
     "UsageRecord",
     "UsageRecorder",
+    "complete_many",
     "discover",
     "events",
     "measure",
@@ -231,6 +234,7 @@ _ON_FIRST_USE = {
     "_servers.failover": ["Failover"],
     "_servers.registry": ["Registry"],
     "_servers.start": ["start_server"],
+    "_workflows.batch": ["Result", "complete_many"],
     "_workflows.conversation": ["Conversation"],
     "_workflows.measure": ["measure"],
     "_workflows.measurement": ["MeasuredRow", "Measurement", "Percentiles", "RequestTiming"],

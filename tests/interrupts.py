@@ -10,6 +10,8 @@ FILES = (
     "_provider/base_stream.py",
     "_provider/stream.py",
     "_provider/chunks.py",
+    "_workflows/batch.py",
+    "_workflows/cancelling.py",
     "_workflows/conversation.py",
     "_workflows/tool_turn.py",
     "_workflows/tools.py",

@@ -32,8 +32,9 @@ PAGES = {
     for path in sorted((ROOT / "docs").glob("*.rst"))
     if (found := programs(path.read_text(encoding="utf-8")))
 }
-#: One needs a package that only the integration tests install, which run it.
-EXAMPLES = sorted(set((ROOT / "examples").glob("*.py")) - {ROOT / "examples" / "tracing.py"})
+#: Two need packages that only the integration tests install, which run them.
+OTHERS = {ROOT / "examples" / name for name in ("batch_dask.py", "tracing.py")}
+EXAMPLES = sorted(set((ROOT / "examples").glob("*.py")) - OTHERS)
 
 
 #: Runs each program that it is given as if it were alone in an interpreter, which takes much longer to start than most.

@@ -31,6 +31,7 @@ def copy(tmp_path):
     """Return a function that copies the package without the optional parts that it is given."""
 
     def make(*names):
+        assert set(names) <= set(PARTS)
         folder = tmp_path / "lmstudio_provider"
         shutil.copytree(PACKAGE, folder)  # with its bytecode, so that nothing is compiled again
         kept = [part for part in PARTS if not set(names).intersection(with_needs([part]))]
@@ -211,7 +212,7 @@ except ConfigurationError as error:
     print(error)
 """
     what = "from_chunks() needs '_provider.chunks', which was left out of this copy\n"
-    assert printed(copy("streams of chunks"), code) == what
+    assert printed(copy("conversation"), code) == what
 
 
 def test_a_partial_answer_without_what_reads_it_is_refused(copy, simulator):
@@ -225,7 +226,7 @@ with LMStudioProvider({simulator.url!r}) as lm, lm.stream("Hi", response_format=
     print("".join(stream.text()) != "", stream.completion.parsed)
 """
     what = "partial_parsed() needs '_core.schema.partial', which was left out of this copy. completion.parsed"
-    assert printed(copy("types as schemas"), code) == f"{what} is the whole answer\nTrue {{}}\n"
+    assert printed(copy("types"), code) == f"{what} is the whole answer\nTrue {{}}\n"
 
 
 def test_a_copy_without_ollama_finds_lm_studio(copy, simulator):

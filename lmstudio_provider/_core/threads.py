@@ -12,6 +12,8 @@ _Value = TypeVar("_Value")
 
 # Seconds after which a waiter looks by itself, in case an interrupt came between its two steps of passing the lock on.
 _LOOK_S = 0.5
+# ``here.on_call``, if it is set, is called with each call that this thread begins; any thread may cancel() that.
+here = threading.local()
 
 
 class Event:

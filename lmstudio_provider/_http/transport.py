@@ -18,6 +18,7 @@ from urllib3.exceptions import SSLError as PoolSSLError
 
 from .._core.errors import ProtocolError, ProviderError, ServerUnavailableError
 from .._core.redaction import header_secrets
+from .._core.threads import here
 from .._core.types import Call, Limits
 from .connection import Connections, causes, timed_out
 from .exchange import CancelledCall, Exchange
@@ -66,6 +67,8 @@ class Transport:
                 raise CancelledCall
             connections = self._connections = self._connections or Connections(self.base_url, self._manager)
             self._live.add(exchange)
+        if on_call := getattr(here, "on_call", None):
+            on_call(exchange)
         waits = backoff(self._max_retries)
         try:
             while True:

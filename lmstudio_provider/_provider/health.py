@@ -81,10 +81,8 @@ def check_health(providers: Iterable[Provider], timeout: float | None) -> Iterat
         except ProviderError as error:
             health = Health(False, error=error)
         except Exception as error:  # a third party's provider may raise any error: it is not available
-            if not future.done():
-                health = Health(False, error=ProviderError("its health check did not end in time"))
-            else:
-                health = Health(False, error=ProviderError(f"its health check failed: {type(error).__name__}: {error}"))
+            why = f"failed: {type(error).__name__}: {error}" if future.done() else "did not end in time"
+            health = Health(False, error=ProviderError(f"its health check {why}"))
         yield provider, health
 
 

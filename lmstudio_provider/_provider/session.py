@@ -246,6 +246,7 @@ class Session:
         secrets += [
             each for value in (config.authorization, config.base_url.authorization) for each in credentials(value)
         ]
+        secrets += call.secrets
         source, what = config.api_token_source, ""
         if source is None and config.base_url.authorization:
             source, what = "the base URL", PASSWORD
@@ -254,13 +255,7 @@ class Session:
         # An error about an unknown model suggests only models that can do the task of the call.
         known = tuple(each.id for each in self.cache.models if call.fits(each))
         return ErrorContext(
-            call.model,
-            source,
-            (*secrets, *call.secrets),
-            call.path,
-            known,
-            credentials=what,
-            tools=bool(call.tools),
+            call.model, source, tuple(secrets), call.path, known, credentials=what, tools=bool(call.tools)
         )
 
     @contextlib.contextmanager

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import functools
 import itertools
@@ -19,6 +18,7 @@ from .._core.overrides import LIMITS, Overrides, StreamOverrides
 from .._core.requests import ChatRequest, CompletionRequest, StreamInput, TextRequest, override
 from .._core.types import Chunk, Completion, Timeouts, check_seconds
 from .._provider.stream import Stream
+from .cancelling import take
 from .measurement import Measurement, RequestTiming, measurement_of
 
 Prompt = Union[str, CompletionRequest, ChatRequest, TextRequest]
@@ -26,8 +26,6 @@ Prompt = Union[str, CompletionRequest, ChatRequest, TextRequest]
 _PROMPT = instance(
     (str, CompletionRequest, ChatRequest, TextRequest), "is not a text or a request", "Messages go into a ChatRequest"
 )
-# On Windows, Ctrl-C does not wake a thread that waits for a lock: Python notices it only at the end of such a wait.
-_WAIT_S = 0.1
 
 
 class Streams(Protocol):
@@ -71,7 +69,7 @@ class _Run:
                 self._repeat(job._replace(send=functools.partial(_refuse, job.concurrency, error)), times)
         self.cases.append([])
         for _ in range(job.concurrency * times):
-            timing = dataclasses.replace(self._next(), number=next(self._numbers), planned=self.planned)
+            timing = dataclasses.replace(take(self._ended), number=next(self._numbers), planned=self.planned)
             self.cases[-1].append(timing)
             self._callback(timing)
 
@@ -80,11 +78,6 @@ class _Run:
         self._stopped = True
         for stream in list(self._streams):
             stream.close()
-
-    def _next(self) -> RequestTiming:
-        while True:
-            with contextlib.suppress(queue.Empty):
-                return self._ended.get(timeout=_WAIT_S)
 
     def _repeat(self, job: _Job, times: int) -> None:
         for _ in range(times):

@@ -18,7 +18,17 @@ from lmstudio_provider import LMStudioProvider
 
 __all__ = ["nginx", "squid", "trusting"]
 
-PACKAGES = ("xllamacpp", "gguf", "numpy", "pandas", "pydantic", "opentelemetry", "openai", "ollama")
+PACKAGES = (
+    "xllamacpp",
+    "gguf",
+    "numpy",
+    "pandas",
+    "pydantic",
+    "opentelemetry",
+    "openai",
+    "ollama",
+    "distributed",
+)
 MISSING = [name for name in PACKAGES if importlib.util.find_spec(name) is None]
 
 
