@@ -19,7 +19,7 @@ PACKAGE = Path(lmstudio_provider.__file__).parent
 # The optional parts: the files of each, and some names that are missing from the package without it.
 OPTIONAL = {
     "_native": (["_native"], ["Native", "NativeRequest", "events"]),
-    "_workflows": (["_workflows"], ["Conversation", "measure", "run_tools"]),
+    "_workflows": (["_workflows"], ["Conversation", "MemoryUsage", "SqliteUsage", "measure", "run_tools"]),
     "_servers": (["_servers", "_provider/lmstudio_home.py"], ["Registry", "discover"]),
     "_ollama.py": (["_ollama.py"], ["OllamaProvider"]),
     "the dialect of Ollama": (["_dialects/ollama*.py"], ["OllamaProvider"]),
