@@ -150,7 +150,7 @@ class UsageDatabase:
         if self._connection is None:
             wait_s = 0 if self._failed else _WAIT_S
             self._connection = sqlite3.connect(
-                str(self._path), wait_s, isolation_level="IMMEDIATE", check_same_thread=False
+                str(self._path), timeout=wait_s, isolation_level="IMMEDIATE", check_same_thread=False
             )
             _prepare(self._connection)
             self._file = self._identity()
@@ -222,7 +222,7 @@ def _prepare(connection: sqlite3.Connection) -> None:
 
 
 def _rows(path: str, sql: str, oldest: float) -> list[tuple[object, ...]]:
-    with contextlib.closing(sqlite3.connect(path, _WAIT_S, uri=path.startswith("file:"))) as connection:
+    with contextlib.closing(sqlite3.connect(path, timeout=_WAIT_S, uri=path.startswith("file:"))) as connection:
         return connection.execute(sql, (oldest,)).fetchall() if _version(connection) else []
 
 
