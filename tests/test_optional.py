@@ -34,7 +34,7 @@ OPTIONAL = {
         ["Conversation", "run_tools"],
     ),
     "simulator": (["simulator"], []),
-    "cli": (["cli"], []),
+    "cli": (["cli", "__main__.py"], []),
 }
 CHAT = """
 from lmstudio_provider import *

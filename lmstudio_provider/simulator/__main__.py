@@ -14,22 +14,36 @@ from . import SimulatedLMStudio, SimulatedOllama
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a stand-in until it is stopped. Return the exit status."""
-    stopped = threading.Event()
-    for name in ("SIGINT", "SIGTERM", "SIGBREAK"):  # only Windows has the last, which is Ctrl-Break
-        if hasattr(signal, name):
-            signal.signal(getattr(signal, name), lambda number, frame: stopped.set())
     parser = argparse.ArgumentParser(
         prog=f"python -m {__package__}",
         description="Run a stand-in for LM Studio or Ollama, without a model. Its replies repeat the request.",
     )
+    add_arguments(parser)
+    return serve(parser.parse_args(arguments))
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options of a stand-in."""
     parser.add_argument("--ollama", action="store_true", help="a stand-in for Ollama")
     parser.add_argument(
         "--port", type=_port, metavar="N", help="where to listen: 1234 or 11434 by default, and 0 for any free port"
     )
-    given = parser.parse_args(arguments)
+    parser.add_argument("--model", action="append", metavar="ID", help="a model that it has, once for each")
+    parser.add_argument("--reply", action="append", metavar="TEXT", help="what it answers; several take turns")
+    parser.add_argument("--delay", type=float, default=0.0, metavar="SECONDS", help="the pause before each piece")
+
+
+def serve(given: argparse.Namespace) -> int:
+    """Run the stand-in of these options until it is stopped. Return the exit status."""
+    stopped = threading.Event()
+    for name in ("SIGINT", "SIGTERM", "SIGBREAK"):  # only Windows has the last, which is Ctrl-Break
+        if hasattr(signal, name):
+            signal.signal(getattr(signal, name), lambda number, frame: stopped.set())
     kind = SimulatedOllama if given.ollama else SimulatedLMStudio
     default = 11434 if given.ollama else 1234
-    server = kind(port=default if given.port is None else given.port)
+    models = {"models": given.model} if given.model else {}
+    port = default if given.port is None else given.port
+    server = kind(replies=given.reply, delay_s=given.delay, port=port, **models)
     with contextlib.ExitStack() as stack:
         try:
             stack.enter_context(server)

@@ -1,0 +1,175 @@
+"""What a command writes: text, tables, JSON, errors and bars, each as fits a terminal or a pipe."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import errno
+import json
+import os
+import re
+import shutil
+import sys
+import unicodedata
+from typing import Any, Iterator, Mapping, Sequence, TextIO
+
+from .. import ProviderError
+from .bars import Bar
+
+# All control characters but line breaks and tabs: a terminal would obey them.
+_CONTROLS = re.compile(r"(?!\r\n)[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+# An argument of the library that is an option here.
+_ARGUMENT = re.compile(r"\b(base_url|timeout|max_tokens|reasoning|model|tier|keep_alive|context_length)=")
+
+
+class UsageError(Exception):
+    """The command line cannot work; the message says why."""
+
+
+def visible(text: str) -> str:
+    """Return ``text`` with its control characters, but line breaks and tabs, as ``\\x1b``."""
+    return text if text.isprintable() else _CONTROLS.sub(lambda found: f"\\x{ord(found[0]):02x}", text)
+
+
+def in_options(text: str) -> str:
+    """Return a message of the library with options of the command line for arguments of Python."""
+    return _ARGUMENT.sub(lambda found: "--" + found[1].replace("_", "-") + " ", text).replace("  ", " ")
+
+
+class Console:
+    """Standard output and standard error of a command."""
+
+    def __init__(self) -> None:
+        self._out, self._err = sys.stdout, sys.stderr
+        self.is_terminal = self._out.isatty()
+        """True if a person sees the output; else it is for a file or another program."""
+        self._bar: Bar | None = None
+        self._begins = True  # at the beginning of a line of standard output
+
+    def out(self, text: str) -> None:
+        """Write ``text`` to standard output at once."""
+        if self._bar is not None:
+            self._bar.clear()
+        _write(self._out, visible(text) if self.is_terminal else text)
+        self._begins = text.endswith("\n") if text else self._begins
+
+    def line(self, text: str = "") -> None:
+        """Write ``text`` and a line break."""
+        self.out(f"{text}\n")
+
+    def end_line(self) -> None:
+        """Write a line break, unless a line has just begun."""
+        if not self._begins:
+            self.line()
+
+    def dim(self, text: str) -> None:
+        """Write ``text`` in a weak colour, if the terminal has one."""
+        plain = "NO_COLOR" in os.environ or os.environ.get("TERM", "dumb") == "dumb"
+        if self.is_terminal and not plain:
+            _write(self._out, f"\x1b[2m{visible(text)}\x1b[0m")
+            self._begins = False
+        else:
+            self.out(text)
+
+    def note(self, text: str) -> None:
+        """Write one line to standard error."""
+        if not text:
+            return
+        if self._bar is not None:
+            self._bar.clear()
+        if self.is_terminal:
+            self.end_line()
+        text = " ".join(filter(None, map(str.strip, text.splitlines())))
+        with contextlib.suppress(OSError, ValueError):  # nobody reads it, or it is closed
+            _write(self._err, (visible(text) if self._err.isatty() else text) + "\n")
+
+    def error(self, problem: object) -> None:
+        """Write the line of an error: a text or an exception."""
+        self.note(f"error: {in_options(str(problem))}")
+
+    def json(self, value: object, indent: int | None = 2) -> None:
+        """Write ``value`` as JSON; dataclasses become objects. With ``indent=None``, on one line."""
+        ascii_only = not _encoding(self._out).lower().replace("-", "").startswith("utf8")
+        self.line(json.dumps(plain(value), indent=indent, ensure_ascii=ascii_only))
+
+    def table(self, rows: Sequence[Sequence[object]], headings: Sequence[str]) -> None:
+        """Write a table; on a terminal that is too narrow for it, a line for each cell."""
+        texts = [[_cell(value) for value in row] for row in rows]
+        widths = [max(map(_width, column)) for column in zip(headings, *texts)]
+        if self.is_terminal and sum(widths) + 2 * len(widths) - 2 > shutil.get_terminal_size().columns:
+            wide = max(map(_width, headings))
+            for text in texts:
+                for heading, cell in zip(headings, text):
+                    self.line(f"{heading:{wide}}  {cell}")
+                self.line()
+            return
+        right = [all(isinstance(row[at], (int, float, type(None))) for row in rows) for at in range(len(headings))]
+        for text in [list(headings), *texts]:
+            cells = [_pad(cell, width, side) for cell, width, side in zip(text, widths, right)]
+            self.line("  ".join(cells).rstrip())
+
+    @contextlib.contextmanager
+    def bar(self, total: float | None, unit: str) -> Iterator[Bar]:
+        """Return a bar for a ``with`` block, whose ``update(done)`` draws it; only a terminal shows it."""
+        self._bar = Bar(self._err, total, unit)
+        try:
+            yield self._bar
+        finally:
+            bar, self._bar = self._bar, None
+            bar.close()
+
+    def abandon(self) -> None:
+        """Write nothing more to standard output, whose reader has left; Python would complain at its end."""
+        with contextlib.suppress(OSError, ValueError), open(os.devnull, "wb") as nowhere:  # noqa: PTH123
+            os.dup2(nowhere.fileno(), self._out.fileno())
+
+
+def plain(value: Any) -> Any:
+    """Return ``value`` as JSON has it, without what the server sent raw."""
+    if isinstance(value, ProviderError):
+        return {"class": type(value).__name__, "message": value.message, "hint": value.hint}
+    if dataclasses.is_dataclass(value):
+        fields = [each.name for each in dataclasses.fields(value) if each.name != "raw"]
+        return {name: plain(getattr(value, name)) for name in fields}
+    if hasattr(value, "_asdict"):
+        value = value._asdict()
+    if isinstance(value, Mapping):
+        return {str(key): plain(each) for key, each in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [plain(each) for each in value]
+    return value if isinstance(value, (str, int, float, type(None))) else str(value)
+
+
+def _write(stream: TextIO, text: str) -> None:
+    # What the encoding of a locale does not have is shown as \u2026.
+    encoding = _encoding(stream)
+    try:
+        stream.write(text.encode(encoding, "backslashreplace").decode(encoding))
+        stream.flush()
+    except OSError as error:
+        if error.errno in (errno.EPIPE, errno.EINVAL):  # the second on Windows
+            raise BrokenPipeError(error.errno, error.strerror) from error
+        raise
+
+
+def _encoding(stream: TextIO) -> str:
+    return getattr(stream, "encoding", None) or "utf-8"
+
+
+def _cell(value: object) -> str:
+    if value is None:
+        return "-"
+    text = ("yes" if value else "no") if isinstance(value, bool) else str(value)
+    return text if text.isprintable() else repr(text)[1:-1]
+
+
+def _width(text: str) -> int:
+    """Return the columns that ``text`` takes on a terminal."""
+    if text.isascii():
+        return len(text)
+    return sum(0 if unicodedata.combining(each) else 1 + (unicodedata.east_asian_width(each) in "WF") for each in text)
+
+
+def _pad(text: str, width: int, right: bool) -> str:
+    blanks = " " * (width - _width(text))
+    return blanks + text if right else text + blanks

@@ -1,0 +1,56 @@
+"""The provider of a command, as its options and the settings name it."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import importlib
+from typing import Any
+
+from .. import ProviderError, UsageRecorder
+from .console import UsageError
+
+KINDS = {"lm-studio": "LMStudioProvider", "ollama": "OllamaProvider"}
+
+
+def seconds(text: str) -> float:
+    """Return a number of seconds for ``--timeout``, which the provider checks; raise ArgumentTypeError."""
+    try:
+        return float(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds") from None
+
+
+def kind_of(name: str) -> Any:
+    """Return the class of the provider ``name``; raise UsageError if this copy does not have it."""
+    try:
+        return getattr(importlib.import_module("..", __package__), KINDS[name])
+    except AttributeError as error:
+        raise UsageError(str(error)) from error
+
+
+def make_provider(
+    args: argparse.Namespace, usage: UsageRecorder | None = None, *, only: str | None = None, refresh: bool = True
+) -> Any:
+    """Return the provider that ``--provider`` and ``--base-url`` name, for a ``with`` block.
+
+    ``only`` is the one kind of server that the command is for. Without ``refresh``, it asks for no list of models.
+    """
+    name = args.provider or only or "lm-studio"
+    if only not in (None, name):
+        raise UsageError(f"'{args.command}' is for {only}, not for {name}")
+    kind = kind_of(name)
+    given = {} if args.timeout is None else {"timeout": args.timeout}
+    return kind(args.base_url, usage=usage, refresh=refresh, **given)
+
+
+def who_answers(args: argparse.Namespace) -> str:
+    """Return a sentence about other servers that answer, if the user named none; it may be empty."""
+    if args.provider or args.base_url:
+        return ""
+    with contextlib.suppress(ImportError, ProviderError):
+        from .. import discover  # noqa: PLC0415 (a copy may have left it out)
+
+        for each in discover(0.5):
+            return f"{each.provider_id} answers at {each.base_url}: give --provider {each.provider_id}"
+    return ""

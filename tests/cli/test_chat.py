@@ -1,0 +1,232 @@
+"""``chat`` and ``complete``: one question, a conversation in a terminal, and what goes wrong in the middle."""
+
+import json
+
+import pytest
+from commands import WITH_PTY, error_of, in_terminal, run
+from raw import stream_of
+
+from lmstudio_provider.simulator import SimulatedLMStudio, SimulatedOllama
+
+HEL = b'data: {"choices": [{"delta": {"content": "Hel"}}]}\n\n'
+LO = b'data: {"choices": [{"delta": {"content": "lo"}, "finish_reason": "stop"}]}\n\ndata: [DONE]\n\n'
+BROKEN = b'data: {"error": {"message": "the engine crashed"}}\n\n'
+PNG = b"\x89PNG\r\n\x1a\n" + bytes(20)
+
+
+def sent(server):
+    """Return the messages of the last chat that a stand-in was asked for."""
+    return [each["body"] for each in server.requests if "messages" in (each["body"] or {})][-1]["messages"]
+
+
+@pytest.mark.parametrize("arguments", [["chat", "-p", "Hi"], ["complete", "Hi"]])
+def test_an_answer_is_text_and_a_line_break(arguments, simulator):
+    ended = run(*arguments, "--base-url", simulator.url)
+    assert ended == (0, "This is a simulated reply, no model wrote it. You said: Hi\n", "")
+
+
+@pytest.mark.parametrize("arguments", [["chat"], ["complete"]])
+def test_the_question_comes_from_standard_input(arguments, simulator):
+    assert run(*arguments, "--base-url", simulator.url, given="Hi\n").code == 0
+    assert sent(simulator)[-1]["content"] == "Hi"
+
+
+@pytest.mark.parametrize("arguments", [["chat", "-p", "Summarise:"], ["complete", "Summarise:"]])
+def test_standard_input_comes_after_the_text(arguments, simulator):
+    assert run(*arguments, "--base-url", simulator.url, given="a file\nof two lines\n").code == 0
+    assert sent(simulator)[-1]["content"] == "Summarise:\n\na file\nof two lines"
+
+
+@pytest.mark.parametrize("given", ["", "\n \n"])
+def test_nothing_on_standard_input_is_wrong_usage(given, simulator):
+    ended = run("chat", "--base-url", simulator.url, given=given)
+    assert ended.code == 2
+    assert "there is no text" in error_of(ended)
+
+
+@pytest.mark.parametrize("data", [b"\xef\xbb\xbfGr\xc3\xbc\xc3\x9fe", "Grüße".encode()])
+def test_standard_input_is_utf8_with_or_without_its_mark(data, simulator):
+    assert run("chat", "--base-url", simulator.url, given=data).code == 0
+    assert sent(simulator)[-1]["content"] == "Grüße"
+
+
+def test_standard_input_that_is_not_text_is_wrong_usage(simulator):
+    ended = run("chat", "--base-url", simulator.url, given=b"\xff\xfe\x00")
+    assert (ended.code, error_of(ended)) == (2, "error: standard input is not text in UTF-8")
+
+
+def test_options_reach_the_server(simulator, tmp_path):
+    (tmp_path / "a.png").write_bytes(PNG)
+    options = ["--system", "Be brief.", "--image", tmp_path / "a.png", "--max-tokens", "50", "--temperature", "0"]
+    options += ["--seed", "7", "--reasoning", "off"]
+    with SimulatedLMStudio(["simulated-vl"]) as server:
+        assert run("chat", "-p", "Hi", *options, "--base-url", server.url).code == 0
+        body = server.requests[-1]["body"]
+        system, user = sent(server)
+    assert (body["max_tokens"], body["temperature"], body["seed"]) == (50, 0, 7)
+    assert system == {"role": "system", "content": "Be brief."}
+    assert [part["type"] for part in user["content"]] == ["text", "image_url"]
+
+
+def test_a_tier_takes_the_model_that_is_set_for_it(monkeypatch):
+    monkeypatch.setenv("LM_STUDIO_MODEL_FAST", "small")
+    with SimulatedLMStudio(["large", "small"]) as server:
+        ended = run("complete", "Hi", "--tier", "fast", "--base-url", server.url, "--json")
+    assert json.loads(ended.out)["model"] == "small"
+
+
+def test_a_schema_shapes_the_answer(simulator, tmp_path):
+    schema = {"type": "object", "properties": {"age": {"type": "integer"}}, "required": ["age"]}
+    (tmp_path / "s.json").write_text(json.dumps(schema))
+    ended = run("chat", "-p", "Hi", "--schema", tmp_path / "s.json", "--base-url", simulator.url, "--json")
+    assert isinstance(json.loads(ended.out)["parsed"]["age"], int)
+
+
+def test_an_answer_that_is_not_what_the_schema_wants_is_shown_and_exits_with_1(tmp_path):
+    (tmp_path / "s.json").write_text('{"type": "object", "required": ["age"]}')
+    with SimulatedLMStudio(replies=["I am 7."]) as server:
+        ended = run("chat", "-p", "Hi", "--schema", tmp_path / "s.json", "--base-url", server.url)
+    assert (ended.code, ended.out) == (1, "I am 7.\n")
+    assert error_of(ended)
+
+
+def test_an_answer_that_is_cut_by_its_limit_says_so(simulator):
+    ended = run("chat", "-p", "Hi", "--max-tokens", "3", "--base-url", simulator.url)
+    assert (ended.code, ended.out) == (0, "This is a\n")
+    assert "--max-tokens" in ended.err
+
+
+def test_ollama_answers_too():
+    with SimulatedOllama(replies=["Because."]) as server:
+        ended = run("chat", "-p", "Hi", "--provider", "ollama", "--base-url", server.url)
+    assert ended == (0, "Because.\n", "")
+
+
+def test_a_text_is_continued_without_a_template(simulator):
+    ended = run("complete", "--raw", "Once", "--base-url", simulator.url)
+    assert ended == (0, " and so on. This is a simulated text, no model wrote it.\n", "")
+    assert simulator.requests[-1]["path"] == "/v1/completions"
+
+
+@pytest.mark.parametrize("arguments", [["chat", "-p", "Hi"], ["complete", "Hi"]])
+@pytest.mark.parametrize(("end", "why"), [(b"", "stream"), (BROKEN, "the engine crashed")])
+def test_a_stream_that_fails_in_the_middle_shows_what_came_and_exits_with_1(arguments, end, why, raw_server):
+    server = raw_server(stream_of(HEL, end))
+    ended = run(*arguments, "--model", "m", "--base-url", server.url)
+    assert (ended.code, ended.out) == (1, "Hel\n")
+    assert why in error_of(ended)
+
+
+def test_a_stream_that_fails_in_the_middle_is_json_with_what_came(raw_server):
+    server = raw_server(stream_of(HEL))
+    ended = run("chat", "-p", "Hi", "--model", "m", "--base-url", server.url, "--json")
+    answer = json.loads(ended.out)
+    assert (ended.code, answer["text"], answer["finish_reason"]) == (1, "Hel", None)
+
+
+def test_an_error_under_status_200_exits_with_1(raw_server):
+    server = raw_server(stream_of(BROKEN))
+    ended = run("chat", "-p", "Hi", "--model", "m", "--base-url", server.url)
+    assert (ended.code, ended.out) == (1, "")
+    assert "the engine crashed" in error_of(ended)
+
+
+@pytest.mark.parametrize("control", ["\x1b]52;c;aGk=\x07", "\x9b2J", "\x08", "\r", "\x7f"])
+def test_control_characters_are_shown_on_a_terminal_and_kept_in_a_pipe(control):
+    with SimulatedLMStudio(replies=[f"a{control}b\tc\n"]) as server:
+        shown = run("chat", "-p", "Hi", "--base-url", server.url, terminal=True)
+        piped = run("chat", "-p", "Hi", "--base-url", server.url)
+    escaped = "".join(each if each.isprintable() else f"\\x{ord(each):02x}" for each in control)
+    assert (shown.out, piped.out) == (f"a{escaped}b\tc\n", f"a{control}b\tc\n")
+
+
+def test_control_characters_of_an_error_are_shown_and_its_lines_joined(raw_server):
+    server = raw_server(stream_of(b'data: {"error": {"message": "one\\n\\u001b[2Jtwo"}}\n\n'))
+    ended = run("chat", "-p", "Hi", "--model", "m", "--base-url", server.url, terminal=True)
+    assert "\\x1b[2J" in error_of(ended)
+
+
+def test_only_a_terminal_shows_thoughts(monkeypatch):
+    monkeypatch.setenv("TERM", "xterm")
+    with SimulatedLMStudio(replies=[{"reasoning_content": "Hm.", "content": "Yes."}]) as server:
+        arguments = ("chat", "-p", "Hi", "--base-url", server.url)
+        assert run(*arguments).out == "Yes.\n"
+        assert run(*arguments, terminal=True).out == "\x1b[2mHm.\x1b[0m\n\nYes.\n"
+        monkeypatch.setenv("NO_COLOR", "1")
+        assert run(*arguments, terminal=True).out == "Hm.\n\nYes.\n"
+
+
+def test_a_chat_is_saved_and_resumed(simulator, tmp_path):
+    file = tmp_path / "chat.json"
+    assert run("chat", "-p", "One", "--system", "S", "--save", file, "--base-url", simulator.url).code == 0
+    assert run("chat", "-p", "Two", "--resume", file, "--save", file, "--base-url", simulator.url).code == 0
+    assert [each["role"] for each in sent(simulator)] == ["system", "user", "assistant", "user"]
+    assert len(json.loads(file.read_text())["messages"]) == 4
+
+
+def test_a_chat_that_failed_does_not_replace_the_saved_one(raw_server, tmp_path):
+    file = tmp_path / "chat.json"
+    file.write_text("the old one")
+    server = raw_server(stream_of(HEL))
+    assert run("chat", "-p", "One", "--model", "m", "--save", file, "--base-url", server.url).code == 1
+    assert file.read_text() == "the old one"
+
+
+def test_a_conversation_remembers_until_the_end_of_the_input(simulator):
+    ended = run("chat", "--base-url", simulator.url, typed="One\n\nTwo\n", terminal=True)
+    assert (ended.code, ended.err) == (0, "")
+    assert [each["content"] for each in sent(simulator)[::2]] == ["One", "Two"]
+    assert ended.out.count("You said: ") == 2
+
+
+def test_the_words_of_a_conversation(simulator, tmp_path):
+    file = tmp_path / "chat.json"
+    typed = f"/help\n/undo\nOne\n/undo\nTwo\n/save {file}\n/clear\nThree\n/quit\nFour\n"
+    ended = run("chat", "--base-url", simulator.url, typed=typed, terminal=True)
+    assert ended.code == 0
+    assert "/undo " in ended.out
+    assert "There is no question to forget." in ended.out
+    assert "The last question is forgotten." in ended.out
+    assert [each["content"] for each in sent(simulator)] == ["Three"]
+    assert json.loads(file.read_text())["messages"][0]["content"] == "Two"
+    assert "Four" not in ended.out
+
+
+def test_an_error_does_not_end_a_conversation(closed_port):
+    ended = run("chat", "--base-url", f"localhost:{closed_port}", typed="One\nTwo\n", terminal=True)
+    assert ended.code == 0
+    assert ended.err.count("error: ") == 2
+
+
+@WITH_PTY
+def test_ctrl_c_stops_the_answer_and_keeps_the_chat(tmp_path):
+    long = {"content": ["Once upon ", *["a time "] * 500]}
+    file = tmp_path / "chat.json"
+    with SimulatedLMStudio(replies=[long, "Short."], delay_s=0.02) as server:
+        with in_terminal("chat", "--base-url", server.url, "--save", file) as terminal:
+            terminal.wait_for("> ")
+            terminal.type("Tell me a story\n")
+            terminal.wait_for("a time ")
+            terminal.type("\x03")
+            terminal.wait_for("> ")
+            assert "Once upon a time" in file.read_text()
+            terminal.type("\x03")
+            terminal.wait_for("> ")
+            terminal.type("And now?\n")
+            terminal.wait_for("Short.")
+            terminal.wait_for("> ")
+            terminal.type("\x1b[A")  # readline recalls the question
+            terminal.wait_for("And now?")
+            terminal.type("\x15\x04")
+            assert terminal.end() == 0
+        assert [each["role"] for each in sent(server)] == ["user", "assistant", "user"]
+
+
+@WITH_PTY
+def test_ctrl_c_ends_a_single_question_with_130():
+    with SimulatedLMStudio(replies=[{"content": ["Once ", *["more "] * 500]}], delay_s=0.02) as server:
+        with in_terminal("chat", "-p", "Hi", "--base-url", server.url) as terminal:
+            terminal.wait_for("more ")
+            terminal.type("\x03")
+            assert terminal.end() == 130
+            assert "Traceback" not in terminal.screen
