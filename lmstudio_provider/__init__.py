@@ -54,7 +54,7 @@ from ._core.types import (
     ToolCall,
     Usage,
 )
-from ._core.usage import MemoryUsage, UsageRecord, UsageRecorder
+from ._core.usage import UsageRecord, UsageRecorder
 
 if TYPE_CHECKING:
     from ._core.decisions import (
@@ -97,6 +97,8 @@ if TYPE_CHECKING:
     from ._workflows.measure import measure
     from ._workflows.measurement import MeasuredRow, Measurement, Percentiles, RequestTiming
     from ._workflows.tools import ToolEvent, ToolRun, run_tools
+    from ._workflows.usage import MemoryUsage, UsageSummary
+    from ._workflows.usage_sqlite import SqliteUsage
 
 __version__ = "0.1.0"
 
@@ -171,6 +173,7 @@ __all__ = [
     "ScoreAnswer",
     "ServerError",
     "ServerUnavailableError",
+    "SqliteUsage",
     "Stats",
     "StatusError",
     "Stream",
@@ -190,6 +193,7 @@ __all__ = [
     "Usage",
     "UsageRecord",
     "UsageRecorder",
+    "UsageSummary",
     "complete_many",
     "discover",
     "events",
@@ -239,6 +243,8 @@ _ON_FIRST_USE = {
     "_workflows.measure": ["measure"],
     "_workflows.measurement": ["MeasuredRow", "Measurement", "Percentiles", "RequestTiming"],
     "_workflows.tools": ["ToolEvent", "ToolRun", "run_tools"],
+    "_workflows.usage": ["MemoryUsage", "UsageSummary"],
+    "_workflows.usage_sqlite": ["SqliteUsage"],
     "events": ["events"],
 }
 _MODULES = {name: module for module, names in _ON_FIRST_USE.items() for name in names}

@@ -1,14 +1,11 @@
-"""A record of each call, and a place to keep the records."""
+"""A record of each call, and what keeps the records."""
 
 from __future__ import annotations
 
-import collections
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
-from .checks import check, number
-from .errors import ConfigurationError, ProviderClosedError, RequestTimeoutError, StreamInterruptedError
-from .types import Usage
+from .errors import ProviderClosedError, RequestTimeoutError, StreamInterruptedError
 
 Status = Literal["ok", "cancelled", "timeout", "interrupted", "error"]
 
@@ -60,28 +57,3 @@ class UsageRecorder(Protocol):
 
     def record(self, record: UsageRecord, /) -> None:
         """Keep ``record``. An exception becomes a RuntimeWarning, once for each provider, and the call goes on."""
-
-
-class MemoryUsage:
-    """Keeps the last ``max_records`` records in memory. Shared by threads."""
-
-    def __init__(self, max_records: int = 10_000) -> None:
-        check("max_records", max_records, number(1, whole=True), ConfigurationError)
-        self._records: collections.deque[UsageRecord] = collections.deque(maxlen=max_records)
-
-    def __repr__(self) -> str:
-        return f"<{type(self).__name__} {len(self._records)} records, {self.total().total_tokens} tokens>"
-
-    def record(self, record: UsageRecord, /) -> None:
-        """Keep ``record``, and forget the oldest if there are too many."""
-        self._records.append(record)  # atomic: no lock that a fork could leave locked
-
-    @property
-    def records(self) -> tuple[UsageRecord, ...]:
-        """All records, oldest first."""
-        return tuple(self._records)
-
-    def total(self) -> Usage:
-        """Return the sums over all records; a count that is not known counts as 0."""
-        names = ("prompt_tokens", "completion_tokens", "total_tokens")
-        return Usage(*(sum(getattr(each, name) or 0 for each in self.records) for name in names))

@@ -31,6 +31,7 @@ COMMANDS = {
     "download": "download a model into LM Studio",
     "pull": "download a model into Ollama",
     "bench": "measure how fast a server answers",
+    "usage": "sum up the calls that were recorded",
     "simulate": "run a stand-in for a server, without a model",
     "config": "show each setting, its value and its source",
     "vendor": "copy the package, or parts of it, into another project",

@@ -5,10 +5,14 @@ from __future__ import annotations
 import argparse
 import contextlib
 import importlib
-from typing import Any
+import os
+from typing import TYPE_CHECKING, Any
 
-from .. import ProviderError, UsageRecorder
+from .. import ConfigurationError, ProviderError, UsageRecorder
 from .console import UsageError
+
+if TYPE_CHECKING:
+    from .. import SqliteUsage
 
 KINDS = {"lm-studio": "LMStudioProvider", "ollama": "OllamaProvider"}
 
@@ -48,7 +52,20 @@ def make_provider(
         raise UsageError(f"'{args.command}' is for {only}, not for {name}")
     kind = kind_of(name)
     given = {} if args.timeout is None else {"timeout": args.timeout}
-    return kind(args.base_url, usage=usage, refresh=refresh, **given)
+    return kind(args.base_url, usage=usage or usage_database(), refresh=refresh, **given)
+
+
+def usage_database(path: str | None = None) -> SqliteUsage | None:
+    """Return the records in the file at ``path``, else at $LM_STUDIO_USAGE_DB, if that is set; raise UsageError."""
+    path, source = (path, "--db") if path else (os.environ.get("LM_STUDIO_USAGE_DB"), "LM_STUDIO_USAGE_DB")
+    if not path:
+        return None
+    try:
+        from .. import SqliteUsage  # noqa: PLC0415 (a copy may have left it out)
+
+        return SqliteUsage(path)
+    except (ImportError, ConfigurationError) as error:
+        raise UsageError(f"{source}: {error}") from error
 
 
 def who_answers(args: argparse.Namespace) -> str:

@@ -36,6 +36,7 @@ class Part(NamedTuple):
 _TYPES = ("docstrings", "functions", "hints", "partial", "schemas", "texts", "typed")
 # What no part names is the core, which is in each copy: LMStudioProvider with chats, streams and embeddings.
 PARTS = {
+    "batch": Part("complete_many()", ("_workflows/__init__.py", "_workflows/batch.py", "_workflows/cancelling.py")),
     "cli": Part("the command line, whose commands say which part they need", ("cli/*", "__main__.py")),
     "conversation": Part(
         "Conversation",
@@ -64,6 +65,7 @@ PARTS = {
     "types": Part(
         "types as response_format, and functions as tools", tuple(f"_core/schema/{name}.py" for name in _TYPES)
     ),
+    "usage": Part("MemoryUsage and SqliteUsage", ("_workflows/__init__.py", "_workflows/usage*.py")),
 }
 
 
