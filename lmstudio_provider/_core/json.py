@@ -12,9 +12,9 @@ MOST_NESTED = 200
 _OTHERS = bytes(set(range(256)).difference(b'[]{}"'))
 _STEPS = {b"[": 1, b"{": 1, b"]": -1, b"}": -1}
 # The closing quote is optional, so that the rest after an unpaired quote is scanned only once.
-_STRING_OR_BRACKET = re.compile(rb'"[^"]*"?|[][{}]')
-_MARK = re.compile(r'\\.|"|,(?=\s*(?:[\]}]|\Z))', re.S)
-_FENCE = re.compile(r"```[^\S\n]*\w*\s")
+_STRING_OR_BRACKET = rb'"[^"]*"?|[][{}]'
+_MARK = r'\\.|"|,(?=\s*(?:[\]}]|\Z))'
+_FENCE = r"```[^\S\n]*\w*\s"
 # Made once: json.loads() makes one for each call that has an argument.
 _STRICT, _LENIENT = json.JSONDecoder(), json.JSONDecoder(strict=False)
 
@@ -39,7 +39,7 @@ def loads_leniently(text: str) -> Any:
     """
     text = text.strip()
     if text.startswith("```") and text.endswith("```"):
-        text = _FENCE.sub("", text, count=1)[:-3] if _FENCE.match(text) else text.strip("`")
+        text = re.sub(_FENCE, "", text, count=1)[:-3] if re.match(_FENCE, text) else text.strip("`")
     try:
         return loads(text, strict=False)
     except ValueError:
@@ -51,7 +51,7 @@ def loads_leniently(text: str) -> Any:
 
 def _without_last_commas(text: str) -> str:
     kept, start, quoted = [], 0, False
-    for mark in _MARK.finditer(text):  # a pattern of a whole string would take 70 times its size in memory
+    for mark in re.finditer(_MARK, text, re.S):  # a pattern of a whole string would take 70 times its size in memory
         if mark[0] == '"':
             quoted = not quoted
         elif mark[0] == "," and not quoted:
@@ -68,7 +68,7 @@ def is_too_deep(text: str) -> bool:
     # Most strings are only a pair of quotes now, and most values end before the next one begins. Without these pairs,
     # the same brackets are in quotes, and the depth is the same, but little is left to look at one by one.
     data, depth = data.replace(b'""', b"").replace(b"}{", b"").replace(b"][", b""), 0
-    for token in _STRING_OR_BRACKET.finditer(data):
+    for token in re.finditer(_STRING_OR_BRACKET, data):
         depth += _STEPS.get(token[0], 0)
         if depth > MOST_NESTED:
             return True

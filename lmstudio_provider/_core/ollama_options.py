@@ -30,7 +30,7 @@ _FIELDS = {
 }
 
 # As Go's time.ParseDuration reads it.
-_DURATION = re.compile(r"[-+]?(?:0|(?:(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:ns|us|µs|μs|ms|s|m|h))+)")
+_DURATION = r"[-+]?(?:0|(?:(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:ns|us|µs|μs|ms|s|m|h))+)"
 # 292 years. More nanoseconds overflow Go's int64, and Ollama would unload the model at once.
 _MOST_SECONDS = 9_223_372_036
 
@@ -43,7 +43,7 @@ INSTEAD = {
 
 def _is_keep_alive(value: object) -> bool:
     if isinstance(value, str):
-        return _DURATION.fullmatch(value) is not None
+        return re.fullmatch(_DURATION, value) is not None
     return bool(number(-_MOST_SECONDS, _MOST_SECONDS).fits(value))
 
 

@@ -15,7 +15,7 @@ HIDDEN = "[hidden]"
 _WORDS = frozenset(("auth", "authorization", "token", "key", "apikey", "secret", "cookie", "password"))
 _SCHEMES = ("basic", "bearer", "token", "apikey", "digest", "negotiate")
 # Values for clients that insist on a key although the server needs none, without case, blanks and punctuation.
-_PLACEHOLDER = re.compile(
+_PLACEHOLDER = (
     r"(?!$)(sk)?(lmstudio|ollama|openai|llamacpp|vllm|local(host|ai)?|none|null|nil|na|empty|dummy|fake|placeholder|unused"
     r"|ignored?|any(thing)?|whatever|changeme|example|test|demo|mock|blank|foo(bar)?|abc(123)?|x{2,40}|0{1,40}|1234"
     r"|((api)?(key|token)(is)?)?(no|not|none)(api)?(key|token|auth)?(is)?(needed|required|necessary|used|set)?"
@@ -33,7 +33,7 @@ _LONG_ENOUGH = 40
 
 def is_secret(text: str) -> bool:
     """Return True unless ``text`` is too short to be a secret, or a placeholder such as "lm-studio" or "not-needed"."""
-    return len(text) >= _SHORTEST and not _PLACEHOLDER.fullmatch(re.sub(r"[-_\s./<>{}\[\]]", "", text).lower())
+    return len(text) >= _SHORTEST and not re.fullmatch(_PLACEHOLDER, re.sub(r"[-_\s./<>{}\[\]]", "", text).lower())
 
 
 def header_secrets(headers: Mapping[Any, Any]) -> Iterator[str]:
@@ -85,10 +85,10 @@ def url_secrets(url: str) -> Iterator[str]:
 
 def redact(text: str, secrets: Sequence[str]) -> str:
     """Return ``text`` without ``secrets``, and without words that a server has masked with asterisks."""
-    return _ASTERISKS.sub(HIDDEN, hide(text, secrets))
+    return re.sub(_ASTERISKS, HIDDEN, hide(text, secrets))
 
 
-_ASTERISKS = re.compile(r"(?<![\w.:~+/=-])[\w.:~+/=-]+\*{4,}[A-Za-z0-9]*")
+_ASTERISKS = r"(?<![\w.:~+/=-])[\w.:~+/=-]+\*{4,}[A-Za-z0-9]*"
 
 
 def hide(text: str, secrets: Sequence[str]) -> str:

@@ -146,15 +146,20 @@ def _check_stop(stop: Any) -> None:
 
 
 # A dataclass collects fields from its last base to its first. So the fields of these three come before the options,
-# which have defaults. Only their fields are of use, and each method that is not generated saves time at import.
+# which have defaults. Only their fields are of use, and what is not generated saves time at import: methods, and the
+# docstring of a class without one.
 @dataclass(frozen=True, init=False, repr=False, eq=False)
 class _Prompt:
+    """The first fields of a CompletionRequest."""
+
     user_message: str
     system_prompt: str | None = None
 
 
 @dataclass(frozen=True, init=False, repr=False, eq=False)
 class _Messages:
+    """The first fields of a ChatRequest."""
+
     messages: Messages
     """A text becomes one message of the user."""
     tools: Sequence[Tool | Mapping[str, Any]] = ()
@@ -167,6 +172,8 @@ class _Messages:
 
 @dataclass(frozen=True, init=False, repr=False, eq=False)
 class _Beginning:
+    """The first field of a TextRequest."""
+
     prompt: str
 
 

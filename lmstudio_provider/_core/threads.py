@@ -5,10 +5,6 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
-from concurrent.futures import Future
-from typing import Callable, TypeVar
-
-_Value = TypeVar("_Value")
 
 # Seconds after which a waiter looks by itself, in case an interrupt came between its two steps of passing the lock on.
 _LOOK_S = 0.5
@@ -57,19 +53,3 @@ def start(thread: threading.Thread) -> bool:
             raise error.__context__ from None
         return False
     return True
-
-
-def run_in_daemon_thread(function: Callable[..., _Value], *arguments: object) -> Future[_Value]:
-    """Call ``function`` in a new thread, which does not keep the program from ending, and return its future."""
-    # An executor would join its threads when the interpreter ends, and so wait for a server that is silent.
-    future: Future[_Value] = Future()
-
-    def run() -> None:
-        try:
-            future.set_result(function(*arguments))
-        except BaseException as error:
-            future.set_exception(error)
-
-    if not start(threading.Thread(target=run, name="lmstudio-ask", daemon=True)):
-        run()  # this thread does the work
-    return future

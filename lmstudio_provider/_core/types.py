@@ -86,13 +86,13 @@ class Limits:
             check(f"Limits.{name}", value, number(1, whole=True), ConfigurationError)
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False, repr=False)  # what is not generated saves time at import
 class Call:
     """An HTTP call: method, path below the base URL, and the body's bytes."""
 
     method: str
     path: str
-    body: bytes | None = field(default=None, repr=False)
+    body: bytes | None = None
     model: str = ""
     """The model's name as it is sent."""
     tools: tuple[str, ...] = ()
@@ -101,18 +101,18 @@ class Call:
     """The ``id`` of the provider that makes the call."""
     continues: bool = False
     """True if the call continues a reply that the server should have kept."""
-    secrets: tuple[str, ...] = field(default=(), repr=False)
+    secrets: tuple[str, ...] = ()
     """Parts of the body that errors must never show."""
-    cut: Callable[[], bytes] | None = field(default=None, repr=False, compare=False)
+    cut: Callable[[], bytes] | None = None
     """Makes a body that lets the server cut the prompt, for a retry if the server refuses this one because its prompt
     does not fit; None if that is an error."""
-    upload: Upload | None = field(default=None, repr=False)
+    upload: Upload | None = None
     """A file that is sent instead of a body."""
     may_be_empty: bool = False
     """True if a reply without a body is a success."""
     model_kind: Literal["chat", "embedding", "decision", "any"] = "chat"
     """The models that can do what the call is for; an error about an unknown model suggests one of them."""
-    warnings: list[RuntimeWarning] = field(default_factory=list, repr=False, compare=False)
+    warnings: list[RuntimeWarning] = field(default_factory=list)
     """What the dialect noted about the call or its reply, for the provider to warn of."""
 
     def fits(self, model: ModelInfo) -> bool:

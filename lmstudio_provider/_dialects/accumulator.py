@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 import re
 import time
-import uuid
 from abc import ABC, abstractmethod
 from typing import Any, Mapping, Sequence
 
@@ -321,7 +321,7 @@ class ToolCallAssembly:
         slots = [slot for slot in self._slots if slot.name or slot.arguments]
         for slot in slots:
             if not slot.id or slot.id in taken:
-                slot.id = f"call_{uuid.uuid4().hex[:12]}"
+                slot.id = f"call_{os.urandom(6).hex()}"
             taken.add(slot.id)
         return tuple(ToolCall(slot.id, slot.name, raw_arguments="".join(slot.arguments)) for slot in slots)
 
@@ -333,7 +333,7 @@ class ToolCallAssembly:
         """
         if name in self._offered:
             return name
-        address = next(filter(None, (pattern.search(name) for pattern in _ADDRESSES)), None)
+        address = next(filter(None, (re.search(pattern, name) for pattern in _ADDRESSES)), None)
         bare = address[1] if address else ""
         if bare in self._offered:
             return bare
@@ -342,7 +342,7 @@ class ToolCallAssembly:
             exact = [each for each in alike if each == candidate]
             if len(exact or alike) == 1:
                 return (exact or alike)[0]
-        return bare if bare and _MARKUP.search(name) else name
+        return bare if bare and re.search(_MARKUP, name) else name
 
 
 # The fields of a piece that are not about the call itself.
@@ -350,14 +350,11 @@ _PLACE = ("index", "type")
 
 # The name after its namespace, as the recipient of a message, or before the markup that is left of one.
 _ADDRESSES = [
-    re.compile(pattern)
-    for pattern in (
-        r"(?<![\w.])functions[.:/]([^\s<:]+)",
-        r"\bto=([^\s<]+)",
-        r"^\s*(?!assistant\b)([^\s<]+)\s*(?:<\||json\b|code\b)",
-    )
+    r"(?<![\w.])functions[.:/]([^\s<:]+)",
+    r"\bto=([^\s<]+)",
+    r"^\s*(?!assistant\b)([^\s<]+)\s*(?:<\||json\b|code\b)",
 ]
-_MARKUP = re.compile(r"<\||\bto=")
+_MARKUP = r"<\||\bto="
 
 
 def _folded(name: str) -> str:

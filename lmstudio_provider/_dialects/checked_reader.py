@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 from typing import Any, Callable, Union
 
 from .._core.errors import ProtocolError, ProviderError, StreamInterruptedError
@@ -31,7 +32,7 @@ class CheckedReader:
     def feed(self, data: bytes) -> list[Any]:
         """Return the events that ``data`` completes; raises ProviderError."""
         if not self._begun:
-            if self._reader.NO_STREAM.match(data):
+            if re.match(self._reader.NO_STREAM, data):
                 raise self.no_stream(data if _value(data) is not None else data + self._reply.read_all())
             self._begun = bool(data.strip())
         return self._reader.feed(data)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import dataclass, field
 from typing import Any, Mapping, NamedTuple, Sequence
 
 from .._core.errors import (
@@ -41,14 +40,13 @@ class ErrorBody(NamedTuple):
 PASSWORD = "name and password"  # noqa: S105
 
 
-@dataclass(frozen=True)
-class ErrorContext:
+class ErrorContext(NamedTuple):
     """The facts about a failed call that its error needs."""
 
     model: str = ""
     token_source: str | None = None
     """The source of the API token or of other credentials, None if there are none."""
-    secrets: tuple[str, ...] = field(default=(), repr=False)
+    secrets: tuple[str, ...] = ()
     """Values that must never be shown."""
     path: str = ""
     """The path of the call."""
@@ -58,6 +56,9 @@ class ErrorContext:
     """The kind of credentials, unless they are an API token: PASSWORD, or "Authorization"."""
     tools: bool = False
     """True if tools were offered."""
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__}>"  # it holds secrets
 
 
 def find_fault(value: object) -> ErrorBody | None:
@@ -106,8 +107,8 @@ class OtherServer(NamedTuple):
     """The server that people mistake for the one that was asked."""
 
     name: str
-    signs: re.Pattern[str]
-    """Matches the texts that only that server sends."""
+    signs: str
+    """A pattern of the texts that only that server sends, in any case."""
     hint: str
 
 
@@ -142,13 +143,13 @@ CRASHES = "llama runner process|llama-server process|error was encountered while
 _MOST_SAID = 4000
 
 # The one setting that an error may name in quotes, as if it were a file.
-_SETTING = re.compile(r"""['"`](eval_?batch_?size)['"`]""")
-_NAMES = re.compile(r"""(?<![A-Za-z0-9])'[^']*'(?![A-Za-z0-9])|"[^"]*"|`[^`]*`|(?<!\S)[^\s'"`]*[/\\]\S*""")
+_SETTING = r"""['"`](eval_?batch_?size)['"`]"""
+_NAMES = r"""(?<![A-Za-z0-9])'[^']*'(?![A-Za-z0-9])|"[^"]*"|`[^`]*`|(?<!\S)[^\s'"`]*[/\\]\S*"""
 
 
 def _without_names(text: str) -> str:
     """Return ``text`` in small letters, without quoted text and paths, and with single blanks."""
-    return " ".join(_NAMES.sub(" ", _SETTING.sub(r"\1", text.lower())).split())
+    return " ".join(re.sub(_NAMES, " ", re.sub(_SETTING, r"\1", text.lower())).split())
 
 
 class ErrorTable(NamedTuple):
@@ -180,6 +181,9 @@ class ErrorTable(NamedTuple):
                 if rule.texts and any(part in text for part in rule.texts.split("|")):
                     return rule
         return None
+
+    def _is_other(self, text: str) -> bool:
+        return re.search(self.other.signs, text, re.I) is not None
 
     def _rule_by_status(self, fault: ErrorBody, status: int) -> ErrorRule:
         if fault.type == "not_supported_error":  # llama.cpp uses it for more than images, with texts that say so
@@ -223,7 +227,7 @@ class ErrorTable(NamedTuple):
             data["model"], data["near"] = asked.model, close_matches(asked.model, asked.known)
         elif rule.error is EndpointNotFoundError:
             data["since"] = next((self.since[each] for each in self.since if asked.path.startswith(each)), None)
-        if self.other.signs.search(f"{fault.code} {fault.message[:_MOST_SAID]}"):
+        if self._is_other(f"{fault.code} {fault.message[:_MOST_SAID]}"):
             what += f"; it answers as {self.other.name} does"
             # Other servers in Go, such as Traefik, say the same, with this header.
             sure = not advice or not headers.get("X-Content-Type-Options")
@@ -258,7 +262,7 @@ class ErrorTable(NamedTuple):
         if fault is not None:
             return self.fault_error(fault, status, headers, text, asked)
         if is_success:
-            if len(text) > 100 or not self.other.signs.search(text):  # a reply that only broke off may contain any word
+            if len(text) > 100 or not self._is_other(text):  # a reply that only broke off may contain any word
                 return None
             said = f"the reply is not JSON; it answers as {self.other.name} does: "
             return ProtocolError(said + _excerpt(redact(text, asked.secrets)), hint=self.other.hint, sent=True)
@@ -287,14 +291,12 @@ def _refused(token: str, hint: str, status: int, headers: Mapping[str, str], ask
 
 _TOKENS = [
     # The tokens of the prompt, then those that fit: the wordings of 0.3.x, 0.3.18 to 0.4.x, 0.4.20 on, and 0.2.x.
-    re.compile(r"keep the first (?P<prompt>\d{1,15}) tokens.*context length of only (?P<context>\d{1,15})", re.S),
-    re.compile(r"n_keep: *(?P<prompt>\d{1,15}) *>= *n_ctx: *(?P<context>\d{1,15})"),
-    re.compile(
-        r"request \((?P<prompt>\d{1,15}) tokens\) exceeds the available context size \((?P<context>\d{1,15}) tokens\)"
-    ),
-    re.compile(r"Input length (?P<prompt>\d{1,15}) exceeds context length (?P<context>\d{1,15})"),
+    r"keep the first (?P<prompt>\d{1,15}) tokens.*context length of only (?P<context>\d{1,15})",
+    r"n_keep: *(?P<prompt>\d{1,15}) *>= *n_ctx: *(?P<context>\d{1,15})",
+    r"request \((?P<prompt>\d{1,15}) tokens\) exceeds the available context size \((?P<context>\d{1,15}) tokens\)",
+    r"Input length (?P<prompt>\d{1,15}) exceeds context length (?P<context>\d{1,15})",
     # llama-cpp-python's server.
-    re.compile(r"maximum context length is (?P<context>\d{1,15}) tokens.*\((?P<prompt>\d{1,15}) in", re.S),
+    r"maximum context length is (?P<context>\d{1,15}) tokens.*\((?P<prompt>\d{1,15}) in",
 ]
 
 
@@ -304,7 +306,7 @@ def _tokens(fault: ErrorBody) -> tuple[int | None, int | None]:
     if (prompt or 0) > 0 and (context or 0) > 0:
         return prompt, context
     for pattern in _TOKENS:
-        match = pattern.search(fault.message[:_MOST_SAID])
+        match = re.search(pattern, fault.message[:_MOST_SAID], re.S)
         if match:
             return int(match["prompt"]), int(match["context"])
     return None, None

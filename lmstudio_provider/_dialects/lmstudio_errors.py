@@ -5,8 +5,6 @@ The texts were seen in reports about LM Studio 0.2 to 0.4; each is matched on th
 
 from __future__ import annotations
 
-import re
-
 from .._core import errors
 from .errors import CRASHES, RATE, STILL_LOADING, TEMPLATE, ErrorRule, ErrorTable, OtherServer
 
@@ -133,12 +131,9 @@ _SINCE = {"/api/v0/": "0.3.6", "/v1/responses": "0.3.29", "/api/v1/": "0.4.0", "
 
 _OLLAMA = OtherServer(
     "Ollama",
-    re.compile(
-        r"404 page not found|405 method not allowed|Ollama is running|try pulling it first"
-        r"|model ['\"][^'\"]*['\"] not found|llama runner process"
-        r"|does not support (tools|thinking|chat|generate|insert|completion)$",
-        re.I,
-    ),
+    r"404 page not found|405 method not allowed|Ollama is running|try pulling it first"
+    r"|model ['\"][^'\"]*['\"] not found|llama runner process"
+    r"|does not support (tools|thinking|chat|generate|insert|completion)$",
     "Ask Ollama with OllamaProvider; discover() lists the servers that answer",
 )
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import re
-
 from .._core import errors
 from .._core.ollama_options import KEEP_ALIVE
 from .errors import CRASHES, RATE, STILL_LOADING, TEMPLATE, ErrorRule, ErrorTable, OtherServer
@@ -95,7 +93,7 @@ _SINCE = {"/v1/systemone": "0.35"}
 
 _LM_STUDIO = OtherServer(
     "LM Studio",
-    re.compile(r"unexpected endpoint or method|invalid model identifier|'lms |LM Studio|^invalid_api_key", re.I),
+    r"unexpected endpoint or method|invalid model identifier|'lms |LM Studio|^invalid_api_key",
     "Ask LM Studio with LMStudioProvider; discover() lists the servers that answer",
 )
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html
 import json
 import re
 from typing import Any, Mapping, NamedTuple
@@ -14,10 +13,9 @@ from .._http.reply import USE_HTTPS
 CHECK_ADDRESS = "Another program, or a proxy, answers at that address: check host and port"
 
 # How nginx, Apache, Go (Caddy, Traefik), and Tomcat refuse plain HTTP at such a port.
-_WANTS_TLS = re.compile(
+_WANTS_TLS = (
     r"plain HTTP request was sent to HTTPS port|speaking plain HTTP to an SSL|HTTP request to an HTTPS server"
-    r"|combination of host and port requires TLS",
-    re.I,
+    r"|combination of host and port requires TLS"
 )
 
 _OFF = "The server behind the proxy is off or out of its reach: start it, or check the address in the proxy's settings"
@@ -72,7 +70,7 @@ def read_answer(status: int, headers: Mapping[str, str], text: str, value: objec
         said = f"{who} answered HTTP {status} with {'a page without a title' if markup else 'an empty body'}"
     else:
         said = f"{who} answered {title!r}" if str(status) in title else f"{who} answered HTTP {status}, {title!r}"
-    if status == 400 and _WANTS_TLS.search(text[:4000]):
+    if status == 400 and re.search(_WANTS_TLS, text[:4000], re.I):
         hint = USE_HTTPS
     elif markup and status < 300:
         hint = CHECK_ADDRESS
@@ -100,7 +98,7 @@ def is_page(headers: Mapping[str, str], text: str) -> bool:
 
 def _title(text: str) -> str:
     """Return the title of a page, else its first heading, else its beginning without markup; linear in its size."""
-    text = _NOT_SHOWN.sub(" ", text[:_MOST_READ])
+    text = re.sub(_NOT_SHOWN, " ", text[:_MOST_READ], flags=re.I | re.S)
     lower = text.lower()
     for name in ("title", "h1"):
         start = lower.find(f"<{name}")
@@ -112,10 +110,12 @@ def _title(text: str) -> str:
 
 _MOST_READ = 64 * 1024
 # The parts that a browser does not show as text. The titles in a drawing are not that of the page.
-_NOT_SHOWN = re.compile(r"<!--.*?(?:-->|\Z)|<(style|script|template|svg)\b.*?(?:</\1\s*>|\Z)", re.I | re.S)
+_NOT_SHOWN = r"<!--.*?(?:-->|\Z)|<(style|script|template|svg)\b.*?(?:</\1\s*>|\Z)"
 
 
 def _text(markup: str) -> str:
+    import html  # noqa: PLC0415 (only errors need it)
+
     # Of a number of more digits than Python reads, unescape() would raise ValueError.
     return html.unescape(re.sub(r"<[^<>]*>?", " ", markup)[:_MOST_DIGITS]).strip("\ufeff \t\r\n")
 

@@ -38,8 +38,9 @@ _NEXT = "<|start|>assistant"
 _ANALYSIS = _Section(True, ("<|end|>", ""), ("<|return|>", ""), ("", _NEXT), ("", "<|channel|>final"))
 _SAID = _Section(False, ("<|end|>", _NEXT), ("<|return|>", _NEXT))
 _CHANNELS = {"analysis": _ANALYSIS, "commentary": _SAID, "final": _SAID}
-_HEADER = re.compile(
-    rf"(?:{re.escape(_NEXT)})?<\|channel\|>({'|'.join(_CHANNELS)})\s?(?:(?:<\|constrain\|>\s?)?[\w.-]+)?\s?<\|message\|>"
+_HEADER = (
+    rf"(?:{re.escape(_NEXT)})?<\|channel\|>({'|'.join(_CHANNELS)})"
+    r"\s?(?:(?:<\|constrain\|>\s?)?[\w.-]+)?\s?<\|message\|>"
 )
 _HEADERS = ("<|channel|>", f"{_NEXT}<|channel|>")
 
@@ -113,7 +114,7 @@ class ThoughtSplitter:
         if start - at < _MAX_BLANKS and following[:1] in ("", "<", "["):
             if not end and _may_go_on(following):
                 return at
-            header = _HEADER.match(following)
+            header = re.match(_HEADER, following)
             mark = header[0] if header else max(filter(following.startswith, _SECTIONS), key=len)
             section = _CHANNELS[header[1]] if header else _SECTIONS[mark]
         self._section, self._backticks, self.over = section, 0, section is _ANSWER
@@ -142,7 +143,7 @@ def split_unopened(answer: str) -> tuple[str, str]:
     span, a fence or quotes does not count: an answer may mention marks.
     """
     opened: collections.Counter[str] = collections.Counter()
-    for mark in _marks_outside_quotes(answer) if _CLOSING.search(answer) else ():
+    for mark in _marks_outside_quotes(answer) if re.search(_CLOSE, answer) else ():
         opens = _OPENED_BY.get(mark[0])
         if opens is None:
             opened[mark[0]] += 1
@@ -157,7 +158,6 @@ def split_unopened(answer: str) -> tuple[str, str]:
 _OPENED_BY = {"</think>": "<think>", "[/THINK]": "[THINK]", "<channel|>": "<|channel>thought", "<|end|>": "<|channel|>"}
 _OPEN = "|".join(map(re.escape, _OPENED_BY.values()))
 _CLOSE = rf"</think>|\[/THINK\]|<channel\|>|<\|end\|>(?={re.escape(_NEXT)})"
-_CLOSING = re.compile(_CLOSE)
 # The characters that end quotes, by the one that begins them.
 _QUOTES = {
     pair[0]: pair[1:]
@@ -170,54 +170,57 @@ _QUOTES = {
 # between words, unlike Thai and Chinese.
 _AMBIGUOUS = "[\"'\u2019]"
 _OF_WORD = r"(?=[\0-\u0dff])[^\W_]"  # a negated set of all that follows takes 4 ms to compile
-_CANNOT_BEGIN = re.compile(rf"(?<={_OF_WORD}){_AMBIGUOUS}|{_AMBIGUOUS}(?=\s)")
-_CANNOT_END = re.compile(rf"(?<=\s){_AMBIGUOUS}|{_AMBIGUOUS}(?={_OF_WORD})")
+_CANNOT_BEGIN = rf"(?<={_OF_WORD}){_AMBIGUOUS}|{_AMBIGUOUS}(?=\s)"
+_CANNOT_END = rf"(?<=\s){_AMBIGUOUS}|{_AMBIGUOUS}(?={_OF_WORD})"
 # Quotes with only a mark in them, with blanks or without. In Swedish and Finnish, both sides are the same. Arabic and
 # Hebrew join words such as "and" to the quotes; inches follow a digit.
 _ENDS_ALONE = {**_QUOTES, "”": "”", "\u2019": "\u2019", "»": "«»"}
 _NOT_ALONE = rf"(?<=\d)\"|(?<={_OF_WORD})['\u2019]"
-_ALONE = re.compile(rf"(?!{_NOT_ALONE}).[^\S\n]{{0,2}}(?:{_OPEN}|{_CLOSE})[^\S\n]{{0,2}}(.)")
+_ALONE = rf"(?!{_NOT_ALONE}).[^\S\n]{{0,2}}(?:{_OPEN}|{_CLOSE})[^\S\n]{{0,2}}(.)"
 # A backslash escapes the next character, except a backtick: in code, a backslash is an ordinary character.
-_TOKEN = re.compile(rf"\\[^`]|`+|[{''.join([*_QUOTES, *_QUOTES.values()])}]|(?P<mark>{_OPEN}|{_CLOSE})")
-_LINE = re.compile(r"[^\n]*\n|[^\n]+")
-_QUOTED = re.compile(r"\s*>")
+_TOKEN = rf"\\[^`]|`+|[{''.join([*_QUOTES, *_QUOTES.values()])}]|(?P<mark>{_OPEN}|{_CLOSE})"
+_LINE = r"[^\n]*\n|[^\n]+"
+_QUOTED = r"\s*>"
 # A fence may begin in an item of a list.
-_FENCE = re.compile(r"\s*(?:(?:[-*+]|\d+[.)])\s+)?(`{3,}|~{3,})")
-_AFTER_FENCE = re.compile(rf"\s*(?:\Z|{_CLOSE})")
+_FENCE = r"\s*(?:(?:[-*+]|\d+[.)])\s+)?(`{3,}|~{3,})"
+_AFTER_FENCE = rf"\s*(?:\Z|{_CLOSE})"
 
 
 def _marks_outside_quotes(text: str) -> Iterator[re.Match[str]]:
     """Yield the marks outside fences, quoted lines, and code spans or quotes that end in their line."""
+    fence_at, after_fence, quoted_at = (re.compile(each).match for each in (_FENCE, _AFTER_FENCE, _QUOTED))
     fence = ""
-    for line in _LINE.finditer(text):
+    for line in re.finditer(_LINE, text):
         start, stop = line.span()
-        run = _FENCE.match(text, start, stop)
+        run = fence_at(text, start, stop)
         if fence:
-            if not (run and run[1].startswith(fence) and _AFTER_FENCE.match(text, run.end(), stop)):
+            if not (run and run[1].startswith(fence) and after_fence(text, run.end(), stop)):
                 continue
             fence, start = "", run.end()
         elif run and (run[1][0] == "~" or "`" not in text[run.end() : stop]):
             fence = run[1]
             continue
-        if not _QUOTED.match(text, start, stop):
+        if not quoted_at(text, start, stop):
             yield from _marks_of_line(text, start, stop)
 
 
 def _marks_of_line(text: str, start: int, stop: int) -> Iterator[re.Match[str]]:
+    find, alone_at = re.compile(_TOKEN).finditer, re.compile(_ALONE).match
+    cannot_begin, cannot_end = re.compile(_CANNOT_BEGIN).match, re.compile(_CANNOT_END).match
     # Twice, because a list of the tokens would take a hundred times the memory of a text of quotes.
-    tokens = _TOKEN.finditer(text, start, stop)
-    last = {token[0]: token.start() for token in tokens if not _CANNOT_END.match(text, token.start())}
+    tokens = find(text, start, stop)
+    last = {token[0]: token.start() for token in tokens if not cannot_end(text, token.start())}
     ends: Collection[str] = ()
-    for token in _TOKEN.finditer(text, start, stop):
+    for token in find(text, start, stop):
         if token.start() < start:
             continue  # in quotes that are over
         if ends:
-            if token[0] in ends and not _CANNOT_END.match(text, token.start()):
+            if token[0] in ends and not cannot_end(text, token.start()):
                 ends = ()
         elif token["mark"]:
             yield token
-        elif (alone := _ALONE.match(text, token.start(), stop)) and alone[1] in _ENDS_ALONE.get(token[0], ""):
+        elif (alone := alone_at(text, token.start(), stop)) and alone[1] in _ENDS_ALONE.get(token[0], ""):
             start = alone.end()
-        elif not _CANNOT_BEGIN.match(text, token.start()):
+        elif not cannot_begin(text, token.start()):
             wanted = [token[0]] if token[0][0] == "`" else _QUOTES.get(token[0], "")
             ends = wanted if any(last.get(each, -1) > token.start() for each in wanted) else ()

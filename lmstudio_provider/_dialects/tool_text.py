@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 import re
-import uuid
 from typing import Any, Mapping, Sequence
 
 from .._core.callbacks import warn
@@ -21,13 +21,13 @@ from .json_text import mapping
 # models for the second in their prompt.
 _MARKS = (("<tool_call>", "</tool_call>"), ("[TOOL_REQUEST]", "[END_TOOL_REQUEST]"))
 # How calls begin, in these and in other forms.
-_BEGINS = re.compile(
+_BEGINS = (
     r"<tool_call>\s*[\[{<\"]|<tool_call>\s*[\w.-]+\s*<arg_key>|<\|tool_call>|\}\s*</tool_call>|functools\[|"
     r"\A\s*\{\s*\"name\"\s*:\s*\"[^\"]*\"\s*,\s*\"(?:arguments|parameters)\"\s*:|"
     r"\[TOOL_REQUEST\]\s*\{|\[TOOL_CALLS\]\s*[\[\w]|<\|tool_calls?(_begin)?\|>|<function=\w|"
     r"<function_call>\s*\{|<invoke name=|<\|python_tag\|>|<\uff5ctool\u2581call|<\|channel\|>commentary to="
 )
-_CODE = re.compile(r"```.*?(?:```|\Z)|~~~.*?(?:~~~|\Z)|`[^`\n]*`", re.S)
+_CODE = r"```.*?(?:```|\Z)|~~~.*?(?:~~~|\Z)|`[^`\n]*`"
 
 _Tools = Sequence["Tool | Mapping[str, Any]"]
 
@@ -63,7 +63,7 @@ def take_calls(completion: Completion, tools: _Tools) -> Completion:
             return completion
         if not isinstance(arguments, dict):
             return completion
-        calls.append(ToolCall(f"call_{uuid.uuid4().hex[:12]}", name, arguments))
+        calls.append(ToolCall(f"call_{os.urandom(6).hex()}", name, arguments))
     if not calls:
         return completion
     return dataclasses.replace(completion, text="", tool_calls=tuple(calls), finish_reason="tool_calls")
@@ -117,7 +117,7 @@ def warn_of_lost_calls(completion: Completion, offered: bool, max_tokens: int | 
     if not offered or completion.tool_calls or completion.finish_reason == "cancelled":
         return
     counted = completion.usage.completion_tokens if completion.usage else None
-    if _BEGINS.search(_CODE.sub("", completion.text)):
+    if re.search(_BEGINS, re.sub(_CODE, "", completion.text, flags=re.S)):
         what = (
             f"the model wrote a tool call as text, and it was not made: {completion.text.strip()[:200]!r}. A model "
             "trained for tool use does better; run_tools() takes a call that is all of the text and fits a tool"

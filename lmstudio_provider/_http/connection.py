@@ -34,7 +34,7 @@ _BUFFER_BYTES = 16 * 1024
 _MAX_INTERIM_REPLIES = 100
 _MAX_FIELDS = 100
 _MAX_LINE_BYTES = 64 * 1024
-_FOLD = re.compile(r"\n[ \t]+")  # a header may go on in the next line (RFC 9112, 5.2)
+_FOLD = r"\n[ \t]+"  # a header may go on in the next line (RFC 9112, 5.2)
 # Bound at import: if something else stands there later (vcr.py, a test double, a user's subclass), it has to see the
 # requests, and may answer them itself.
 _URLLIB3S = {
@@ -130,7 +130,7 @@ class _Response(http.client.HTTPResponse):
             if len(line) > _MAX_LINE_BYTES or len(lines) > _MAX_FIELDS:
                 what = f"more than {_MAX_FIELDS} headers, or one of more than {_MAX_LINE_BYTES} bytes"
                 raise http.client.HTTPException(f"got {what}")
-        text = _FOLD.sub(" ", b"".join(lines).replace(b"\r\n", b"\n").decode("latin-1"))
+        text = re.sub(_FOLD, " ", b"".join(lines).replace(b"\r\n", b"\n").decode("latin-1"))
         pairs = (line.partition(":") for line in reversed(text.split("\n")))  # of several with one name, the first
         return _Fields((name.strip().lower(), value.strip()) for name, _, value in pairs)
 

@@ -99,8 +99,8 @@ _MOST_SHOWN, _MOST_STRANGE = 1000, 100
 class NDJSONReader:
     """Read JSON values, one a line. LF and CRLF end a line; the last line may lack its end. CR is a blank of JSON."""
 
-    NO_STREAM: ClassVar[re.Pattern[bytes]] = re.compile(rb"(?:\xef\xbb\xbf)?\s*(?:[\[<]|\{\s*?\n)")
-    """Matches the beginning of a body that is not such a stream, but a page or JSON on several lines."""
+    NO_STREAM: ClassVar[bytes] = rb"(?:\xef\xbb\xbf)?\s*(?:[\[<]|\{\s*?\n)"
+    """A pattern of the beginning of a body that is not such a stream, but a page or JSON on several lines."""
 
     def __init__(self, limits: Limits) -> None:
         self._lines = _Lines(limits.max_line_bytes)
@@ -165,8 +165,8 @@ class SSEReader:
     is a JSON object, or has the field "error", is an error event at once: some servers and proxies write errors so.
     """
 
-    NO_STREAM: ClassVar[re.Pattern[bytes]] = re.compile(rb"(?:\xef\xbb\xbf)?\s*[{\[<]")
-    """Matches the beginning of a body that is not such a stream, but JSON or a page."""
+    NO_STREAM: ClassVar[bytes] = rb"(?:\xef\xbb\xbf)?\s*[{\[<]"
+    """A pattern of the beginning of a body that is not such a stream, but JSON or a page."""
 
     def __init__(self, limits: Limits) -> None:
         self._lines = _SSELines(limits.max_line_bytes)

@@ -11,8 +11,8 @@ from .._core.checks import FLAG, NAME, Check, check, check_fields, instance, num
 from .._core.errors import ConfigurationError
 from .._core.types import Limits
 
-_HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # a token of RFC 9110, 5.6.2
-_HEADER_VALUE = re.compile(r"[\t\x20-\x7e\xa0-\xff]*")
+_HEADER_NAME = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"  # a token of RFC 9110, 5.6.2
+_HEADER_VALUE = r"[\t\x20-\x7e\xa0-\xff]*"
 
 
 def _is_ttl(value: object) -> bool:
@@ -34,9 +34,9 @@ def check_arguments(values: Mapping[str, Any]) -> None:
     if not isinstance(headers, (Mapping, type(None))):
         raise ConfigurationError(f"headers is {type(headers).__name__}, not a mapping")
     for header, value in (headers or {}).items():
-        if not isinstance(header, str) or not _HEADER_NAME.fullmatch(header):
+        if not isinstance(header, str) or not re.fullmatch(_HEADER_NAME, header):
             raise ConfigurationError(f"headers: {header!r} is not a name of a header")
-        if not isinstance(value, str) or not _HEADER_VALUE.fullmatch(value):
+        if not isinstance(value, str) or not re.fullmatch(_HEADER_VALUE, value):
             raise ConfigurationError(f"headers: the value of {header!r} is not a single line of Latin-1 text")
     if http is not None and not hasattr(http, "pool_classes_by_scheme"):
         raise ConfigurationError(f"http={type(http).__name__} is not a urllib3 PoolManager or ProxyManager")

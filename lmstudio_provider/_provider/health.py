@@ -1,20 +1,12 @@
-"""The health of a server, from its list of models or the error that came instead, and the health of several."""
+"""The health of a server, from its list of models or the error that came instead."""
 
 from __future__ import annotations
 
 import dataclasses
-import time
-from typing import TYPE_CHECKING, Iterable, Iterator, Sequence
+from typing import Sequence
 
 from .._core.errors import AuthenticationError, ProviderError, RequestTimeoutError, ServerUnavailableError
-from .._core.threads import run_in_daemon_thread
-from .._core.types import Health, ModelInfo, check_seconds
-
-if TYPE_CHECKING:
-    from .base import Provider
-
-# Seconds by which a health check that keeps its timeout may be late; one that does not is abandoned.
-_GRACE_S = 0.5
+from .._core.types import Health, ModelInfo
 
 
 def health_from_models(models: Sequence[ModelInfo], latency_s: float) -> Health:
@@ -68,55 +60,6 @@ def with_advice(health: Health, models: Sequence[ModelInfo] | None) -> Health:
             "is off. Load it ahead, with 'lms load MODEL' or lm.native.load('MODEL')."
         )
     return dataclasses.replace(health, advice=tuple(advice))
-
-
-def check_health(providers: Iterable[Provider], timeout: float | None) -> Iterator[tuple[Provider, Health]]:
-    """Check all ``providers`` at once, and yield their health in order; raise ConfigurationError for ``timeout``."""
-    check_seconds("timeout", timeout)
-    end = None if timeout is None else time.monotonic() + timeout + _GRACE_S
-    asked = [(provider, run_in_daemon_thread(provider.health_check, timeout)) for provider in providers]
-    for provider, future in asked:
-        try:
-            health = future.result(None if end is None else max(0.0, end - time.monotonic()))
-        except ProviderError as error:
-            health = Health(False, error=error)
-        except Exception as error:  # a third party's provider may raise any error: it is not available
-            why = f"failed: {type(error).__name__}: {error}" if future.done() else "did not end in time"
-            health = Health(False, error=ProviderError(f"its health check {why}"))
-        yield provider, health
-
-
-def none_available(failures: Sequence[tuple[Provider, ProviderError | None]]) -> ServerUnavailableError:
-    """Return the error that names each provider and its address, and says why it does not answer and what to do."""
-    if not failures:
-        return ServerUnavailableError("there is no provider to ask", hint="Start LM Studio or Ollama, or register one")
-    reasons = []
-    for provider, failure in failures:
-        why = "its health check failed" if failure is None else failure.message
-        reasons.append(f"{provider.id} at {_place(provider)}: {why}")
-    hint = _once(failure.hint for _, failure in failures if failure is not None)
-    error = ServerUnavailableError(f"no provider is available ({'; '.join(reasons)})", hint=hint)
-    error.refused = all(getattr(failure, "refused", False) for _, failure in failures)
-    error.__cause__ = next((failure for _, failure in failures if failure is not None), None)
-    return error
-
-
-def _once(hints: Iterable[str]) -> str:
-    """Join hints that may share clauses; say each clause once."""
-    said: set[str] = set()
-    sentences = []
-    for sentence in (each for hint in hints for each in hint.rstrip(".").split(". ")):
-        clauses = [clause for clause in sentence.split("; ") if clause not in said]
-        said.update(clauses)
-        sentences.append("; ".join(clauses))
-    return ". ".join(filter(None, sentences))
-
-
-def _place(provider: Provider) -> str:
-    try:
-        return provider.base_url
-    except ProviderError:  # a setting that is not valid: the failure says so
-        return "an unknown address"
 
 
 def _small(hint: str) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 import os
 import threading
@@ -94,7 +93,7 @@ class LocalServer(Provider):
             self.id = id
         arguments = {name: self._arguments[name] for name in self._names.variables}
         self._settings = Settings(self._names, arguments, settings)
-        self._server = dataclasses.replace(self._server, provider_id=self.id, headers=dict(headers or {}))
+        self._server = self._server._replace(provider_id=self.id, headers=dict(headers or {}))
         self._deadline = deadline
         self._usage = usage
         self._lock = threading.RLock()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import functools
 import json
-from dataclasses import dataclass, field
 from typing import Any, Callable, Generator, Iterator, Mapping, NamedTuple, TypeVar
 from urllib.parse import urlsplit
 
@@ -36,8 +35,7 @@ from .urls import is_loopback
 _Stream = TypeVar("_Stream", bound=BaseStream[Any, Any])
 
 
-@dataclass(frozen=True)
-class ServerInfo:
+class ServerInfo(NamedTuple):
     """The facts about a kind of server, and about one provider of that kind."""
 
     name: str
@@ -60,8 +58,11 @@ class ServerInfo:
     any_model_calls_tools: bool
     """True if tools can be offered to models that were not trained to call them."""
     provider_id: str = ""
-    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+    headers: Mapping[str, str] = {}
     """The headers of the user; they replace those of the package."""
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__}>"  # it holds secrets
 
 
 class CallOptions(NamedTuple):

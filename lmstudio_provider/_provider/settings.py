@@ -8,7 +8,6 @@ import difflib
 import os
 import re
 import sys
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Callable, Iterable, Mapping, NamedTuple, Protocol
 
@@ -24,7 +23,7 @@ _AROUND = " \t\r\n\"'`“”„‘’‚«»"  # noqa: RUF001
 # The variables that say where the INI file is.
 _LOCATING = (_INI_VARIABLE, *(("APPDATA", "USERPROFILE") if sys.platform == "win32" else ("XDG_CONFIG_HOME", "HOME")))
 _TIER = "[A-Za-z0-9_-]+"
-_DURATION = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*(ms|s|sec|seconds?|m|min|minutes?|h|hours?)\s*", re.I | re.A)
+_DURATION = r"([0-9]+(?:\.[0-9]+)?)\s*(ms|s|sec|seconds?|m|min|minutes?|h|hours?)\s*"
 _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 # Names of other clients for a setting that are not similar to ours.
 _MEANT = {
@@ -33,8 +32,7 @@ _MEANT = {
 }
 
 
-@dataclass(frozen=True)
-class Names:
+class Names(NamedTuple):
     """The names of the settings of one kind of server."""
 
     prefix: str
@@ -78,8 +76,7 @@ class Setting(NamedTuple):
     source: str
 
 
-@dataclass(frozen=True)
-class Config:
+class Config(NamedTuple):
     """The settings of one call."""
 
     base_url: BaseURL
@@ -88,12 +85,15 @@ class Config:
     """None if they are not set."""
     timeouts_source: str | None
     """The source of the timeouts if it is a setting, which counts milliseconds; None if it is an argument."""
-    api_token: str | None = field(repr=False)
+    api_token: str | None
     api_token_source: str | None
     model: str | None = None
     """The model for all tiers."""
     num_ctx: int | None = None
     """Tokens that a context can hold, if the server takes the number with each call."""
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__}>"  # it holds secrets
 
     @property
     def authorization(self) -> str | None:
@@ -349,9 +349,9 @@ def as_timeouts(value: object) -> Timeouts:
 
 def _seconds(value: object) -> float | None:
     """Return the seconds of a text such as "30s", "500ms" or "1m30s"; None if it is another."""
-    if not isinstance(value, str) or not re.fullmatch(f"({_DURATION.pattern})+", value, _DURATION.flags):
+    if not isinstance(value, str) or not re.fullmatch(f"({_DURATION})+", value, re.I | re.A):
         return None
-    parts = _DURATION.findall(value.lower())
+    parts = re.findall(_DURATION, value.lower(), re.A)
     return sum(float(number) * _SECONDS[unit if unit == "ms" else unit[0]] for number, unit in parts)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import ipaddress
 import re
-from dataclasses import dataclass, field
+from typing import NamedTuple
 from urllib.parse import SplitResult, unquote, urlsplit
 
 from .._core.errors import ConfigurationError
@@ -24,21 +24,23 @@ _ENDPOINT = r"""
     )
     | lmstudio-greeting | lms-status
 """
-_API_PATH = re.compile(rf"/(?:{_ENDPOINT})$", re.IGNORECASE | re.VERBOSE)
+_API_PATH = rf"/(?:{_ENDPOINT})$"
 # The SDK's WebSockets have these besides; a path of that name in another URL is the prefix of a proxy.
-_SDK_PATH = re.compile(rf"/(?:{_ENDPOINT} | llm | embedding | system)$", re.IGNORECASE | re.VERBOSE)
-_NOT_IN_HOSTS = re.compile(r"[\\%\"'`<>{}|^]")
-_IPV6_HOST = re.compile(r"\[([^%\]]*)(?:%[\w.~-]+)?\](?::[0-9]*)?", re.ASCII)  # the zone as in RFC 6874, 2
+_SDK_PATH = rf"/(?:{_ENDPOINT} | llm | embedding | system)$"
+_NOT_IN_HOSTS = frozenset("\\%\"'`<>{}|^")
+_IPV6_HOST = r"\[([^%\]]*)(?:%[\w.~-]+)?\](?::[0-9]*)?"  # the zone as in RFC 6874, 2
 
 
-@dataclass(frozen=True)
-class BaseURL:
+class BaseURL(NamedTuple):
     """Where a server is; ``text`` has no userinfo, no API path and no slash at its end."""
 
     text: str
-    authorization: str | None = field(default=None, repr=False)
+    authorization: str | None = None
     """The ``Authorization`` that the userinfo asks for."""
-    password: str | None = field(default=None, repr=False)
+    password: str | None = None
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__}>"  # it holds secrets
 
 
 def parse_base_url(value: str, source: str, default_port: int) -> BaseURL:
@@ -69,13 +71,16 @@ def parse_base_url(value: str, source: str, default_port: int) -> BaseURL:
         raise refuse("names a port, but no host", meant) if 0 < meant < 65536 else refuse("names no host")
     if "[" not in parts.netloc and ":" in name:
         raise refuse("has an IPv6 address without brackets")
-    if ":" not in name and _NOT_IN_HOSTS.search(name):
+    if ":" not in name and not _NOT_IN_HOSTS.isdisjoint(name):
         raise refuse("names no host")
     if parts.query or parts.fragment or text.endswith(("?", "#")):
         raise refuse("has a query or a fragment")
     if port is None and not has_scheme:
         port = default_port
-    path = (_SDK_PATH if parts.scheme in ("ws", "wss") else _API_PATH).sub("", parts.path.rstrip("/")).rstrip("/")
+    path = parts.path.rstrip("/")
+    if path:
+        known = _SDK_PATH if parts.scheme in ("ws", "wss") else _API_PATH
+        path = re.sub(known, "", path, flags=re.IGNORECASE | re.VERBOSE).rstrip("/")
     if path.lower().endswith("/api") and (port in (1234, 11434) or is_loopback(name)):
         path = path[: -len("/api")].rstrip("/")  # elsewhere it may be the prefix of a reverse proxy
     authorization = password = None
@@ -93,7 +98,7 @@ def _split(url: str) -> SplitResult | None:
         parts = urlsplit(url)
         host = parts.netloc.rpartition("@")[2]
         if "[" in host:  # Python 3.9 does not look into the brackets
-            match = _IPV6_HOST.fullmatch(host)
+            match = re.fullmatch(_IPV6_HOST, host, re.ASCII)
             ipaddress.IPv6Address(match[1] if match else host)
         return None if parts.port == 0 else parts
     except ValueError:

@@ -12,7 +12,6 @@ from typing import Any, Iterable, Mapping, NamedTuple
 from urllib.parse import urlsplit
 
 from .._core.errors import ConfigurationError, ProtocolError, ProviderError
-from .._core.threads import run_in_daemon_thread
 from .._core.types import Call, Limits, Timeouts, check_seconds
 from .._dialects import lmstudio
 from .._dialects.json_text import parse
@@ -23,6 +22,7 @@ from .._provider.lmstudio_home import read_version, server_url
 from .._provider.local_server import LocalServer
 from .._provider.settings import Settings
 from .._provider.urls import parse_base_url
+from .asking import run_in_daemon_thread
 
 # The provider of each kind of server.
 PROVIDERS: dict[str, type[LocalServer]] = {"lm-studio": LMStudioProvider}

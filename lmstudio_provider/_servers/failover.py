@@ -17,12 +17,11 @@ from .._core.errors import ConfigurationError, ProviderError, RequestTimeoutErro
 from .._core.images import data_url, listed
 from .._core.options import show_options
 from .._core.requests import CompletionRequest, chat_request
-from .._core.threads import run_in_daemon_thread
 from .._core.types import UNSET, Capabilities, Chunk, Health, check_seconds
 from .._http.exchange import Deadline
 from .._provider.base import Provider
-from .._provider.health import check_health, none_available
 from .._provider.stream import Stream
+from .asking import check_health, none_available, run_in_daemon_thread
 
 _FIRST_COOLDOWN_S = 1.0
 _LONGEST_COOLDOWN_S = 60.0

@@ -10,10 +10,10 @@ from urllib.parse import urlsplit
 from .._core.errors import ConfigurationError, ServerUnavailableError
 from .._lmstudio import LMStudioProvider
 from .._provider.base import Provider
-from .._provider.health import check_health, none_available
 from .._provider.lmstudio_home import server_url
 from .._provider.local_server import LocalServer
 from .._provider.settings import Settings
+from .asking import check_health, none_available
 from .discovery import PROVIDERS, discover
 
 

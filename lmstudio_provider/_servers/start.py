@@ -11,11 +11,11 @@ from typing import IO, Any
 
 from .._core.errors import ConfigurationError, ServerUnavailableError
 from .._core.redaction import HIDDEN, credentials, redact
-from .._core.threads import run_in_daemon_thread
 from .._http.exchange import Deadline
 from .._provider.lmstudio_home import find_lms, home, is_here
 from .._provider.lmstudio_server import LMStudioServer
 from .._provider.settings import Config, Settings
+from .asking import run_in_daemon_thread
 from .discovery import Endpoint, candidates, check_timeout, probe
 
 # Seconds that one look for the server takes at most, and seconds between two looks.

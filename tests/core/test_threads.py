@@ -2,7 +2,8 @@ import threading
 
 import pytest
 
-from lmstudio_provider._core.threads import Event, run_in_daemon_thread, start
+from lmstudio_provider._core.threads import Event, start
+from lmstudio_provider._servers.asking import run_in_daemon_thread
 
 
 class Unstartable(threading.Thread):

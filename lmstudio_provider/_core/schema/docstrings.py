@@ -5,16 +5,16 @@ from __future__ import annotations
 import re
 
 # The headings that end the description: Google's style guide, and numpydoc's sections.
-_HEADING = re.compile(
+_HEADING = (
     r"([Aa]rgs|[Aa]rguments|[Pp]arameters|Receives|Other Parameters|Keyword Args|Keyword Arguments|Returns|Yields|"
     r"Raises|Warns|Examples?|Notes?|Attributes|References|See Also|Warnings?|Todo):?\s*"
 )
 _PARAMETERS = ("args", "arguments", "parameters", "other parameters", "keyword args", "keyword arguments")
 _FIELDS = ("param", "parameter", "arg", "argument", "key", "keyword")
-_FIELD = re.compile(r"\s*:(\w+)\s*([^:]*):\s*(.*)")
+_FIELD = r"\s*:(\w+)\s*([^:]*):\s*(.*)"
 # The type in brackets may contain brackets.
-_GOOGLE_ENTRY = re.compile(r"(\s+)\*{0,2}(\w+)\s*(?:\((?:[^()]|\([^()]*\))*\)\s*)?:\s*(.*)")
-_NUMPY_ENTRY = re.compile(r"()\*{0,2}(\w+(?:\s*,\s*\w+)*)\s*(?::.*)?()")
+_GOOGLE_ENTRY = r"(\s+)\*{0,2}(\w+)\s*(?:\((?:[^()]|\([^()]*\))*\)\s*)?:\s*(.*)"
+_NUMPY_ENTRY = r"()\*{0,2}(\w+(?:\s*,\s*\w+)*)\s*(?::.*)?()"
 
 
 def described(docstring: str) -> tuple[str, dict[str, str]]:
@@ -25,7 +25,7 @@ def described(docstring: str) -> tuple[str, dict[str, str]]:
     section, underlined, names, margin = "", False, [""], 0
     for number, line in enumerate(lines):
         following = lines[number + 1] if number + 1 < len(lines) else ""
-        heading, field = _HEADING.fullmatch(line), _FIELD.match(line)
+        heading, field = re.fullmatch(_HEADING, line), re.match(_FIELD, line)
         depth = len(line) - len(line.lstrip())
         if heading and (line.rstrip().endswith(":") or _is_rule(following)):
             section, underlined, names = heading[1], _is_rule(following), [""]
@@ -39,7 +39,7 @@ def described(docstring: str) -> tuple[str, dict[str, str]]:
             for name in names if depth > margin else ():
                 parameters[name].append(line.strip())
         elif section.lower() in _PARAMETERS and line.strip() and not _is_rule(line):
-            entry = (_NUMPY_ENTRY.fullmatch if underlined else _GOOGLE_ENTRY.fullmatch)(line)
+            entry = re.fullmatch(_NUMPY_ENTRY if underlined else _GOOGLE_ENTRY, line)
             if not depth and not underlined:
                 section = line  # a paragraph after the section
             elif entry and (names == [""] or depth <= margin):

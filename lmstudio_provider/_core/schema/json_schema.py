@@ -225,7 +225,7 @@ def plain(value: Any, name: str) -> Any:
         if name in ("array", "object"):
             return _decoded(value)
         # Python refuses to read numbers of many digits (by default more than 4,300).
-        number = json.loads(text) if _NUMBER.fullmatch(text) and len(text) < 1000 else value
+        number = json.loads(text) if re.fullmatch(_NUMBER, text) and len(text) < 1000 else value
     if isinstance(number, bool) or not isinstance(number, _NUMBERS) or not abs(number) <= sys.float_info.max:
         return value
     if name == "integer":
@@ -234,7 +234,7 @@ def plain(value: Any, name: str) -> Any:
     return float(number) if name == "number" else value
 
 
-_NUMBER = re.compile(r"-?(0|[1-9]\d*)(\.\d+)?([eE][+-]?\d+)?")
+_NUMBER = r"-?(0|[1-9]\d*)(\.\d+)?([eE][+-]?\d+)?"
 _WORDS: dict[str, dict[str, Any]] = {"boolean": {"true": True, "false": False}, "null": {"null": None, "none": None}}
 
 

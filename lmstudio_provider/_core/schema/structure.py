@@ -81,7 +81,7 @@ def _candidates(text: str, cut: bool) -> Iterator[str]:
     """
     yield text
     if not cut:
-        yield from reversed(_FENCED.findall(text))
+        yield from reversed(re.findall(_FENCED, text, re.S))
     found: list[str] = []
     decoder, position, left = json.JSONDecoder(strict=False), 0, 10 * len(text)
     for _ in range(0 if cut or is_too_deep(text) else 1000):
@@ -102,4 +102,4 @@ def _candidates(text: str, cut: bool) -> Iterator[str]:
 
 
 _BEGIN = re.compile(r"[\[{]")
-_FENCED = re.compile(r"```[^\n`]*\n(.*?)```", re.S)
+_FENCED = r"```[^\n`]*\n(.*?)```"

@@ -35,16 +35,16 @@ def _iso(text: str) -> str:
 
 
 _DURATIONS = (
-    re.compile(
+    (
         r"(?P<sign>-?)P(?=\d|T\d)((?P<weeks>\d+)W)?((?P<days>\d+)D)?"
         r"(T(?=\d)((?P<hours>\d+)H)?((?P<minutes>\d+)M)?((?P<seconds>\d+(\.\d+)?)S)?)?"
     ),
-    re.compile(r"(?P<sign>-?)(?P<hours>\d+):(?P<minutes>\d\d)(:(?P<seconds>\d\d(\.\d+)?))?"),
+    r"(?P<sign>-?)(?P<hours>\d+):(?P<minutes>\d\d)(:(?P<seconds>\d\d(\.\d+)?))?",
 )
 
 
 def _duration(text: str) -> datetime.timedelta:
-    match = _DURATIONS[0].fullmatch(text) or _DURATIONS[1].fullmatch(text)
+    match = re.fullmatch(_DURATIONS[0], text) or re.fullmatch(_DURATIONS[1], text)
     if match is None:
         raise ValueError(text)
     parts = {name: float(part) for name, part in match.groupdict().items() if part and name != "sign"}
