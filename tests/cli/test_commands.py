@@ -160,7 +160,7 @@ def test_a_bench_whose_requests_fail_exits_with_1(closed_port):
 def test_ctrl_c_ends_a_bench_and_shows_what_was_measured():
     with SimulatedLMStudio(replies=["a " * 20], delay_s=0.01) as server:
         with in_terminal("bench", "--repeat", "1000", "--warm-up", "0", "--base-url", server.url) as terminal:
-            terminal.wait_for("/1000")
+            terminal.wait_for("%")
             terminal.type("\x03")
             assert terminal.end() == 130
     assert "Interrupted: " in terminal.screen

@@ -353,6 +353,12 @@ def test_a_function_chooses_the_requests_that_fail(kind):
         assert ask(server, "POST", "/v1/embeddings", asked)[0] == 200
 
 
+def test_a_function_can_count_the_requests():
+    with SimulatedLMStudio() as server:
+        server.fault = lambda request: Fault(status=500) if len(server.requests) == 2 else None
+        assert [ask(server, "GET", "/v1/models")[0] for _ in range(3)] == [200, 500, 200]
+
+
 @pytest.mark.parametrize(
     ("fault", "says"),
     [
