@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
+import shlex
+from pathlib import Path
 
 import pytest
 from commands import run
@@ -10,6 +13,8 @@ from commands import run
 from lmstudio_provider import __version__
 from lmstudio_provider.cli.vendor import EXAMPLE
 from lmstudio_provider.cli.vendoring import NAME, PARTS, RECORD, check_copy
+
+PAGE = (Path(__file__).parents[2] / "docs" / "vendoring.rst").read_text(encoding="utf-8")
 
 
 def of_version(folder, version):
@@ -132,6 +137,22 @@ def test_the_json_of_a_copy_and_of_a_check_has_the_facts(tmp_path):
         "missing": [],
         "added": ["mine.py"],
     }
+
+
+def test_the_page_names_each_part_with_what_it_needs():
+    rows = [re.split(r"\s{2,}", line.replace("``", "")) for line in PAGE.splitlines() if re.match("``.+kB$", line)]
+    assert [row[:-1] for row in rows] == [[name, part.about, *part.needs] for name, part in PARTS.items()]
+
+
+def test_the_commands_of_the_page_work_one_after_the_other(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    shown = ""
+    for line in re.findall(r"^    \$ lmstudio-provider (.+)$", PAGE, re.M):
+        ended = run(*shlex.split(line))
+        assert (line, ended.code, ended.err) == (line, 0, "")
+        shown += ended.out.replace(str(tmp_path), "/src")
+    assert shown.splitlines()[0] in PAGE.replace("0.1.0", __version__)
+    assert check_copy(tmp_path / "app" / "_vendor")[0].urllib3 == "app._vendor.urllib3"
 
 
 def test_the_example_of_the_help_works(tmp_path, monkeypatch):

@@ -139,7 +139,8 @@ def test_the_command_of_the_wheel_makes_copies_with_the_licence(installed, tmp_p
 
 
 def test_tests_pass_against_the_installed_wheel(installed, tmp_path, sources):
-    shutil.copytree(sources / "tests", tmp_path / "tests")
+    for folder in ("tests", "docs"):
+        shutil.copytree(sources / folder, tmp_path / folder)
     shutil.copy(sources / "setup.cfg", tmp_path)  # it has the options of pytest
     python = installed / "python"
     where = run(python, "-c", "import lmstudio_provider; print(lmstudio_provider.__file__)", where=tmp_path)

@@ -13,6 +13,7 @@ import pytest
 import urllib3
 
 import lmstudio_provider
+from lmstudio_provider.cli.vendoring import import_from
 
 PACKAGE = Path(lmstudio_provider.__file__).parent
 # It prints what a chat, a stream and a call of a tool give, and which packages that could be installed are in use.
@@ -69,6 +70,8 @@ def project_with_urllib3(project, tmp_path_factory):
     folder = tmp_path_factory.mktemp("with_urllib3")
     copied(project / "app", folder / "app")
     copied(project / "lib" / "urllib3", folder / "app" / "_vendor" / "urllib3")
+    for path in (folder / "app" / "_vendor" / "urllib3").rglob("*.py"):  # urllib3 1.26 imports itself by its name
+        path.write_bytes(import_from("app._vendor.urllib3", path.read_bytes()))
     vendor(folder, "--urllib3", "app._vendor.urllib3")
     return folder
 
