@@ -30,6 +30,7 @@ COMMANDS = {
     "unload": "take models out of memory",
     "download": "download a model into LM Studio",
     "pull": "download a model into Ollama",
+    "batch": "answer each line of a file, and go on where that stopped",
     "bench": "measure how fast a server answers",
     "usage": "sum up the calls that were recorded",
     "simulate": "run a stand-in for a server, without a model",

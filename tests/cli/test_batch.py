@@ -1,0 +1,382 @@
+"""``batch``: a broken line stops nothing, and a run that was killed goes on where it was."""
+
+import contextlib
+import json
+import os
+import random
+import signal
+import subprocess
+import threading
+from pathlib import Path
+
+import pytest
+from commands import PROGRAM, WITH_PTY, error_of, in_terminal, run
+
+from lmstudio_provider.simulator import SimulatedLMStudio
+
+PATIENCE_S = 30
+FULL = Path("/dev/full")
+
+
+@pytest.fixture
+def files(tmp_path):
+    """The paths of an input and an output, and a function that writes the input."""
+
+    class Files:
+        given, written = tmp_path / "in.jsonl", tmp_path / "out.jsonl"
+
+        def give(self, *lines):
+            texts = [line if isinstance(line, (str, bytes)) else json.dumps(line) for line in lines]
+            data = [text.encode() if isinstance(text, str) else text for text in texts]
+            self.given.write_bytes(b"".join(each + b"\n" for each in data))
+
+        def read(self):
+            data = self.written.read_bytes()
+            assert data.endswith(b"\n") or not data
+            return [json.loads(line) for line in data.splitlines()]
+
+        def by_id(self):
+            lines = self.read()
+            found = {line["id"]: line for line in lines}
+            assert len(found) == len(lines)
+            return found
+
+    return Files()
+
+
+def batch(files, server, *options, **given):
+    return run("batch", files.given, "-o", files.written, "--base-url", server.url, *options, **given)
+
+
+def prompts(server):
+    return [each["body"]["messages"][-1]["content"] for each in server.requests if "chat" in each["path"]]
+
+
+# What goes wrong
+
+
+@pytest.mark.parametrize(
+    ("line", "kind", "said"),
+    [
+        ("{", "InvalidRequestError", "line 2 is not JSON in UTF-8"),
+        ("nonsense", "InvalidRequestError", "line 2 is not JSON in UTF-8"),
+        (b'{"prompt": "\xff"}', "InvalidRequestError", "line 2 is not JSON in UTF-8"),
+        ('{"prompt": "Hi"} x', "InvalidRequestError", "line 2 is not JSON in UTF-8"),
+        ("[" * 100_000, "InvalidRequestError", "nested too deeply"),
+        ('["Hi"]', "InvalidRequestError", "line 2 is not a JSON object: ['Hi']"),
+        ("null", "InvalidRequestError", "line 2 is not a JSON object"),
+        ({}, "InvalidRequestError", "a line needs either a prompt or messages"),
+        ({"prompt": "a", "messages": []}, "InvalidRequestError", "a line needs either a prompt or messages"),
+        ({"prompt": "a", "user_message": "b"}, "InvalidRequestError", "a line needs either a prompt or messages"),
+        ({"prompt": 5}, "InvalidRequestError", "prompt=5 is not text"),
+        ({"prompt": None}, "InvalidRequestError", "prompt=None is not text"),
+        ({"messages": "Hi "[:0]}, "InvalidRequestError", "content"),
+        ({"messages": []}, "InvalidRequestError", "messages is empty"),
+        ({"messages": [5]}, "InvalidRequestError", "messages"),
+        ({"prompt": "a", "id": ["b"]}, "InvalidRequestError", "line 2: id=['b'] is not a text or a whole number"),
+        ({"prompt": "a", "id": True}, "InvalidRequestError", "id=True"),
+        ({"prompt": "a", "id": 1.5}, "InvalidRequestError", "id=1.5"),
+        ({"prompt": "a", "temperatur": 0}, "InvalidRequestError", "Did you mean 'temperature'?"),
+        ({"prompt": "a", "temperature": "hot"}, "InvalidRequestError", "temperature='hot'"),
+        ({"prompt": "a", "timeout": 3}, "InvalidRequestError", "timeout"),
+        ({"prompt": "a", "images": ["no-such.png"]}, "InvalidRequestError", "no-such.png"),
+        ({"prompt": "a", "stop": {"b": 1}}, "InvalidRequestError", "stop="),
+    ],
+)
+def test_a_broken_line_is_an_error_and_the_others_go_on(files, simulator, line, kind, said):
+    files.give({"prompt": "one"}, line, {"prompt": "three"})
+    ended = batch(files, simulator)
+    assert ended.code == 1
+    assert said in error_of(ended)
+    found = files.by_id()
+    assert list(sorted(found)) == [1, 2, 3]
+    assert found[2]["error"]["class"] == kind
+    assert said in found[2]["error"]["message"]
+    assert (found[1]["text"][-3:], found[3]["text"][-5:]) == ("one", "three")
+
+
+def test_a_failing_request_is_an_error_line_and_the_exit_code_is_1(files):
+    with SimulatedLMStudio(replies=lambda body: 1 / 0) as server:
+        files.give({"prompt": "one", "id": "a"})
+        ended = batch(files, server)
+    assert ended.code == 1
+    assert error_of(ended).startswith(
+        "error: 1 of 1 lines failed, the last with ServerError: POST /v1/chat/completions"
+    )
+    (line,) = files.read()
+    assert (line["id"], line["error"]["class"]) == ("a", "ServerError")
+
+
+def test_an_answer_that_does_not_follow_its_schema_is_kept_in_the_error(files):
+    with SimulatedLMStudio(replies=["no JSON"]) as server:
+        files.give({"prompt": "one", "response_format": {"type": "object"}})
+        assert batch(files, server).code == 1
+    (line,) = files.read()
+    assert line["error"]["class"] == "StructuredOutputError"
+    assert line["error"]["partial"] == "no JSON"
+
+
+def test_equal_ids_are_reported_and_asked_once(files, simulator):
+    files.give({"prompt": "one", "id": "a"}, {"prompt": "two", "id": "a"}, {"prompt": "x", "id": 4}, {"prompt": "y"})
+    ended = batch(files, simulator)
+    assert ended.code == 1
+    assert ended.err.splitlines() == [
+        'error: line 2 is left out: line 1 has the same id, "a"',
+        "error: line 4 is left out: line 3 has the same id, 4",
+    ]
+    assert sorted(prompts(simulator)) == ["one", "x"]
+    assert batch(files, simulator).err == ended.err  # also if the first of them is answered
+    assert len(prompts(simulator)) == 2
+
+
+def test_a_number_and_a_text_are_different_ids(files, simulator):
+    files.give({"prompt": "one", "id": "1"}, {"prompt": "two", "id": 1})
+    assert batch(files, simulator).code == 0
+    assert sorted(map(repr, files.by_id())) == ["'1'", "1"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["{in}", "-o", "{in}"], "is the input and the output"),
+        (["{in}", "--retry-errors"], "--retry-errors needs the file that has the errors: -o OUT"),
+        (["{in}", "--workers", "0"], "'0' is not a whole number"),
+        ([], "the following arguments are required: IN"),
+    ],
+)
+def test_wrong_usage_is_refused(files, simulator, arguments, said):
+    files.give({"prompt": "one"})
+    ended = run("batch", *(each.replace("{in}", str(files.given)) for each in arguments), "--base-url", simulator.url)
+    assert ended.code == 2
+    assert said in error_of(ended)
+    assert prompts(simulator) == []
+
+
+def test_an_input_that_is_not_there_is_an_error_and_makes_no_output(files, simulator):
+    ended = batch(files, simulator)
+    assert ended.code == 1
+    assert "in.jsonl: No such file or directory" in error_of(ended)
+    assert not files.written.exists()
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b'{"id": 1, "prompt": "of another input"}\n',
+        b"a,b\n1,2\n",
+        b"\x89PNG\r\n\x1a\n\0\0",
+        b"one line",
+        b'{"id": 1, "text": "one"}\nnonsense\n{"id": 2, "text": "two"}\n',
+        b'{"text": "no id"}\n',
+    ],
+)
+def test_a_file_of_something_else_is_refused_and_not_changed(files, simulator, content):
+    files.give({"prompt": "one"})
+    files.written.write_bytes(content)
+    ended = batch(files, simulator, "--retry-errors")
+    assert ended.code == 2
+    assert "is not an answer of this command; give another file to -o" in error_of(ended)
+    assert files.written.read_bytes() == content
+    assert prompts(simulator) == []
+
+
+@pytest.mark.skipif(not FULL.exists(), reason="this system has no /dev/full")
+def test_a_full_disk_is_an_error_of_one_line(files, simulator):
+    files.give(*[{"prompt": "one"}] * 5)
+    ended = run("batch", files.given, "-o", FULL, "--base-url", simulator.url)
+    assert ended.code == 1
+    assert "No space left on device" in error_of(ended)
+
+
+# Lines
+
+
+def test_each_line_has_its_answer_with_usage_model_and_the_reason_of_its_end(files, simulator):
+    files.give({"prompt": "one", "id": "a", "max_tokens": 50}, "", {"messages": [{"role": "user", "content": "two"}]})
+    ended = batch(files, simulator)
+    assert ended == (0, "", "")
+    found = files.by_id()
+    assert list(found["a"]) == ["id", "text", "usage", "model", "finish_reason"]
+    assert found["a"]["text"].endswith("You said: one")
+    assert found["a"]["usage"]["total_tokens"] > 0
+    assert (found["a"]["model"], found["a"]["finish_reason"]) == ("simulated-model", "stop")
+    assert found[3]["text"].endswith("two")  # the number of the line
+
+
+def test_calls_and_thoughts_are_in_the_line_too(files):
+    call = {"content": "", "reasoning_content": "hm", "tool_calls": [{"name": "look", "arguments": {"at": "sky"}}]}
+    tool = {"type": "function", "function": {"name": "look", "parameters": {"type": "object"}}}
+    with SimulatedLMStudio(replies=[call]) as server:
+        files.give({"prompt": "one", "tools": [tool]})
+        assert batch(files, server).code == 0
+    (line,) = files.read()
+    assert (line["reasoning"], line["finish_reason"]) == ("hm", "tool_calls")
+    assert line["tool_calls"][0]["name"] == "look"
+
+
+def test_standard_input_and_output_are_a_pipe(simulator):
+    given = '\ufeff{"prompt": "one"}\r\n\r\n{"prompt": "zwei \u2028 \u00e4", "id": "b"}'
+    ended = run("batch", "-", "--base-url", simulator.url, given=given)
+    lines = {line["id"]: line for line in map(json.loads, ended.out.split("\n")[:-1])}
+    assert (ended.code, ended.err) == (0, "")
+    assert lines[1]["text"].endswith("one")
+    assert lines["b"]["text"].endswith("zwei \u2028 \u00e4")
+
+
+def test_half_of_a_surrogate_pair_is_written_as_its_escape(files):
+    with SimulatedLMStudio(replies=["\ud83d"]) as server:
+        files.give({"prompt": "one"})
+        assert batch(files, server).code == 0
+    assert files.read()[0]["text"] in ("\ud83d", "?", "\ufffd")
+
+
+def test_the_model_of_the_command_is_for_the_lines_without_one(files):
+    with SimulatedLMStudio(["m", "n"]) as server:
+        files.give({"prompt": "one"}, {"prompt": "two", "model": "n"})
+        assert batch(files, server, "--model", "m").code == 0
+    assert [files.by_id()[number]["model"] for number in (1, 2)] == ["m", "n"]
+
+
+# Going on
+
+
+def test_the_same_command_again_asks_nothing_twice(files, simulator):
+    files.give({"prompt": "one"}, {"prompt": "two"})
+    assert batch(files, simulator).code == 0
+    before = files.written.read_bytes()
+    files.give({"prompt": "one"}, {"prompt": "two"}, {"prompt": "three"})
+    assert batch(files, simulator).code == 0
+    assert sorted(prompts(simulator)) == ["one", "three", "two"]
+    assert files.written.read_bytes().startswith(before)
+
+
+def test_failures_are_asked_again_only_if_that_is_wanted(files):
+    answers = iter(["fails", *["fine"] * 9])
+
+    def reply(body):
+        if next(answers) == "fails":
+            raise ZeroDivisionError
+        return "fine"
+
+    with SimulatedLMStudio(replies=reply) as server:
+        files.give({"prompt": "one"}, {"prompt": "two"})
+        assert batch(files, server, "--workers", "1").code == 1
+        ended = batch(files, server)
+        assert ended.code == 1
+        assert error_of(ended) == "error: 1 lines failed in an earlier run; --retry-errors asks them again"
+        assert len(prompts(server)) == 2
+        files.written.chmod(0o640)
+        assert batch(files, server, "--retry-errors") == (0, "", "")
+        assert batch(files, server, "--retry-errors") == (0, "", "")
+        assert len(prompts(server)) == 3
+    assert {number: line["text"] for number, line in files.by_id().items()} == {1: "fine", 2: "fine"}
+    assert os.name == "nt" or files.written.stat().st_mode & 0o777 == 0o640
+    assert sorted(path.name for path in files.written.parent.iterdir()) == ["in.jsonl", "out.jsonl"]
+
+
+def test_a_last_line_that_was_half_written_is_repaired_wherever_it_was_cut(files, simulator):
+    files.give({"prompt": "one"}, {"prompt": "two"})
+    batch(files, simulator)
+    whole = files.written.read_bytes()
+    start = whole.index(b"\n") + 1
+    cuts = [start, start + 1, start + 5, start + 8, start + 30, len(whole) - 2, len(whole) - 1]
+    for cut, tail in [(cut, tail) for cut in cuts for tail in (b"", b"\0\0\0")]:
+        files.written.write_bytes(whole[:cut] + tail)
+        asked = len(prompts(simulator))
+        assert batch(files, simulator) == (0, "", "")
+        assert files.written.read_bytes().startswith(whole[:start])
+        assert sorted(files.by_id()) == [1, 2]
+        # Of a line that lacks only its end, nothing is asked again.
+        assert len(prompts(simulator)) - asked == (0 if cut == len(whole) - 1 and not tail else 1)
+
+
+# Stopping
+
+
+def start(files, server, **options):
+    command = [*PROGRAM, "batch", str(files.given), "-o", str(files.written), "--base-url", server.url]
+    return subprocess.Popen(command, stderr=subprocess.PIPE, **options)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no kill -9")
+def test_no_line_is_lost_or_repeated_if_it_is_killed_at_random_moments(files):
+    count, kills, chance = 60, 0, random.Random(7)
+    files.give(*[{"prompt": f"prompt {number}", "id": f"id {number}"} for number in range(count)])
+    come = threading.Semaphore(0)
+
+    def reply(body):
+        come.release()
+        return body["messages"][-1]["content"]
+
+    with SimulatedLMStudio(replies=reply) as server:
+        while True:
+            with start(files, server) as child:
+                for _ in range(chance.randint(1, 25)):
+                    if not come.acquire(timeout=PATIENCE_S if child.poll() is None else 0):
+                        break
+                threading.Event().wait(chance.random() / 100)  # anywhere between two lines
+                child.kill()
+                kills += 1
+            if child.returncode == 0 or kills == 30:
+                break
+        with start(files, server) as child:
+            assert child.wait(PATIENCE_S) == 0
+        asked = prompts(server)
+    found = files.by_id()
+    assert {id_: line["text"] for id_, line in found.items()} == {f"id {n}": f"prompt {n}" for n in range(count)}
+    assert set(asked) == {f"prompt {number}" for number in range(count)}
+    assert kills > 1
+    assert len(asked) <= count + 4 * kills  # those that were on their way
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows sends no Ctrl-C to one process")
+def test_ctrl_c_keeps_what_came_and_closes_the_connections(files):
+    come, left = threading.Semaphore(0), threading.Event()
+
+    def reply(body):
+        if body["messages"][-1]["content"] == "one":
+            return "1"
+        come.release()
+        left.wait(PATIENCE_S)
+        return "late"
+
+    with SimulatedLMStudio(replies=reply) as server:
+        files.give({"prompt": "one"}, *[{"prompt": "more"}] * 20)
+        with start(files, server) as child:
+            for _ in range(4):
+                assert come.acquire(timeout=PATIENCE_S)
+            child.send_signal(signal.SIGINT)
+            assert child.wait(PATIENCE_S) == 130
+            assert child.stderr.read() == b""
+        left.set()
+    assert [line["text"] for line in files.read()] == ["1"]
+
+
+def test_a_reader_that_leaves_early_is_no_error(files, simulator):
+    files.give(*[{"prompt": "one"}] * 50)
+    command = [*PROGRAM, "batch", str(files.given), "--base-url", simulator.url]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as child:
+        child.stdout.readline()
+        child.stdout.close()
+        assert child.stderr.read() == b""
+        assert child.wait(PATIENCE_S) == 0
+
+
+# On a terminal
+
+
+@WITH_PTY
+def test_a_bar_shows_the_rate_and_the_time_left(files):
+    go_on = threading.Event()
+
+    def reply(body):
+        if body["messages"][-1]["content"] == "slow":
+            go_on.wait(PATIENCE_S)
+        return "fine"
+
+    with SimulatedLMStudio(replies=reply) as server:
+        files.give(*[{"prompt": "fast"}] * 3, {"prompt": "slow"})
+        with in_terminal("batch", files.given, "-o", files.written, "--base-url", server.url) as terminal:
+            terminal.wait_for("3/4")
+            go_on.set()
+            assert terminal.end() == 0
