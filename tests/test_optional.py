@@ -154,6 +154,23 @@ assert not hasattr(lm, "native")
     ]
 
 
+def test_the_command_line_of_a_small_copy_works_and_says_what_it_needs(copy, simulator):
+    folder = copy(*(name for name in OPTIONAL if name != "cli"))
+    code = f"""
+from lmstudio_provider.cli.main import main
+for command in (["complete", "Hi"], ["models", "--json"], ["status"], ["chat", "-p", "Hi"], ["simulate"]):
+    print(main([*command, "--base-url", {simulator.url!r}]), flush=True)
+"""
+    ended = run(folder, code)
+    assert [line for line in ended.stdout.splitlines() if line in "012"] == ["0", "0", "1", "1", "1"]
+    errors = ended.stderr.splitlines()
+    assert errors[:2] == [
+        f"error: {name!r} needs {part!r}, which was left out of this copy of lmstudio_provider"
+        for name, part in [("Registry", "_servers"), ("Conversation", "_workflows")]
+    ]
+    assert "lmstudio_provider.simulator" in errors[2]
+
+
 def test_the_module_of_events_says_what_it_needs(copy):
     code = "import lmstudio_provider\ntry: import lmstudio_provider.events\nexcept ImportError as error: print(error)"
     message = "'events' needs '_native', which was left out of this copy of lmstudio_provider"

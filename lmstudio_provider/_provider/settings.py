@@ -210,15 +210,6 @@ class Settings:
                 return Setting(value, source)
         return None
 
-    def all(self) -> dict[str, Setting | None]:
-        """Return all settings by their names, None for one that is not set, and the models of tiers that are set."""
-        sources, prefix = self._sources(), self._variables("model_")[0]
-        tiers = {name[len(prefix) :].lower() for name in os.environ if name.startswith(prefix)}
-        if sources.file is not None:
-            tiers.update(key[len("model_") :] for key in self._read_ini(sources) if key.startswith("model_"))
-        names = [*self._names.variables, *(f"model_{tier}" for tier in sorted(tiers))]
-        return {name: self.find(name, sources) for name in names}
-
     def _candidates(self, name: str, sources: _Sources) -> Any:
         yield self._arguments.get(name), f"the argument {name}"
         full_name = f"{self._names.prefix}_{name}"

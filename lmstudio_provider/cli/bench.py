@@ -7,7 +7,7 @@ import argparse
 from .. import RequestTiming, measure
 from .console import Console
 from .generation import checking
-from .providers import make_provider
+from .providers import make_provider, positive
 
 EXAMPLE = "lmstudio-provider bench --concurrency 1 4 --repeat 3"
 _PROMPT = "Explain in a few sentences why the sky is blue."
@@ -17,10 +17,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of this command."""
     parser.add_argument("-p", "--prompt", metavar="TEXT", action="append", help="a prompt, once for each length")
     parser.add_argument("--model", metavar="ID", action="append", help="a model, once for each to compare")
-    parser.add_argument("--concurrency", type=int, metavar="N", nargs="+", default=[1], help="requests at once")
-    parser.add_argument("--repeat", type=int, metavar="N", default=3, help="how often each is sent, by default 3")
+    parser.add_argument("--concurrency", type=positive, metavar="N", nargs="+", default=[1], help="requests at once")
+    parser.add_argument("--repeat", type=positive, metavar="N", default=3, help="how often each is sent, by default 3")
     parser.add_argument("--warm-up", type=int, metavar="N", default=1, help="requests before them, by default 1")
-    parser.add_argument("--max-tokens", type=int, metavar="N", default=128, help="the most of an answer, 128")
+    parser.add_argument("--max-tokens", type=positive, metavar="N", default=128, help="the most of an answer, 128")
     parser.add_argument("--plot", metavar="FILE", help="draw a picture: .png, .svg or .pdf (needs matplotlib)")
 
 

@@ -48,12 +48,21 @@ def run(args: argparse.Namespace, console: Console) -> int:
 
 def _rows(settings: Settings, url: str | None) -> Iterator[tuple[str, object, str]]:
     """Yield the name of each setting, its value, and where it comes from, or could."""
-    for name, found in settings.all().items():
+    for name in [*settings._names.variables, *_tiers(settings)]:
+        found = settings.find(name)
         value, source = found or Setting(None, f"not set; {' or '.join(settings._variables(name))} would set it")
         if name == "base_url":  # without a password, and nothing if it is not valid
             yield name, url, _option(source) if found else "the default"
         else:
             yield name, "set" if value is not None and name == "api_token" else value, _option(source)
+
+
+def _tiers(settings: Settings) -> list[str]:
+    """Return the settings of tiers that the environment or the file has."""
+    sources, prefix = settings._sources(), settings._variables("model_")[0]
+    names = {f"model_{name[len(prefix) :].lower()}" for name in os.environ if name.startswith(prefix)}
+    in_file = settings._read_ini(sources) if sources.file is not None else []
+    return sorted({*names, *(name for name in in_file if name.startswith("model_"))})
 
 
 def _option(source: str) -> str:

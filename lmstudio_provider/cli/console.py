@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import errno
+import io
 import json
 import os
 import re
@@ -40,7 +41,8 @@ class Console:
     """Standard output and standard error of a command."""
 
     def __init__(self) -> None:
-        self._out, self._err = sys.stdout, sys.stderr
+        # Python has none where the program was started without them.
+        self._out, self._err = sys.stdout or io.StringIO(), sys.stderr or io.StringIO()
         self.is_terminal = self._out.isatty()
         """True if a person sees the output; else it is for a file or another program."""
         self._bar: Bar | None = None

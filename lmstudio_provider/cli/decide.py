@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from .. import Choice, Condition, Score
+from .. import Choice, Condition, Message, Score
 from .console import Console, UsageError
 from .generation import checking, question_of, read_json
 from .providers import make_provider
@@ -40,6 +40,7 @@ def run(args: argparse.Namespace, console: Console) -> int:
     """Print an answer for each question."""
     with checking():
         questions = _questions(args)
+        Message.user("", args.image)
     if not questions:
         raise UsageError("there is no question; give --condition, --choice, --score or --questions")
     state = question_of(args.state)

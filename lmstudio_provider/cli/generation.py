@@ -11,6 +11,7 @@ from typing import Any, Iterator
 
 from .. import CompletionRequest, ConfigurationError, InvalidRequestError, Stream
 from .console import Console, UsageError
+from .providers import positive
 
 # The options that are fields of a request.
 _FIELDS = ("model", "tier", "reasoning", "max_tokens", "temperature", "seed")
@@ -34,7 +35,9 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add_prompt(parser)
     parser.add_argument("--reasoning", metavar="WORD", help="off, low, medium, high, on, or a word of the model")
     parser.add_argument("--schema", metavar="FILE", help="have the answer follow the JSON schema in FILE")
-    parser.add_argument("--max-tokens", type=int, metavar="N", help="the most tokens of an answer, by default 4096")
+    parser.add_argument(
+        "--max-tokens", type=positive, metavar="N", help="the most tokens of an answer, by default 4096"
+    )
     parser.add_argument("--temperature", type=float, metavar="T", help="0 for the likeliest words, by default 0.7")
     parser.add_argument("--seed", type=int, metavar="N", help="repeat an answer with the same number")
 

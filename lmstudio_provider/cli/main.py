@@ -57,7 +57,8 @@ class _Parser(argparse.ArgumentParser):
         return given, others
 
     def exit(self, status: int = 0, message: str | None = None) -> NoReturn:
-        sys.stdout.flush()  # here, where a closed pipe is noticed
+        if sys.stdout is not None:
+            sys.stdout.flush()  # here, where a closed pipe is noticed
         super().exit(status, message)
 
     def error(self, message: str) -> NoReturn:

@@ -25,6 +25,13 @@ def seconds(text: str) -> float:
         raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds") from None
 
 
+def positive(text: str) -> int:
+    """Return a whole number of at least 1 for an option; raise ArgumentTypeError."""
+    if not text.isdecimal() or len(text) > 15 or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of at least 1")
+    return int(text)
+
+
 def kind_of(name: str) -> Any:
     """Return the class of the provider ``name``; raise UsageError if this copy does not have it."""
     try:

@@ -46,18 +46,18 @@ class Stream(io.TextIOWrapper):
         return self.buffer.getvalue().decode(self.encoding)
 
 
-def run(*arguments, given=None, terminal=False, encoding="utf-8", typed=None):
+def run(*arguments, given=None, terminal=False, encoding="utf-8", typed=None, out=None):
     """Run a command in this process; ``given`` is what standard input holds, ``typed`` what a person types."""
     before = sys.stdin, sys.stdout, sys.stderr
     data = given if given is not None else typed or ""
     sys.stdin, sys.stdout, sys.stderr = (
         Stream(data if isinstance(data, bytes) else data.encode(), is_terminal=given is None),
-        Stream(is_terminal=terminal, encoding=encoding),
+        out or Stream(is_terminal=terminal, encoding=encoding),
         Stream(is_terminal=terminal, encoding=encoding),
     )
     try:
         code = main([str(each) for each in arguments])
-        return Ended(code, sys.stdout.text(), sys.stderr.text())
+        return Ended(code, "" if out else sys.stdout.text(), sys.stderr.text())
     finally:
         sys.stdin, sys.stdout, sys.stderr = before
 
@@ -102,6 +102,14 @@ class Terminal:
 
     def type(self, text):
         os.write(self._master, text.encode())
+
+    def interrupt_until(self, text):
+        """Press Ctrl-C until ``text`` is on the screen: Python misses one that comes just before it reads a line."""
+        while text not in self.screen:
+            self.type("\x03")
+            while text not in self.screen and select.select([self._master], [], [], 0.5)[0]:
+                self._read()
+        self.wait_for(text)
 
     def end(self):
         """Read to the end; return the exit code."""

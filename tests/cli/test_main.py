@@ -1,5 +1,6 @@
 """The options of all commands, and how a command ends."""
 
+import contextlib
 import json
 import os
 import shlex
@@ -11,7 +12,7 @@ import pytest
 from commands import PROGRAM, error_of, run
 
 from lmstudio_provider import __version__
-from lmstudio_provider.cli.main import COMMANDS
+from lmstudio_provider.cli.main import COMMANDS, main
 from lmstudio_provider.simulator import SimulatedLMStudio, SimulatedOllama
 
 ROOT = Path(__file__).parent.parent.parent
@@ -62,7 +63,10 @@ def servers(monkeypatch):
         (["embed"], "there is no text"),
         (["decide", "x"], "there is no question"),
         (["decide", "x", "--score", "How bad?"], "--score needs a question and"),
-        (["bench", "--repeat", "0"], "repeat"),
+        (["decide", "x", "--condition", "y", "--image", "no-such.png"], "no-such.png"),
+        (["bench", "--repeat", "0"], "'0' is not a whole number of at least 1"),
+        (["bench", "--warm-up", "-1"], "warm_up"),
+        (["load", "m", "--context-length", "many"], "'many' is not a whole number"),
         (["simulate", "--port", "99999"], "'99999' is not a port"),
     ],
 )
@@ -183,11 +187,21 @@ def test_a_pipe_that_is_closed_ends_quietly(simulator):
     assert process.wait(30) == 0
 
 
+def test_a_program_without_standard_streams_still_has_an_exit_code(monkeypatch):
+    for name in ("stdin", "stdout", "stderr"):
+        monkeypatch.setattr(sys, name, None)
+    assert main(["config"]) == 0
+    assert main(["--version"]) == 0
+    assert main(["nonsense"]) == 2
+    assert main(["chat"]) == 2
+
+
 @pytest.mark.skipif(not FULL.exists(), reason="this system has no /dev/full")
 def test_a_full_disk_is_one_line():
-    with FULL.open("w") as full:
-        process = subprocess.run([*PROGRAM, "config"], stdout=full, stderr=subprocess.PIPE, text=True, check=False)
-    assert (process.returncode, process.stderr) == (1, "error: No space left on device\n")
+    full = FULL.open("w")
+    assert run("config", out=full) == (1, "", "error: No space left on device\n")
+    with contextlib.suppress(OSError):
+        full.close()
 
 
 def test_a_locale_without_unicode_shows_escapes(simulator):
