@@ -107,8 +107,8 @@ def _headline(total: Sequence[UsageSummary]) -> str:
     if not total:
         return "No call is recorded."
     (row,) = total
-    tokens = "" if row.total_tokens is None else f", {row.total_tokens:,} tokens"
-    return f"{row.calls:,} calls, {row.errors:,} of them failed{tokens}"
+    tokens = "not known" if row.total_tokens is None else f"{row.total_tokens:,}"
+    return f"Calls: {row.calls:,}. Failed: {row.errors:,}. Tokens: {tokens}."
 
 
 def _write(path: str, text: str) -> None:

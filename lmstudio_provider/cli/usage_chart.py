@@ -25,7 +25,7 @@ _STYLE = (
 _PAGE_STYLE = (
     "body{font:15px/1.5 system-ui,sans-serif;max-width:880px;margin:0 auto;padding:16px;background:#fff;color:#222}"
     "h1{font-size:20px;margin:0}svg{display:block;width:100%;height:auto;margin:12px 0}.narrow{max-width:480px}"
-    "div{overflow-x:auto}table{border-collapse:collapse;font-variant-numeric:tabular-nums}"
+    "div{overflow-x:auto}table{border-collapse:collapse;font-size:13px;font-variant-numeric:tabular-nums}"
     "th,td{padding:3px 10px 3px 0;text-align:right;border-bottom:1px solid #ddd;white-space:nowrap}"
     "th:first-child,td:first-child{text-align:left;white-space:normal;overflow-wrap:anywhere;min-width:9em}"
     "@media (min-width:700px){.narrow{display:none}}@media (max-width:699.9px){.wide{display:none}}"
@@ -108,7 +108,8 @@ def page(rows: Sequence[UsageSummary], headline: str, table: Table) -> str:
 def escaped(value: object) -> str:
     """Return ``value`` as text for HTML and XML, which do not allow control characters."""
     text = "-" if value is None else f"{value:,}" if isinstance(value, (int, float)) else str(value)
-    return html.escape(text if text.isprintable() else repr(text)[1:-1])
+    shown = (each if each.isprintable() else each.encode("unicode_escape").decode() for each in text)
+    return html.escape("".join(shown))
 
 
 def _svg(rows: Sequence[UsageSummary], width: int, style: str = "", kind: str = "file") -> str:
@@ -141,7 +142,7 @@ def _bars(plot: _Plot, width: int, top: int) -> Iterator[str]:
     sums = [sum(column) for column in zip(*(each.amounts for each in plot.series))]
     axes, x, y = _axes(plot, width, top, max(sums, default=0))
     yield from axes
-    bar = (x(1) - x(0)) * 0.8
+    bar = min((x(1) - x(0)) * 0.8, 48)
     below = [0.0] * len(sums)
     for colour, series in enumerate(plot.series):
         for at, amount in enumerate(series.amounts):
