@@ -25,7 +25,6 @@ FLOORS = {
     "__init__": 8,
     "cli": 9,
     "__main__": 10,
-    "simulator": 0,  # apart: only the command line runs one
 }
 NETWORK = {"urllib3", "socket", "ssl", "http"}
 MODULES = sorted(path for path in PACKAGE.rglob("*.py") if "simulator" not in path.parts)

@@ -108,8 +108,8 @@ class Stream(BaseStream[Chunk, Completion[Parsed]], Generic[Parsed]):
         An object is a dict of its finished members, and an array a list of its finished items, which are built as in
         ``parsed``; everything else is as JSON has it. A text or number that is not finished is left out, and so is an
         item that does not fit its type, which the end of the stream reports. So City gives a dict, and ``list[City]`` a
-        list of City, after the end, too: only ``completion.parsed`` is built whole. Words and a fence around the JSON do
-        not matter. Returns None without a ``response_format``, or if the model calls tools instead.
+        list of City, after the end, too: only ``completion.parsed`` is built whole. Words and a fence around the JSON
+        do not matter. Returns None without a ``response_format``, or if the model calls tools instead.
 
         Any thread may call this at any time. A call reads only the text that came since the last one. If something was
         finished since then, it returns a new object, for which it copies the objects and arrays that are still open,

@@ -7,7 +7,7 @@ import dataclasses
 from typing import Any, Mapping
 
 from .. import Health, Provider, ProviderError, Registry
-from .._provider.health import check_health
+from .._servers.asking import check_health
 from .._servers.discovery import PROVIDERS
 from .console import Console, in_options
 from .providers import make_provider

@@ -1,6 +1,5 @@
 """``batch``: a broken line stops nothing, and a run that was killed goes on where it was."""
 
-import contextlib
 import json
 import os
 import random
@@ -89,7 +88,7 @@ def test_a_broken_line_is_an_error_and_the_others_go_on(files, simulator, line, 
     assert ended.code == 1
     assert said in error_of(ended)
     found = files.by_id()
-    assert list(sorted(found)) == [1, 2, 3]
+    assert sorted(found) == [1, 2, 3]
     assert found[2]["error"]["class"] == kind
     assert said in found[2]["error"]["message"]
     assert (found[1]["text"][-3:], found[3]["text"][-5:]) == ("one", "three")
