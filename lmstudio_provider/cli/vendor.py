@@ -21,6 +21,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--with",
         dest="parts",
+        action="extend",
         type=_parts,
         default=None,
         metavar="PARTS",
@@ -94,7 +95,7 @@ def _parts(text: str) -> list[str]:
         if name not in PARTS:
             raise argparse.ArgumentTypeError(f"there is not a part {name!r}; the parts are {', '.join(PARTS)}")
     if not names:
-        raise argparse.ArgumentTypeError(f"no part is named; use {NO_PARTS!r} for the core alone")
+        raise argparse.ArgumentTypeError(f"no part is named; use {NO_PARTS!r} for only the core")
     return names
 
 

@@ -103,9 +103,7 @@ class Changes:
 def copy_folder(folder: Path) -> Path:
     """Return where the copy in ``folder`` is: below it, or ``folder`` itself if it has the name of the package."""
     found = folder.resolve()
-    found = found if found.name == NAME else (found / NAME).resolve()
-    _finish(found)
-    return found
+    return found if found.name == NAME else (found / NAME).resolve()
 
 
 def make_copy(
@@ -118,6 +116,7 @@ def make_copy(
     """
     with _os_errors(folder):
         target = copy_folder(folder)
+        _finish(target)
         old = _copy_to_replace(target, force)
         parts = (old.parts if old else ()) if parts is None else parts
         copy, files = _new_copy(parts, urllib3 or (old.urllib3 if old else "urllib3"))
@@ -131,6 +130,7 @@ def check_copy(folder: Path) -> tuple[Copy, Changes]:
     """Return what the copy in ``folder`` is, and what was changed in it by hand."""
     with _os_errors(folder):
         target = copy_folder(folder)
+        _finish(target)
         copy = read_record(target)
         if copy is None:
             raise VendoringError(f"{target} is not a copy that 'vendor' made", hint=f"It has no file {RECORD}.")
@@ -231,8 +231,11 @@ def _sum(data: bytes) -> str:
 
 def compare(target: Path, copy: Copy | None) -> Changes:
     """Return how the files in ``target`` differ from those that were copied; bytecode does not count."""
-    paths = [path for path in target.rglob("*") if not path.is_dir() and "__pycache__" not in path.parts]
-    there = {path.relative_to(target).as_posix(): path for path in sorted(paths) if path != target / RECORD}
+    there = {
+        path.relative_to(target).as_posix(): path
+        for path in sorted(target.rglob("*"))
+        if (path.is_symlink() or not path.is_dir()) and path.parent.name != "__pycache__" and path != target / RECORD
+    }
     sums = copy.sums if copy else {}
     return Changes(
         changed=tuple(path for path in sums if path in there and _sum(there[path].read_bytes()) != sums[path]),

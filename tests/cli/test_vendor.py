@@ -30,7 +30,7 @@ def of_version(folder, version):
         (["x", "--with", "tolls"], "there is not a part 'tolls'; the parts are cli, conversation,"),
         (["x", "--with", "tools native"], "there is not a part 'tools native'"),
         (["x", "--with", "all,tools"], "there is not a part 'all'"),
-        (["x", "--with", ""], "no part is named; use 'none' for the core alone"),
+        (["x", "--with", ""], "no part is named; use 'none' for only the core"),
         (["x", "--with", ","], "no part is named"),
         (["x", "--urllib3", ""], "'' is not the name of a module"),
         (["x", "--urllib3", "app/_vendor/urllib3"], "'app/_vendor/urllib3' is not the name of a module"),
@@ -77,6 +77,11 @@ def test_a_copy_has_the_parts_that_were_asked_for(tmp_path):
     assert ended == (0, f"{folder} is now {what}\n", "")
     assert check_copy(folder)[0].parts == ("conversation", "native", "tools", "types")
     assert run("vendor", folder) == (0, f"{folder} is {what}\n", "")
+
+
+def test_parts_can_be_named_one_by_one(tmp_path):
+    assert run("vendor", tmp_path, "--with", "tools", "--with", "native,measure").code == 0
+    assert check_copy(tmp_path)[0].parts == ("measure", "native", "tools", "types")
 
 
 def test_all_and_none_are_words_for_parts(tmp_path):

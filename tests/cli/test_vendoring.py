@@ -403,6 +403,16 @@ def test_what_was_changed_is_listed(project):
     assert changes == Changes(("_core/json.py",), ("py.typed",), ("_core/ä b.py",))
 
 
+@pytest.mark.skipif(os.name == "nt", reason="links need a privilege on Windows")
+def test_a_link_in_the_copy_is_a_change(project, tmp_path):
+    (project / "link").symlink_to(tmp_path)
+    (project / "dangling").symlink_to("nowhere")
+    assert check_copy(project)[1] == Changes((), (), ("dangling", "link"))
+    make_copy(project, force=True)
+    assert check_copy(project)[1] == NO_CHANGES
+    assert project.is_dir()
+
+
 def test_bytecode_and_line_breaks_of_windows_are_not_changes(project):
     (project / "_core" / "__pycache__").mkdir()
     (project / "_core" / "__pycache__" / "json.cpython-39.pyc").write_bytes(b"x")

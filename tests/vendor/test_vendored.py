@@ -1,4 +1,4 @@
-"""A copy inside an application works where the installed package is another version, or is not there at all."""
+"""A copy inside an application works beside another version of the package, and if none is installed."""
 
 from __future__ import annotations
 
