@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import abc
 import reprlib
-import threading
 import traceback
 from email.message import Message
-from types import TracebackType
 from typing import Any, Callable, ClassVar, Iterable, Mapping, TypeVar, Union
 
 from ._faults import Fault, FaultError, answer_of, counts_pieces, until_fault
@@ -36,7 +34,6 @@ class StandIn(Listener, abc.ABC):
                 raise ValueError(f"{name}={value!r} is not valid; use seconds, 0 or more")
         self.delay_s = delay_s
         self.first_byte_s = first_byte_s
-        self._stopped = threading.Event()
         self.replies = replies
         self.fault = fault
 
@@ -70,21 +67,15 @@ class StandIn(Listener, abc.ABC):
         """
 
     def __enter__(self: _Self) -> _Self:
-        self._stopped.clear()
         self._listen(_StandInHandler)
         self._refuse_or_accept()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self._stopped.set()
-        super().__exit__(kind, error, traceback)
-
     def _next_reply(self, body: Mapping[str, Any], default: MakeReply, models: Iterable[str]) -> Scripted:
         """Return the reply to a generation, after its delay. Raise FaultError if a fault takes its place."""
         scripted = self._script.reply(body, default, models)
-        self._stopped.wait(self.first_byte_s if scripted.first_byte_s is None else scripted.first_byte_s)
+        if self._server is not None:
+            self._server.stopping.wait(self.first_byte_s if scripted.first_byte_s is None else scripted.first_byte_s)
         if scripted.fault is not None and not counts_pieces(scripted.fault):
             raise FaultError(scripted.fault)
         return scripted

@@ -306,6 +306,17 @@ def test_a_server_that_begins_to_refuse_closes_the_connections_that_are_open():
             assert connection.sock.recv(1) == b""
 
 
+@pytest.mark.parametrize("slow", [{"first_byte_s": 3600}, {"delay_s": 3600}])
+def test_a_server_that_begins_to_refuse_does_not_wait_for_delays(slow):
+    with SimulatedLMStudio(**slow) as server:
+        with sent(server, CHAT, {"messages": HI, "stream": True}) as connection:
+            assert silent(connection)
+            server.fault = Fault("refuse")
+            assert not [each for each in threading.enumerate() if "process_request_thread" in each.name]
+        server.fault, server.first_byte_s, server.delay_s = None, 0, 0
+        chat_reply(server)
+
+
 def test_a_stand_in_can_end_while_it_refuses_and_begin_again():
     server = SimulatedLMStudio()
     for fault in (Fault("refuse"), None):
