@@ -53,7 +53,7 @@ PARTS = {
         "count_tokens() and decide()",
         ("_core/decisions.py", "_dialects/decisions.py", "_provider/counting.py", "_provider/deciding.py"),
     ),
-    "measure": Part("measure()", ("_workflows/__init__.py", "_workflows/measure*.py")),
+    "measure": Part("measure()", ("_workflows/__init__.py", "_workflows/measure*.py", "_workflows/cancelling.py")),
     "messages": Part("the Messages API", ("_dialects/messages.py", "_dialects/typed.py")),
     "native": Part("LM Studio's own API", ("_native/*", "events.py", "_core/progress.py")),
     "ollama": Part("OllamaProvider", ("_ollama.py", "_dialects/ollama*.py", "_core/progress.py", "_core/upload.py")),

@@ -1,4 +1,4 @@
-"""The provider of one's own that the README has; ``make check`` runs mypy over it."""
+"""The provider of one's own of docs/servers.rst; ``make check`` runs mypy over it."""
 
 from typing import Any
 
