@@ -16,11 +16,10 @@ from typing import Any, Iterator, Mapping, Sequence, TextIO
 
 from .. import ProviderError
 from .bars import Bar
+from .words import in_options
 
 # All control characters but line breaks and tabs: a terminal would obey them.
 _CONTROLS = re.compile(r"(?!\r\n)[\x00-\x08\x0b-\x1f\x7f-\x9f]")
-# An argument of the library that is an option here.
-_ARGUMENT = re.compile(r"\b(base_url|timeout|max_tokens|reasoning|model|tier|keep_alive|context_length)=")
 
 
 class UsageError(Exception):
@@ -30,11 +29,6 @@ class UsageError(Exception):
 def visible(text: str) -> str:
     """Return ``text`` with its control characters, but line breaks and tabs, as ``\\x1b``."""
     return text if text.isprintable() else _CONTROLS.sub(lambda found: f"\\x{ord(found[0]):02x}", text)
-
-
-def in_options(text: str) -> str:
-    """Return a message of the library with options of the command line for arguments of Python."""
-    return _ARGUMENT.sub(lambda found: "--" + found[1].replace("_", "-") + " ", text).replace("  ", " ")
 
 
 class Console:

@@ -14,8 +14,9 @@ import warnings
 from typing import Any, Iterator, NoReturn, Sequence
 
 from .. import ConfigurationError, ProviderError, ServerUnavailableError, __version__
-from .console import Console, UsageError, in_options
+from .console import Console, UsageError
 from .providers import KINDS, seconds, who_answers
+from .words import in_options
 
 # Each is a module of this folder, which is imported when its command runs or its help is asked for.
 COMMANDS = {
