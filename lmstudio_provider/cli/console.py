@@ -8,7 +8,6 @@ import errno
 import io
 import json
 import os
-import re
 import shutil
 import sys
 import unicodedata
@@ -16,19 +15,11 @@ from typing import Any, Iterator, Mapping, Sequence, TextIO
 
 from .. import ProviderError
 from .bars import Bar
-from .words import in_options
-
-# All control characters but line breaks and tabs: a terminal would obey them.
-_CONTROLS = re.compile(r"(?!\r\n)[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+from .words import in_options, visible
 
 
 class UsageError(Exception):
     """The command line cannot work; the message says why."""
-
-
-def visible(text: str) -> str:
-    """Return ``text`` with its control characters, but line breaks and tabs, as ``\\x1b``."""
-    return text if text.isprintable() else _CONTROLS.sub(lambda found: f"\\x{ord(found[0]):02x}", text)
 
 
 class Console:

@@ -144,6 +144,9 @@ def _reporting(verbose: int, console: Console) -> Iterator[None]:
 def _end(error: BaseException, args: argparse.Namespace, console: Console) -> int:
     """Say why the command ended; return the exit code."""
     if isinstance(error, KeyboardInterrupt):
+        with contextlib.suppress(OSError):
+            if console.is_terminal:  # it shows a ^C
+                console.line()
         return 130
     if isinstance(error, BrokenPipeError):  # whoever read the output has read enough
         console.abandon()

@@ -1,4 +1,4 @@
-"""The messages of the library as a person at a terminal reads them: with commands and options for calls of Python."""
+"""Words for a person at a terminal: commands and options for calls of Python, and escapes for control characters."""
 
 from __future__ import annotations
 
@@ -22,6 +22,8 @@ _WORDS = {
     r"\b(base_url|timeout|model)=(?= )": r"--\1",
     r"--(base|max|keep|context)_(url|tokens|alive|length)\b": r"--\1-\2",
 }
+# All control characters but line breaks and tabs: a terminal would obey them.
+_CONTROLS = re.compile(r"(?!\r\n)[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 _RULES = [(re.compile(pattern), words) for pattern, words in _WORDS.items()]
 
 
@@ -30,3 +32,8 @@ def in_options(text: str) -> str:
     for pattern, words in _RULES:
         text = pattern.sub(words, text)
     return text
+
+
+def visible(text: str) -> str:
+    """Return ``text`` with its control characters, but line breaks and tabs, as ``\\x1b``."""
+    return text if text.isprintable() else _CONTROLS.sub(lambda found: f"\\x{ord(found[0]):02x}", text)

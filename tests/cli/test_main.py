@@ -229,7 +229,8 @@ def test_the_program_runs_as_a_module_in_the_c_locale():
         )
         assert (process.returncode, process.stderr) == (0, b"")
         assert server.requests[-1]["body"]["messages"][0]["content"] == "Grüße"
-    assert process.stdout in (b"Gr\\xfc\\xdfe\n", "Grüße\n".encode())
+    (word,) = process.stdout.split()  # as the encoding of this system has it
+    assert word in (b"Gr\\xfc\\xdfe", "Grüße".encode(), "Grüße".encode("cp1252"))
 
 
 def test_the_command_completes_words_with_argcomplete():
