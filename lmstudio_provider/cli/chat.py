@@ -70,7 +70,7 @@ class _Turn:
 
 
 def _talk(turn: _Turn, console: Console) -> None:
-    with contextlib.suppress(ImportError):  # it edits lines and recalls earlier ones, where there is one
+    with contextlib.suppress(ImportError):  # which edits lines and recalls earlier ones; Windows has none
         importlib.import_module("readline")
     console.line(f"{_HELP.splitlines()[0]} /help lists the rest.")
     while True:

@@ -42,13 +42,13 @@ def run(args: argparse.Namespace, console: Console) -> int:
         console.json([dict(zip(("setting", "value", "source"), row)) for row in rows])
     else:
         console.table(rows, ("SETTING", "VALUE", "SOURCE"))
-    for problem in dict.fromkeys(map(str, problems)):  # a broken file is a problem of all kinds
+    for problem in {str(each): each for each in problems}.values():  # a broken file is a problem of all kinds
         console.error(problem)
     return 2 if problems else 0
 
 
 def _rows(settings: Settings, url: str | None) -> Iterator[tuple[str, object, str]]:
-    """Yield the name of each setting, its value, and where it comes from, or could."""
+    """Yield the name, the value and the source of each setting; without a value, the variables that would set it."""
     for name in [*settings._names.variables, *_tiers(settings)]:
         found = settings.find(name)
         value, source = found or Setting(None, f"not set; {' or '.join(settings._variables(name))} would set it")

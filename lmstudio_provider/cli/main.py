@@ -58,7 +58,7 @@ class _Parser(argparse.ArgumentParser):
 
     def exit(self, status: int = 0, message: str | None = None) -> NoReturn:
         if sys.stdout is not None:
-            sys.stdout.flush()  # here, where a closed pipe is noticed
+            sys.stdout.flush()  # a closed pipe is noticed here
         super().exit(status, message)
 
     def error(self, message: str) -> NoReturn:
@@ -156,7 +156,7 @@ def _end(error: BaseException, args: argparse.Namespace, console: Console) -> in
         return 2
     if isinstance(error, ProviderError):
         others = who_answers(args) if isinstance(error, ServerUnavailableError) else ""
-        console.error(". ".join(filter(None, (str(error), others))))
+        console.error(". ".join(filter(None, (in_options(str(error)), others))))
         return 2 if isinstance(error, ConfigurationError) else 1
     if isinstance(error, ImportError):  # a part was left out of this copy, or a package is missing
         console.error(str(error))

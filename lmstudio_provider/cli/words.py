@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-# What the library says, and what is said here; in this order.
+# Patterns of the library's messages, and the words here, in the order in which they are replaced.
 _WORDS = {
     r"\blist_models\(\)": "'lmstudio-provider models'",
     r"\bdiscover\(\)": "'lmstudio-provider status'",
