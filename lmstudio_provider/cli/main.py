@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import functools
 import importlib
 import logging
 import os
@@ -50,6 +51,7 @@ class _Parser(argparse.ArgumentParser):
         if self.epilog is None:
             module = importlib.import_module(f".{self.command}", __package__)
             module.add_arguments(self)
+            _add_common(self)
             self.epilog = f"example:\n  {module.EXAMPLE}"
         given, others = super().parse_known_args(args, namespace)
         if others:
@@ -91,25 +93,28 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    everywhere = _Parser(add_help=False, argument_default=argparse.SUPPRESS)
-    group = everywhere.add_argument_group("options of all commands")
-    group.add_argument("--provider", choices=KINDS, help="the kind of server, by default lm-studio")
-    group.add_argument("--base-url", metavar="URL", help="the address of the server; see 'config' for the default")
-    group.add_argument("--timeout", type=seconds, metavar="SECONDS", help="the longest silence of the server")
-    group.add_argument("--json", action="store_true", help="print JSON instead of text")
-    group.add_argument("-v", "--verbose", action="count", help="say more; -vv for every detail")
-    group.add_argument("--version", action="version", version=f"lmstudio-provider {__version__}")
     # Abbreviations of options would change their meaning when others are added.
     same: Any = {"allow_abbrev": False, "formatter_class": argparse.RawDescriptionHelpFormatter}
-    description = "Use LM Studio and Ollama from a terminal."
-    parser = _Parser(prog=_program(), parents=[everywhere], description=description, **same)
+    parser = _Parser(prog=_program(), description="Use LM Studio and Ollama from a terminal.", **same)
     parser.epilog = f"'{parser.prog} COMMAND --help' shows the options of a command, with an example."
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", title="commands")
     for name, summary in COMMANDS.items():
         about = f"{summary[:1].upper()}{summary[1:]}."
-        each = commands.add_parser(name, help=summary, description=about, parents=[everywhere], **same)
-        each.command = name
+        commands.add_parser(name, help=summary, description=about, **same).command = name
+    _add_common(parser)
     return parser
+
+
+def _add_common(parser: argparse.ArgumentParser) -> None:
+    """Add the options that stand before or after a command, which leave what the others have set."""
+    group = parser.add_argument_group("options of all commands")
+    add = functools.partial(group.add_argument, default=argparse.SUPPRESS)
+    add("--provider", choices=KINDS, help="the kind of server, by default lm-studio")
+    add("--base-url", metavar="URL", help="the address of the server; see 'config' for the default")
+    add("--timeout", type=seconds, metavar="SECONDS", help="the longest silence of the server")
+    add("--json", action="store_true", help="print JSON instead of text")
+    add("-v", "--verbose", action="count", help="say more; -vv for every detail")
+    add("--version", action="version", version=f"lmstudio-provider {__version__}")
 
 
 def _program() -> str:
