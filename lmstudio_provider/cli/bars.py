@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import importlib
+import shutil
 from typing import Any, TextIO
+
+from .words import visible
 
 
 class Bar:
@@ -26,10 +29,11 @@ class Bar:
     def update(self, done: float, total: float | None = None, text: str = "") -> None:
         """Show that ``done`` of ``total`` are done, after ``text``; without ``total``, the one before holds."""
         self._total = self._total if total is None else total
+        text = visible(" ".join(text.split()))
         if self._tqdm is not None:
             self._tqdm.total = self._total
-            if text:
-                self._tqdm.set_description_str(text, refresh=False)
+            if text != (self._tqdm.desc or ""):
+                self._tqdm.set_description_str(text)
             self._tqdm.update(done - self._tqdm.n)
         elif self._is_shown:
             how = f"{done / self._total:4.0%}" if self._total else f"{done:g} {self._unit}"
@@ -50,6 +54,7 @@ class Bar:
             self._draw("")
 
     def _draw(self, line: str) -> None:
+        line = line[: shutil.get_terminal_size().columns - 1]  # a longer one could not be wiped
         if line != self._drawn:
             blank = " " * (len(self._drawn) - len(line))
             self._stream.write(f"\r{line}{blank}" + ("" if line else "\r"))

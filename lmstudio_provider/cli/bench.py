@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import importlib.util
+from pathlib import Path
 
 from .. import RequestTiming, measure
 from .console import Console
@@ -21,7 +23,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--repeat", type=positive, metavar="N", default=3, help="how often each is sent, by default 3")
     parser.add_argument("--warm-up", type=int, metavar="N", default=1, help="requests before them, by default 1")
     parser.add_argument("--max-tokens", type=positive, metavar="N", default=128, help="the most of an answer, 128")
-    parser.add_argument("--plot", metavar="FILE", help="draw a picture: .png, .svg or .pdf (needs matplotlib)")
+    parser.add_argument(
+        "--plot", type=_picture, metavar="FILE", help="draw a picture: .png, .svg or .pdf (needs matplotlib)"
+    )
+
+
+def _picture(path: str) -> str:
+    """Return the path of a picture that can be drawn; raise ArgumentTypeError."""
+    if Path(path).suffix.lower() not in (".png", ".svg", ".pdf"):
+        raise argparse.ArgumentTypeError(f"{path!r} does not end in .png, .svg or .pdf")
+    if importlib.util.find_spec("matplotlib") is None:
+        raise argparse.ArgumentTypeError("it needs matplotlib: pip install 'lmstudio-provider[plot]'")
+    return path
 
 
 def run(args: argparse.Namespace, console: Console) -> int:

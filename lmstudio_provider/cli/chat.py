@@ -6,10 +6,11 @@ import argparse
 import contextlib
 import importlib
 import sys
+from pathlib import Path
 from typing import Any
 
 from .. import Conversation, ProviderError
-from .console import Console
+from .console import Console, UsageError
 from .generation import add_options, options_of, question_of, show
 from .providers import make_provider
 
@@ -33,6 +34,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace, console: Console) -> int:
     """Ask one question, or all that a person types."""
     options = options_of(args)
+    if args.save and not Path(args.save).absolute().parent.is_dir():
+        raise UsageError(f"cannot write {args.save}: its folder does not exist")
     is_conversation = args.prompt is None and sys.stdin is not None and sys.stdin.isatty() and console.is_terminal
     question = "" if is_conversation else question_of(args.prompt)
     with make_provider(args) as provider:
@@ -67,7 +70,7 @@ class _Turn:
 
 
 def _talk(turn: _Turn, console: Console) -> None:
-    with contextlib.suppress(ImportError):  # it edits lines and recalls earlier ones, where there is one
+    with contextlib.suppress(ImportError):  # which edits lines and recalls earlier ones; Windows has none
         importlib.import_module("readline")
     console.line(f"{_HELP.splitlines()[0]} /help lists the rest.")
     while True:

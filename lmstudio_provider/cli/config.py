@@ -12,6 +12,7 @@ from .._core.types import UNSET
 from .._provider.settings import Setting, Settings
 from .console import Console
 from .providers import KINDS, kind_of
+from .words import in_options
 
 EXAMPLE = "lmstudio-provider config"
 
@@ -41,20 +42,20 @@ def run(args: argparse.Namespace, console: Console) -> int:
         console.json([dict(zip(("setting", "value", "source"), row)) for row in rows])
     else:
         console.table(rows, ("SETTING", "VALUE", "SOURCE"))
-    for problem in problems:
+    for problem in {str(each): each for each in problems}.values():  # a broken file is a problem of all kinds
         console.error(problem)
     return 2 if problems else 0
 
 
 def _rows(settings: Settings, url: str | None) -> Iterator[tuple[str, object, str]]:
-    """Yield the name of each setting, its value, and where it comes from, or could."""
+    """Yield the name, the value and the source of each setting; without a value, the variables that would set it."""
     for name in [*settings._names.variables, *_tiers(settings)]:
         found = settings.find(name)
         value, source = found or Setting(None, f"not set; {' or '.join(settings._variables(name))} would set it")
         if name == "base_url":  # without a password, and nothing if it is not valid
-            yield name, url, _option(source) if found else "the default"
+            yield name, url, in_options(source) if found else "the default"
         else:
-            yield name, "set" if value is not None and name == "api_token" else value, _option(source)
+            yield name, "set" if value is not None and name == "api_token" else value, in_options(source)
 
 
 def _tiers(settings: Settings) -> list[str]:
@@ -63,9 +64,3 @@ def _tiers(settings: Settings) -> list[str]:
     names = {f"model_{name[len(prefix) :].lower()}" for name in os.environ if name.startswith(prefix)}
     in_file = settings._read_ini(sources) if sources.file is not None else []
     return sorted({*names, *(name for name in in_file if name.startswith("model_"))})
-
-
-def _option(source: str) -> str:
-    """Return the option for the argument of a provider."""
-    before, argument, name = source.partition("the argument ")
-    return source if before or not argument else f"--{name.replace('_', '-')}"

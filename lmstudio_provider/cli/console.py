@@ -1,4 +1,4 @@
-"""What a command writes: text, tables, JSON, errors and bars, each as fits a terminal or a pipe."""
+"""The output of a command: text, tables, JSON, errors and bars, as fits a terminal or a pipe."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ import errno
 import io
 import json
 import os
-import re
 import shutil
 import sys
 import unicodedata
@@ -16,32 +15,18 @@ from typing import Any, Iterator, Mapping, Sequence, TextIO
 
 from .. import ProviderError
 from .bars import Bar
-
-# All control characters but line breaks and tabs: a terminal would obey them.
-_CONTROLS = re.compile(r"(?!\r\n)[\x00-\x08\x0b-\x1f\x7f-\x9f]")
-# An argument of the library that is an option here.
-_ARGUMENT = re.compile(r"\b(base_url|timeout|max_tokens|reasoning|model|tier|keep_alive|context_length)=")
+from .words import in_options, visible
 
 
 class UsageError(Exception):
     """The command line cannot work; the message says why."""
 
 
-def visible(text: str) -> str:
-    """Return ``text`` with its control characters, but line breaks and tabs, as ``\\x1b``."""
-    return text if text.isprintable() else _CONTROLS.sub(lambda found: f"\\x{ord(found[0]):02x}", text)
-
-
-def in_options(text: str) -> str:
-    """Return a message of the library with options of the command line for arguments of Python."""
-    return _ARGUMENT.sub(lambda found: "--" + found[1].replace("_", "-") + " ", text).replace("  ", " ")
-
-
 class Console:
     """Standard output and standard error of a command."""
 
     def __init__(self) -> None:
-        # Python has none where the program was started without them.
+        # They are None if the program was started without them.
         self._out, self._err = sys.stdout or io.StringIO(), sys.stderr or io.StringIO()
         self.is_terminal = self._out.isatty()
         """True if a person sees the output; else it is for a file or another program."""
@@ -82,12 +67,12 @@ class Console:
         if self.is_terminal:
             self.end_line()
         text = " ".join(filter(None, map(str.strip, text.splitlines())))
-        with contextlib.suppress(OSError, ValueError):  # nobody reads it, or it is closed
+        with contextlib.suppress(OSError, ValueError):  # it is closed, or its reader has left
             _write(self._err, (visible(text) if self._err.isatty() else text) + "\n")
 
     def error(self, problem: object) -> None:
-        """Write the line of an error: a text or an exception."""
-        self.note(f"error: {in_options(str(problem))}")
+        """Write the line of an error: a text, or an exception, whose words become those of the command line."""
+        self.note(f"error: {in_options(str(problem)) if isinstance(problem, ProviderError) else problem}")
 
     def json(self, value: object, indent: int | None = 2) -> None:
         """Write ``value`` as JSON; dataclasses become objects. With ``indent=None``, on one line."""
@@ -127,7 +112,7 @@ class Console:
 
 
 def plain(value: Any) -> Any:
-    """Return ``value`` as JSON has it, without what the server sent raw."""
+    """Return ``value`` as JSON has it, without the raw replies of servers."""
     if isinstance(value, ProviderError):
         return {"class": type(value).__name__, "message": value.message, "hint": value.hint}
     if dataclasses.is_dataclass(value):
@@ -143,7 +128,7 @@ def plain(value: Any) -> Any:
 
 
 def _write(stream: TextIO, text: str) -> None:
-    # What the encoding of a locale does not have is shown as \u2026.
+    # A character that the encoding of the locale lacks is shown as \u2026.
     encoding = _encoding(stream)
     try:
         stream.write(text.encode(encoding, "backslashreplace").decode(encoding))

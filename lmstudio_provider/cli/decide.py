@@ -72,7 +72,10 @@ def _questions(args: argparse.Namespace) -> dict[str, Any]:
     questions.update((text, Condition(text)) for text in args.condition)
     for text, *options in args.choice:
         pairs = [option.partition("=") for option in options]
-        questions[text] = Choice(text, {name: description or None for name, _, description in pairs})
+        criteria = {name: description or None for name, _, description in pairs}
+        if len(criteria) < len(options):
+            raise UsageError(f"--choice {text!r} has an option twice")
+        questions[text] = Choice(text, criteria)
     questions.update((text, Score(text, levels)) for text, *levels in args.score)
     return questions
 

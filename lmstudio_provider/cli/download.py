@@ -22,7 +22,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace, console: Console) -> int:
     """Begin a download, and wait for its end."""
-    if (args.model is None) == (args.job is None):
+    if bool(args.model) == bool(args.job):
         raise UsageError("give either a model or --job")
     with make_provider(args, only="lm-studio", refresh=False) as provider:
         if args.job:

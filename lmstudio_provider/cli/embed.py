@@ -13,14 +13,16 @@ EXAMPLE = 'lmstudio-provider embed "The sky is blue." "Grass is green."'
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of this command."""
-    parser.add_argument("texts", nargs="*", metavar="TEXT", help="a text; without one, each line of standard input")
+    parser.add_argument(
+        "texts", nargs="*", metavar="TEXT", help="a text; without one, each line of standard input that is not blank"
+    )
     parser.add_argument("--model", metavar="ID", help="the embedding model, by default the first of the server")
 
 
 def run(args: argparse.Namespace, console: Console) -> int:
     """Write a line of JSON for each text, in their order."""
-    texts = args.texts or read_input().splitlines()
-    if not texts:
+    texts = args.texts or [line for line in read_input().splitlines() if line.strip()]
+    if not all(texts) or not texts:
         raise UsageError("there is no text; give one or more, or let standard input have a line for each")
     with make_provider(args) as provider:
         embeddings = provider.embed(texts, args.model)

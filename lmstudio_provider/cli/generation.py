@@ -1,4 +1,4 @@
-"""What the commands that generate text share: their options, their input, and showing the answer as it comes."""
+"""The options, the input and the output of the commands that generate text."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from typing import Any, Iterator
 from .. import CompletionRequest, ConfigurationError, InvalidRequestError, Stream
 from .console import Console, UsageError
 from .providers import positive
+from .words import in_options
 
 # The options that are fields of a request.
 _FIELDS = ("model", "tier", "reasoning", "max_tokens", "temperature", "seed")
@@ -58,7 +59,7 @@ def checking() -> Iterator[None]:
     try:
         yield
     except (InvalidRequestError, ConfigurationError) as error:
-        raise UsageError(str(error)) from error
+        raise UsageError(in_options(str(error))) from error
 
 
 def read_json(path: str) -> Any:
@@ -90,7 +91,7 @@ def question_of(text: str | None) -> str:
 
 
 def show(stream: Stream, args: argparse.Namespace, console: Console) -> None:
-    """Write the answer as it comes, or as JSON when it is over; what came before an error is written, too."""
+    """Write the answer as it comes, or as JSON when it is over; after an error or Ctrl-C, the part that came."""
     thinks = False
     try:
         with stream:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import functools
 import importlib
 import logging
 import os
@@ -14,8 +15,9 @@ import warnings
 from typing import Any, Iterator, NoReturn, Sequence
 
 from .. import ConfigurationError, ProviderError, ServerUnavailableError, __version__
-from .console import Console, UsageError, in_options
+from .console import Console, UsageError
 from .providers import KINDS, seconds, who_answers
+from .words import in_options
 
 # Each is a module of this folder, which is imported when its command runs or its help is asked for.
 COMMANDS = {
@@ -52,6 +54,7 @@ class _Parser(argparse.ArgumentParser):
         if self.epilog is None:
             module = importlib.import_module(f".{self.command}", __package__)
             module.add_arguments(self)
+            _add_common(self)
             self.epilog = f"example:\n  {module.EXAMPLE}"
         given, others = super().parse_known_args(args, namespace)
         if others:
@@ -60,7 +63,7 @@ class _Parser(argparse.ArgumentParser):
 
     def exit(self, status: int = 0, message: str | None = None) -> NoReturn:
         if sys.stdout is not None:
-            sys.stdout.flush()  # here, where a closed pipe is noticed
+            sys.stdout.flush()  # a closed pipe is noticed here
         super().exit(status, message)
 
     def error(self, message: str) -> NoReturn:
@@ -93,25 +96,28 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    everywhere = _Parser(add_help=False, argument_default=argparse.SUPPRESS)
-    group = everywhere.add_argument_group("options of all commands")
-    group.add_argument("--provider", choices=KINDS, help="the kind of server, by default lm-studio")
-    group.add_argument("--base-url", metavar="URL", help="the address of the server; see 'config' for the default")
-    group.add_argument("--timeout", type=seconds, metavar="SECONDS", help="the longest silence of the server")
-    group.add_argument("--json", action="store_true", help="print JSON instead of text")
-    group.add_argument("-v", "--verbose", action="count", help="say more; -vv for every detail")
-    group.add_argument("--version", action="version", version=f"lmstudio-provider {__version__}")
     # Abbreviations of options would change their meaning when others are added.
     same: Any = {"allow_abbrev": False, "formatter_class": argparse.RawDescriptionHelpFormatter}
-    description = "Use LM Studio and Ollama from a terminal."
-    parser = _Parser(prog=_program(), parents=[everywhere], description=description, **same)
+    parser = _Parser(prog=_program(), description="Use LM Studio and Ollama from a terminal.", **same)
     parser.epilog = f"'{parser.prog} COMMAND --help' shows the options of a command, with an example."
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", title="commands")
     for name, summary in COMMANDS.items():
         about = f"{summary[:1].upper()}{summary[1:]}."
-        each = commands.add_parser(name, help=summary, description=about, parents=[everywhere], **same)
-        each.command = name
+        commands.add_parser(name, help=summary, description=about, **same).command = name
+    _add_common(parser)
     return parser
+
+
+def _add_common(parser: argparse.ArgumentParser) -> None:
+    """Add the options that stand before or after a command, which leave what the others have set."""
+    group = parser.add_argument_group("options of all commands")
+    add = functools.partial(group.add_argument, default=argparse.SUPPRESS)
+    add("--provider", choices=KINDS, help="the kind of server, by default lm-studio")
+    add("--base-url", metavar="URL", help="the address of the server; see 'config' for the default")
+    add("--timeout", type=seconds, metavar="SECONDS", help="the longest silence of the server")
+    add("--json", action="store_true", help="print JSON instead of text")
+    add("-v", "--verbose", action="count", help="say more; -vv for every detail")
+    add("--version", action="version", version=f"lmstudio-provider {__version__}")
 
 
 def _program() -> str:
@@ -146,6 +152,9 @@ def _reporting(verbose: int, console: Console) -> Iterator[None]:
 def _end(error: BaseException, args: argparse.Namespace, console: Console) -> int:
     """Say why the command ended; return the exit code."""
     if isinstance(error, KeyboardInterrupt):
+        with contextlib.suppress(OSError):
+            if console.is_terminal:  # it shows a ^C
+                console.line()
         return 130
     if isinstance(error, BrokenPipeError):  # whoever read the output has read enough
         console.abandon()
@@ -155,7 +164,7 @@ def _end(error: BaseException, args: argparse.Namespace, console: Console) -> in
         return 2
     if isinstance(error, ProviderError):
         others = who_answers(args) if isinstance(error, ServerUnavailableError) else ""
-        console.error(". ".join(filter(None, (str(error), others))))
+        console.error(". ".join(filter(None, (in_options(str(error)), others))))
         return 2 if isinstance(error, ConfigurationError) else 1
     if isinstance(error, ImportError):  # a part was left out of this copy, or a package is missing
         console.error(str(error))

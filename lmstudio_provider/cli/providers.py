@@ -15,14 +15,15 @@ if TYPE_CHECKING:
     from .. import SqliteUsage
 
 KINDS = {"lm-studio": "LMStudioProvider", "ollama": "OllamaProvider"}
+_MOST_SECONDS = 1e6
 
 
 def seconds(text: str) -> float:
-    """Return a number of seconds for ``--timeout``, which the provider checks; raise ArgumentTypeError."""
-    try:
-        return float(text)
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds") from None
+    """Return a number of seconds for ``--timeout``; raise ArgumentTypeError."""
+    with contextlib.suppress(ValueError):
+        if 0 < float(text) <= _MOST_SECONDS:
+            return float(text)
+    raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds; use more than 0, at most 1,000,000")
 
 
 def positive(text: str) -> int:

@@ -18,7 +18,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace, console: Console) -> int:
-    """Pull a model and show the progress; the same command again continues what was interrupted."""
+    """Pull a model and show the progress; the same command again continues an interrupted one."""
     with make_provider(args, only="ollama", refresh=False) as provider, console.bar(None, "B") as bar:
 
         def show(progress: Progress) -> None:

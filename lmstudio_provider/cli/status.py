@@ -9,8 +9,9 @@ from typing import Any, Mapping
 from .. import Health, Provider, ProviderError, Registry
 from .._servers.asking import check_health
 from .._servers.discovery import PROVIDERS
-from .console import Console, in_options
+from .console import Console
 from .providers import make_provider
+from .words import in_options
 
 EXAMPLE = "lmstudio-provider status"
 _SECONDS = 3.0
@@ -67,14 +68,16 @@ def _address(provider: Provider) -> str | None:
 
 
 def _show(seen: Mapping[str, Any], console: Console) -> None:
-    name = " ".join(filter(None, (seen["name"], seen["version"])))
+    name = "Another server" if seen["is_lm_studio"] is False else seen["name"]
+    name = " ".join(filter(None, (name, seen["version"])))
     if seen["ok"]:
         count = len(seen["models"])
         how = f"answers in {seen['latency_s'] * 1000:.0f} ms; {count} model{'' if count == 1 else 's'}"
     elif seen["needs_token"]:
         how = "wants another API token" if seen["token_refused"] else "wants an API token"
     else:
-        how = "does not work" if seen["reachable"] else "is not running"
+        refused = getattr(seen["error"], "refused", False)
+        how = "is not running" if refused else "does not work" if seen["reachable"] else "does not answer"
     console.line(f"{name} at {seen['base_url']} {how}")
     if seen["loaded"]:
         console.line(f"  in memory: {', '.join(seen['loaded'])}")

@@ -76,6 +76,19 @@ def test_unload_takes_all_instances_of_a_model_or_one(simulator):
     assert run("unload", "--all", "--base-url", simulator.url) == (0, "", "no model is in memory\n")
 
 
+@pytest.mark.parametrize("tqdm", [True, False])
+def test_what_a_server_says_in_a_bar_cannot_move_the_cursor(tqdm, raw_server, monkeypatch):
+    if not tqdm:
+        monkeypatch.setitem(sys.modules, "tqdm", None)
+    monkeypatch.setenv("COLUMNS", "30")
+    lines = b'{"status": "a\\u001b[2J\\nb"}\n{"status": "success"}\n'
+    server = raw_server(b"HTTP/1.1 200 OK\r\nContent-Type: application/x-ndjson\r\n\r\n" + lines)
+    ended = run("pull", "tiny", "--base-url", server.url, terminal=True)
+    assert ended.code == 0
+    assert "a\\x1b[2J b" in ended.err
+    assert "\x1b[2J" not in ended.err
+
+
 @pytest.mark.parametrize("command", ["load", "unload"])
 def test_a_model_that_is_not_there_exits_with_1(command, simulator):
     ended = run(command, "no-such", "--base-url", simulator.url)

@@ -1,0 +1,51 @@
+"""Messages of the library, with the words of the command line."""
+
+import pytest
+from commands import run
+
+from lmstudio_provider.cli.words import in_options
+from lmstudio_provider.simulator import SimulatedLMStudio, SimulatedOllama
+
+PYTHON = ["list_models", "discover(", "native", "pull(", "Provider", "base_url", "api_token", "timeout=", "None"]
+
+
+PULL = "'ollama pull MODEL', or {}, downloads one"
+URL = "the default, and {} or LM_STUDIO_URL names another server"
+
+
+@pytest.mark.parametrize(
+    ("said", "shown"),
+    [
+        ("Raise timeout= (seconds), or give None for no limit", "Raise --timeout (seconds)"),
+        (URL.format("base_url="), URL.format("--base-url")),
+        ("leave it to reasoning='off'", "leave it to --reasoning 'off'"),
+        ("max_tokens=3 were used up", "--max-tokens 3 were used up"),
+        (PULL.format("pull()"), PULL.format("'lmstudio-provider pull MODEL'")),
+        ("Download.resume('j', lm).wait() watches it", "'lmstudio-provider download --job j' watches it"),
+        ("lm.native.unload() unloads one", "'lmstudio-provider unload MODEL' unloads one"),
+        ("give it as LM_API_TOKEN or api_token=", "give it as LM_API_TOKEN"),
+    ],
+)
+def test_calls_and_arguments_of_python_become_commands_and_options(said, shown):
+    assert in_options(said) == shown
+
+
+def test_no_error_speaks_python(closed_port, silent_server):
+    with SimulatedLMStudio() as lm_studio, SimulatedOllama() as ollama, SimulatedLMStudio([], api_token="t") as locked:
+        said = [
+            run("chat", "-p", "x", "--provider", "ollama", "--base-url", ollama.url, "--model", "nope"),
+            run("chat", "-p", "x", "--model", "another", "--base-url", lm_studio.url),
+            run("embed", "x", "--model", "simulated-model", "--base-url", lm_studio.url),
+            run("load", "nope", "--base-url", lm_studio.url),
+            run("status", "--provider", "ollama", "--base-url", lm_studio.url),
+            run("status", "--base-url", ollama.url),
+            run("status", "--base-url", locked.url),
+            run("models", "--base-url", f"localhost:{closed_port}"),
+            run("models", "--base-url", silent_server.url, "--timeout", "0.1"),
+            run("decide", "x", "--condition", "y", "--base-url", lm_studio.url),
+            run("chat", "-p", "x", "--base-url", locked.url),
+        ]
+    for ended in said:
+        text = ended.out + ended.err
+        assert text
+        assert [word for word in PYTHON if word in text.partition(": 'Please")[0]] == [], text
