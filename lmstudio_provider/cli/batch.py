@@ -62,6 +62,8 @@ def run(args: argparse.Namespace, console: Console) -> int:
         for result in stack.enter_context(contextlib.closing(results)):
             batch.write_result(result)
             bar.update(batch.written, text=f"{batch.failed} failed" if batch.failed else "")
+    if args.output != "-":
+        console.line(f"{batch.written - batch.failed} answered, {len(batch.done)} done before")
     return batch.report()
 
 
@@ -149,7 +151,9 @@ class _Batch:
             last = f"{type(self._last).__name__}: {self._last}"
             self._console.error(f"{self.failed} of {self.written} lines failed, the last with {last}")
         if self._failed_before:
-            self._console.error(f"{self._failed_before} lines failed in an earlier run; --retry-errors asks them again")
+            self._console.error(
+                f"{self._failed_before} of the lines failed in an earlier run; --retry-errors asks them again"
+            )
         return 1 if self.failed or self._failed_before or self._left_out else 0
 
 

@@ -26,6 +26,7 @@ def test_the_commands_of_the_page_work(tmp_path, monkeypatch):
     Path("notes.txt").write_text("The sky is blue.\nGrass is green.\n")
     Path("photo.png").write_bytes(b"\x89PNG\r\n\x1a\n" + bytes(20))
     Path("city.json").write_text(json.dumps({"type": "object", "properties": {"name": {"type": "string"}}}))
+    Path("questions.jsonl").write_text('{"prompt": "Why is the sky blue?"}\n')
     models = ["simulated-vl", "text-embedding-simulated", "nimble"]
     with SimulatedLMStudio(models) as lm_studio, SimulatedOllama() as ollama:
         monkeypatch.setenv("LM_STUDIO_URL", lm_studio.url)
