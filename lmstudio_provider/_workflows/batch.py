@@ -43,7 +43,7 @@ class Chats(Protocol):
 
 @dataclass(frozen=True, eq=False)
 class Result:
-    """What came of one of many requests. Either ``completion`` or ``error`` is set, and the other is None."""
+    """The result of one of many requests. Either ``completion`` or ``error`` is set, and the other is None."""
 
     index: int
     """The position of the request, from 0."""
@@ -95,7 +95,7 @@ def complete_many(
 
 
 class _Outcome(NamedTuple):
-    """What came of a request, where it was answered."""
+    """The result of a request, as it leaves the thread or process that made the call."""
 
     completion: Completion | None
     error: Exception | None
@@ -171,7 +171,7 @@ class _Batch:
         if self._executor is None:
             self._waiting.put(job)
             # Not a ThreadPoolExecutor: the interpreter would join its threads at its end, and so wait for a silent
-            # server. Nor do these share a lock with this thread that Ctrl-C could leave locked.
+            # server. These threads also share no lock with this one, which Ctrl-C could leave locked.
             if self._threads < self._max_workers:
                 if start(threading.Thread(target=self._work, name="lmstudio-batch", daemon=True)):
                     self._threads += 1
@@ -205,7 +205,7 @@ class _Batch:
         index, future = take(self._ended)
         try:
             completion, error, records = future.result()
-        except Exception as failure:  # of the executor: a process died, or the request or its answer does not pickle
+        except Exception as failure:  # of the executor: a process died, for example
             completion, error, records = None, failure.with_traceback(None), []
         for recorder, record in records:
             try:
@@ -216,7 +216,7 @@ class _Batch:
         return Result(index, self._begun[index].request, completion, error)
 
     def _stop(self) -> None:
-        """Cancel what has not begun, close the connections of what runs, and let the threads end."""
+        """Cancel the jobs that have not begun, close the connections of those that run, and let the threads end."""
         for job in self._begun.values():
             if job.future is not None:
                 job.future.cancel()

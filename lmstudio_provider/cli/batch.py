@@ -25,7 +25,7 @@ the line. A line of OUT has the "id" and "text", "usage", "model" and
 "finish_reason", or an "error" with its "class" and "message".
 
 If OUT has lines already, only the others are asked: after Ctrl-C or a crash, the
-same command goes on where it was."""
+same command goes on from there."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -84,7 +84,7 @@ def _opened(name: str) -> Iterator[tuple[BinaryIO, int | None]]:
 
 
 class _Batch:
-    """One run: which lines are asked, and what is written for each."""
+    """One run: the lines to ask, and the lines to write."""
 
     def __init__(
         self,
@@ -125,7 +125,7 @@ class _Batch:
                     yield request
 
     def write_result(self, result: Result) -> None:
-        """Write what came of a request."""
+        """Write the line of a result."""
         id_, completion = self._ids.pop(result.index), result.completion
         if completion is None:
             self._write_error(id_, result.error)

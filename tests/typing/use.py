@@ -37,6 +37,7 @@ from lmstudio_provider import (
     Question,
     Registry,
     ResponsesRequest,
+    Result,
     Score,
     ScoreAnswer,
     Stream,
@@ -45,6 +46,7 @@ from lmstudio_provider import (
     Tool,
     ToolRun,
     UsageRecord,
+    complete_many,
     discover,
     events,
     measure,
@@ -248,6 +250,10 @@ def several(mine: Provider) -> None:
         text: str = failover.complete("Hi", deadline=60).text
         stream: Stream = failover.stream("Hi")
         measured: Measurement = measure(failover, ["Hi", "Hello"], models=["m"], concurrency=(1, 4), temperature=0)
+        results: list[Result] = list(
+            complete_many(failover, ["Hi", ChatRequest("Hi"), [Message.user("Hi")]], ordered=False)
+        )
+        print(results[0].completion, results[0].error)
         row: MeasuredRow = measure(mine, "Hi", load=print, models="m", concurrency=2, deadline=60).rows[0]
     speed: float | None = row.tokens_per_second.p50 if row.tokens_per_second else None
     print(endpoints, started, provider, text, stream, measured.table(), speed)
