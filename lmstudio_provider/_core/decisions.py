@@ -7,6 +7,7 @@ from typing import Any, Generic, Iterator, Mapping, NamedTuple, Sequence, TypeVa
 
 from .checks import MAPPING, NAME, TEXT, check, instance
 from .errors import InvalidRequestError, preview
+from .frozen import Frozen
 from .types import Usage
 
 _WORDS = NAME._replace(problem="is not a text, or is blank")
@@ -53,7 +54,7 @@ Answer = TypeVar("Answer", covariant=True)  # noqa: PLC0105 (users read it in si
 _Kind = TypeVar("_Kind", ConditionAnswer, ChoiceAnswer, ScoreAnswer)
 
 
-class Question(Generic[Answer]):
+class Question(Frozen, Generic[Answer]):
     """The base of Condition, Choice and Score, for annotations such as ``dict[str, Question[Any]]``."""
 
     instructions: str
@@ -62,7 +63,7 @@ class Question(Generic[Answer]):
         check(f"{type(self).__name__}: instructions", self.instructions, _WORDS)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False, eq=False)
 class Condition(Question[ConditionAnswer]):
     """Asks for the probability that a condition holds. Raises InvalidRequestError for values that cannot work."""
 
@@ -80,7 +81,7 @@ class Condition(Question[ConditionAnswer]):
                 raise InvalidRequestError(f"Condition: criteria={preview(kept)} is not valid", hint=hint)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False, eq=False)
 class Choice(Question[ChoiceAnswer]):
     """Asks which of several options fits best. Raises InvalidRequestError for values that cannot work."""
 
@@ -95,7 +96,7 @@ class Choice(Question[ChoiceAnswer]):
         _keep_criteria(self, "Give the options with their descriptions: {'option': '...'}")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False, eq=False)
 class Score(Question[ScoreAnswer]):
     """Asks for a place on a scale. Raises InvalidRequestError for values that cannot work."""
 
@@ -125,8 +126,8 @@ def _keep_criteria(question: Condition | Choice, hint: str) -> dict[str, str | N
     return kept
 
 
-@dataclass(frozen=True, repr=False)
-class Decisions(Mapping[str, Answer]):
+@dataclass(frozen=True, repr=False, eq=False)
+class Decisions(Frozen, Mapping[str, Answer]):
     """The answers of a decision model, by the ids of the questions, in the order of these.
 
     ``decisions["label"]`` is any kind of answer. If the questions differ in kind, ``condition()``, ``choice()`` and

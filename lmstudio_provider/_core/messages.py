@@ -9,20 +9,11 @@ from typing import Any, Callable, Iterable, Union
 
 from .checks import MAPPING, TEXT, Check, check, check_fields
 from .errors import ConfigurationError, InvalidRequestError, preview
+from .frozen import Frozen
 from .images import Image, listed, repr_without_images
 from .message_forms import call_as_dict, image_part, in_openai_form, plain_of
 from .options import nearest, refuse_other_names
-from .results import result_text
 from .types import ToolCall
-
-try:
-    from .schema.functions import Function
-except ImportError:  # a vendored copy may leave it out
-
-    def Function(function: object) -> Any:  # type: ignore[no-redef]
-        what = "Tool.from_function needs '_core.schema.functions', which was left out of this copy"
-        raise ConfigurationError(what, hint="Give Tool(name, description, parameters) instead")
-
 
 # The roles of messages, and what other programs call them (LangChain, Gemini, Cohere).
 _ROLES = {
@@ -41,8 +32,8 @@ def _role_hint(role: object) -> str:
 
 
 @refuse_other_names(_CONTENT_ELSEWHERE)
-@dataclass(frozen=True)
-class Message:
+@dataclass(frozen=True, repr=False, eq=False)
+class Message(Frozen):
     """One turn of a conversation: ``role`` is "system", "user", "assistant" or "tool"."""
 
     role: str
@@ -105,6 +96,8 @@ class Message:
         another type becomes its ``str()``, with a ToolCallWarning. Raises InvalidRequestError for data that contains
         itself.
         """
+        from .results import result_text  # noqa: PLC0415 (it takes long to import, and is imported with each provider)
+
         if isinstance(call, ToolCall):
             return cls("tool", result_text(result, call.name), tool_call_id=call.id)
         return cls("tool", result_text(result, f"of the call {call!r}"), tool_call_id=call)
@@ -184,8 +177,8 @@ _TOOL_FIELDS = {
 
 
 @refuse_other_names({"input_schema": "parameters", "schema": "parameters"})
-@dataclass(frozen=True)
-class Tool:
+@dataclass(frozen=True, repr=False, eq=False)
+class Tool(Frozen):
     """A function that the model may call; ``parameters`` is the JSON schema of its arguments.
 
     ``run_tools`` calls ``function``; ``Tool.from_function(fn)`` reads the other fields from it.
@@ -214,6 +207,11 @@ class Tool:
         model may leave out parameters with a default. Raises ConfigurationError, which names function and parameter,
         for any other hint.
         """
+        try:
+            from .schema.functions import Function  # noqa: PLC0415 (as above)
+        except ImportError as error:  # a vendored copy may leave it out
+            what = "Tool.from_function needs '_core.schema.functions', which was left out of this copy"
+            raise ConfigurationError(what, hint="Give Tool(name, description, parameters) instead") from error
         read = Function(function)
         return cls(name or read.name, read.description if description is None else description, read.schema, function)
 

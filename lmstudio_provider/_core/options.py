@@ -94,17 +94,21 @@ def _show(function: Any, defaults: type) -> None:
     found = re.fullmatch(r"Unpack\[(\w+)\]|NoReturn", str(last.annotation))
     if found is None:
         return
-    options: Mapping[str, Any] = vars(sys.modules[function.__module__])[found[1]].__annotations__ if found[1] else {}
-    by_name = [
-        Parameter(name, Parameter.KEYWORD_ONLY, default=getattr(defaults, name, UNSET), annotation=hint.__forward_arg__)
-        for name, hint in options.items()
-    ]
+    by_name = _by_name(vars(sys.modules[function.__module__])[found[1]], defaults) if found[1] else []
     shown = [each for each in others if not each.name.startswith("_")]
     function.__signature__ = signature.replace(parameters=[*shown, *by_name])
     if "request" in signature.parameters:
         # For chat(messages=...), Python would say that "request" is missing. With a default, our own check of the
         # request says where the messages go.
         function.__defaults__ = (UNSET, *(function.__defaults__ or ()))
+
+
+@functools.lru_cache(maxsize=None)
+def _by_name(options: Any, defaults: type) -> list[Parameter]:
+    return [
+        Parameter(name, Parameter.KEYWORD_ONLY, default=getattr(defaults, name, UNSET), annotation=hint.__forward_arg__)
+        for name, hint in options.__annotations__.items()
+    ]
 
 
 def refuse_other_names(others: Mapping[str, str]) -> Callable[[_Class], _Class]:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Callable, Iterable, Literal, TypeVar, Uni
 
 from .checks import FLAG, MAPPING, NAME, TEXT, Check, check, check_fields, number, one_of
 from .errors import InvalidRequestError, preview
+from .frozen import Frozen
 from .images import Image, data_url, listed, repr_without_images
 from .messages import Message, Messages, Tool, ToolInput, all_of, checked
 from .ollama_options import KEEP_ALIVE
@@ -79,7 +80,7 @@ def _refuse_extra(extra: Any, names: Iterable[str], hint: str) -> None:
 
 
 @dataclass(frozen=True, repr=False, eq=False)
-class _Options:
+class _Options(Frozen):
     """How to generate; None leaves it to the server and is not sent."""
 
     model: str | None = None
@@ -178,7 +179,7 @@ class _Beginning:
 
 
 @refuse_other_names(OTHERS)
-@dataclass(frozen=True, repr=False)
+@dataclass(frozen=True, repr=False, eq=False)
 class CompletionRequest(_Options, _Prompt):
     """One answer to one text. Raises InvalidRequestError for values that cannot work."""
 
@@ -206,7 +207,7 @@ class CompletionRequest(_Options, _Prompt):
 
 
 @refuse_other_names(OTHERS)
-@dataclass(frozen=True, repr=False)
+@dataclass(frozen=True, repr=False, eq=False)
 class TextRequest(_Options, _Beginning):
     """Text that goes on after ``prompt``, without a chat template: for base models.
 
@@ -226,7 +227,7 @@ class TextRequest(_Options, _Beginning):
 
 
 @refuse_other_names(OTHERS)
-@dataclass(frozen=True, repr=False)
+@dataclass(frozen=True, repr=False, eq=False)
 class ChatRequest(_Options, _Messages):
     """The next message of a conversation. Raises InvalidRequestError for values that cannot work."""
 
@@ -277,7 +278,7 @@ class ToolLoopRequest(ChatRequest):
 
 
 @refuse_other_names(OTHERS)
-@dataclass(frozen=True, repr=False)
+@dataclass(frozen=True, repr=False, eq=False)
 class ResponsesRequest(ChatRequest):
     """The next message of a conversation that the server may keep; only ``responses()`` takes it.
 

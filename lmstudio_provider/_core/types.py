@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Callable, ClassVar, Generic, Literal, Map
 
 from .checks import MAPPING, TEXT, Check, check, check_fields, number, to_json
 from .errors import SHORT, ConfigurationError, ProviderError, ToolArgumentsError, preview
+from .frozen import Frozen
 from .json import loads_leniently
 
 if TYPE_CHECKING:
@@ -50,8 +51,8 @@ def check_seconds(name: str, value: object) -> None:
     check_fields({name: value}, {name: SECONDS}, kind=ConfigurationError)
 
 
-@dataclass(frozen=True)
-class Timeouts:
+@dataclass(frozen=True, repr=False, eq=False)
+class Timeouts(Frozen):
     """How long the server may be silent, in seconds; None sets no limit."""
 
     connect: float | None = 30.0
@@ -70,8 +71,8 @@ class Timeouts:
 Timeout = Union[float, Timeouts, None]
 
 
-@dataclass(frozen=True)
-class Limits:
+@dataclass(frozen=True, repr=False, eq=False)
+class Limits(Frozen):
     """The most that a server may send; a reply over a limit is a ProtocolError."""
 
     max_line_bytes: int = 64 * 1024 * 1024
@@ -123,8 +124,8 @@ class Call:
 _ARGUMENTS = MAPPING._replace(hint="Text goes into raw_arguments=")
 
 
-@dataclass(frozen=True, init=False)
-class ToolCall:
+@dataclass(frozen=True, init=False, repr=False, eq=False)
+class ToolCall(Frozen):
     """The model's request to call a function.
 
     ``raw_arguments`` is the text that the model wrote, and ``arguments`` its value. JSON that is nearly right (raw
@@ -170,8 +171,8 @@ class ToolCall:
         )
 
 
-@dataclass(frozen=True)
-class Usage:
+@dataclass(frozen=True, repr=False, eq=False)
+class Usage(Frozen):
     """Tokens, as the server counted them; None if it did not, or reports a prompt of 0 tokens."""
 
     prompt_tokens: int | None = None
@@ -183,8 +184,8 @@ class Usage:
     """The part of ``prompt_tokens`` that the server had cached from an earlier prompt."""
 
 
-@dataclass(frozen=True)
-class Stats:
+@dataclass(frozen=True, repr=False, eq=False)
+class Stats(Frozen):
     """The speed of a reply: the server's figures if it reports them, else the client's measurements.
 
     The client measures ``generation_time_s`` from the first text to the end (from the request, if the reply came in one
@@ -206,8 +207,8 @@ class Stats:
     ignored_draft_tokens_count: int | None = None
 
 
-@dataclass(frozen=True, repr=False)
-class Completion(Generic[Parsed_co]):
+@dataclass(frozen=True, repr=False, eq=False)
+class Completion(Frozen, Generic[Parsed_co]):
     """A reply, or the part of it that came."""
 
     text: str
@@ -247,8 +248,8 @@ class Completion(Generic[Parsed_co]):
         return f"<{type(self).__name__} {', '.join(filter(None, known))}>"
 
 
-@dataclass(frozen=True, repr=False)
-class Embeddings:
+@dataclass(frozen=True, repr=False, eq=False)
+class Embeddings(Frozen):
     """Texts as vectors."""
 
     vectors: list[list[float]]
@@ -286,8 +287,8 @@ class Chunk(NamedTuple):
     usage: Usage | None = None
 
 
-@dataclass(frozen=True)
-class LoadedInstance:
+@dataclass(frozen=True, repr=False, eq=False)
+class LoadedInstance(Frozen):
     """A model in memory, as the server reports it."""
 
     id: str
@@ -299,8 +300,8 @@ class LoadedInstance:
     ``size_vram``, ``expires_at`` and so on."""
 
 
-@dataclass(frozen=True)
-class ModelInfo:
+@dataclass(frozen=True, repr=False, eq=False)
+class ModelInfo(Frozen):
     """A model that the server knows. A field is None, or an empty tuple, if the server does not report it."""
 
     id: str
@@ -342,8 +343,8 @@ class ModelInfo:
         return self.id if self.id in names or not names else names[0]
 
 
-@dataclass(frozen=True)
-class Capabilities:
+@dataclass(frozen=True, repr=False, eq=False)
+class Capabilities(Frozen):
     """The capabilities of a provider, or of one model; ``models`` are the ids of the models that were considered.
 
     ``tool_calling`` and ``vision`` (reading images) are True if any model has it, and None if it is not known.
@@ -355,8 +356,8 @@ class Capabilities:
     models: tuple[str, ...]
 
 
-@dataclass(frozen=True)
-class Progress:
+@dataclass(frozen=True, repr=False, eq=False)
+class Progress(Frozen):
     """The progress of a download, or of making a model; the bytes never decrease."""
 
     status: str
@@ -369,8 +370,8 @@ class Progress:
     seconds_left: float | None = None
 
 
-@dataclass(frozen=True)
-class Health:
+@dataclass(frozen=True, repr=False, eq=False)
+class Health(Frozen):
     """The health of a server; a field is None if it is not known.
 
     ``ok`` is True if the server listed its models; if it did not, ``error`` says why. ``latency_s`` is the time of a

@@ -6,12 +6,13 @@ from dataclasses import dataclass
 from typing import Literal, Protocol
 
 from .errors import ProviderClosedError, RequestTimeoutError, StreamInterruptedError
+from .frozen import Frozen
 
 Status = Literal["ok", "cancelled", "timeout", "interrupted", "error"]
 
 
-@dataclass(frozen=True)
-class UsageRecord:
+@dataclass(frozen=True, repr=False, eq=False)
+class UsageRecord(Frozen):
     """One call that reached a server; tokens and times are None if they are not known."""
 
     provider_id: str

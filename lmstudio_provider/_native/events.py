@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar, Mapping
 
 from .._core.errors import ProviderError
+from .._core.frozen import Frozen
 from .types import NativeCompletion
 
 __all__ = [
@@ -33,8 +34,8 @@ __all__ = [
 ]
 
 
-@dataclass(frozen=True)
-class Event:
+@dataclass(frozen=True, repr=False, eq=False)
+class Event(Frozen):
     """The base of all events; ``type`` is the server's name for it."""
 
     type: ClassVar[str] = ""
@@ -43,7 +44,7 @@ class Event:
         cls.type = type
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False, eq=False)
 class UnknownEvent(Event):
     """An event of a type that is not known here: a newer server may send some."""
 
@@ -51,21 +52,21 @@ class UnknownEvent(Event):
     data: Mapping[str, Any] = field(default_factory=dict)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False, eq=False)
 class ChatStart(Event, type="chat.start"):
     """The first event."""
 
     model_instance_id: str
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False, eq=False)
 class ModelLoadStart(Event, type="model_load.start"):
     """The model is not loaded yet, and is being loaded now."""
 
     model_instance_id: str
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False, eq=False)
 class ModelLoadProgress(Event, type="model_load.progress"):
     """How much of it is loaded, from 0 to 1."""
 
@@ -73,7 +74,7 @@ class ModelLoadProgress(Event, type="model_load.progress"):
     progress: float
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False, eq=False)
 class ModelLoadEnd(Event, type="model_load.end"):
     """It is loaded."""
 
@@ -81,41 +82,41 @@ class ModelLoadEnd(Event, type="model_load.end"):
     load_time_seconds: float | None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False, eq=False)
 class PromptProcessingStart(Event, type="prompt_processing.start"):
     """The model begins to read the prompt; after a tool has run it does so again."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False, eq=False)
 class PromptProcessingProgress(Event, type="prompt_processing.progress"):
     """How much of the prompt is read, from 0 to 1."""
 
     progress: float
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False, eq=False)
 class PromptProcessingEnd(Event, type="prompt_processing.end"):
     """The prompt is read."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False, eq=False)
 class ReasoningStart(Event, type="reasoning.start"):
     """The model begins to think."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False, eq=False)
 class ReasoningDelta(Event, type="reasoning.delta"):
     """Text to append to the reasoning."""
 
     content: str
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False, eq=False)
 class ReasoningEnd(Event, type="reasoning.end"):
     """The model has thought."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False, eq=False)
 class ToolCallStart(Event, type="tool_call.start"):
     """The model begins a call."""
 
@@ -123,7 +124,7 @@ class ToolCallStart(Event, type="tool_call.start"):
     provider_info: Mapping[str, Any]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False, eq=False)
 class ToolCallArguments(Event, type="tool_call.arguments"):
     """The call is written, and LM Studio makes it now."""
 
@@ -132,7 +133,7 @@ class ToolCallArguments(Event, type="tool_call.arguments"):
     provider_info: Mapping[str, Any]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False, eq=False)
 class ToolCallSuccess(Event, type="tool_call.success"):
     """The tool has answered."""
 
@@ -142,7 +143,7 @@ class ToolCallSuccess(Event, type="tool_call.success"):
     provider_info: Mapping[str, Any]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False, eq=False)
 class ToolCallFailure(Event, type="tool_call.failure"):
     """The call could not be made."""
 
@@ -151,31 +152,31 @@ class ToolCallFailure(Event, type="tool_call.failure"):
     """As that of InvalidToolCallItem."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False, eq=False)
 class MessageStart(Event, type="message.start"):
     """A part of the answer begins."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False, eq=False)
 class MessageDelta(Event, type="message.delta"):
     """Text to append to the answer."""
 
     content: str
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False, eq=False)
 class MessageEnd(Event, type="message.end"):
     """A part of the answer is whole."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False, eq=False)
 class ErrorEvent(Event, type="error"):
     """Something failed; ``error`` is raised when the stream has been read to its end."""
 
     error: ProviderError
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False, eq=False)
 class ChatEnd(Event, type="chat.end"):
     """The last event, with the whole reply."""
 

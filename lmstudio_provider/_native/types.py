@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 
 from .._core.checks import FLAG, TEXT, check, check_fields, number
 from .._core.errors import InvalidRequestError
+from .._core.frozen import Frozen
 from .._core.images import Image, data_url, listed, repr_without_images
 from .._core.messages import all_of
 from .._core.options import OTHERS, check_names, refuse_other_names
@@ -32,8 +33,8 @@ _CHECKS = {
 }
 
 
-@dataclass(frozen=True)
-class Plugin:
+@dataclass(frozen=True, repr=False, eq=False)
+class Plugin(Frozen):
     """A plugin or MCP server that is installed in LM Studio, such as "mcp/playwright".
 
     It needs the server setting "Allow calling servers from mcp.json", and that needs authentication (LM Studio docs:
@@ -53,8 +54,8 @@ class Plugin:
         return _without_none(type="plugin", id=self.id, allowed_tools=self.allowed_tools)
 
 
-@dataclass(frozen=True)
-class EphemeralMCP:
+@dataclass(frozen=True, repr=False, eq=False)
+class EphemeralMCP(Frozen):
     """An MCP server for one request. It needs the server setting "Allow per-request MCPs".
 
     Its repr shows neither ``headers`` nor the userinfo and the query of the URL, and no error shows their secrets.
@@ -122,8 +123,8 @@ ELSEWHERE = {
 
 
 @refuse_other_names(ELSEWHERE)
-@dataclass(frozen=True)
-class NativeRequest:
+@dataclass(frozen=True, repr=False, eq=False)
+class NativeRequest(Frozen):
     """One turn of a chat over ``/api/v1/chat``; None leaves a field to the server and is not sent.
 
     Raises InvalidRequestError for values that cannot work.
@@ -222,24 +223,24 @@ class NativeOptions(TurnOptions, total=False):
     previous_response_id: str | None
 
 
-@dataclass(frozen=True)
-class MessageItem:
+@dataclass(frozen=True, repr=False, eq=False)
+class MessageItem(Frozen):
     """A part of the answer."""
 
     type: ClassVar[str] = "message"
     content: str
 
 
-@dataclass(frozen=True)
-class ReasoningItem:
+@dataclass(frozen=True, repr=False, eq=False)
+class ReasoningItem(Frozen):
     """A part of the reasoning."""
 
     type: ClassVar[str] = "reasoning"
     content: str
 
 
-@dataclass(frozen=True)
-class ToolCallItem:
+@dataclass(frozen=True, repr=False, eq=False)
+class ToolCallItem(Frozen):
     """A call of a tool, which LM Studio has made."""
 
     type: ClassVar[str] = "tool_call"
@@ -251,8 +252,8 @@ class ToolCallItem:
     """The owner of the tool: ``{"type": "plugin", "plugin_id"}`` or ``{"type": "ephemeral_mcp", "server_label"}``."""
 
 
-@dataclass(frozen=True)
-class InvalidToolCallItem:
+@dataclass(frozen=True, repr=False, eq=False)
+class InvalidToolCallItem(Frozen):
     """A call that the model wanted and that could not be made."""
 
     type: ClassVar[str] = "invalid_tool_call"
@@ -261,8 +262,8 @@ class InvalidToolCallItem:
     """Its ``type`` is "invalid_name" or "invalid_arguments", its ``tool_name`` the tool that was to be called."""
 
 
-@dataclass(frozen=True)
-class UnknownItem:
+@dataclass(frozen=True, repr=False, eq=False)
+class UnknownItem(Frozen):
     """An item of a kind that is not known here."""
 
     type: str
@@ -272,7 +273,7 @@ class UnknownItem:
 OutputItem = Union[MessageItem, ReasoningItem, ToolCallItem, InvalidToolCallItem, UnknownItem]
 
 
-@dataclass(frozen=True, repr=False)
+@dataclass(frozen=True, repr=False, eq=False)
 class NativeCompletion(Completion):
     """A whole reply of ``/api/v1/chat``, or as much of it as came.
 
@@ -296,8 +297,8 @@ class NativeCompletion(Completion):
         return self.model
 
 
-@dataclass(frozen=True)
-class LoadedModel:
+@dataclass(frozen=True, repr=False, eq=False)
+class LoadedModel(Frozen):
     """A model that is in memory now."""
 
     instance_id: str

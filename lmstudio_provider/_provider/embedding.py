@@ -31,7 +31,7 @@ def checked_texts(texts: object) -> list[str]:
     return given
 
 
-@dataclasses.dataclass
+@dataclasses.dataclass(eq=False, repr=False)
 class Embedder:
     """Embeds texts with one model.
 

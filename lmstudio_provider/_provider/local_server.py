@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
+import importlib
 import os
 import threading
 import time
@@ -10,6 +12,7 @@ import weakref
 from contextlib import AbstractContextManager
 from typing import Any, Literal, Mapping, NoReturn
 
+from .._core import checks
 from .._core.errors import ConfigurationError, ProviderClosedError, RequestTimeoutError
 from .._core.ollama_options import INSTEAD
 from .._core.options import OTHERS, check_names, show_options
@@ -25,6 +28,7 @@ from .session import CallOptions, ServerInfo, Session
 from .settings import Config, Names, Secret, Settings, as_timeouts
 
 _TIMEOUTS = Timeouts()
+_CORE = checks.__package__
 # Words that people type for an argument of a provider, and the right one; or a sentence, for options of a call.
 _OTHERS = {
     **dict.fromkeys((*OTHERS, *Options.__annotations__), "It goes with each call: complete('...', temperature=0.2)"),
@@ -38,6 +42,9 @@ _OTHERS = {
     "config": "settings",
     **INSTEAD,
 }
+# Some calls need these. A call imports nothing, because a fork meanwhile could leave the child waiting for the import:
+# so they are imported with the provider.
+_FOR_CALLS = ("configparser", "decimal", f"{_CORE}.results", f"{_CORE}.schema.typed", f"{_CORE}.schema.functions")
 
 
 @show_options()
@@ -81,6 +88,9 @@ class LocalServer(Provider):
         ConfigurationError.
         """
         given = {**locals()}
+        for module in _FOR_CALLS:
+            with contextlib.suppress(ImportError):  # a vendored copy may leave it out
+                importlib.import_module(module)
         self._arguments = {name: given[name] for name in given if name not in ("self", "others", "__class__")}
         before = set(vars(self))
         self._arguments.update((name, others.pop(name, None)) for name in self._names.arguments)

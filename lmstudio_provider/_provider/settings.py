@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-import configparser
 import contextlib
 import difflib
 import os
 import re
 import sys
 from pathlib import Path
-from typing import Any, Callable, Iterable, Mapping, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, Callable, Iterable, Mapping, NamedTuple, Protocol
 
 from .._core.checks import number
 from .._core.errors import ConfigurationError, preview
 from .._core.types import UNSET, Timeouts, check_seconds
 from .urls import BaseURL, parse_base_url
+
+if TYPE_CHECKING:
+    import configparser
 
 _INI_VARIABLE = "LM_STUDIO_CONFIG"
 _INI_NAME = "lmstudio-provider.ini"
@@ -283,6 +285,8 @@ class Settings:
         return values
 
     def _parse_ini(self, path: Path) -> dict[str, str]:
+        import configparser  # noqa: PLC0415 (imported with each provider)
+
         parser = configparser.ConfigParser(interpolation=None)  # a "%" in a token is not a reference
         try:
             text = path.read_text(encoding="utf-8-sig")

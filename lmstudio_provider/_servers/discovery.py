@@ -12,6 +12,7 @@ from typing import Any, Iterable, Mapping, NamedTuple
 from urllib.parse import urlsplit
 
 from .._core.errors import ConfigurationError, ProtocolError, ProviderError
+from .._core.frozen import Frozen
 from .._core.types import Call, Limits, Timeouts, check_seconds
 from .._dialects import lmstudio
 from .._dialects.json_text import parse
@@ -40,8 +41,8 @@ _NO_LIMIT = Timeouts(None, None, None)  # but the deadline
 _HEADERS = {"Accept": "application/json", "Accept-Encoding": "identity", "User-Agent": "lmstudio-provider"}
 
 
-@dataclass(frozen=True)
-class Endpoint:
+@dataclass(frozen=True, repr=False, eq=False)
+class Endpoint(Frozen):
     """A server that answered."""
 
     provider_id: str

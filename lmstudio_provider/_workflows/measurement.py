@@ -13,13 +13,14 @@ from typing import Any, Callable, Iterable, Literal, Mapping, Sequence, TypeVar
 
 from .._core.checks import check, one_of
 from .._core.errors import ConfigurationError
+from .._core.frozen import Frozen
 from .._core.types import Usage
 
 _Value = TypeVar("_Value")
 
 
-@dataclass(frozen=True)
-class Percentiles:
+@dataclass(frozen=True, repr=False, eq=False)
+class Percentiles(Frozen):
     """Two of the measured values, by nearest rank."""
 
     p50: float
@@ -35,8 +36,8 @@ class Percentiles:
         return cls(p50, p95) if known else None
 
 
-@dataclass(frozen=True)
-class RequestTiming:
+@dataclass(frozen=True, repr=False, eq=False)
+class RequestTiming(Frozen):
     """One request of ``measure``, timed by the client. What is not known is None."""
 
     kind: Literal["load", "warm-up", "measured"]
@@ -68,8 +69,8 @@ class RequestTiming:
     """How many requests there will be if nothing interrupts them."""
 
 
-@dataclass(frozen=True)
-class MeasuredRow:
+@dataclass(frozen=True, repr=False, eq=False)
+class MeasuredRow(Frozen):
     """The requests with one model, prompt and concurrency. What is not known is None; failed requests are not in it,
     except in ``errors``."""
 
@@ -98,8 +99,8 @@ class MeasuredRow:
     """Seconds that the server took to load the model for the first request that reports them."""
 
 
-@dataclass(frozen=True)
-class Measurement:
+@dataclass(frozen=True, repr=False, eq=False)
+class Measurement(Frozen):
     """What ``measure`` measured."""
 
     rows: tuple[MeasuredRow, ...]

@@ -14,6 +14,7 @@ from typing import Any, Callable, Generator, Literal, Mapping, NamedTuple, Proto
 from .._core.callbacks import Callback, warn
 from .._core.checks import FUNCTION, check, check_fields, check_provider, number
 from .._core.errors import InvalidRequestError, ProviderError, ToolArgumentsError, ToolCallWarning
+from .._core.frozen import Frozen
 from .._core.messages import Message, Tool
 from .._core.options import Unpack, show_options
 from .._core.overrides import ChatOverrides, StreamOverrides, ToolOverrides
@@ -42,8 +43,8 @@ class Chats(Protocol):
 _Ask = Callable[[ChatRequest], Generator["ToolEvent", None, Completion]]
 
 
-@dataclass(frozen=True)
-class ToolEvent:
+@dataclass(frozen=True, repr=False, eq=False)
+class ToolEvent(Frozen):
     """One step of ``run_tools``. ``kind`` says which, and which of the other fields are set."""
 
     kind: Literal["chunk", "completion", "call", "result"]

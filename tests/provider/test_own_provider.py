@@ -120,7 +120,9 @@ def test_a_value_that_is_not_a_chat_is_not_read(request_):
 
 def test_the_provider_of_the_documentation_is_the_one_whose_types_are_checked():
     root = Path(__file__).parent.parent
-    programs = re.split(r"\.\. code-block:: python\n", (root.parent / "docs" / "servers.rst").read_text(encoding="utf-8"))
+    programs = re.split(
+        r"\.\. code-block:: python\n", (root.parent / "docs" / "servers.rst").read_text(encoding="utf-8")
+    )
     program = next(text for text in programs if "(Provider):" in text)
     checked = (root / "typing" / "documented_provider.py").read_text(encoding="utf-8").partition('"""\n\n')[2]
     assert textwrap.indent(checked, "    ") in program

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import decimal
 import json
 import math
 import operator
@@ -229,6 +228,8 @@ def plain(value: Any, name: str) -> Any:
     if isinstance(number, bool) or not isinstance(number, _NUMBERS) or not abs(number) <= sys.float_info.max:
         return value
     if name == "integer":
+        import decimal  # noqa: PLC0415 (imported with each provider)
+
         exact = decimal.Decimal(text) if isinstance(value, str) else number  # a float has 53 bits
         return int(exact) if exact == int(exact) else value
     return float(number) if name == "number" else value

@@ -9,14 +9,6 @@ from ..errors import ConfigurationError, InvalidRequestError
 from .json_schema import fitted
 from .structure import Structure
 
-try:
-    from .typed import structure_of_type
-except ImportError:  # a vendored copy may leave out what makes a JSON schema of a Python type
-
-    def structure_of_type(response_format: Any) -> Structure:
-        what = "a type as response_format needs '_core.schema.schemas', which was left out of this copy"
-        raise ConfigurationError(what, hint="Give a JSON schema instead")
-
 
 def structure_of(response_format: Any) -> Structure | None:
     """Return the structure of ``response_format``, or None if it means text.
@@ -25,7 +17,14 @@ def structure_of(response_format: Any) -> Structure | None:
     """
     if response_format is None:
         return None
-    return _of_mapping(response_format) if isinstance(response_format, Mapping) else structure_of_type(response_format)
+    if isinstance(response_format, Mapping):
+        return _of_mapping(response_format)
+    try:
+        from .typed import structure_of_type  # noqa: PLC0415 (it takes long to import; each provider imports it)
+    except ImportError as error:  # a vendored copy may leave out what makes a JSON schema of a Python type
+        what = "a type as response_format needs '_core.schema.schemas', which was left out of this copy"
+        raise ConfigurationError(what, hint="Give a JSON schema instead") from error
+    return structure_of_type(response_format)
 
 
 def _of_mapping(given: Mapping[str, Any]) -> Structure | None:
