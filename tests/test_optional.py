@@ -307,6 +307,18 @@ def test_importing_the_package_does_not_import_urllib3_nor_an_optional_part():
     assert printed(PACKAGE, code) == "[]\n"
 
 
+def test_importing_a_provider_leaves_out_what_only_some_calls_and_errors_need():
+    names = ["concurrent.futures", "configparser", "decimal", "html", "platform", "subprocess", "uuid"]
+    code = f"""
+import sys
+import urllib3  # some versions import some of them
+before = set(sys.modules)
+from lmstudio_provider import LMStudioProvider
+print([name for name in {names!r} if name in set(sys.modules) - before])
+"""
+    assert printed(PACKAGE, code) == "[]\n"
+
+
 def test_a_name_that_never_was_is_an_ordinary_attribute_error():
     with pytest.raises(AttributeError, match=r"^module 'lmstudio_provider' has no attribute 'Nonsense'$"):
         lmstudio_provider.Nonsense  # noqa: B018
@@ -316,12 +328,22 @@ def test_a_call_imports_nothing(simulator):
     # A fork while another thread imports a module can leave the child waiting for that import.
     code = f"""
 import sys
-from lmstudio_provider import Condition, LMStudioProvider, Message, ProviderError, Tool
+from dataclasses import dataclass
+from lmstudio_provider import Condition, LMStudioProvider, Message, ProviderError
+
+def add(a: int, b: int) -> int:
+    return a + b
+
+@dataclass
+class Person:
+    name: str
+
 with LMStudioProvider({simulator.url!r}) as lm:
     before = set(sys.modules)
     lm.chat([Message.user("Hi")], temperature=0, max_tokens=5)
     for stream in lm.stream("Hi"), lm.responses_stream("Hi"), lm.messages_stream("Hi"), lm.native.stream("Hi"):
         list(stream)
+    lm.chat([Message.tool("1", 7), Message.user("Hi")], tools=[add]), lm.chat("Hi", response_format=Person)
     lm.complete("Hi"), lm.responses("Hi"), lm.messages("Hi"), lm.native.chat("Hi"), lm.embed(["a", "b"])
     lm.list_models(), lm.native.models(), lm.refresh_models(), lm.health_check()
     try:

@@ -103,7 +103,7 @@ def _show(function: Any, defaults: type) -> None:
         function.__defaults__ = (UNSET, *(function.__defaults__ or ()))
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def _by_name(options: Any, defaults: type) -> list[Parameter]:
     return [
         Parameter(name, Parameter.KEYWORD_ONLY, default=getattr(defaults, name, UNSET), annotation=hint.__forward_arg__)

@@ -42,8 +42,8 @@ _OTHERS = {
     "config": "settings",
     **INSTEAD,
 }
-# Some calls need these. A call imports nothing, because a fork meanwhile could leave the child waiting for the import:
-# so they are imported with the provider.
+# What only some calls need. A call imports nothing, because a fork meanwhile could leave the child waiting for that
+# import: so these come with the provider.
 _FOR_CALLS = ("configparser", "decimal", f"{_CORE}.results", f"{_CORE}.schema.typed", f"{_CORE}.schema.functions")
 
 
