@@ -36,8 +36,7 @@ class Unset(enum.Enum):
 UNSET = Unset.UNSET
 
 
-# Threads and sockets cannot wait much longer on some systems.
-_MOST_SECONDS = 1e6
+_MOST_SECONDS = 1e6  # threads and sockets cannot wait much longer on some systems
 _UP_TO_MOST = number(0, _MOST_SECONDS)
 SECONDS = Check(
     lambda value: value != 0 and _UP_TO_MOST.fits(value),
