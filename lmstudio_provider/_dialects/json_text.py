@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
-from typing import Any, Mapping
+import re
+from typing import Any, Callable, Mapping
 
 from .._core.errors import ProtocolError
 from .._core.json import loads
@@ -78,3 +80,41 @@ def total(prompt: int | None, generated: int | None) -> int | None:
 def count(value: object) -> int | None:
     """Return ``value`` if it is an integer of a plausible size, else None."""
     return value if isinstance(value, int) and not isinstance(value, bool) and abs(value) < 2**53 else None
+
+
+_CONTENT = re.compile(r'"content":\s*"([^"\\]*(?:\\.[^"\\]*)*)"')
+
+
+class SameJSON:
+    """The JSON around the text of an event of a stream, which most of its events have too.
+
+    Of such an event only the text is read, which takes 0.5 us instead of 4.5. ``only_text`` takes the value of an event
+    and returns its text, or None if the event says anything else that matters.
+    """
+
+    def __init__(self, only_text: Callable[[Any], str | None]) -> None:
+        self._only_text = only_text
+        self._before = self._after = ""
+        self._misses = 0
+
+    def text_of(self, data: str) -> str:
+        """Return the text of an event that is the same otherwise; "" if it is not the same, or has no text."""
+        before, after = self._before, self._after
+        if before and data.startswith(before) and data.endswith(after):
+            self._misses = 0
+            text = data[len(before) : -len(after)]
+            if '"' not in text and "\\" not in text and text.isprintable():
+                return text  # as most are; JSON has no other character that stands for something else
+            with contextlib.suppress(ValueError):  # the event differs in more than its text
+                return str(loads(f'"{text}"'))
+        return ""
+
+    def learn(self, data: str, text: str) -> None:
+        """Remember the JSON around ``text``, which is all that matters in an event."""
+        self._misses += 1
+        # In some streams each event is different: then it does not pay to look at more than a few.
+        if self._misses < 10 and (found := _CONTENT.search(data)):
+            before, after = data[: found.start(1)], data[found.end(1) :]
+            # A string with that name need not be the text: if another string changes, the text stays.
+            if self._only_text(loads(f"{before}.{found[1]}{after}")) == f".{text}":
+                self._before, self._after = before, after

@@ -18,7 +18,7 @@ from .._core.types import Call, Chunk, Completion, Usage
 from .._http.readers import Event
 from .accumulator import ReplyAccumulator
 from .errors import ErrorBody, ErrorContext, find_fault
-from .json_text import count, mapping, member, no_object, parse, prompt_count, text_or_none
+from .json_text import SameJSON, count, mapping, member, no_object, parse, prompt_count, text_or_none
 from .lmstudio_errors import fault_error
 
 # The fields of a request that go into the body under their own names, if they are set.
@@ -193,22 +193,20 @@ class ChatStream(ReplyAccumulator):
         super().__init__(call, asked, started)
         # The choices before the first one that is the reply; None as soon as that has come.
         self._others: list[dict[str, Any]] | None = []
+        self._same = SameJSON(_only_text)
 
     def feed(self, event: Event) -> Chunk | None:
         """Return the chunk of ``event``, if any; raises ProtocolError, or the error that the event reports."""
         data = event.data
+        if event.event == "message" and (same := self._same.text_of(data)):
+            return self._content(same, "")
         if not data.startswith("{") and (event.is_done() or event.is_blank()):
             self.done = self.done or event.is_done()
             return None
         value = parse(data, "an event of the stream")
-        # A shorter way for most events.
-        if (
-            self._others is None
-            and self._id
-            and self._model
-            and event.event == "message"
-            and (text := _only_text(value))
-        ):
+        known = self._others is None and self._id and self._model and event.event == "message"
+        if known and (text := _only_text(value)):
+            self._same.learn(data, text)
             return self._content(text, "")
         fault = find_fault(value)
         said = value.get("message") or value.get("detail") if isinstance(value, dict) else None

@@ -43,26 +43,18 @@ class _Lines:
 
     def feed(self, data: bytes) -> list[bytes]:
         """Return the lines that ``data`` completes, without their ends; raises ProtocolError."""
-        if not data:
-            return []
         most = len(self._unfinished) + len(data)
-        lines, rest = self._cut(data)
+        *lines, rest = data.split(b"\n")
         if lines:
-            lines[0] = bytes(self._unfinished) + lines[0]
-            self._unfinished.clear()
+            lines[0] = self.finish() + lines[0]
         self._unfinished += rest
         if most > self._max_line_bytes < max(len(self._unfinished), *map(len, lines), 0):
             raise _too_long("a line", self._max_line_bytes)
         return lines
 
-    def _cut(self, data: bytes) -> tuple[list[bytes], bytes]:
-        *lines, rest = data.split(b"\n")
-        return lines, rest
-
     def finish(self) -> bytes:
         """Return the bytes after the end of the last line."""
-        rest = bytes(self._unfinished)
-        self._unfinished.clear()
+        rest, self._unfinished = bytes(self._unfinished), bytearray()
         return rest
 
 
@@ -71,25 +63,11 @@ class _SSELines(_Lines):
 
     _after_cr = False
 
-    def cut_events(self, data: bytes) -> tuple[list[bytes], bytes]:
-        """Return the events that ``data`` completes, with all of their lines, and the rest; none if CRs end lines."""
-        events = data.split(b"\n\n")
-        most = len(self._unfinished) + len(data)
-        if len(events) == 1 or self._after_cr or b"\r" in data or most > self._max_line_bytes:
-            return [], data
-        events[0] = self.finish() + events[0]
-        rest = events.pop()
-        return events, rest
-
-    def _cut(self, data: bytes) -> tuple[list[bytes], bytes]:
-        if self._after_cr and data.startswith(b"\n"):
-            data = data[1:]  # the other half of a CRLF that was cut in two
-        # If only that half came, ``data`` is empty now and the mark goes: the CRLF is whole.
-        self._after_cr = data.endswith(b"\r")
-        # bytes.splitlines() splits at CR and LF only; str.splitlines() would also split at U+0085, in a JSON string.
-        lines = data.splitlines(keepends=True)
-        rest = lines.pop() if lines and not lines[-1].endswith((b"\n", b"\r")) else b""
-        return [line.rstrip(b"\r\n") for line in lines], rest
+    def feed(self, data: bytes) -> list[bytes]:
+        """Return the lines that ``data`` completes, without their ends; raises ProtocolError."""
+        whole = data.removeprefix(b"\n") if self._after_cr else data  # the LF may be of a CRLF that was cut in two
+        self._after_cr = data.endswith(b"\r") if data else self._after_cr
+        return super().feed(whole.replace(b"\r\n", b"\n").replace(b"\r", b"\n"))
 
 
 # Lines that are not part of the format are kept for the error message: the beginning of each, and so many of them.
@@ -185,18 +163,12 @@ class SSEReader:
     def feed(self, data: bytes) -> list[Event]:
         """Return the events that ``data`` completes; raises ProtocolError."""
         events: list[Event] = []
-        # A shorter way for most events, which are one line of an object.
-        whole, rest = self._lines.cut_events(data) if not (self._data or self._event) else ([], data)
-        for each in whole:
-            if each.startswith(b"data: {") and b"\n" not in each:
-                self._first_line, self._without_data = False, 1
-                events.append(_new(Event, ("message", each[6:].decode("utf-8", "replace"), self.last_event_id)))
-                self.strange.clear()
+        for line in self._lines.feed(data):
+            if line.startswith(b"data: {") and not self._first_line:  # a shorter way for most lines
+                self._without_data = 0
+                self._field("data", line[6:].decode("utf-8", "replace"))
             else:
-                for line in (*each.split(b"\n"), b""):
-                    self._take(line, events)
-        for line in self._lines.feed(rest):
-            self._take(line, events)
+                self._take(line, events)
         return events
 
     def finish(self) -> list[Event]:
@@ -243,7 +215,7 @@ class SSEReader:
 
     def _dispatch(self, events: list[Event]) -> None:
         if self._data:
-            events.append(Event(self._event or "message", "\n".join(self._data), self.last_event_id))
+            events.append(_new(Event, (self._event or "message", "\n".join(self._data), self.last_event_id)))
             self.strange.clear()
         self._event = ""
         self._data = []
