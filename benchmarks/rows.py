@@ -47,7 +47,7 @@ def latency(title: str, framing: str) -> Row:
     figures = {key: (f"latency, {title}: {key}", US) for key in ("p50", "p99")}
     figures["cpu"] = (f"latency, {title}: CPU a piece", US)
     bases = (READ1[0], "urllib3 read_chunked", READ1[1]) if framing == "chunked-1" else READ1
-    return Row("latency", f"paced/{framing}", "sse", (OURS, *bases, "openai"), figures, {}, every=4)
+    return Row("latency", f"paced/{framing}", "sse", (OURS, *bases, "openai"), figures, {}, every=2)
 
 
 def at_once(streams: int) -> Row:
