@@ -31,6 +31,7 @@ def test_the_commands_of_the_page_work(tmp_path, monkeypatch):
     with SimulatedLMStudio(models) as lm_studio, SimulatedOllama() as ollama:
         monkeypatch.setenv("LM_STUDIO_URL", lm_studio.url)
         monkeypatch.setenv("OLLAMA_HOST", ollama.url)
+        monkeypatch.setenv("LM_STUDIO_USAGE_DB", "usage.db")
         for line in LINES:
             command, _, file = line.partition(" < ")
             program, *arguments = shlex.split(command)

@@ -206,10 +206,10 @@ def test_names_cannot_write_to_the_terminal(tmp_path):
 
 
 def test_no_call_is_an_empty_answer(db):
-    for option, shown in (("--json", "[]\n"), ("--csv", None)):
-        ended = run("usage", "--db", db, "--since", "2030-01-01", option)
-        assert (ended.code, ended.err) == (0, "")
-        assert ended.out == shown or len(ended.out.splitlines()) == 1
+    assert run("usage", "--db", db, "--since", "2030-01-01") == (0, "", "no call is recorded\n")
+    ended = run("usage", "--db", db, "--since", "2030-01-01", "--json")
+    assert (ended.code, ended.out, ended.err) == (0, "[]\n", "")
+    assert len(run("usage", "--db", db, "--since", "2030-01-01", "--csv").out.splitlines()) == 1
 
 
 # Charts
@@ -247,15 +247,18 @@ def test_a_page_has_light_and_dark_and_narrow_and_wide_charts_and_the_table(tmp_
     assert "Calls: 2. Failed: 0. Tokens: 60." in text
 
 
+def titles(text, *ends):
+    """Return the titles in a file of SVG that end so."""
+    found = [each.text for each in ElementTree.fromstring(text).iter("{http://www.w3.org/2000/svg}title")]
+    return [title for title in found if title.endswith(ends)]
+
+
 def bars(text):
-    """Return the titles of the bars, or of the points, of the one chart."""
-    titles = [each.text for each in ElementTree.fromstring(text).iter("{http://www.w3.org/2000/svg}title")]
-    return [title for title in titles if title.endswith(("tokens", "calls"))]
+    return titles(text, " tokens", " calls")
 
 
 def points(text):
-    titles = [each.text for each in ElementTree.fromstring(text).iter("{http://www.w3.org/2000/svg}title")]
-    return [title for title in titles if title.endswith("tokens per second")]
+    return titles(text, " tokens per second")
 
 
 def test_bars_and_points_say_what_they_are(tmp_path):
@@ -282,10 +285,7 @@ def test_bars_and_points_say_what_they_are(tmp_path):
 def test_calls_of_two_days_are_shown_by_hour(tmp_path):
     text = page_of(tmp_path, RECORD, changed(created_at=NOON + 20 * 3600), option="--svg")
     assert "Tokens by hour and model" in text
-    assert bars(text) == [
-        "29 Nov 2026, 12:00, qwen: 30 tokens",
-        "30 Nov 2026, 8:00, qwen: 30 tokens".replace(" 8", " 08"),
-    ]
+    assert bars(text) == ["29 Nov 2026, 12:00, qwen: 30 tokens", "30 Nov 2026, 08:00, qwen: 30 tokens"]
 
 
 def test_if_no_token_is_known_the_bars_are_calls(tmp_path):
@@ -332,14 +332,11 @@ def test_labels_do_not_touch_each_other(tmp_path):
             assert high != other or float(right) - float(left) > 8 * len(text)
 
 
-def test_no_calls_make_a_page_that_says_so(tmp_path):
-    text = page_of(tmp_path, RECORD, option="--svg")
-    path = tmp_path / "page.html"
-    for option in ("--svg", "--html"):
-        ended = run("usage", "--db", tmp_path / "usage.db", "--since", "2030-01-01", option, path)
-        assert ended == (0, "", "no call is recorded\n")
-        assert "No calls" in path.read_text()
-    assert text != path.read_text()
+@pytest.mark.parametrize("option", ["--svg", "--html"])
+def test_no_calls_make_charts_that_say_so(tmp_path, db, option):
+    path = tmp_path / "chart.out"
+    assert run("usage", "--db", db, "--since", "2030-01-01", option, path) == (0, "", "no call is recorded\n")
+    assert "No calls" in path.read_text()
 
 
 def test_a_page_of_ten_thousand_calls_is_small(tmp_path):
@@ -366,9 +363,7 @@ def test_the_other_commands_record_where_the_environment_says(simulator, tmp_pat
     assert run("complete", "Hi", "--base-url", simulator.url).code == 0
     assert run("embed", "Hi", "--base-url", simulator.url).code == 0
     rows = json.loads(run("usage", "--by", "operation", "--json").out)
-    assert [(row["operation"], row["calls"]) for row in rows] == [("complete", 1), ("embed", 1)] or [
-        (row["operation"], row["calls"]) for row in rows
-    ] == [("embed", 1), ("stream", 1)]
+    assert [(row["operation"], row["calls"]) for row in rows] == [("embed", 1), ("stream", 1)]
 
 
 def test_a_command_goes_on_if_its_call_cannot_be_recorded(simulator, tmp_path, monkeypatch):
