@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import logging
+import math
 import operator
 import os
 import sqlite3
@@ -83,7 +84,9 @@ class UsageDatabase:
             return []
         keys = [*(_KEYS[name] for name in names), _SUMS]
         order = ", ".join(str(position) for position in range(1, len(keys)))
-        sql = f"SELECT {', '.join(keys)} FROM usage WHERE created_at >= ?"  # noqa: S608
+        # Without a limit, reading the table in its own order is faster than by the index.
+        limited = "+created_at" if oldest == -math.inf else "created_at"
+        sql = f"SELECT {', '.join(keys)} FROM usage WHERE {limited} >= ?"  # noqa: S608
         sql += f" GROUP BY {order} ORDER BY {order}" if order else " HAVING count(*)"
         try:
             rows = self._read(sql, oldest)
@@ -167,7 +170,7 @@ class UsageDatabase:
         try:
             return _rows(str(self._path), sql, oldest)
         except sqlite3.OperationalError:
-            # In a folder in which nobody may write, SQLite needs to know that nobody does.
+            # SQLite reads a file in a folder that is read-only if it can rely on nobody writing to it.
             if os.access(self._path.parent, os.W_OK) or Path(f"{self._path}-wal").exists():
                 raise
             return _rows(f"{self._path.as_uri()}?immutable=1", sql, oldest)
