@@ -88,7 +88,7 @@ class _Plot(NamedTuple):
 
 def svg_file(rows: Sequence[UsageSummary]) -> str:
     """Return the charts as a file of SVG; ``rows`` are grouped by model and by day or hour."""
-    return _svg(rows, 860, f"<style>{_STYLE}</style>") + "\n"
+    return _svg(rows, 860, f"<style>.file{{max-width:100%;height:auto}}{_STYLE}</style>") + "\n"
 
 
 def page(rows: Sequence[UsageSummary], headline: str, table: Table) -> str:
