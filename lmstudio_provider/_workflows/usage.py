@@ -32,6 +32,7 @@ class UsageSummary:
     operation: str | None
     """The method that was called: "complete", "chat", "stream" and so on."""
     calls: int
+    """All calls that reached a server."""
     errors: int
     """The calls that failed: their status is "timeout", "interrupted" or "error"."""
     uncounted: int
@@ -39,7 +40,9 @@ class UsageSummary:
     prompt_tokens: int | None
     """The sum of the counts that are known; None if none is."""
     completion_tokens: int | None
+    """The sum of the counts that are known; None if none is."""
     total_tokens: int | None
+    """The sum of the counts that are known; None if none is."""
     duration_s: float
     """The sum of the durations of all calls, in seconds."""
     tokens_per_second: float | None

@@ -80,8 +80,6 @@ class UsageDatabase:
     def summary(self, names: Sequence[str], oldest: float) -> list[UsageSummary]:
         """Return the summaries of the groups with these names; raise ConfigurationError."""
         self._try_waiting()
-        if not self._path.exists():
-            return []
         keys = [*(_KEYS[name] for name in names), _SUMS]
         order = ", ".join(str(position) for position in range(1, len(keys)))
         # Without a limit, reading the table in its own order is faster than by the index.
@@ -89,11 +87,13 @@ class UsageDatabase:
         sql = f"SELECT {', '.join(keys)} FROM usage WHERE {limited} >= ?"  # noqa: S608
         sql += f" GROUP BY {order} ORDER BY {order}" if order else " HAVING count(*)"
         try:
-            rows = self._read(sql, oldest)
-        except sqlite3.Error as error:
-            problem = f"cannot read the usage database {str(self._path)!r}: {error}"
+            self._path.stat()
+            return [summary_of(names, row) for row in self._read(sql, oldest)]
+        except (FileNotFoundError, NotADirectoryError):
+            return []
+        except (sqlite3.Error, OSError) as error:
+            problem = f"cannot read the usage database {str(self._path)!r}: {self._reason(error)}"
             raise ConfigurationError(problem) from error
-        return [summary_of(names, row) for row in rows]
 
     def close(self) -> None:
         """Write what waits, if that is possible, and close the connection."""
@@ -175,9 +175,16 @@ class UsageDatabase:
                 raise
             return _rows(f"{self._path.as_uri()}?immutable=1", sql, oldest)
 
+    def _reason(self, error: BaseException) -> str:
+        if os.path.isdir(self._path):  # noqa: PTH112 (it does not raise)
+            return "it is a folder"
+        if not os.path.isdir(self._path.parent):  # noqa: PTH112
+            return "its folder cannot be found"
+        return str(getattr(error, "strerror", None) or error).rstrip(".")
+
     def _report(self, error: sqlite3.Error) -> None:
         message = (
-            f"cannot write usage to {str(self._path)!r}: {str(error).rstrip('.')}. The call is not affected; "
+            f"cannot write usage to {str(self._path)!r}: {self._reason(error)}. The call is not affected; "
             f"the last {_KEPT:,} records wait in memory until they can be written"
         )
         logger.warning(message)

@@ -144,7 +144,7 @@ def test_a_newer_schema_is_refused_and_left_as_it_is(usage, path):
 
 def test_a_folder_that_does_not_exist_is_not_made(tmp_path):
     usage = SqliteUsage(tmp_path / "none" / "usage.db")
-    with pytest.warns(RuntimeWarning, match="unable to open database file"):
+    with pytest.warns(RuntimeWarning, match="usage.db': its folder cannot be found. The call is not affected"):
         usage.record(RECORD)
     assert list(tmp_path.iterdir()) == []
     assert usage.summary() == []
@@ -152,9 +152,9 @@ def test_a_folder_that_does_not_exist_is_not_made(tmp_path):
 
 def test_a_folder_as_the_file_is_an_error(tmp_path):
     usage = SqliteUsage(tmp_path)
-    with pytest.warns(RuntimeWarning, match="unable to open database file"):
+    with pytest.warns(RuntimeWarning, match="it is a folder"):
         usage.record(RECORD)
-    with pytest.raises(ConfigurationError, match="unable to open database file"):
+    with pytest.raises(ConfigurationError, match="it is a folder"):
         usage.summary()
 
 
@@ -311,8 +311,16 @@ def test_a_folder_that_is_read_only_breaks_no_call_and_can_be_read():
             kinds = [str(each.message).partition(": ")[2].partition(".")[0] for each in caught]
             assert kinds == ["attempt to write a readonly database", *["unable to open database file"] * 3]
 
+        def find_it_closed():
+            if os.geteuid() == 0:
+                os.setuid(65534)
+            with pytest.raises(ConfigurationError, match=r"usage.db': (Permission denied|unable to open database file)"):
+                SqliteUsage(path).summary()
+
         try:
             assert in_child(read_and_record) == 0
+            folder.chmod(0)
+            assert in_child(find_it_closed) == 0
         finally:
             folder.chmod(stat.S_IRWXU)
 
