@@ -17,29 +17,6 @@ import lmstudio_provider
 from lmstudio_provider.cli.vendoring import PARTS, belongs, with_needs
 
 PACKAGE = Path(lmstudio_provider.__file__).parent
-<<<<<<< HEAD
-=======
-# The optional parts: the files of each, and some names that are missing from the package without it.
-OPTIONAL = {
-    "_native": (["_native"], ["Native", "NativeRequest", "events"]),
-    "_workflows": (["_workflows"], ["Conversation", "complete_many", "measure", "run_tools"]),
-    "_servers": (["_servers", "_provider/lmstudio_home.py"], ["Registry", "discover"]),
-    "_ollama.py": (["_ollama.py"], ["OllamaProvider"]),
-    "the dialect of Ollama": (["_dialects/ollama*.py"], ["OllamaProvider"]),
-    "the dialect of responses": (["_dialects/responses*.py"], []),
-    "the dialect of messages": (["_dialects/messages*.py"], []),
-    "counting and decisions": (
-        ["_core/decisions.py", "_dialects/decisions.py", "_provider/counting.py", "_provider/deciding.py"],
-        ["Choice", "Condition", "Decisions", "Score"],
-    ),
-    "types as schemas": (
-        [f"_core/schema/{name}.py" for name in ("docstrings", "functions", "hints", "schemas", "texts")],
-        ["Conversation", "run_tools"],
-    ),
-    "simulator": (["simulator"], []),
-    "cli": (["cli", "__main__.py"], []),
-}
->>>>>>> 4281d66f (Say in plainer words what a batch does, and type-check its use)
 CHAT = """
 from lmstudio_provider import *
 with LMStudioProvider({url!r}) as lm:

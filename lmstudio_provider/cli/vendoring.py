@@ -57,10 +57,10 @@ PARTS = {
     "messages": Part("the Messages API", ("_dialects/messages.py", "_dialects/typed.py")),
     "native": Part("LM Studio's own API", ("_native/*", "events.py", "_core/progress.py")),
     "ollama": Part("OllamaProvider", ("_ollama.py", "_dialects/ollama*.py", "_core/progress.py", "_core/upload.py")),
-    "pytest": Part("the fixtures for pytest", ("pytest_plugin.py",), ("simulator",)),
     "responses": Part("the Responses API", ("_dialects/responses.py", "_dialects/typed.py")),
     "servers": Part("discover(), Registry, Failover and start_server()", ("_servers/*", "_provider/lmstudio_home.py")),
     "simulator": Part("stand-in servers and recordings", ("simulator/*",)),
+    "testing": Part("fixtures for pytest", ("pytest_plugin.py",), ("simulator",)),
     "tools": Part("run_tools()", ("_workflows/__init__.py", "_workflows/tools.py"), ("types",)),
     "types": Part(
         "types as response_format, and functions as tools", tuple(f"_core/schema/{name}.py" for name in _TYPES)
