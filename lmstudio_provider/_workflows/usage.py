@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import collections
+import datetime
 import math
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Callable, Literal, Sequence
+from typing import Any, Callable, Literal, Sequence
 
 from .._core.checks import check, number, one_of
 from .._core.errors import ConfigurationError
 from .._core.types import Usage
 from .._core.usage import UsageRecord
-
-if TYPE_CHECKING:
-    import datetime
 
 Group = Literal["model", "day", "hour", "operation"]
 

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
+import datetime
 import os
 import weakref
 from pathlib import Path
-from typing import TYPE_CHECKING, Sequence
+from typing import Sequence
 
 from .._core.checks import Check, check
 from .._core.errors import ConfigurationError
 from .._core.usage import UsageRecord
 from .usage import Group, UsageSummary, grouping
-
-if TYPE_CHECKING:
-    import datetime
 
 _FILE = Check(
     lambda path: isinstance(path, str) and path.strip() and "\0" not in path and path != ":memory:",

@@ -41,7 +41,7 @@ def test_the_status_says_how_to_start_a_server_and_exits_with_1(nobody):
 def test_the_status_of_ollama_has_its_version():
     with SimulatedOllama() as server:
         ended = run("status", "--provider", "ollama", "--base-url", server.url)
-        assert ended.out.startswith(f"Ollama (Local) 0.33.0 at {server.url} answers in ")
+        assert ended.out.startswith(f"Ollama (Local) 0.35.1 at {server.url} answers in ")
 
 
 def test_the_status_says_that_a_token_is_needed(monkeypatch):

@@ -27,7 +27,7 @@ def test_both_are_recognised_by_their_answers_and_serve():
         settings = {"lmstudio_base_url": other.url, "ollama_base_url": one.url}  # the wrong way round
         kinds = {each.base_url: (each.provider_id, each.version) for each in discover(5, settings=settings)}
         assert kinds[one.url] == ("lm-studio", None)
-        assert kinds[other.url] == ("ollama", "0.33.0")
+        assert kinds[other.url] == ("ollama", "0.35.1")
         with Registry.local(settings, timeout=5) as registry:
             served = {provider.base_url: provider.complete("Hi").provider_id for provider in registry.available()}
         assert served[one.url].startswith("lm-studio")
