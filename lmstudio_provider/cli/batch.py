@@ -44,6 +44,7 @@ def run(args: argparse.Namespace, console: Console) -> int:
     """Write a line for each line of the input; return 1 if any has failed or was left out."""
     with contextlib.ExitStack() as stack:
         lines, count = stack.enter_context(_opened(args.input))
+        provider = stack.enter_context(make_provider(args))
         if args.output == "-":
             if args.retry_errors:
                 raise UsageError("--retry-errors needs the file that has the errors: -o OUT")
@@ -55,7 +56,6 @@ def run(args: argparse.Namespace, console: Console) -> int:
             file = stack.enter_context(AnswerFile(path, args.retry_errors))
             batch = _Batch(console, file.append, file.answered, file.failed)
         defaults = {name: value for name in ("model", "tier") if (value := getattr(args, name))}
-        provider = stack.enter_context(make_provider(args))
         bar = stack.enter_context(console.bar(count and max(0, count - len(batch.done)), "line"))
         requests = batch.requests(lines, defaults)
         results = complete_many(provider, requests, max_workers=args.workers, ordered=False)

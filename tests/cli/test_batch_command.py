@@ -148,6 +148,14 @@ def test_wrong_usage_is_refused(files, simulator, arguments, said):
     assert prompts(simulator) == []
 
 
+def test_an_address_that_cannot_work_makes_no_output(files):
+    files.give({"prompt": "one"})
+    ended = run("batch", files.given, "-o", files.written, "--base-url", "ftp://here")
+    assert ended.code == 2
+    assert "ftp" in error_of(ended)
+    assert not files.written.exists()
+
+
 def test_an_input_that_is_not_there_is_an_error_and_makes_no_output(files, simulator):
     ended = batch(files, simulator)
     assert ended.code == 1
