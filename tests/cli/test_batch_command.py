@@ -344,6 +344,9 @@ def test_ctrl_c_keeps_what_came_and_closes_the_connections(files):
         with start(files, server) as child:
             for _ in range(4):
                 assert come.acquire(timeout=PATIENCE_S)
+            while not files.written.read_bytes():  # the answer has come, and is about to be written
+                assert child.poll() is None
+                threading.Event().wait(0.001)
             child.send_signal(signal.SIGINT)
             assert child.wait(PATIENCE_S) == 130
             assert child.stderr.read() == b""
