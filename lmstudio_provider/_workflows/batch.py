@@ -217,10 +217,10 @@ class _Batch:
 
     def _stop(self) -> None:
         """Cancel the jobs that have not begun, close the connections of those that run, and let the threads end."""
-        for job in self._begun.values():
+        # Those that wait come first: a thread whose call has ended would begin the next one.
+        for job in reversed(self._begun.values()):
             if job.future is not None:
                 job.future.cancel()
-        for job in self._begun.values():
             job.scope.cancel()
         for _ in range(self._max_workers):
             self._waiting.put(None)

@@ -476,10 +476,14 @@ class UnpicklableError(Exception):
         super().__init__(f"{one} and {two}")
 
 
-@pytest.fixture
+def two_processes():
+    """They are not forked: the threads of the tests would be a reason for a warning."""
+    return ProcessPoolExecutor(2, multiprocessing.get_context("spawn"))
+
+
+@pytest.fixture(scope="module")
 def pool():
-    """Two processes, which are not forked: the threads of the tests would be a reason for a warning."""
-    with ProcessPoolExecutor(2, multiprocessing.get_context("spawn")) as executor:
+    with two_processes() as executor:
         yield executor
 
 
@@ -501,9 +505,9 @@ class Unsendable(ChatRequest):
         raise TypeError("cannot be sent")
 
 
-def test_a_worker_that_dies_is_an_error_that_says_where_to_go_on(pool):
+def test_a_worker_that_dies_is_an_error_that_says_where_to_go_on():
     got = []
-    with pytest.raises(ConfigurationError, match="takes no more requests"):
+    with two_processes() as pool, pytest.raises(ConfigurationError, match="takes no more requests"):
         for result in complete_many(Somewhere(), ["die", *["Hi"] * 20], executor=pool, max_workers=1):
             got.append(result)
     assert isinstance(got[0].error, concurrent.futures.BrokenExecutor)
