@@ -73,5 +73,5 @@ def test_the_example_answers_on_two_workers_that_make_one_provider_each():
         lists = [each for each in server.requests if each["path"] == "/api/v1/models"]
     assert re.findall(r"^(\d+): Opinion\(likes_it=True", shown, re.M) == [str(number) for number in range(12)]
     assert re.search(r"\n12 calls took \d+ tokens\n$", shown)
-    assert asked >= 12  # Dask runs a task again if a busy machine made it lose a worker
+    assert asked >= 12  # Dask may run a task again, for example if it lost a worker
     assert len(lists) == 3  # one for each worker, and one here
