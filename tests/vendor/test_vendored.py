@@ -183,4 +183,4 @@ def test_the_command_line_of_a_copy_runs(project, tmp_path):
     command = [*alone(str(tmp_path), str(project / "lib"), code=code), "vendor", "--check", "app/_vendor"]
     ended = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False)
     assert (ended.returncode, ended.stderr) == (0, "")
-    assert f"lmstudio_provider {lmstudio_provider.__version__} with cli, conversation" in ended.stdout
+    assert f"lmstudio_provider {lmstudio_provider.__version__} with batch, cli, conversation" in ended.stdout
