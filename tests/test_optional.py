@@ -144,17 +144,18 @@ def test_the_command_line_of_a_small_copy_works_and_says_what_it_needs(copy, sim
     folder = copy(*(name for name in PARTS if name != "cli"))
     code = f"""
 from lmstudio_provider.cli.main import main
-for command in (["complete", "Hi"], ["models", "--json"], ["status"], ["chat", "-p", "Hi"], ["simulate"]):
-    print(main([*command, "--base-url", {simulator.url!r}]), flush=True)
+for command in ("complete Hi", "models --json", "status", "chat -p Hi", "simulate", "config", "load m"):
+    print(main([*command.split(), "--base-url", {simulator.url!r}]), flush=True)
 """
     ended = run(folder, code)
-    assert [line for line in ended.stdout.splitlines() if line in "012"] == ["0", "0", "1", "1", "1"]
+    assert [line for line in ended.stdout.splitlines() if line in "012"] == ["0", "0", "1", "1", "1", "0", "1"]
     errors = ended.stderr.splitlines()
     assert errors[:2] == [
         f"error: {name!r} needs {part!r}, which was left out of this copy of lmstudio_provider"
         for name, part in [("Registry", "_servers"), ("Conversation", "_workflows")]
     ]
     assert "lmstudio_provider.simulator" in errors[2]
+    assert errors[3:] == ["error: 'native' needs '_native', which was left out of this copy of lmstudio_provider"]
 
 
 @pytest.mark.parametrize(

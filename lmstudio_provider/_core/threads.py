@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import sys
 import threading
 import time
 
@@ -46,10 +47,11 @@ class Event:
 
 def start(thread: threading.Thread) -> bool:
     """Start ``thread``; return False if the system has no more threads, or the interpreter is shutting down."""
+    handled = sys.exc_info()[1]  # the context of every error here, if the caller is in an except block
     try:
         thread.start()
     except RuntimeError as error:
-        if error.__context__ is not None:  # an interrupt, which became this in an Event of Thread.start()
+        if error.__context__ not in (None, handled):  # an interrupt, which became this in an Event of Thread.start()
             raise error.__context__ from None
         return False
     return True

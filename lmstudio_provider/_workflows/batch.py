@@ -189,7 +189,8 @@ class _Batch:
         except Exception as error:  # Dask cannot pickle this request
             job.future = Future()
             job.future.set_exception(error)
-        job.future.add_done_callback(lambda future: self._ended.put((job.index, future)))
+        index = job.index  # with the job itself, this would be a cycle
+        job.future.add_done_callback(lambda future: self._ended.put((index, future)))
 
     def _work(self) -> None:
         while (job := self._waiting.get()) is not None:

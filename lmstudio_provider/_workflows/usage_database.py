@@ -65,7 +65,8 @@ class UsageDatabase:
         self._waiting: list[tuple[object, ...]] = []
         self._writing = self._failed = self._warned = False
         self.lock = threading.RLock()  # a signal handler may make a call while its thread is in here
-        _DATABASES.add(self)
+        with _FORKING:  # a set that changes meanwhile cannot be gone through
+            _DATABASES.add(self)
 
     def record(self, record: UsageRecord) -> None:
         """Write ``record`` and those that wait, or warn."""
@@ -85,7 +86,7 @@ class UsageDatabase:
         # Without a limit, reading the table in its own order is faster than by the index.
         limited = "+created_at" if oldest == -math.inf else "created_at"
         sql = f"SELECT {', '.join(keys)} FROM usage WHERE {limited} >= ?"  # noqa: S608
-        sql += f" GROUP BY {order} ORDER BY {order}" if order else " HAVING count(*)"
+        sql += f" GROUP BY {order} ORDER BY {order}" if order else " GROUP BY NULL"  # no row if there is no record
         try:
             self._path.stat()
             return [summary_of(names, row) for row in self._read(sql, oldest)]

@@ -11,7 +11,7 @@ from .. import ConfigurationError
 from .._core.types import UNSET
 from .._provider.settings import Setting, Settings
 from .console import Console
-from .providers import KINDS, kind_of
+from .providers import KINDS, is_here, kind_of
 from .words import in_options
 
 EXAMPLE = "lmstudio-provider config"
@@ -24,7 +24,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace, console: Console) -> int:
     """Print the settings of a kind of server, by default of all; return 2 if one of them cannot work."""
     rows, problems = [], []
-    for kind in [args.provider] if args.provider else KINDS:
+    for kind in [args.provider] if args.provider else filter(is_here, KINDS):
         timeout = UNSET if args.timeout is None else args.timeout
         names, arguments = kind_of(kind)._names, {"base_url": args.base_url, "timeout": timeout}
         settings, url = Settings(names, arguments, None), None

@@ -10,6 +10,7 @@ import json
 import os
 import shutil
 import sys
+import traceback
 import unicodedata
 from typing import Any, Iterator, Mapping, Sequence, TextIO
 
@@ -73,6 +74,12 @@ class Console:
     def error(self, problem: object) -> None:
         """Write the line of an error: a text, or an exception, whose words become those of the command line."""
         self.note(f"error: {in_options(str(problem)) if isinstance(problem, ProviderError) else problem}")
+
+    def traceback(self) -> None:
+        """Write the traceback of the error that is handled just now."""
+        text = traceback.format_exc()
+        with contextlib.suppress(OSError, ValueError):  # it is closed, or its reader has left
+            _write(self._err, visible(text) if self._err.isatty() else text)
 
     def json(self, value: object, indent: int | None = 2) -> None:
         """Write ``value`` as JSON; dataclasses become objects. With ``indent=None``, on one line."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 
 from .console import Console, UsageError
 from .generation import read_input
@@ -21,7 +22,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace, console: Console) -> int:
     """Write a line of JSON for each text, in their order."""
-    texts = args.texts or [line for line in read_input().splitlines() if line.strip()]
+    texts = args.texts or [line for line in re.split(r"\r\n|\r|\n", read_input()) if line.strip()]
     if not all(texts) or not texts:
         raise UsageError("there is no text; give one or more, or let standard input have a line for each")
     with make_provider(args) as provider:

@@ -10,7 +10,6 @@ import importlib
 import logging
 import os
 import sys
-import traceback
 import warnings
 from typing import Any, Iterator, NoReturn, Sequence
 
@@ -91,7 +90,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return int(end.code or 0)
     except (Exception, KeyboardInterrupt) as error:
         if args.verbose > 1:
-            traceback.print_exc()
+            console.traceback()
         return _end(error, args, console)
 
 
@@ -166,7 +165,8 @@ def _end(error: BaseException, args: argparse.Namespace, console: Console) -> in
         others = who_answers(args) if isinstance(error, ServerUnavailableError) else ""
         console.error(". ".join(filter(None, (in_options(str(error)), others))))
         return 2 if isinstance(error, ConfigurationError) else 1
-    if isinstance(error, ImportError):  # a part was left out of this copy, or a package is missing
+    # A part was left out of this copy, or a package is missing.
+    if isinstance(error, ImportError) or (isinstance(error, AttributeError) and "left out of this copy" in str(error)):
         console.error(str(error))
     elif isinstance(error, OSError):
         console.error(": ".join(str(each) for each in (error.filename, error.strerror or error) if each))

@@ -41,6 +41,11 @@ def kind_of(name: str) -> Any:
         raise UsageError(str(error)) from error
 
 
+def is_here(name: str) -> bool:
+    """Return True if this copy of the package has the provider ``name``."""
+    return hasattr(importlib.import_module("..", __package__), KINDS[name])
+
+
 def make_provider(
     args: argparse.Namespace, usage: UsageRecorder | None = None, *, only: str | None = None, refresh: bool = True
 ) -> Any:

@@ -65,7 +65,7 @@ PARTS = {
     "types": Part(
         "types as response_format, and functions as tools", tuple(f"_core/schema/{name}.py" for name in _TYPES)
     ),
-    "usage": Part("MemoryUsage and SqliteUsage", ("_workflows/__init__.py", "_workflows/usage*.py")),
+    "usage": Part("MemoryUsage and SqliteUsage", ("_workflows/__init__.py", "_workflows/usage*.py", "_core/files.py")),
 }
 
 

@@ -78,8 +78,8 @@ def test_texts_become_lines_of_json(simulator):
 
 
 def test_each_line_of_standard_input_is_a_text(simulator):
-    ended = run("embed", "--base-url", simulator.url, given="one\ntwo words\n")
-    assert [json.loads(line)["text"] for line in ended.out.splitlines()] == ["one", "two words"]
+    ended = run("embed", "--base-url", simulator.url, given="one\r\ntwo\u2028words\n")
+    assert [json.loads(line)["text"] for line in ended.out.strip().split("\n")] == ["one", "two\u2028words"]
 
 
 def test_a_count_is_a_number(simulator):

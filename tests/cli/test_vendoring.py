@@ -321,19 +321,46 @@ def test_a_file_that_no_part_names_is_of_the_core():
 @pytest.mark.parametrize("part", sorted({*PARTS} - {"cli"}))
 def test_a_copy_with_one_part_has_what_each_of_its_modules_imports(tmp_path, part):
     make_copy(tmp_path, [part])
-    modules = [
-        ".".join(path.relative_to(tmp_path).with_suffix("").parts)
-        for path in sorted(tmp_path.rglob("*.py"))
-        if path.name not in ("__init__.py", "__main__.py", "pytest_plugin.py")
-    ]
+    import_all(
+        tmp_path,
+        [
+            ".".join(path.relative_to(tmp_path).with_suffix("").parts)
+            for path in sorted(tmp_path.rglob("*.py"))
+            if path.name not in ("__init__.py", "__main__.py", "pytest_plugin.py")
+        ],
+    )
+
+
+@pytest.mark.parametrize(
+    ("command", "part"),
+    [
+        ("batch", "batch"),
+        ("bench", "measure"),
+        ("chat", "conversation"),
+        ("decide", "decisions"),
+        ("download", "native"),
+        ("pull", "ollama"),
+        ("simulate", "simulator"),
+        ("status", "servers"),
+        ("usage", "usage"),
+    ],
+)
+def test_a_command_imports_nothing_beside_its_part(tmp_path, command, part):
+    make_copy(tmp_path, ["cli", part])
+    import_all(tmp_path, [f"lmstudio_provider.cli.{command}"])
+
+
+def import_all(folder, modules):
+    # The finder of an editable installation would find what is missing here in the sources.
     code = f"""
 import importlib, sys
-sys.path[0] = {str(tmp_path)!r}
+sys.path[0] = {str(folder)!r}
+sys.meta_path[:] = [each for each in sys.meta_path if "editable" not in repr(each)]
 for module in {modules!r}:
     importlib.import_module(module)
 """
     ended = subprocess.run(
-        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False
+        [sys.executable, "-c", code], cwd=folder, capture_output=True, text=True, timeout=60, check=False
     )
     assert ended.stderr == ""
 

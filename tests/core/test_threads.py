@@ -57,6 +57,13 @@ def test_a_thread_that_cannot_be_started_is_reported():
     assert not start(Unstartable())
 
 
+def test_a_thread_that_cannot_be_started_while_an_error_is_handled_is_reported():
+    try:
+        raise KeyError
+    except KeyError:
+        assert not start(Unstartable())
+
+
 def test_an_interrupt_while_a_thread_starts_is_raised_as_it_is():
     with pytest.raises(KeyboardInterrupt):
         start(Interrupted())
