@@ -8,7 +8,16 @@ import sys
 from pathlib import Path
 from typing import Any, BinaryIO, Callable, Collection, Iterable, Iterator
 
-from .. import ChatRequest, CompletionRequest, InvalidRequestError, ProviderError, Result, complete_many
+from .. import (
+    ChatRequest,
+    CompletionRequest,
+    InvalidRequestError,
+    ProviderError,
+    RequestTimeoutError,
+    Result,
+    ServerUnavailableError,
+    complete_many,
+)
 from .._core.checks import TEXT, check
 from .._core.errors import preview
 from .._core.json import loads
@@ -24,8 +33,8 @@ request, such as "temperature", and an "id"; without one, the id is the number o
 the line. A line of OUT has the "id" and "text", "usage", "model" and
 "finish_reason", or an "error" with its "class" and "message".
 
-If OUT has lines already, only the others are asked: after Ctrl-C or a crash, the
-same command goes on from there."""
+If OUT has lines already, only the others are asked: after Ctrl-C, a crash, or the
+end of the server, the same command goes on from there."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -48,13 +57,13 @@ def run(args: argparse.Namespace, console: Console) -> int:
         if args.output == "-":
             if args.retry_errors:
                 raise UsageError("--retry-errors needs the file that has the errors: -o OUT")
-            batch = _Batch(console, lambda line: console.json(line, indent=None))
+            batch = _Batch(console, lambda line: console.json(line, indent=None), "")
         else:
             path = Path(args.output)
             if args.input != "-" and path.exists() and path.samefile(args.input):
                 raise UsageError(f"{path} is the input and the output")
             file = stack.enter_context(AnswerFile(path, args.retry_errors))
-            batch = _Batch(console, file.append, file.answered, file.failed)
+            batch = _Batch(console, file.append, "; the same command goes on", file.answered, file.failed)
         defaults = {name: value for name in ("model", "tier") if (value := getattr(args, name))}
         bar = stack.enter_context(console.bar(count and max(0, count - len(batch.done)), "line"))
         requests = batch.requests(lines, defaults)
@@ -62,9 +71,13 @@ def run(args: argparse.Namespace, console: Console) -> int:
         for result in stack.enter_context(contextlib.closing(results)):
             batch.write_result(result)
             bar.update(batch.written, text=f"{batch.failed} failed" if batch.failed else "")
-    if args.output != "-":
+    if args.output != "-" and batch.gone is None:
         console.line(f"{batch.written - batch.failed} answered, {len(batch.done)} done before")
-    return batch.report()
+    code = batch.report()
+    if batch.gone is not None:
+        console.note(batch.state("stopped"))
+        raise batch.gone
+    return code
 
 
 @contextlib.contextmanager
@@ -90,11 +103,15 @@ class _Batch:
         self,
         console: Console,
         write: Callable[[dict[str, Any]], None],
+        advice: str,
         answered: Collection[str] = (),
         failed: Collection[str] = (),
     ) -> None:
         self.done = {*answered, *failed}
         self.written = self.failed = 0
+        self.gone: ProviderError | None = None
+        """The error of a call that was not sent, because no server answers."""
+        self._advice = advice
         self._failed_before = len(self.done) - len(answered)
         self._left_out = 0
         self._console = console
@@ -107,6 +124,8 @@ class _Batch:
         numbers: dict[str, int] = {}
         index = 0
         for number, line in enumerate(lines, 1):
+            if self.gone is not None:
+                return
             if line.isspace():
                 continue
             id_, fields = _parse(line, number)
@@ -125,10 +144,13 @@ class _Batch:
                     yield request
 
     def write_result(self, result: Result) -> None:
-        """Write the line of a result."""
-        id_, completion = self._ids.pop(result.index), result.completion
+        """Write the line of a result, unless no server answers."""
+        id_, completion, error = self._ids.pop(result.index), result.completion, result.error
         if completion is None:
-            self._write_error(id_, result.error)
+            if isinstance(error, (ServerUnavailableError, RequestTimeoutError)) and _is_gone(error):
+                self.gone = error
+            else:
+                self._write_error(id_, error)
             return
         more = {name: plain(value) for name in ("reasoning", "tool_calls") if (value := getattr(completion, name))}
         names = ("text", "usage", "model", "finish_reason")
@@ -145,6 +167,10 @@ class _Batch:
         self.failed += 1
         self._last = error
 
+    def state(self, what: str) -> str:
+        """Return a line for a run that ends early."""
+        return f"{what}: {self.written - self.failed} answered{self._advice}"
+
     def report(self) -> int:
         """Say how many have failed; return the exit code."""
         if self._last is not None:
@@ -155,6 +181,11 @@ class _Batch:
                 f"{self._failed_before} of the lines failed in an earlier run; --retry-errors asks them again"
             )
         return 1 if self.failed or self._failed_before or self._left_out else 0
+
+
+def _is_gone(error: ServerUnavailableError | RequestTimeoutError) -> bool:
+    """Return True if the call was not sent, because no server answers."""
+    return not error.sent and (isinstance(error, ServerUnavailableError) or error.limit == "connect")
 
 
 def _parse(line: bytes, number: int) -> tuple[str | int, dict[str, Any] | InvalidRequestError]:

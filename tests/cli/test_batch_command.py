@@ -192,6 +192,78 @@ def test_a_full_disk_is_an_error_of_one_line(files, simulator):
     assert "No space left on device" in error_of(ended)
 
 
+# A server that ends
+
+
+GOES_ON = "answered; the same command goes on"
+
+
+def answer_of(text):
+    data = json.dumps({"choices": [{"message": {"content": text}, "finish_reason": "stop"}]}).encode()
+    return b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: %d\r\n\r\n%s" % (len(data), data)
+
+
+def test_without_a_server_nothing_is_written(files, closed_port):
+    files.give(*[{"prompt": "one"}] * 20)
+    ended = run("batch", files.given, "-o", files.written, "--base-url", f"http://127.0.0.1:{closed_port}")
+    assert (ended.code, ended.out) == (1, "")
+    state, error = ended.err.splitlines()
+    assert state == f"stopped: 0 {GOES_ON}"
+    assert error.startswith("error: POST /v1/chat/completions: no server answers at http://127.0.0.1:")
+    assert files.read() == []
+
+
+def test_a_host_to_which_no_connection_opens_stops_it_too(files, hanging_url):
+    files.give(*[{"prompt": "one"}] * 3)
+    options = ["--timeout", "0.5", "--workers", "3"]
+    ended = run("batch", files.given, "-o", files.written, "--base-url", hanging_url, *options)
+    assert ended.code == 1
+    assert ended.err.startswith(f"stopped: 0 {GOES_ON}\nerror: ")
+    assert files.read() == []
+
+
+def test_without_a_file_the_same_command_does_not_go_on(files, closed_port):
+    files.give({"prompt": "one"})
+    ended = run("batch", files.given, "--base-url", f"http://127.0.0.1:{closed_port}")
+    assert (ended.code, ended.out) == (1, "")
+    assert ended.err.splitlines()[0] == "stopped: 0 answered"
+
+
+def test_if_the_server_ends_the_same_command_goes_on_with_the_lines_that_were_not_sent(files, raw_server, simulator):
+    def reply(connection):
+        if b"two" in server.requests[-1]:
+            server.refuse()
+        connection.sendall(answer_of("fine"))
+
+    server = raw_server(reply)
+    files.give(*[{"prompt": word} for word in ("one", "two", "three", "four", "five")], "{")
+    ended = batch(files, server, "--model", "m", "--workers", "1")
+    assert (ended.code, ended.out) == (1, "")
+    assert ended.err.splitlines()[0] == f"stopped: 2 {GOES_ON}"
+    assert "no server answers" in ended.err.splitlines()[1]
+    assert [(line["id"], line["text"]) for line in files.read()] == [(1, "fine"), (2, "fine")]
+    assert batch(files, simulator).code == 1  # because of the last line
+    assert sorted(prompts(simulator)) == ["five", "four", "three"]
+    assert sorted(files.by_id()) == [1, 2, 3, 4, 5, 6]
+
+
+def test_a_request_that_was_sent_when_the_server_ended_is_an_error_line(files, raw_server):
+    def reply(connection):
+        if b"one" in server.requests[-1]:
+            server.refuse()
+        else:  # the list of models
+            connection.sendall(answer_of("fine"))
+
+    server = raw_server(reply)
+    files.give({"prompt": "one"}, {"prompt": "two"}, {"prompt": "three"})
+    ended = batch(files, server, "--model", "m", "--workers", "1")
+    assert ended.code == 1
+    failed, state, error = ended.err.splitlines()
+    assert failed.startswith("error: 1 of 1 lines failed, the last with ServerUnavailableError: ")
+    assert (state, "no server answers" in error) == (f"stopped: 0 {GOES_ON}", True)
+    assert [line["error"]["class"] for line in files.read()] == ["ServerUnavailableError"]
+
+
 # Lines
 
 
