@@ -68,11 +68,19 @@ def run(args: argparse.Namespace, console: Console) -> int:
         bar = stack.enter_context(console.bar(count and max(0, count - len(batch.done)), "line"))
         requests = batch.requests(lines, defaults)
         results = complete_many(provider, requests, max_workers=args.workers, ordered=False)
-        for result in stack.enter_context(contextlib.closing(results)):
-            batch.write_result(result)
-            bar.update(batch.written, text=f"{batch.failed} failed" if batch.failed else "")
-    if args.output != "-" and batch.gone is None:
-        console.line(f"{batch.written - batch.failed} answered, {len(batch.done)} done before")
+        try:
+            for result in stack.enter_context(contextlib.closing(results)):
+                batch.write_result(result)
+                bar.update(batch.written, text=f"{batch.failed} failed" if batch.failed else "")
+        except KeyboardInterrupt:
+            if console.is_terminal:  # it shows a ^C
+                console.line()
+            console.note(batch.state("interrupted"))
+            return 130
+    if args.output != "-" and args.json:
+        console.json(batch.counts())
+    elif args.output != "-" and batch.gone is None:
+        console.line("{answered} answered, {done_before} done before".format_map(batch.counts()))
     code = batch.report()
     if batch.gone is not None:
         console.note(batch.state("stopped"))
@@ -166,6 +174,16 @@ class _Batch:
         self.written += 1
         self.failed += 1
         self._last = error
+
+    def counts(self) -> dict[str, int]:
+        """Return how many lines of the input had each outcome."""
+        return {
+            "answered": self.written - self.failed,
+            "failed": self.failed,
+            "left_out": self._left_out,
+            "done_before": len(self.done),
+            "failed_before": self._failed_before,
+        }
 
     def state(self, what: str) -> str:
         """Return a line for a run that ends early."""

@@ -279,6 +279,27 @@ def test_each_line_has_its_answer_with_usage_model_and_the_reason_of_its_end(fil
     assert found[3]["text"].endswith("two")  # the number of the line
 
 
+def test_with_json_the_counts_are_an_object(files, simulator):
+    files.give({"prompt": "one"}, {"prompt": "two"}, {})
+    counts = {"answered": 2, "failed": 1, "left_out": 0, "done_before": 0, "failed_before": 0}
+    assert json.loads(batch(files, simulator, "--json").out) == counts
+    files.give({"prompt": "one"}, {"prompt": "two"}, {}, {"prompt": "four"}, {"prompt": "five", "id": 1})
+    counts = {"answered": 1, "failed": 0, "left_out": 1, "done_before": 3, "failed_before": 1}
+    assert json.loads(batch(files, simulator, "--json").out) == counts
+
+
+def test_with_json_the_counts_are_there_if_no_server_answers_too(files, closed_port):
+    files.give({"prompt": "one"}, {})
+    ended = run("batch", files.given, "-o", files.written, "--json", "--base-url", f"http://127.0.0.1:{closed_port}")
+    assert (ended.code, json.loads(ended.out)["answered"], json.loads(ended.out)["failed"]) == (1, 0, 1)
+
+
+def test_with_json_and_no_file_the_output_is_the_lines_alone(files, simulator):
+    files.give({"prompt": "one"}, {"prompt": "two"})
+    ended = run("batch", files.given, "--json", "--base-url", simulator.url)
+    assert [sorted(json.loads(line))[1] for line in ended.out.splitlines()] == ["id", "id"]
+
+
 def test_calls_and_thoughts_are_in_the_line_too(files):
     call = {"content": "", "reasoning_content": "hm", "tool_calls": [{"name": "look", "arguments": {"at": "sky"}}]}
     tool = {"type": "function", "function": {"name": "look", "parameters": {"type": "object"}}}
@@ -421,7 +442,7 @@ def test_ctrl_c_keeps_what_came_and_closes_the_connections(files):
                 threading.Event().wait(0.001)
             child.send_signal(signal.SIGINT)
             assert child.wait(PATIENCE_S) == 130
-            assert child.stderr.read() == b""
+            assert child.stderr.read().decode().splitlines() == [f"interrupted: 1 {GOES_ON}"]
         left.set()
     assert [line["text"] for line in files.read()] == ["1"]
 
@@ -437,6 +458,25 @@ def test_a_reader_that_leaves_early_is_no_error(files, simulator):
 
 
 # On a terminal
+
+
+@WITH_PTY
+def test_ctrl_c_in_a_terminal_says_on_a_line_of_its_own_what_is_answered(files):
+    come, left = threading.Event(), threading.Event()
+
+    def reply(body):
+        come.set()
+        left.wait(PATIENCE_S)
+        return "late"
+
+    with SimulatedLMStudio(replies=reply) as server:
+        files.give({"prompt": "one"})
+        with in_terminal("batch", files.given, "-o", files.written, "--base-url", server.url) as terminal:
+            assert come.wait(PATIENCE_S)
+            terminal.type("\x03")
+            assert "\n" in terminal.wait_for(f"interrupted: 0 {GOES_ON}\r\n")
+            assert terminal.end() == 130
+        left.set()
 
 
 @WITH_PTY
