@@ -25,6 +25,7 @@ from .answer_file import AnswerFile, key_of
 from .console import Console, UsageError, plain
 from .generation import add_model
 from .providers import make_provider, positive
+from .words import in_options
 
 EXAMPLE = "lmstudio-provider batch questions.jsonl -o answers.jsonl"
 _ABOUT = """
@@ -192,8 +193,12 @@ class _Batch:
     def report(self) -> int:
         """Say how many have failed; return the exit code."""
         if self._last is not None:
-            last = f"{type(self._last).__name__}: {self._last}"
-            self._console.error(f"{self.failed} of {self.written} lines failed, the last with {last}")
+            last = str(self._last)
+            # An error of a request names the fields of its line, which are no options here.
+            if isinstance(self._last, ProviderError) and not isinstance(self._last, InvalidRequestError):
+                last = in_options(last)
+            what = f"{self.failed} of {self.written} lines failed, the last with {type(self._last).__name__}"
+            self._console.error(f"{what}: {last}")
         if self._failed_before:
             self._console.error(
                 f"{self._failed_before} of the lines failed in an earlier run; --retry-errors asks them again"

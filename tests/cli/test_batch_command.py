@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from commands import PROGRAM, WITH_PTY, error_of, in_terminal, run
 
-from lmstudio_provider.simulator import SimulatedLMStudio
+from lmstudio_provider.simulator import SimulatedLMStudio, SimulatedOllama
 
 PATIENCE_S = 30
 FULL = Path("/dev/full")
@@ -101,6 +101,20 @@ def test_a_failing_request_is_an_error_line_and_the_exit_code_is_1(files):
     assert ended.err.startswith("error: 1 of 1 lines failed, the last with ServerError: POST /v1/chat/completions: the")
     (line,) = files.read()
     assert (line["id"], line["error"]["class"]) == ("a", "ServerError")
+
+
+def test_the_last_error_has_the_words_of_the_command_line(files):
+    files.give({"prompt": "one"})
+    with SimulatedOllama() as server:
+        ended = batch(files, server, "--provider", "ollama", "--model", "nope")
+    assert ended.code == 1
+    assert "'lmstudio-provider pull MODEL'" in error_of(ended)
+    assert "pull()" not in error_of(ended)
+
+
+def test_an_error_about_a_field_of_a_line_keeps_the_name_of_the_field(files, simulator):
+    files.give({"prompt": "one", "max_tokens": "x"})
+    assert "max_tokens='x'" in error_of(batch(files, simulator))
 
 
 def test_an_answer_that_does_not_follow_its_schema_is_kept_in_the_error(files):
