@@ -5,7 +5,10 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import stat
+import sys
 import threading
+from io import FileIO
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -13,6 +16,20 @@ from typing import Any
 from .._core.json import loads
 from .._core.threads import Event, start
 from .console import UsageError
+
+if sys.platform == "win32":
+    import msvcrt
+
+    def _lock(number: int) -> None:
+        # One byte far behind the others: nobody else can read or write what is locked.
+        os.lseek(number, 2**31 - 2, os.SEEK_SET)
+        msvcrt.locking(number, msvcrt.LK_NBLCK, 1)
+else:
+    import fcntl
+
+    def _lock(number: int) -> None:
+        fcntl.flock(number, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
 
 _SYNC_S = 1.0
 _BEGIN = b'{"id": '  # of each line
@@ -27,16 +44,21 @@ class AnswerFile:
     """Appends lines to a file; each is on the disk a second later.
 
     ``answered`` and ``failed`` have the keys of the ids of the lines that are there. A last line that was written only
-    in part is removed, and with ``retry_errors`` each that failed. Raises UsageError if the file has other lines.
+    in part is removed, and with ``retry_errors`` each that failed. Raises UsageError if the file has other lines, or if
+    another process writes it: it is locked until it is closed.
     """
 
     def __init__(self, path: Path, retry_errors: bool) -> None:
         self.answered: set[str] = set()
         self.failed: set[str] = set()
-        is_file = not path.exists() or path.is_file()  # and not a pipe or a device
-        if path.is_file():
-            self._read(path, retry_errors)
         self._file = path.open("ab", buffering=0)
+        try:
+            is_file = lock(self._file, path)
+            if is_file:
+                self._read(path, retry_errors)
+        except BaseException:
+            self._file.close()
+            raise
         self._changed = False
         self._problem: OSError | None = None
         self._closing = Event()
@@ -88,9 +110,41 @@ class AnswerFile:
                         f"{path}, line {number}, is not an answer of this command; give another file to -o"
                     )
         if not is_whole or (retry_errors and self.failed):
-            _rewrite(path.resolve(), retry_errors)
+            self._replace(path.resolve(), retry_errors)
         if retry_errors:
             self.failed.clear()
+
+    def _replace(self, path: Path, retry_errors: bool) -> None:
+        copy, old = _rewritten(path, retry_errors), self._file
+        if os.name == "nt":  # which does not replace an open file
+            old.close()
+        try:
+            copy.replace(path)
+            self._file = path.open("ab", buffering=0)
+            lock(self._file, path)
+        finally:
+            old.close()  # only now: nobody may write to it after the copy was made
+
+
+def lock(file: FileIO, path: Path) -> bool:
+    """Lock a file until it is closed; return False if it is a pipe or a device, which several can write.
+
+    Raises UsageError if another process has the lock.
+    """
+    status = os.fstat(file.fileno())
+    if not stat.S_ISREG(status.st_mode):
+        return False
+    try:
+        _lock(file.fileno())
+        # Another process may have replaced it since it was opened; Windows does not replace an open file.
+        is_free = os.name == "nt" or os.path.samestat(status, path.stat())
+    except (BlockingIOError, PermissionError, FileNotFoundError):
+        is_free = False
+    except OSError:  # this file system has no locks
+        is_free = True
+    if not is_free:
+        raise UsageError(f"another batch writes {path}")
+    return True
 
 
 def _answer_of(line: bytes) -> dict[str, Any] | None:
@@ -108,8 +162,8 @@ def _is_part(line: bytes) -> bool:
     return begin.startswith(_BEGIN) or _BEGIN.startswith(begin)
 
 
-def _rewrite(path: Path, retry_errors: bool) -> None:
-    """Replace the file by one with its whole answers only, and without those that failed if ``retry_errors``."""
+def _rewritten(path: Path, retry_errors: bool) -> Path:
+    """Return a copy of the file with its whole answers only, and without those that failed if ``retry_errors``."""
     copy = path.with_name(f"{path.name}.new")
     with path.open("rb") as old, copy.open("wb") as new:
         for line in old:
@@ -119,4 +173,4 @@ def _rewrite(path: Path, retry_errors: bool) -> None:
         new.flush()
         os.fsync(new.fileno())
     shutil.copymode(path, copy)
-    copy.replace(path)
+    return copy

@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 from commands import PROGRAM, WITH_PTY, error_of, in_terminal, run
 
+from lmstudio_provider.cli.answer_file import lock
+from lmstudio_provider.cli.console import UsageError
 from lmstudio_provider.simulator import SimulatedLMStudio, SimulatedOllama
 
 PATIENCE_S = 30
@@ -45,6 +47,11 @@ def files(tmp_path):
 
 def batch(files, server, *options, **given):
     return run("batch", files.given, "-o", files.written, "--base-url", server.url, *options, **given)
+
+
+def start(files, server, *options):
+    command = [*PROGRAM, "batch", str(files.given), "-o", str(files.written), "--base-url", server.url, *options]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
 
 
 def prompts(server):
@@ -401,12 +408,64 @@ def test_a_last_line_that_was_half_written_is_repaired_wherever_it_was_cut(files
         assert len(prompts(simulator)) - asked == (0 if cut == len(whole) - 1 and not tail else 1)
 
 
+# Two at a time
+
+
+@pytest.mark.parametrize("options", [[], ["--retry-errors"]])
+def test_a_file_that_another_batch_writes_is_refused(files, options):
+    come, left = threading.Event(), threading.Event()
+
+    def reply(body):
+        come.set()
+        left.wait(PATIENCE_S)
+        return "late"
+
+    with SimulatedLMStudio(replies=reply) as server:
+        files.give({"prompt": "one"})
+        # Each of them makes the first one replace the file by a copy.
+        files.written.write_bytes(b'{"id": "e", "error": {}}\n{"id": "half')
+        with start(files, server, *options) as child:
+            assert come.wait(PATIENCE_S)
+            before = files.written.read_bytes()
+            ended = batch(files, server, *options)
+            assert (ended.code, error_of(ended)) == (2, f"error: another batch writes {files.written}")
+            assert files.written.read_bytes() == before
+            left.set()
+            child.communicate(timeout=PATIENCE_S)
+        assert len(prompts(server)) == 1
+        assert batch(files, server, *options).out == f"0 answered, {1 if options else 2} done before\n"
+    assert sorted(path.name for path in files.written.parent.iterdir()) == ["in.jsonl", "out.jsonl"]
+
+
+def test_a_file_that_was_refused_is_free(files, simulator):
+    files.give({"prompt": "one"})
+    files.written.write_bytes(b"something else\n")
+    assert batch(files, simulator).code == 2
+    files.written.write_bytes(b"")
+    assert batch(files, simulator).code == 0
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows does not replace an open file")
+def test_a_file_that_was_replaced_while_it_was_opened_is_refused(tmp_path):
+    path, other = tmp_path / "out.jsonl", tmp_path / "other"
+    with path.open("ab", buffering=0) as file:
+        other.touch()
+        other.replace(path)
+        with pytest.raises(UsageError, match="another batch writes"):
+            lock(file, path)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no /dev/null")
+def test_a_device_is_not_locked(files, simulator):
+    files.give({"prompt": "one"})
+    with Path(os.devnull).open("ab") as null:
+        import fcntl
+
+        fcntl.flock(null, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        assert run("batch", files.given, "-o", os.devnull, "--base-url", simulator.url).code == 0
+
+
 # Stopping
-
-
-def start(files, server, **options):
-    command = [*PROGRAM, "batch", str(files.given), "-o", str(files.written), "--base-url", server.url]
-    return subprocess.Popen(command, stderr=subprocess.PIPE, **options)
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no kill -9")
