@@ -21,9 +21,10 @@ from .. import (
 from .._core.checks import TEXT, check
 from .._core.errors import preview
 from .._core.json import loads
+from .._core.options import nearest
 from .answer_file import AnswerFile, key_of
 from .console import Console, UsageError, plain
-from .generation import add_model
+from .generation import add_model, checking
 from .providers import make_provider, positive
 from .words import in_options
 
@@ -52,6 +53,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace, console: Console) -> int:
     """Write a line for each line of the input; return 1 if any has failed or was left out."""
+    defaults = {name: value for name in ("model", "tier") if (value := getattr(args, name)) is not None}
+    with checking():
+        CompletionRequest("-", **defaults)
     with contextlib.ExitStack() as stack:
         lines, count = stack.enter_context(_opened(args.input))
         provider = stack.enter_context(make_provider(args))
@@ -65,7 +69,6 @@ def run(args: argparse.Namespace, console: Console) -> int:
                 raise UsageError(f"{path} is the input and the output")
             file = stack.enter_context(AnswerFile(path, args.retry_errors))
             batch = _Batch(console, file.append, "; the same command goes on", file.answered, file.failed)
-        defaults = {name: value for name in ("model", "tier") if (value := getattr(args, name))}
         bar = stack.enter_context(console.bar(count and max(0, count - len(batch.done)), "line"))
         requests = batch.requests(lines, defaults)
         results = complete_many(provider, requests, max_workers=args.workers, ordered=False)
@@ -232,7 +235,10 @@ def _request(fields: dict[str, Any] | InvalidRequestError, defaults: dict[str, A
         raise fields
     options = {**defaults, **fields}
     if ("prompt" in options) == ("messages" in options) or "user_message" in options:
-        raise InvalidRequestError("a line needs either a prompt or messages")
+        needed = ("prompt", "messages")
+        near = next(filter(None, (nearest(name, needed) for name in fields if name not in needed)), None)
+        hint = f"Did you mean {near!r}?" if near else ""
+        raise InvalidRequestError("a line needs either a prompt or messages", hint=hint)
     if "messages" in options:
         return ChatRequest(options.pop("messages"), **options)
     check("prompt", options["prompt"], TEXT)

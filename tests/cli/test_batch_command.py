@@ -74,6 +74,11 @@ def prompts(server):
         ({}, "InvalidRequestError", "a line needs either a prompt or messages"),
         ({"prompt": "a", "messages": []}, "InvalidRequestError", "a line needs either a prompt or messages"),
         ({"prompt": "a", "user_message": "b"}, "InvalidRequestError", "a line needs either a prompt or messages"),
+        ({"promt": "x"}, "InvalidRequestError", "a line needs either a prompt or messages. Did you mean 'prompt'?"),
+        ({"id": 2, "Prompt": "x"}, "InvalidRequestError", "Did you mean 'prompt'?"),
+        ({"temperature": 0, "mesages": []}, "InvalidRequestError", "Did you mean 'messages'?"),
+        ({"message": []}, "InvalidRequestError", "Did you mean 'messages'?"),
+        ({"prompt": "a", "promt": "x"}, "InvalidRequestError", "Did you mean 'prompt'?"),
         ({"prompt": 5}, "InvalidRequestError", "prompt=5 is not text"),
         ({"prompt": None}, "InvalidRequestError", "prompt=None is not text"),
         ({"messages": []}, "InvalidRequestError", "messages is empty"),
@@ -157,14 +162,18 @@ def test_a_number_and_a_text_are_different_ids(files, simulator):
     [
         (["{in}", "-o", "{in}"], "is the input and the output"),
         (["{in}", "--retry-errors"], "--retry-errors needs the file that has the errors: -o OUT"),
+        (["{in}", "-o", "{out}", "--model", ""], "--model '' is not a name"),
+        (["{in}", "-o", "{out}", "--tier", ""], "''"),
         (["{in}", "--workers", "0"], "'0' is not a whole number"),
         ([], "the following arguments are required: IN"),
     ],
 )
 def test_wrong_usage_is_refused(files, simulator, arguments, said):
     files.give({"prompt": "one"})
-    ended = run("batch", *(each.replace("{in}", str(files.given)) for each in arguments), "--base-url", simulator.url)
+    paths = {"{in}": files.given, "{out}": files.written}
+    ended = run("batch", *(paths.get(each, each) for each in arguments), "--base-url", simulator.url)
     assert ended.code == 2
+    assert not files.written.exists()
     assert said in error_of(ended)
     assert prompts(simulator) == []
 
