@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
+import os
 import sys
 from pathlib import Path
 from typing import Any, Iterator
@@ -69,6 +70,13 @@ def read_json(path: str) -> Any:
     except (OSError, ValueError, RecursionError) as error:
         why = getattr(error, "strerror", None) or f"it is not valid JSON: {error}"
         raise UsageError(f"cannot read {path}: {why}") from error
+
+
+def is_same_file(path: str | Path, other: str | Path) -> bool:
+    """Return True if both are names of one file, which need not be there yet."""
+    with contextlib.suppress(OSError, ValueError):
+        return os.path.samefile(path, other)
+    return os.path.realpath(path) == os.path.realpath(other)
 
 
 def read_input() -> str:

@@ -13,6 +13,7 @@ from typing import Literal, Sequence
 from .. import SqliteUsage, UsageSummary
 from .._core.files import write_whole
 from .console import Console, UsageError
+from .generation import is_same_file
 from .providers import usage_database
 from .usage_chart import Table, page, svg_file
 
@@ -63,6 +64,11 @@ def run(args: argparse.Namespace, console: Console) -> int:
         raise UsageError("--json and --csv exclude each other")
     if not usage.path.exists():
         raise UsageError(f"nothing was recorded in {usage.path}: there is no such file")
+    for option, path in (("--svg", args.svg), ("--html", args.html)):
+        if path and is_same_file(path, usage.path):
+            raise UsageError(f"{option} {path} is the file of records, which it would replace; give another name")
+    if args.svg and args.html and is_same_file(args.svg, args.html):
+        raise UsageError(f"--svg and --html are the same file, {args.html}; give each a name of its own")
     by = list(dict.fromkeys(args.by))
     rows, total = usage.summary(by, args.since), usage.summary((), args.since)
     fields = [*by, *_FIGURES]

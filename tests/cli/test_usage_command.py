@@ -4,6 +4,7 @@ import csv
 import dataclasses
 import io
 import json
+import os
 import re
 import sqlite3
 import stat
@@ -90,6 +91,25 @@ def test_a_file_that_is_not_there_is_not_made(tmp_path):
     assert (ended.code, ended.out) == (2, "")
     assert "none.db: there is no such file" in error_of(ended)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("option", ["--svg", "--html"])
+@pytest.mark.parametrize("name", ["usage.db", "sub/../usage.db", "hard.db"])
+def test_charts_do_not_replace_the_file_of_records(db, tmp_path, option, name):
+    (tmp_path / "sub").mkdir()
+    os.link(db, tmp_path / "hard.db")
+    before = db.read_bytes()
+    ended = run("usage", "--db", db, option, f"{tmp_path}/{name}")
+    assert (ended.code, ended.out) == (2, "")
+    assert "is the file of records" in error_of(ended)
+    assert db.read_bytes() == before
+
+
+def test_two_kinds_of_charts_need_two_files(db, tmp_path):
+    ended = run("usage", "--db", db, "--svg", tmp_path / "out", "--html", tmp_path / "." / "out")
+    assert (ended.code, ended.out) == (2, "")
+    assert "--svg and --html are the same file" in error_of(ended)
+    assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize("content", [b"not a database at all" * 100, b""])
