@@ -75,7 +75,7 @@ def read_json(path: str) -> Any:
 def is_same_file(path: str | Path, other: str | Path) -> bool:
     """Return True if both are names of one file, which need not be there yet."""
     with contextlib.suppress(OSError, ValueError):
-        return os.path.samefile(path, other)
+        return Path(path).samefile(other)
     return os.path.realpath(path) == os.path.realpath(other)
 
 

@@ -6,7 +6,7 @@ import pytest
 from commands import WITH_PTY, error_of, in_terminal, run
 from raw import stream_of
 
-from lmstudio_provider.simulator import SimulatedLMStudio, SimulatedOllama
+from lmstudio_provider.simulator import Fault, SimulatedLMStudio, SimulatedOllama
 
 HEL = b'data: {"choices": [{"delta": {"content": "Hel"}}]}\n\n'
 LO = b'data: {"choices": [{"delta": {"content": "lo"}, "finish_reason": "stop"}]}\n\ndata: [DONE]\n\n'
@@ -165,11 +165,132 @@ def test_a_chat_is_saved_and_resumed(simulator, tmp_path):
 
 
 def test_a_chat_that_failed_does_not_replace_the_saved_one(raw_server, tmp_path):
+    file = saved_chat(tmp_path / "chat.json")
+    before, server = file.read_text(), raw_server(stream_of(HEL))
+    options = ["--model", "m", "--resume", file, "--save", file, "--base-url", server.url]
+    assert run("chat", "-p", "One", *options).code == 1
+    assert file.read_text() == before
+
+
+def saved_chat(path):
+    content = {"system_prompt": None, "messages": [{"role": "user", "content": "Old"}]}
+    path.write_text(json.dumps(content))
+    return path
+
+
+@pytest.mark.parametrize("content", ["", "my notes", "{}", '{"messages": 1}', b"\xff\x00"])
+def test_a_file_that_is_not_a_chat_is_not_replaced(content, simulator, tmp_path):
+    file = tmp_path / "notes.txt"
+    file.write_bytes(content if isinstance(content, bytes) else content.encode())
+    before = file.read_bytes()
+    for resumed in ([], ["--resume", saved_chat(tmp_path / "chat.json")]):
+        ended = run("chat", "-p", "Hi", "--save", file, *resumed, "--base-url", simulator.url)
+        assert (ended.code, ended.out) == (2, "")
+        assert "does not hold a chat: choose another name" in error_of(ended)
+    assert (file.read_bytes(), simulator.requests) == (before, [])
+
+
+@pytest.mark.parametrize("resumed", [False, True])
+def test_another_chat_is_not_replaced(resumed, simulator, tmp_path):
+    file, other = saved_chat(tmp_path / "chat.json"), saved_chat(tmp_path / "other.json")
+    options = ["--resume", other] if resumed else []
+    before = file.read_text()
+    ended = run("chat", "-p", "Hi", "--save", file, *options, "--base-url", simulator.url)
+    assert (ended.code, ended.out) == (2, "")
+    assert f"go on with it by --resume {file}, or choose another name" in error_of(ended)
+    assert (file.read_text(), simulator.requests) == (before, [])
+
+
+def test_a_folder_or_a_name_that_no_file_can_have_is_refused_before_a_request(simulator, tmp_path):
+    for name in (tmp_path, tmp_path / ("n" * 300)):
+        ended = run("chat", "-p", "Hi", "--save", name, "--base-url", simulator.url)
+        assert (ended.code, ended.out) == (2, "")
+        assert error_of(ended)
+    assert simulator.requests == []
+
+
+def test_the_resumed_chat_may_be_named_in_another_way(simulator, tmp_path):
+    file = saved_chat(tmp_path / "chat.json")
+    again = tmp_path / "." / "sub" / ".." / "chat.json"
+    (tmp_path / "sub").mkdir()
+    assert run("chat", "-p", "Hi", "--resume", file, "--save", f"{again}", "--base-url", simulator.url).code == 0
+    assert len(json.loads(file.read_text())["messages"]) == 3
+
+
+def talk(server, *lines, options=()):
+    """Type the lines in a conversation."""
+    return run("chat", *options, "--base-url", server.url, typed="".join(f"{each}\n" for each in lines), terminal=True)
+
+
+def test_the_words_of_a_chat_do_not_replace_files_of_others(simulator, tmp_path):
+    notes, chat, new = tmp_path / "notes.txt", saved_chat(tmp_path / "chat.json"), tmp_path / "new.json"
+    notes.write_text("my notes")
+    before = chat.read_text()
+    long = "n" * 300
+    typed = [f"/save {notes}", f"/save {chat}", f"/save {long}", f"/save {new}", "One", f"/save {new}"]
+    ended = talk(simulator, *typed)
+    assert ended.code == 0
+    first, second, third = ended.err.splitlines()
+    assert "does not hold a chat" in first
+    assert "holds another chat" in second
+    assert long in third
+    assert (notes.read_text(), chat.read_text()) == ("my notes", before)
+    assert json.loads(new.read_text())["messages"][0]["content"] == "One"
+
+
+def test_what_is_forgotten_is_not_in_the_saved_chat(simulator, tmp_path):
     file = tmp_path / "chat.json"
-    file.write_text("the old one")
-    server = raw_server(stream_of(HEL))
-    assert run("chat", "-p", "One", "--model", "m", "--save", file, "--base-url", server.url).code == 1
-    assert file.read_text() == "the old one"
+    ended = talk(simulator, "One", "Two", "/undo", options=["--save", file])
+    assert [each["content"] for each in json.loads(file.read_text())["messages"]][::2] == ["One"]
+    assert f"The last question is forgotten.\n{file} is written anew.\n" in ended.out
+    ended = talk(simulator, "/clear", options=["--resume", file, "--save", file])
+    assert json.loads(file.read_text())["messages"] == []
+    assert f"All questions are forgotten.\n{file} is written anew.\n" in ended.out
+
+
+def test_nothing_is_saved_if_there_was_nothing_to_forget(simulator, tmp_path):
+    ended = talk(simulator, "/undo", "/clear", options=["--save", tmp_path / "chat.json"])
+    assert list(tmp_path.iterdir()) == []
+    assert "written anew" not in ended.out
+
+
+@pytest.mark.parametrize(
+    ("typed", "said"),
+    [
+        ("/foo", "/foo is not a word of the chat."),
+        ("/Undo", "/Undo is not a word of the chat."),
+        ("/", "/ is not a word of the chat."),
+        ("/save", "/save needs the name of a file, such as /save chat.json"),
+        ("/save  ", "/save needs the name of a file, such as /save chat.json"),
+    ],
+)
+def test_a_word_that_cannot_be_obeyed_says_why(typed, said, simulator):
+    ended = talk(simulator, typed)
+    assert said in ended.out
+    assert [each for each in simulator.requests if each["method"] == "POST"] == []
+
+
+@pytest.mark.parametrize("word", ["/quit", "/exit", "/exit "])
+def test_two_words_end_a_chat(word, simulator):
+    ended = talk(simulator, word, "One")
+    assert (ended.code, ended.err) == (0, "")
+    assert "You said" not in ended.out
+
+
+@pytest.mark.parametrize("end", [b"", BROKEN])
+def test_what_came_of_a_stream_that_broke_stays_in_the_chat(end, raw_server, tmp_path):
+    file = tmp_path / "chat.json"
+    ended = talk(raw_server(stream_of(HEL, end)), "One", options=["--model", "m", "--save", file])
+    assert [each["content"] for each in json.loads(file.read_text())["messages"]] == ["One", "Hel"]
+    assert "what came of the answer are kept; /undo forgets them" in ended.err
+
+
+def test_a_question_without_an_answer_keeps_its_image_for_the_next(tmp_path):
+    (tmp_path / "a.png").write_bytes(PNG)
+    options = ["--image", tmp_path / "a.png"]
+    with SimulatedLMStudio(["simulated-vl"], replies=[Fault(status=400), "Yes."]) as server:
+        talk(server, "One", "Two", options=options)
+        assert [part["type"] for part in sent(server)[-1]["content"]] == ["text", "image_url"]
 
 
 def test_a_conversation_remembers_until_the_end_of_the_input(simulator):
