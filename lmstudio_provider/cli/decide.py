@@ -10,8 +10,13 @@ from .console import Console, UsageError
 from .generation import checking, question_of, read_json
 from .providers import make_provider
 
-EXAMPLE = 'lmstudio-provider decide "The checkout fails." --condition "It is urgent" --choice "What is it?" bug billing'
+EXAMPLE = """lmstudio-provider decide "The checkout fails." --condition "It is urgent" \\
+    --choice "What is it?" "bug=an error of the software" "billing=a question about money\""""
 _HEADINGS = ("QUESTION", "ANSWER", "PROBABILITY")
+_FORMS = {
+    "choice": '{"choice": TEXT, "criteria": {OPTION: DESCRIPTION, ...}}',
+    "score": '{"score": TEXT, "criteria": [LOWEST, ..., HIGHEST]}',
+}
 _KINDS: dict[str, Any] = {"condition": Condition, "choice": Choice, "score": Score}
 
 
@@ -43,6 +48,8 @@ def run(args: argparse.Namespace, console: Console) -> int:
         Message.user("", args.image)
     if not questions:
         raise UsageError("there is no question; give --condition, --choice, --score or --questions")
+    if args.provider == "ollama":
+        _check_descriptions(questions)
     state = question_of(args.state)
     with make_provider(args) as provider:
         decisions = provider.decide(state, questions, args.model, images=args.image)
@@ -51,6 +58,14 @@ def run(args: argparse.Namespace, console: Console) -> int:
         return 0
     console.table([(id_, *_row(questions[id_], answer)) for id_, answer in decisions.items()], _HEADINGS)
     return 0
+
+
+def _check_descriptions(questions: dict[str, Any]) -> None:
+    """Raise UsageError for an option without a description, which only LM Studio takes."""
+    for id_, question in questions.items():
+        for option, text in question.criteria.items() if isinstance(question, Choice) else ():
+            if text is None:
+                raise UsageError(f"{id_}: with Ollama, write {option}=DESCRIPTION")
 
 
 def _row(question: Any, answer: Any) -> tuple[object, str | None]:
@@ -87,6 +102,8 @@ def _from_file(path: str) -> dict[str, Any]:
         kinds = [name for name in _KINDS if isinstance(entry, dict) and name in entry]
         if len(kinds) != 1 or not {*kinds, "criteria"}.issuperset(entry):
             raise UsageError(f'{path}: {id_} is not an object such as {{"condition": TEXT}} or {{"choice": TEXT, ...}}')
+        if kinds[0] != "condition" and "criteria" not in entry:
+            raise UsageError(f"{path}: {id_} lacks its criteria; write {_FORMS[kinds[0]]}")
         criteria = {"criteria": entry["criteria"]} if "criteria" in entry else {}
         questions[id_] = _KINDS[kinds[0]](entry[kinds[0]], **criteria)
     return questions

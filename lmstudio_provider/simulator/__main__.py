@@ -30,7 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--model", action="append", metavar="ID", help="a model that it has, once for each")
     parser.add_argument("--reply", action="append", metavar="TEXT", help="what it answers; several take turns")
-    parser.add_argument("--delay", type=float, default=0.0, metavar="SECONDS", help="the pause before each piece")
+    parser.add_argument("--delay", type=_delay, default=0.0, metavar="SECONDS", help="the pause before each piece")
 
 
 def serve(given: argparse.Namespace) -> int:
@@ -56,6 +56,13 @@ def serve(given: argparse.Namespace) -> int:
         while not stopped.wait(0.5):
             continue
     return 0
+
+
+def _delay(text: str) -> float:
+    with contextlib.suppress(ValueError):
+        if 0 <= float(text) <= 1e6:
+            return float(text)
+    raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds; use 0 to 1,000,000, such as 0.05")
 
 
 def _port(text: str) -> int:

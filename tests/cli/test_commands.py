@@ -136,6 +136,28 @@ def test_a_bad_file_of_questions_is_wrong_usage(content, tmp_path):
     assert error_of(ended)
 
 
+@pytest.mark.parametrize("kind", ["choice", "score"])
+def test_a_question_without_criteria_says_how_to_write_it(kind, tmp_path):
+    (tmp_path / "q.json").write_text(json.dumps({"u": {kind: "W"}}))
+    ended = run("decide", "x", "--questions", tmp_path / "q.json")
+    assert ended.code == 2
+    assert f'u lacks its criteria; write {{"{kind}": TEXT, "criteria": ' in error_of(ended)
+
+
+def test_ollama_wants_a_description_of_each_option():
+    with SimulatedOllama() as server:
+        options = ["--choice", "What?", "bug", "billing=b", "--provider", "ollama", "--base-url", server.url]
+        ended = run("decide", "x", *options)
+    assert (ended.code, error_of(ended)) == (2, "error: What?: with Ollama, write bug=DESCRIPTION")
+
+
+@pytest.mark.parametrize("delay", ["-1", "nan", "inf", "soon", "1e300"])
+def test_a_pause_that_cannot_be_is_wrong_usage(delay):
+    ended = run("simulate", "--port", "0", f"--delay={delay}")
+    assert ended.code == 2
+    assert "is not a number of seconds; use 0 to 1,000,000" in error_of(ended)
+
+
 def test_a_server_without_a_decision_model_exits_with_1(simulator):
     ended = run("decide", "x", "--condition", "y", "--base-url", simulator.url)
     assert ended.code == 1
