@@ -121,7 +121,7 @@ class Console:
 def plain(value: Any) -> Any:
     """Return ``value`` as JSON has it, without the raw replies of servers."""
     if isinstance(value, ProviderError):
-        return {"class": type(value).__name__, "message": value.message, "hint": value.hint}
+        return {"class": type(value).__name__, "message": in_options(value.message), "hint": in_options(value.hint)}
     if dataclasses.is_dataclass(value):
         fields = [each.name for each in dataclasses.fields(value) if each.name != "raw"]
         return {name: plain(getattr(value, name)) for name in fields}

@@ -48,7 +48,10 @@ def options_of(args: argparse.Namespace) -> dict[str, Any]:
     """Return the options of an answer that were given; raise UsageError for one that cannot work."""
     options = {name: value for name in _FIELDS if (value := getattr(args, name, None)) is not None}
     if getattr(args, "schema", None):
-        options["response_format"] = read_json(args.schema)
+        options["response_format"] = schema = read_json(args.schema)
+        if not isinstance(schema, dict):
+            what = 'an object such as {"type": "object", "properties": {"name": {"type": "string"}}}'
+            raise UsageError(f"{args.schema} is not a JSON schema; write {what}")
     with checking():
         CompletionRequest("-", images=args.image, **options)
     return options

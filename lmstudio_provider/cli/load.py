@@ -6,14 +6,14 @@ import argparse
 
 from .. import LMStudioProvider
 from .console import Console, UsageError
-from .providers import make_provider, positive
+from .providers import make_provider, model_name, positive
 
 EXAMPLE = "lmstudio-provider load qwen/qwen3-4b --context-length 8192"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of this command."""
-    parser.add_argument("model", help="the id of the model, as 'models' lists it")
+    parser.add_argument("model", type=model_name, help="the id of the model, as 'models' lists it")
     parser.add_argument("--context-length", type=positive, metavar="N", help="the tokens that its context holds")
     parser.add_argument("--keep-alive", metavar="TIME", help="Ollama: how long it stays without use, such as 10m")
 

@@ -33,6 +33,13 @@ def positive(text: str) -> int:
     return int(text)
 
 
+def model_name(text: str) -> str:
+    """Return the name of a model for an argument; raise ArgumentTypeError."""
+    if not text.strip():
+        raise argparse.ArgumentTypeError(f"{text!r} is blank; give the name of a model, as 'models' lists it")
+    return text
+
+
 def kind_of(name: str) -> Any:
     """Return the class of the provider ``name``; raise UsageError if this copy does not have it."""
     try:

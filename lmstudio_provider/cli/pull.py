@@ -6,14 +6,14 @@ import argparse
 
 from .. import Progress
 from .console import Console
-from .providers import make_provider
+from .providers import make_provider, model_name
 
 EXAMPLE = "lmstudio-provider pull qwen3:4b"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of this command."""
-    parser.add_argument("model", help="the name of the model, with its tag")
+    parser.add_argument("model", type=model_name, help="the name of the model, with its tag")
     parser.add_argument("--insecure", action="store_true", help="let Ollama use plain HTTP")
 
 

@@ -57,7 +57,7 @@ def _seen(provider: Any, health: Health) -> Mapping[str, Any]:
         except ProviderError as error:
             health = dataclasses.replace(health, ok=False, error=error, advice=(str(error),))
     seen = {"provider": provider.id, "name": provider.display_name, "base_url": _address(provider)}
-    return {**seen, **vars(health), "version": version}
+    return {**seen, **vars(health), "advice": [in_options(each) for each in health.advice], "version": version}
 
 
 def _address(provider: Provider) -> str | None:
@@ -82,4 +82,4 @@ def _show(seen: Mapping[str, Any], console: Console) -> None:
     if seen["loaded"]:
         console.line(f"  in memory: {', '.join(seen['loaded'])}")
     for advice in seen["advice"]:
-        console.line(f"  {in_options(advice)}")
+        console.line(f"  {advice}")

@@ -7,14 +7,16 @@ from typing import Any
 
 from .. import LMStudioProvider
 from .console import Console, UsageError
-from .providers import make_provider
+from .providers import make_provider, model_name
 
 EXAMPLE = "lmstudio-provider unload qwen/qwen3-4b"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of this command."""
-    parser.add_argument("model", nargs="?", help="the id of a model, for all of its instances, or of one instance")
+    parser.add_argument(
+        "model", type=model_name, nargs="?", help="the id of a model, for all of its instances, or of one instance"
+    )
     parser.add_argument("--all", action="store_true", help="unload all models")
 
 

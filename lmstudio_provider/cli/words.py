@@ -7,6 +7,8 @@ import re
 # Patterns of the library's messages, and the words here, in the order in which they are replaced.
 _WORDS = {
     r"\blist_models\(\)": "'lmstudio-provider models'",
+    r"\bnative\.models\(\) lists": "'lmstudio-provider models --json' lists",
+    r"\btimeout=Timeouts\(\w+=\.\.\.\)(?: in seconds)?": "--timeout SECONDS",
     r"\bdiscover\(\)": "'lmstudio-provider status'",
     r"(?:\blm\.)?\bnative\.(download|load|unload)\([^()]*\)": r"'lmstudio-provider \1 MODEL'",
     r"(?<![.\w])pull\((?:'MODEL')?\)": "'lmstudio-provider pull MODEL'",

@@ -22,12 +22,39 @@ URL = "the default, and {} or LM_STUDIO_URL names another server"
         ("max_tokens=3 were used up", "--max-tokens 3 were used up"),
         (PULL.format("pull()"), PULL.format("'lmstudio-provider pull MODEL'")),
         ("Download.resume('j', lm).wait() watches it", "'lmstudio-provider download --job j' watches it"),
+        ("native.models() lists the instances", "'lmstudio-provider models --json' lists the instances"),
+        (
+            "Raise it with timeout=Timeouts(idle=...) in seconds, or give None for no limit",
+            "Raise it with --timeout SECONDS",
+        ),
         ("lm.native.unload() unloads one", "'lmstudio-provider unload MODEL' unloads one"),
         ("give it as LM_API_TOKEN or api_token=", "give it as LM_API_TOKEN"),
     ],
 )
 def test_calls_and_arguments_of_python_become_commands_and_options(said, shown):
     assert in_options(said) == shown
+
+
+def test_the_status_as_json_does_not_speak_python(closed_port):
+    ended = run("status", "--base-url", f"localhost:{closed_port}", "--json")
+    assert [word for word in PYTHON if word + "=" in ended.out] == []
+    assert "--base-url" in ended.out
+
+
+@pytest.mark.parametrize("command", ["load", "unload", "pull"])
+@pytest.mark.parametrize("name", ["", " "])
+def test_a_name_that_is_blank_is_wrong_usage(command, name):
+    ended = run(command, name)
+    assert ended.code == 2
+    assert "give the name of a model" in ended.err
+
+
+@pytest.mark.parametrize("content", ["[1]", "1", '"text"', "null"])
+def test_a_schema_that_is_not_an_object_is_wrong_usage(content, tmp_path):
+    (tmp_path / "s.json").write_text(content)
+    ended = run("chat", "-p", "x", "--schema", tmp_path / "s.json")
+    assert ended.code == 2
+    assert 'is not a JSON schema; write an object such as {"type": "object"' in ended.err
 
 
 def test_no_error_speaks_python(closed_port, silent_server):
