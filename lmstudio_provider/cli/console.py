@@ -31,6 +31,8 @@ class Console:
         self._out, self._err = sys.stdout or io.StringIO(), sys.stderr or io.StringIO()
         self.is_terminal = self._out.isatty()
         """True if a person sees the output; else it is for a file or another program."""
+        self.server = ""
+        """The options that name the server, for the commands that errors advise."""
         self._bar: Bar | None = None
         self._begins = True  # at the beginning of a line of standard output
 
@@ -73,7 +75,7 @@ class Console:
 
     def error(self, problem: object) -> None:
         """Write the line of an error: a text, or an exception, whose words become those of the command line."""
-        self.note(f"error: {in_options(str(problem)) if isinstance(problem, ProviderError) else problem}")
+        self.note(f"error: {in_options(str(problem), self.server) if isinstance(problem, ProviderError) else problem}")
 
     def traceback(self) -> None:
         """Write the traceback of the error that is handled just now."""

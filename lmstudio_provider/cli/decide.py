@@ -10,8 +10,9 @@ from .console import Console, UsageError
 from .generation import checking, question_of, read_json
 from .providers import make_provider
 
-EXAMPLE = """lmstudio-provider decide "The checkout fails." --condition "It is urgent" \\
-    --choice "What is it?" "bug=an error of the software" "billing=a question about money\""""
+EXAMPLE = (
+    'lmstudio-provider decide "The checkout fails." --choice "What is it?" "bug=an error" "billing=a wrong charge"'
+)
 _HEADINGS = ("QUESTION", "ANSWER", "PROBABILITY")
 _FORMS = {
     "choice": '{"choice": TEXT, "criteria": {OPTION: DESCRIPTION, ...}}',

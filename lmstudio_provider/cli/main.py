@@ -15,7 +15,7 @@ from typing import Any, Iterator, NoReturn, Sequence
 
 from .. import ConfigurationError, ProviderError, ServerUnavailableError, __version__
 from .console import Console, UsageError
-from .providers import KINDS, seconds, who_answers
+from .providers import KINDS, seconds, server_options, who_answers
 from .words import in_options
 
 # Each is a module of this folder, which is imported when its command runs or its help is asked for.
@@ -80,6 +80,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if "_ARGCOMPLETE" in os.environ:
             importlib.import_module("argcomplete").autocomplete(parser)
         parser.parse_args(argv, args)
+        console.server = server_options(args)
         if args.command is None:
             parser.print_help(sys.stderr)
             return 2
@@ -137,7 +138,9 @@ def _reporting(verbose: int, console: Console) -> Iterator[None]:
     before = logger.level
     with warnings.catch_warnings():
         warnings.simplefilter("always", RuntimeWarning)
-        warnings.showwarning = lambda message, *where: console.note(f"warning: {in_options(str(message))}")
+        warnings.showwarning = lambda message, *where: console.note(
+            f"warning: {in_options(str(message), console.server)}"
+        )
         if verbose:
             logger.addHandler(handler)
             logger.setLevel(logging.DEBUG if verbose > 1 else logging.INFO)
@@ -163,7 +166,7 @@ def _end(error: BaseException, args: argparse.Namespace, console: Console) -> in
         return 2
     if isinstance(error, ProviderError):
         others = who_answers(args) if isinstance(error, ServerUnavailableError) else ""
-        console.error(". ".join(filter(None, (in_options(str(error)), others))))
+        console.error(". ".join(filter(None, (in_options(str(error), console.server), others))))
         return 2 if isinstance(error, ConfigurationError) else 1
     # A part was left out of this copy, or a package is missing.
     if isinstance(error, ImportError) or (isinstance(error, AttributeError) and "left out of this copy" in str(error)):

@@ -68,6 +68,12 @@ def make_provider(
     return kind(args.base_url, usage=usage or usage_database(), refresh=refresh, **given)
 
 
+def server_options(args: argparse.Namespace) -> str:
+    """Return the options that name the server as they are written; without an address that may hold a password."""
+    provider = f" --provider {args.provider}" if args.provider else ""
+    return provider + (f" --base-url {args.base_url}" if args.base_url and "@" not in args.base_url else "")
+
+
 def usage_database(path: str | None = None) -> SqliteUsage | None:
     """Return the records in the file at ``path``, else at $LM_STUDIO_USAGE_DB, if that is set; raise UsageError."""
     path, source = (path, "--db") if path else (os.environ.get("LM_STUDIO_USAGE_DB"), "LM_STUDIO_USAGE_DB")

@@ -26,14 +26,18 @@ _WORDS = {
 }
 # All control characters but line breaks and tabs: a terminal would obey them.
 _CONTROLS = re.compile(r"(?!\r\n)[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+_AT_SERVER = re.compile(r"('lmstudio-provider (?:models|load|unload|pull|download)\b[^']*)'")
 _RULES = [(re.compile(pattern), words) for pattern, words in _WORDS.items()]
 
 
-def in_options(text: str) -> str:
-    """Return a message of the library with the words of the command line."""
+def in_options(text: str, server: str = "") -> str:
+    """Return a message of the library with the words of the command line.
+
+    ``server`` has the options that name the server, which the commands that it advises need too.
+    """
     for pattern, words in _RULES:
         text = pattern.sub(words, text)
-    return text
+    return _AT_SERVER.sub(lambda found: f"{found[1]}{server}'", text) if server else text
 
 
 def visible(text: str) -> str:

@@ -57,6 +57,20 @@ def test_a_schema_that_is_not_an_object_is_wrong_usage(content, tmp_path):
     assert 'is not a JSON schema; write an object such as {"type": "object"' in ended.err
 
 
+def test_an_advised_command_asks_the_same_server():
+    with SimulatedOllama() as server:
+        options = ["--provider", "ollama", "--base-url", server.url]
+        ended = run("chat", "-p", "x", *options, "--model", "nope")
+        assert f"'lmstudio-provider models --provider ollama --base-url {server.url}'" in ended.err
+
+
+def test_an_advised_command_does_not_show_a_password():
+    with SimulatedOllama() as server:
+        url = server.url.replace("//", "//me:secret@")
+        ended = run("chat", "-p", "x", "--provider", "ollama", "--base-url", url, "--model", "nope")
+    assert "secret" not in ended.out + ended.err
+
+
 def test_no_error_speaks_python(closed_port, silent_server):
     with SimulatedLMStudio() as lm_studio, SimulatedOllama() as ollama, SimulatedLMStudio([], api_token="t") as locked:
         said = [
