@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from typing import Any
 
 
@@ -13,7 +14,7 @@ class Frozen:
     """
 
     def __repr__(self) -> str:
-        shown = [f"{each.name}={getattr(self, each.name)!r}" for each in _fields(self) if each.repr]
+        shown = [f"{each.name}={getattr(self, each.name)!r}" for each in dataclasses.fields(self) if each.repr]  # type: ignore[arg-type]
         return f"{type(self).__qualname__}({', '.join(shown)})"
 
     def __eq__(self, other: object) -> bool:
@@ -23,9 +24,10 @@ class Frozen:
         return hash(_compared(self))
 
 
-def _fields(value: Any) -> tuple[dataclasses.Field[Any], ...]:
-    return dataclasses.fields(value)
+@functools.lru_cache(maxsize=256)
+def _names(kind: Any) -> tuple[str, ...]:
+    return tuple(each.name for each in dataclasses.fields(kind) if each.compare)
 
 
-def _compared(value: object) -> tuple[Any, ...]:
-    return tuple(getattr(value, each.name) for each in _fields(value) if each.compare)
+def _compared(value: Any) -> tuple[Any, ...]:
+    return tuple([getattr(value, name) for name in _names(value.__class__)])
