@@ -21,6 +21,7 @@ _ROLES = {
     **{"human": "user", "ai": "assistant", "bot": "assistant", "chatbot": "assistant", "model": "assistant"},
 }
 _KNOWN = "Use 'system', 'user', 'assistant' or 'tool'"
+_TEXTS = dict.fromkeys(("name", "tool_call_id", "reasoning"), TEXT)
 _CONTENT_ELSEWHERE = {"text": "content", "message": "content"}
 
 
@@ -55,7 +56,7 @@ class Message(Frozen):
             raise InvalidRequestError(f"Message: role={preview(self.role)} is unknown", hint=hint)
         if self.content is not None and not isinstance(self.content, str):
             object.__setattr__(self, "content", list(all_of("Message: content", self.content, Mapping)))
-        check_fields(vars(self), dict.fromkeys(("name", "tool_call_id", "reasoning"), TEXT), "Message: ")
+        check_fields(vars(self), _TEXTS, "Message: ")
         object.__setattr__(self, "tool_calls", all_of("Message: tool_calls", self.tool_calls, ToolCall))
 
     @classmethod
@@ -234,7 +235,7 @@ ToolInput = Union[Callable[..., Any], Tool, Mapping[str, Any]]
 
 def all_of(what: str, values: Any, kinds: Any) -> tuple[Any, ...]:
     """Return ``values`` as a tuple; raise InvalidRequestError unless each is of one of ``kinds``."""
-    if values is None:
+    if values is None or (isinstance(values, tuple) and not values):  # as most are
         return ()
     if isinstance(values, (str, bytes, Mapping)) or not isinstance(values, Iterable):
         hint = f"Put it into a list: {what.rpartition(' ')[2]}=[...]" if isinstance(values, kinds) else ""

@@ -69,6 +69,8 @@ def refuse_for_lm_studio(**given: object) -> None:
 
 def check_places(extra: Mapping[str, Any]) -> None:
     """Raise InvalidRequestError for an option in a place where Ollama silently ignores it."""
+    if not extra:
+        return
     given = extra.get("options")
     inside: Mapping[str, Any] = given if isinstance(given, Mapping) else {}
     wrong = {name: value for name, value in extra.items() if _option(name)}

@@ -50,6 +50,10 @@ _CHECKS = {
 }
 
 
+_ON_TRUNCATION = one_of("warn", "error", "ignore")
+_TOOL_CHOICE = {"tool_choice": TEXT._replace(hint="Give the name of the tool")}
+
+
 def check_name(what: str, value: object) -> None:
     """Raise InvalidRequestError unless ``value`` is a text that is not blank, or None."""
     if value is not None:
@@ -63,7 +67,7 @@ def check_given(what: str, value: object) -> None:
 
 def check_on_truncation(value: object) -> None:
     """Raise InvalidRequestError unless ``value`` is one of the three words."""
-    check("on_truncation", value, one_of("warn", "error", "ignore"))
+    check("on_truncation", value, _ON_TRUNCATION)
 
 
 def check_extra(extra: object) -> None:
@@ -138,8 +142,10 @@ class _Options(Frozen):
 
 
 def _check_stop(stop: Any) -> None:
+    if stop is None:
+        return
     texts = [stop] if isinstance(stop, str) or not isinstance(stop, Sequence) else stop
-    if stop is not None and not all(isinstance(text, str) for text in texts):
+    if not all(isinstance(text, str) for text in texts):
         raise InvalidRequestError(f"stop={preview(stop)} is not text or a sequence of texts")
     if "" in texts:
         where = "stop" if stop == "" else f"stop[{list(texts).index('')}]"
@@ -245,7 +251,7 @@ class ChatRequest(_Options, _Messages):
         super().__post_init__()
         if isinstance(self.messages, str):
             object.__setattr__(self, "messages", [Message.user(self.messages)])
-        if isinstance(self.messages, (bytes, Mapping)) or not isinstance(self.messages, Sequence):
+        elif isinstance(self.messages, (bytes, Mapping)) or not isinstance(self.messages, Sequence):
             what = f"messages is {type(self.messages).__name__}, not a sequence of messages"
             hint = "Write chat([Message.user('...')]), or chat('...') for a text"
             if isinstance(self.messages, (CompletionRequest, TextRequest)):
@@ -314,7 +320,7 @@ def _settle_tools(request: ChatRequest | CompletionRequest) -> None:
     given = all_of("tools", request.tools, (Tool, Mapping, Callable))
     tools = [each if isinstance(each, (Tool, Mapping)) else Tool.from_function(each) for each in given]
     object.__setattr__(request, "tools", tuple(tools))
-    check_fields(vars(request), {"tool_choice": TEXT._replace(hint="Give the name of the tool")})
+    check_fields(vars(request), _TOOL_CHOICE)
     if request.tool_choice == "required" and not request.tools:
         raise InvalidRequestError("tool_choice='required' without tools", hint="Give tools=[...], too")
     structure_of(request.response_format)
@@ -342,6 +348,8 @@ def override(request: _Request, others: Mapping[str, str] = OTHERS, /, **overrid
 
 
 def _fields(kind: type, overrides: Mapping[str, Any], others: Mapping[str, str] = OTHERS) -> dict[str, Any]:
+    if not overrides:
+        return {}
     overrides = renamed(overrides)
     check_names("there is no option", overrides, _names_of(kind), others)
     return {name: value for name, value in overrides.items() if name not in LIMITS}

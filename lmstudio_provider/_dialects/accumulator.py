@@ -60,7 +60,7 @@ class ReplyAccumulator(ABC):
         """
         one = cls(call, ErrorContext(call.model, tools=bool(call.tools)), 0.0)
         error = one._read_reply(value)
-        one._chunk(*one._thoughts.feed("", end=True))
+        one._let_go()
         one._id, one._model = text_or_none(value.get("id")), text_or_none(value.get("model"))
         one._first, one._ended = None, duration_s  # nothing is known of its first text
         completion = one.completion()
@@ -92,12 +92,16 @@ class ReplyAccumulator(ABC):
             self._first = time.monotonic()
         return _new(Chunk, (text, False, reasoning, (), None, None))
 
+    def _let_go(self) -> Chunk | None:
+        """Return the chunk of the text that was held back because it may be a mark, if any."""
+        return None if self._thoughts.over else self._chunk(*self._thoughts.feed("", end=True))
+
     def finish(self) -> list[Chunk]:
         """Return the last chunks, when the body has ended as it should, or ``done`` is set.
 
         Raises StreamInterruptedError if the reply has no end, and ProtocolError if there is nothing in it.
         """
-        held = self._chunk(*self._thoughts.feed("", end=True))
+        held = self._let_go()
         self._ended = time.monotonic()
         calls = self._tools.calls()
         if not (self.done or self._finish_reason) and (self._first is not None or calls):
@@ -118,7 +122,7 @@ class ReplyAccumulator(ABC):
 
     def completion(self, finish_reason: str | None = None) -> Completion:
         """Return the reply so far; ``finish_reason`` is the one to report if the server gave none."""
-        self._chunk(*self._thoughts.feed("", end=True))  # text that was held back when the stream broke
+        self._let_go()
         duration = (time.monotonic() if self._ended is None else self._ended) - self._started
         first = None if self._first is None else self._first - self._started
         text, reasoning = self.text.whole(), self.reasoning.whole()
@@ -139,7 +143,7 @@ class ReplyAccumulator(ABC):
         )
 
 
-_DRAFT_COUNTS = ("total", "accepted", "rejected", "ignored")
+_DRAFT_COUNTS = [f"{kind}_draft_tokens_count" for kind in ("total", "accepted", "rejected", "ignored")]
 
 
 def read_stats(value: object, usage: Usage | None, first_s: float | None, duration_s: float) -> Stats:
@@ -150,6 +154,8 @@ def read_stats(value: object, usage: Usage | None, first_s: float | None, durati
     # One token of a stream has no rate: its first text is also its end.
     has_rate = tokens and generation > 0 and (tokens > 1 or first_s is None)
     measured = tokens / generation if tokens and has_rate else None
+    if not given:
+        return Stats(measured, first_s, generation)
     names = ("tokens_per_second", "time_to_first_token", "generation_time")
     speed, first, time_s = (number(given.get(name)) for name in names)
     return Stats(
@@ -158,7 +164,7 @@ def read_stats(value: object, usage: Usage | None, first_s: float | None, durati
         generation_time_s=generation if time_s is None else time_s,
         stop_reason=text_or_none(given.get("stop_reason")),
         draft_model=text_or_none(given.get("draft_model")),
-        **{f"{kind}_draft_tokens_count": count(given.get(f"{kind}_draft_tokens_count")) for kind in _DRAFT_COUNTS},
+        **{name: count(given.get(name)) for name in _DRAFT_COUNTS},
     )
 
 

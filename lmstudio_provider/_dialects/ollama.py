@@ -84,14 +84,15 @@ def _call(
     provider_id: str,
     tools: tuple[str, ...] = (),
 ) -> Call:
+    fields = vars(request)
     for name in ("logit_bias", "draft_model"):
-        if getattr(request, name) is not None:
+        if fields[name] is not None:
             raise InvalidRequestError(f"{name} is not known to Ollama", hint="Leave it out")
     model = body["model"]
     body["stream"] = stream
     # Otherwise the server cuts a prompt that is too long, and does not report that. Old versions cut it anyway.
     body["truncate"] = request.on_truncation == "ignore"
-    options = {name: value for name in _OPTIONS if (value := getattr(request, name)) is not None}
+    options = {name: fields[name] for name in _OPTIONS if fields[name] is not None}
     if request.max_tokens is not None:
         options["num_predict"] = request.max_tokens
     if request.stop is not None:
@@ -225,9 +226,11 @@ def finish_reason(value: Mapping[str, Any], called: bool) -> str | None:
 
 def read_usage(value: Mapping[str, Any]) -> Usage | None:
     """Return the tokens that a reply reports. Ollama leaves out a count of 0, as it does one that is not known."""
-    counts = prompt_count(value.get("prompt_eval_count")), count(value.get("eval_count"))
-    usage = Usage(*counts, total(*counts), cached_tokens=count(value.get("prompt_eval_cached_count")))
-    return None if usage == Usage() else usage
+    prompt, generated = prompt_count(value.get("prompt_eval_count")), count(value.get("eval_count"))
+    cached = count(value.get("prompt_eval_cached_count"))
+    if prompt is None and generated is None and cached is None:
+        return None
+    return Usage(prompt, generated, total(prompt, generated), cached_tokens=cached)
 
 
 def load_hint(call: Call) -> str:

@@ -103,7 +103,8 @@ def _call(
             f"ttl={request.ttl} has no effect: LM Studio takes its default, usually an hour",
             hint="Give seconds; lm.native.load() loads a model that stays, and lm.native.unload() unloads one",
         )
-    body.update((name, value) for name in _FIELDS if (value := getattr(request, name)) is not None)
+    fields = vars(request)
+    body.update([(name, fields[name]) for name in _FIELDS if fields[name] is not None])
     if request.reasoning is not None:
         body["reasoning_effort"] = effort_of(request.reasoning)
     body["stream"] = stream
@@ -159,14 +160,14 @@ def read_usage(value: object, prompt: str = "prompt_tokens", completion: str = "
     """Return the tokens that a reply reports, under the names of its endpoint; None if it reports none."""
     if not isinstance(value, dict):
         return None
-    usage = Usage(
+    counts = (
         prompt_count(value.get(prompt)),
         count(value.get(completion)),
         count(value.get("total_tokens")),
         count(_detail(value, completion, "reasoning_tokens")),
         count(_detail(value, prompt, "cached_tokens")),
     )
-    return None if usage == Usage() else usage
+    return None if counts == (None,) * 5 else Usage(*counts)
 
 
 def _detail(usage: Mapping[str, Any], name: str, detail: str) -> object:
@@ -267,8 +268,9 @@ class ChatStream(ReplyAccumulator):
 
     def completion(self, finish_reason: str | None = None) -> Completion:
         """Return the reply so far."""
-        with contextlib.suppress(ProtocolError):  # in a choice that is only read at the end
-            self._only_others()
+        if self._others:
+            with contextlib.suppress(ProtocolError):  # in a choice that is only read at the end
+                self._only_others()
         return super().completion(finish_reason)
 
 

@@ -85,6 +85,10 @@ class ThoughtSplitter:
                 at = self._begin(text, at, end)
                 if self._section is None:
                     break
+                if self.over:
+                    said[False].append(text[at:])
+                    at = len(text)
+                    break
             section, hold = self._section, len(text) if end else self._section.held_from(text, at)
             found = section.end.search(text, at, hold)
             stop = found.start() if found else section.last_end(text, at) if end else hold
@@ -142,8 +146,10 @@ def split_unopened(answer: str) -> tuple[str, str]:
     Some templates put the mark that opens thoughts into the prompt (LM Studio bug-tracker 803, 2147). A mark in a code
     span, a fence or quotes does not count: an answer may mention marks.
     """
+    if not re.search(_CLOSE, answer):
+        return answer, ""
     opened: collections.Counter[str] = collections.Counter()
-    for mark in _marks_outside_quotes(answer) if re.search(_CLOSE, answer) else ():
+    for mark in _marks_outside_quotes(answer):
         opens = _OPENED_BY.get(mark[0])
         if opens is None:
             opened[mark[0]] += 1

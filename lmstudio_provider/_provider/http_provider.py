@@ -260,9 +260,11 @@ class HTTPProvider(LocalModels):
     def _check_model(self, reply: _Reply) -> _Reply:
         """Return ``reply``; warn, once for each pair of names, if another model answered than the caller asked for."""
         pair = asked, answered = reply.requested_model, reply.model
+        if asked == answered or pair in self._warned:
+            return reply
         # A name such as "m:2" is that of one instance, which may be gone.
         numbered = re.search(r":\d+$", asked)
-        if pair not in self._warned and not (asked == answered if numbered else is_same(asked, answered)):
+        if numbered or not is_same(asked, answered):
             known = None if numbered else find(self._cached_models(), asked)
             # An instance can have any name (``identifier`` of LM Studio).
             is_instance = known is not None and answered in [instance.id for instance in known.instances]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import difflib
 import os
 import re
@@ -151,6 +150,8 @@ class Settings:
 
     def _given(self) -> object:
         """Return the values that may change in argument and mapping, or None for objects that may change inside."""
+        if self._mapping is None and isinstance(self._arguments.get("api_token"), (str, type(None))):
+            return ()
         values = [self._arguments.get("api_token")]  # only a Secret may have another value at each use
         if self._mapping is not None:
             try:
@@ -169,9 +170,11 @@ class Settings:
             path, required = _ini_path(environment)
         file = None
         if path is not None:
-            with contextlib.suppress(OSError):
-                stat = path.stat()
+            try:
+                stat = os.stat(path)  # noqa: PTH116 (a Path calls it by way of two functions)
                 file = stat.st_dev, stat.st_ino, stat.st_mtime_ns, stat.st_size
+            except OSError:
+                pass  # there is none
         self._last = sources = _Sources(path, required, file, environment)
         return sources
 
