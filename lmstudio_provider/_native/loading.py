@@ -7,22 +7,20 @@ import contextlib
 import dataclasses
 import logging
 import os
-import re
 import threading
 from dataclasses import dataclass
 from typing import Any, Iterator, Mapping
 
 from .._core.callbacks import warn
 from .._core.errors import ModelNotFoundError, ProviderError
-from .._core.model_names import find, is_same
+from .._core.model_names import is_same
 from .._core.threads import Event, start
-from .._core.types import Call, ModelInfo
-from .._dialects import models
 from .._provider.http_provider import Caller
 from .._provider.local_models import Waiting
 from .._provider.session import CallOptions, Session
 from . import dialect as native
-from .types import LoadedModel, check_load_options, fits
+from .instances import choose, list_models
+from .types import LoadedModel, check_load_options
 
 logger = logging.getLogger("lmstudio_provider")
 
@@ -33,34 +31,11 @@ _UNLOAD_S = 30.0
 _LATER = "when it is, it will be unloaded: a program that ends before waits for that"
 
 
-def list_models(session: Session, plan: CallOptions) -> list[ModelInfo]:
-    """Return the models on disk, with the instances of each."""
-    changes = session.cache.changes
-    found: list[ModelInfo] = session.ask(Call("GET", models.NATIVE_PATH), plan, models.native_models)
-    session.cache.fill(found, changes)
-    return found
-
-
-def choose(listed: list[ModelInfo], model: str, config: Mapping[str, Any]) -> LoadedModel | None:
-    """Return an instance of ``model`` that was loaded with ``config``, None if there is none."""
-    info = find(listed, model)
-    if info is None:
-        return None
-    named = [each for each in info.instances if each.id == model != info.id]
-    if not named and re.search(r":\d+$", model) and model != info.id:
-        return None  # it names an instance, and there is none of that name
-    if "@" in model and not named and info.raw.get("selected_variant", model) != model:
-        return None  # another variant of it is there
-    instance = next((each for each in named or info.instances if fits(each.config, config)), None)
-    kind = "llm" if info.can_chat else info.type or "llm"
-    return None if instance is None else LoadedModel(instance.id, kind, None, instance.config)
-
-
 class Loads:
     """The models that the blocks of one provider have loaded. Shared by threads; a forked child starts with none."""
 
     def __init__(self) -> None:
-        self.shared: set[Shared] = set()
+        self.shared: set[SharedModel] = set()
         self._locks: dict[int, threading.RLock] = {}
 
     @contextlib.contextmanager
@@ -74,21 +49,19 @@ class Loads:
         with _holding(lock, waiting, "another thread was still loading a model"):
             yield
 
-    def of(self, base_url: str) -> list[Shared]:
+    def of(self, base_url: str) -> list[SharedModel]:
         """Return the models of that server, in this process."""
         return [each for each in list(self.shared) if (each.pid, each.base_url) == (os.getpid(), base_url)]
 
     def forget(self, base_url: str, instance_id: str) -> None:
         """Have no block unload the instance of that name: it is gone, and a new one may have its name."""
-        for shared in self.of(base_url):
-            if shared.is_called(instance_id):
-                self.shared.discard(shared)
+        self.shared.difference_update(each for each in self.of(base_url) if each.is_called(instance_id))
 
 
-class Shared:
+class SharedModel:
     """A model that blocks share, from before it is loaded until it is unloaded."""
 
-    def __init__(self, model: str, base_url: str) -> None:
+    def __init__(self, model: str, base_url: str, block: Block) -> None:
         self.model, self.base_url, self.pid = model, base_url, os.getpid()
         self.instance: LoadedModel | None = None
         # The error of loading it, until that is raised: else error, traceback, frame and this would be a cycle.
@@ -98,9 +71,9 @@ class Shared:
         # Held while it is unloaded. Re-entrant, because a signal handler may use a model in the middle of that.
         self.lock = threading.RLock()
         # The blocks that use it: a set, because leaving twice counts once.
-        self.users: set[Block] = set()
-        # The block that unloads it. No other block may use it any more.
-        self.unloader: Block | None = None
+        self.users = {block}
+        # From then on no block may begin to use it.
+        self.is_being_unloaded = False
 
     def is_called(self, instance_id: str) -> bool:
         """Return True if it is loaded under that name."""
@@ -126,8 +99,7 @@ class Block:
         self._waiting = self.caller.waiting(self.plan)
         self._own_session = self.caller.new_session(self.plan.config)
         self._own_session.cache = self.session.cache  # an error suggests the names in it
-        self._pid = os.getpid()
-        self._shared: Shared | None = None
+        self._shared: SharedModel | None = None
 
     def enter(self) -> LoadedModel:
         """Return the instance to use. Raises ProviderError."""
@@ -140,7 +112,7 @@ class Block:
 
     def leave(self, quiet: bool) -> None:
         """Unload the instance if no other block uses it; raise ProviderError, or log it if ``quiet``."""
-        if self._pid == os.getpid() and self._shared is not None:  # in a forked child, it is the parent's
+        if self._shared is not None and self._shared.pid == os.getpid():  # in a forked child, it is the parent's
             self._release(self._shared, quiet)
         atexit.unregister(self.leave)
 
@@ -156,24 +128,20 @@ class Block:
                 self._waiting.wait(coming[0].loaded.wait, "another thread was still loading the model")
                 continue
             shared = next((each for each in known if instance and each.is_called(instance.instance_id)), None)
-            if shared is None or self._join(shared):
+            if shared is None:
                 return instance
-            if shared in self.loads.shared:  # its unloading was interrupted, maybe by the caller, a signal handler
-                return None
-
-    def _join(self, shared: Shared) -> bool:
-        """Use a model that another block has loaded; return False if it is gone."""
-        with _holding(shared.lock, self._waiting, "another thread was still unloading the model"):
-            if shared.unloader is not None or shared not in self.loads.shared:
-                return False
-            self._shared = shared
-            shared.users.add(self)
-            return True
+            with _holding(shared.lock, self._waiting, "another thread was still unloading the model"):
+                if shared not in self.loads.shared:
+                    continue
+                if shared.is_being_unloaded:  # that was interrupted, maybe by the caller, a signal handler
+                    return None
+                self._shared = shared
+                shared.users.add(self)
+                return instance
 
     def _load(self) -> LoadedModel:
         """Load the model in a thread, which no signal and no limit interrupts; return the instance."""
-        self._shared = shared = Shared(self.model, self.session.base_url)
-        shared.users.add(self)
+        self._shared = shared = SharedModel(self.model, self.session.base_url, self)
         waiting = self.caller.waiting(self.plan)
         try:
             with self.session.annotate_errors(self._call, self.plan):
@@ -194,52 +162,47 @@ class Block:
             raise shared.errors.pop()
         return shared.instance
 
-    def _ask(self, shared: Shared) -> None:
+    def _ask(self, shared: SharedModel) -> None:
         """Load the model, and unload it if its block was left meanwhile."""
         self.loads.shared.add(shared)  # before the request, because the server may list the instance before its reply
         limit = self.plan.timeouts.first_byte
-        plan, instance = self._plan(limit and limit + _MORE_S), None
+        instance = None
         try:
-            if shared.users:
-                instance = self._own_session.ask(self._call, plan, native.load_reply)
+            instance = self._own_session.ask(self._call, self._plan(limit and limit + _MORE_S), native.load_reply)
+            self.loads.forget(shared.base_url, instance.instance_id)  # one of that name before is gone
         except BaseException as error:  # which the block raises
             shared.errors.append(error)
-        with shared.lock:
-            if instance is None:
-                self.loads.shared.discard(shared)
-                self._own_session.retire()
-            else:
-                self.loads.forget(shared.base_url, instance.instance_id)  # one of that name before is gone
-            shared.instance, is_left = instance, not shared.users
+            self.loads.shared.discard(shared)
+            self._own_session.retire()
+        with shared.lock:  # either this thread or the block sees that the other one is done
+            shared.instance = instance
             shared.loaded.set()
         self.caller.forget_models()
-        if is_left and shared.errors:
-            message = "the model %r was still being loaded when its block was left, and that failed: %s"
-            logger.warning(message, self.model, shared.errors.pop())
-        elif is_left:
+        if not shared.users:
+            while shared.errors:
+                message = "the model %r was still being loaded when its block was left, and that failed: %s"
+                logger.warning(message, self.model, shared.errors.pop())
             self._release(shared, quiet=True)
 
-    def _release(self, shared: Shared, quiet: bool) -> None:
+    def _release(self, shared: SharedModel, quiet: bool) -> None:
         with shared.lock:
             shared.users.discard(self)
             instance = shared.instance
-            is_used = shared.users or shared.unloader not in (None, self) or shared not in self.loads.shared
-            if is_used or instance is None:  # None: the thread that loads it will unload it
-                return
-            shared.unloader = self
+            if shared.users or instance is None or shared not in self.loads.shared:
+                return  # None: the thread that loads it will unload it
+            shared.is_being_unloaded = True
             limits = [self.plan.timeouts.first_byte, self.plan.deadline and self.plan.deadline.seconds]
             plan = self._plan(min([_UNLOAD_S, *filter(None, limits)]))
             try:
                 with contextlib.suppress(ModelNotFoundError):  # gone already, by auto-evict or by hand
                     self._own_session.ask(native.unload_call(instance.instance_id), plan, native.unload_reply)
+                self.loads.shared.discard(shared)
             except ProviderError as error:
                 self.loads.shared.discard(shared)
                 error.hint = f"It may still be in memory: native.unload({instance.instance_id!r}) tries again"
                 logger.warning("the model %r could not be unloaded: %s", instance.instance_id, error)
                 if not quiet:
                     raise
-            else:
-                self.loads.shared.discard(shared)
             finally:
                 self._own_session.retire()
                 self.caller.forget_models()

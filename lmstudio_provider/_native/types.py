@@ -348,16 +348,6 @@ def check_load_options(model: object, config: Mapping[str, Any]) -> dict[str, An
     return given
 
 
-def fits(loaded: Mapping[str, Any], config: Mapping[str, Any]) -> bool:
-    """Return True if a model that is loaded so is as good as one with ``config``, as far as the server says."""
-    known = [(name, loaded[name], wanted) for name, wanted in config.items() if wanted is not None and name in loaded]
-    return not any(
-        value < wanted if name == "context_length" else value != wanted
-        for name, value, wanted in known
-        if isinstance(value, (int, float))
-    )
-
-
 def _names(what: str, tools: Any) -> tuple[str, ...] | None:
     """Return the names of tools; raise InvalidRequestError. A tuple, because an iterator could be read only once."""
     return None if tools is None else all_of(f"{what}: allowed_tools", tools, str)

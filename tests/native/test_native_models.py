@@ -681,7 +681,7 @@ def interrupted(block, step):
 
     def trace(frame, event, argument):
         nonlocal steps, where
-        if not (frame.f_code.co_filename.endswith("loading.py") or frame.f_code.co_name == "loaded"):
+        if not (frame.f_code.co_filename.endswith(("loading.py", "instances.py")) or frame.f_code.co_name == "loaded"):
             return None
         steps += event == "line"
         if steps == step and where is None:
