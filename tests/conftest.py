@@ -17,7 +17,7 @@ from lmstudio_provider.simulator import SimulatedLMStudio
 SAMPLES = Path(__file__).parent / "samples"
 
 
-# A busy machine is not a fault of an example's, which a deadline would make it.
+# With a deadline, an example would fail on a busy machine.
 settings.register_profile("tests", max_examples=40, deadline=None, database=None)
 settings.load_profile("tests")
 
@@ -26,14 +26,14 @@ HOMES = ("XDG_CONFIG_HOME", "APPDATA", "HOME", "USERPROFILE")
 
 @pytest.fixture(autouse=True, scope="module")
 def quick_collections():
-    """Leaves what pytest keeps out of each collection of garbage: many tests ask for one, and some for hundreds."""
+    """Keep pytest's objects out of each garbage collection: many tests ask for one, and some for hundreds."""
     gc.collect()
     gc.freeze()
 
 
 @pytest.fixture(autouse=True, scope="session")
 def no_settings_of_this_machine(tmp_path_factory):
-    """Hides the settings of whoever runs the tests; once, because each test restores what it sets."""
+    """Hide the settings of this machine; once, because each test restores the ones that it sets."""
     home = tmp_path_factory.mktemp("home")
     with pytest.MonkeyPatch.context() as patch:
         for name in list(os.environ):
@@ -46,7 +46,7 @@ def no_settings_of_this_machine(tmp_path_factory):
 
 @pytest.fixture
 def own_home(monkeypatch, tmp_path):
-    """Makes ``tmp_path`` the home of a test that writes there."""
+    """Make ``tmp_path`` the home of a test that writes there."""
     for name in HOMES:
         monkeypatch.setenv(name, str(tmp_path))
 
@@ -71,7 +71,7 @@ def provider(httpserver) -> Iterator[LMStudioProvider]:
 
 @pytest.fixture
 def raw_server() -> Iterator[Callable[..., RawServer]]:
-    """Makes servers that answer every request with the given bytes, then close (or, ``keep_open``, go on)."""
+    """Make servers that answer each request with the given bytes, then close, unless ``keep_open``."""
     servers: list[RawServer] = []
 
     def make(*parts: bytes | Callable[[socket.socket], None], keep_open: bool = False) -> RawServer:
@@ -122,7 +122,7 @@ def hanging_url() -> Iterator[str]:
 
 @pytest.fixture
 def provider_of() -> Iterator[Callable[..., LMStudioProvider]]:
-    """Makes providers for a raw server or a URL, which discover nothing by themselves, and closes them."""
+    """Make providers for a raw server or a URL, which discover nothing by themselves, and close them."""
     made: list[LMStudioProvider] = []
 
     def make(server: RawServer | str, **arguments: object) -> LMStudioProvider:
@@ -137,6 +137,6 @@ def provider_of() -> Iterator[Callable[..., LMStudioProvider]]:
 
 @pytest.fixture
 def in_background() -> Iterator[Callable[..., Future]]:
-    """Runs calls in threads of their own; the result of each is taken with ``result(timeout)``."""
+    """Run calls in threads; ``result(timeout)`` returns the result of each."""
     with ThreadPoolExecutor(4) as pool:
         yield pool.submit

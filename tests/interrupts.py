@@ -1,4 +1,4 @@
-"""Ctrl-C at one line of the package, whichever it is."""
+"""Ctrl-C at any line of the package."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def interrupted(action, line, time):
 
 
 def _call(action, tracing):
-    """Call ``action`` in a thread of its own, with the trace function that ``tracing`` makes of the one before.
+    """Call ``action`` in a new thread, with the trace function that ``tracing`` makes of the one before.
 
     Python 3.11 goes on taking an exception for the one that is handled if a trace function raises in its except
     clause: in the thread of the tests it would be the context of all later ones.
@@ -83,7 +83,7 @@ def _call(action, tracing):
 
 
 def is_collecting(frame):
-    """Tell whether the frame belongs to a ``__del__``, from which nothing is raised."""
+    """Return True if the frame belongs to a ``__del__``, from which nothing is raised."""
     while frame is not None and frame.f_code.co_name != "__del__":
         frame = frame.f_back
     return frame is not None

@@ -34,19 +34,19 @@ def main() -> int:
 
 
 def find_python(minor: int) -> str | None:
-    """A Python 3.``minor`` that runs: on PATH, among pyenv's, or the one that runs this."""
+    """Return a Python 3.``minor`` that runs: on PATH, among pyenv's, or the one that runs this."""
     versions = Path(os.environ.get("PYENV_ROOT") or Path.home() / ".pyenv") / "versions"
     candidates = [sys.executable, shutil.which(f"python3.{minor}"), *sorted(versions.glob(f"3.{minor}.*/bin/python"))]
     wanted = f"import sys, venv; sys.exit(sys.version_info[:2] != (3, {minor}))"
     for candidate in candidates:
-        # A shim may be there without a Python behind it, so that only running it tells.
+        # A shim may be there without a Python behind it, so it has to be run.
         if candidate and subprocess.run([candidate, "-c", wanted], capture_output=True, check=False).returncode == 0:
             return str(candidate)
     return None
 
 
 def run(python: str, minor: int, urllib3: str) -> str:
-    """Run the tests in an environment of their own; return how they ended."""
+    """Run the tests in a separate environment; return how they ended."""
     print(f"\n== Python 3.{minor}, {urllib3}", flush=True)
     folder = FOLDER / f"3.{minor}-{urllib3.translate(str.maketrans('=<>,', '----'))}"
     inside = folder / ("Scripts" if os.name == "nt" else "bin") / "python"

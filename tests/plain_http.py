@@ -1,4 +1,4 @@
-"""Asks the stand-in over http.client, so that nothing of the client can hide what it says."""
+"""Requests to a stand-in over http.client, so that the client under test cannot hide a defect."""
 
 import http.client
 import json
@@ -32,7 +32,7 @@ def post(server, path, body):
 
 
 def named_events(data):
-    """The values of an event stream of which each frame says its type twice, and none is [DONE]."""
+    """Return the values of an event stream in which each frame says its type twice, and none is [DONE]."""
     frames = [frame.split("\n") for frame in data.decode().split("\n\n") if frame]
     values = [json.loads(value.partition("data: ")[2]) for _, value in frames]
     assert [name for name, _ in frames] == [f"event: {value['type']}" for value in values]
@@ -40,7 +40,7 @@ def named_events(data):
 
 
 def lines(data):
-    """The values of a stream of lines."""
+    """Return the values of a stream of lines."""
     assert data.endswith(b"\n")
     return [json.loads(line) for line in data.splitlines()]
 
@@ -52,7 +52,7 @@ def keys(value):
 
 
 def chat_reply(server, messages=HI, **fields):
-    """The whole reply to a chat."""
+    """Return the whole reply to a chat."""
     status, _, data = ask(server, "POST", CHAT, {"messages": messages, **fields})
     assert status == 200, data
     return json.loads(data)

@@ -1,4 +1,4 @@
-"""A provider as a third party writes it: derived from Provider alone, and answering without a server."""
+"""A provider as a third party writes it: it derives from Provider, and answers without a server."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from lmstudio_provider import Capabilities, Completion, Embeddings, Health, Mode
 
 
 class Plugin(Provider):
-    """Notes what it is asked, in ``calls``, and raises ``error`` where one is set."""
+    """Records each call in ``calls``, and raises ``error`` if there is one."""
 
     display_name = "Plug-in"
 

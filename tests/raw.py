@@ -9,12 +9,12 @@ from typing import Callable
 
 
 def stream_of(*events: bytes) -> bytes:
-    """The bytes of an event stream that ends when the connection does."""
+    """Return the bytes of an event stream that ends when the connection does."""
     return b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n" + b"".join(events)
 
 
 class RawServer:
-    """Answers each connection with bytes of the test's choice, whatever was asked."""
+    """Answers each request with the same bytes, which the test chooses."""
 
     def __init__(self, parts: tuple[bytes | Callable[[socket.socket], None], ...], keep_open: bool) -> None:
         self._parts = parts
@@ -25,7 +25,7 @@ class RawServer:
         self._connections: list[socket.socket] = []
         self.requests: list[bytes] = []
         self.accepted = 0
-        #: Set when a client has closed its connection.
+        # Set when a client has closed its connection.
         self.client_left = threading.Event()
         self.url = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
         self._spawn(self._accept)
@@ -52,7 +52,7 @@ class RawServer:
                     for part in self._parts:
                         part(connection) if callable(part) else connection.sendall(part)
                     if not self._keep_open:
-                        # Not close: over bytes that nobody read it would send a reset.
+                        # Not close(): with unread bytes, that would send a reset.
                         connection.shutdown(socket.SHUT_WR)
                         while connection.recv(65536):
                             continue

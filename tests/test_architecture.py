@@ -8,7 +8,7 @@ from typing import Iterator
 import lmstudio_provider
 
 PACKAGE = Path(lmstudio_provider.__file__).parent
-#: docs/architecture.rst has the same table, with what lives on each floor.
+# docs/architecture.rst has the same table, with what lives on each floor.
 FLOORS = {
     "_core": 1,
     "_http": 2,
@@ -49,7 +49,7 @@ def room(name: str) -> str:
 
 
 def type_checking(path: Path) -> set[int]:
-    """Return the lines that type checkers alone read."""
+    """Return the lines that only type checkers read."""
     blocks = [node for node in nodes(path) if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.dump(node.test)]
     return {each.lineno for block in blocks for each in ast.walk(block) if isinstance(each, ast.stmt)}
 
@@ -76,7 +76,7 @@ def outside(path: Path) -> set[str]:
     return found
 
 
-def test_each_module_has_its_floor():
+def test_each_module_has_a_floor():
     assert [name for name in NAMES if room(name) not in FLOORS] == []
 
 
@@ -90,7 +90,7 @@ def test_no_import_points_up():
     assert up == []
 
 
-def test_no_imports_go_in_a_circle():
+def test_imports_do_not_go_in_a_circle():
     # An error carries the reply so far, and reading a reply can raise one: their annotations name each other.
     graph: dict[str, set[str]] = {}
     for name, path in NAMES.items():
@@ -103,12 +103,12 @@ def test_no_imports_go_in_a_circle():
             del graph[name]
 
 
-def test_the_network_is_used_by_the_http_floor_and_by_discovery_alone():
+def test_only_the_http_floor_and_discovery_use_the_network():
     using = {name for name, path in NAMES.items() if outside(path) & NETWORK}
     assert [name for name in using if room(name) != "_http" and name != "_servers.discovery"] == []
 
 
-def test_the_stand_ins_import_nothing_of_ours():
+def test_the_stand_ins_import_nothing_from_the_rest_of_the_package():
     for path in STAND_INS:
         for node in nodes(path):
             if isinstance(node, ast.ImportFrom):

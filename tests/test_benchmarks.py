@@ -1,4 +1,4 @@
-"""The benchmark itself: its clients read what its server sends, and its bounds are held against the right figures."""
+"""The benchmark itself: its clients read what its server sends, and its bounds are compared with the right figures."""
 
 import subprocess
 import sys
@@ -37,7 +37,7 @@ def test_each_client_reads_a_whole_chat(server, name, protocol):
 @pytest.mark.parametrize("name", HERE)
 def test_each_client_reads_all_pieces_in_each_framing(server, name, framing, protocol):
     if name == "urllib3 read_chunked" and not framing.startswith("chunked"):
-        pytest.skip("read_chunked reads chunks alone")
+        pytest.skip("read_chunked reads only chunks")
     if name == "urllib3 urlopen" and not hasattr(urllib3.HTTPResponse, "read1"):
         pytest.skip("urllib3 1.26 has no read1")
     client = CLIENTS[name](f"{server}/stream/{framing}", protocol)
@@ -50,13 +50,13 @@ def samples(ours, **others):
     return {"x": {"unit": "µs", "values": {OURS: ours, **others}}}
 
 
-def test_a_ratio_is_taken_within_each_round():
+def test_a_ratio_compares_figures_of_the_same_round():
     verdict = report.verdict(samples([2.0, 40.0, 6.0], openai=[1.0, 10.0, 2.0]), Bound("x", "x", 3.0, "openai"))
     assert verdict.spread.median == 3
     assert verdict.inside
 
 
-def test_a_figure_above_its_bound_is_outside():
+def test_a_figure_above_its_bound_is_reported():
     assert not report.verdict(samples([2.0], openai=[1.0]), Bound("x", "x", 1.9, "openai")).inside
 
 
@@ -71,9 +71,9 @@ def test_a_difference_has_the_unit_of_its_figure():
     assert (verdict.spread.median, verdict.unit) == (30, "µs")
 
 
-def test_a_row_of_few_rounds_is_held_against_the_same_rounds():
+def test_a_client_with_few_rounds_is_compared_with_the_same_rounds():
     assert report.pairs([1.0, 2.0, 3.0, 4.0], [10.0, 30.0]) == [(1.0, 10.0), (3.0, 30.0)]
 
 
-def test_each_bound_has_a_title_of_its_own():
+def test_each_bound_has_a_different_title():
     assert len({(bound.title, bound.base) for bound in BOUNDS}) == len(BOUNDS)

@@ -26,18 +26,18 @@ def programs(text):
 
 
 PROGRAMS = programs(README)
-#: The programs of a page are one, since the later ones use what the earlier ones made.
+# The programs of a page run as one, because the later ones use variables of the earlier ones.
 PAGES = {
     path.name: "\n".join(found)
     for path in sorted((ROOT / "docs").glob("*.rst"))
     if (found := programs(path.read_text(encoding="utf-8")))
 }
-#: Two need packages that only the integration tests install, which run them.
+# Two need packages that only the integration tests install; those tests run them.
 OTHERS = {ROOT / "examples" / name for name in ("batch_dask.py", "tracing.py")}
 EXAMPLES = sorted(set((ROOT / "examples").glob("*.py")) - OTHERS)
 
 
-#: Runs each program that it is given as if it were alone in an interpreter, which takes much longer to start than most.
+# Runs each given program as if it had an interpreter to itself. Starting one takes longer than most programs do.
 RUNNER = """
 import contextlib, gc, io, json, logging, os, runpy, sys, traceback
 
@@ -60,7 +60,7 @@ json.dump(printed, sys.stdout)
 
 
 def run(*arguments, url, given=None, cwd=None):
-    """What a program prints; a carriage return is a new line here."""
+    """Return what a program prints; a carriage return becomes a new line."""
     environment = {**os.environ, "LM_STUDIO_URL": url, "PYTHONPATH": str(ROOT), "PYTHONIOENCODING": "utf-8"}
     command = [sys.executable, "-X", "dev", "-W", "error", *map(str, arguments)]
     result = subprocess.run(
@@ -72,7 +72,7 @@ def run(*arguments, url, given=None, cwd=None):
 
 @pytest.fixture(scope="module")
 def printed(tmp_path_factory):
-    """What each program of the README, and each example, prints with servers of its own."""
+    """Return what each program of the README and each example prints; each has its own servers."""
     models = ["simulated-vl", "text-embedding-simulated", "nimble"]  # one reads images, one decides
     folder = tmp_path_factory.mktemp("programs")
     texts = [*PROGRAMS, *PAGES.values()]
@@ -104,7 +104,7 @@ def test_the_readme_is_short():
     assert len(README.splitlines()) <= 350
 
 
-def test_the_readme_has_its_programs():
+def test_the_readme_has_programs_and_begins_with_a_short_one():
     assert len(PROGRAMS) >= 7
     assert len(PROGRAMS[0].strip().splitlines()) <= 10
 
@@ -115,14 +115,14 @@ def test_an_example_runs_as_it_stands(printed, path):
     assert not printed[path].endswith("FAILED"), printed[path]
 
 
-def test_the_example_for_whichever_is_running_talks_to_ollama_where_that_is_it(monkeypatch, closed_port):
+def test_the_example_for_any_running_server_finds_ollama(monkeypatch, closed_port):
     with SimulatedOllama(replies=["Because of Rayleigh."]) as server:
         monkeypatch.setenv("OLLAMA_HOST", server.url)
         shown = run(ROOT / "examples" / "whichever.py", url=f"http://127.0.0.1:{closed_port}")
         assert shown == f"Ollama (Local) at {server.url} answers:\nBecause of Rayleigh.\n"
 
 
-def test_the_example_for_long_prompts_shows_what_each_choice_does(monkeypatch, simulator):
+def test_the_example_for_long_prompts_shows_each_choice(monkeypatch, simulator):
     with SimulatedOllama(replies=["I do not know."]) as ollama:
         monkeypatch.setenv("OLLAMA_HOST", ollama.url)
         shown = run(ROOT / "examples" / "on_truncation.py", url=simulator.url)
@@ -133,7 +133,7 @@ def test_the_example_for_long_prompts_shows_what_each_choice_does(monkeypatch, s
     assert "  514 tokens were read: I do not know." in shown
 
 
-def test_the_quickstart_shows_everything_and_uses_the_server_that_answers():
+def test_the_quickstart_uses_the_server_that_answers():
     with SimulatedLMStudio(models=["a-model", "text-embedding-x"]) as server:
         shown = run(ROOT / "examples" / "quickstart.py", url=server.url)
     assert "stand-in" not in shown
@@ -143,13 +143,13 @@ def test_the_quickstart_shows_everything_and_uses_the_server_that_answers():
     assert re.search(r"took \d+ tokens, at \d+\.\d a second", shown)
 
 
-def test_the_quickstart_takes_the_stand_in_where_nobody_answers(closed_port):
+def test_the_quickstart_uses_the_stand_in_if_no_server_answers(closed_port):
     shown = run(ROOT / "examples" / "quickstart.py", url=f"http://127.0.0.1:{closed_port}")
     assert f"No LM Studio answers at http://127.0.0.1:{closed_port}" in shown.splitlines()[0]
     assert "simulated-model" in shown
 
 
-def test_the_example_for_models_of_ollama_makes_one_of_a_file(monkeypatch, simulator, tmp_path):
+def test_the_example_for_ollama_models_makes_one_from_a_file(monkeypatch, simulator, tmp_path):
     (tmp_path / "tiny.gguf").write_bytes(b"GGUF" + bytes(100))
     with SimulatedOllama(["talk", "text-embed"], replies=["Because of Rayleigh."]) as server:
         monkeypatch.setenv("OLLAMA_HOST", server.url)
@@ -161,12 +161,12 @@ def test_the_example_for_models_of_ollama_makes_one_of_a_file(monkeypatch, simul
     assert shown.endswith("\nBecause of Rayleigh.\n")
 
 
-def test_the_message_of_the_readme_says_how_to_start_the_server(simulator):
+def test_the_error_in_the_readme_says_how_to_start_the_server(simulator):
     program = next(program for program in PROGRAMS if '"localhost:1"' in program)
     assert "lms server start" in run("-c", program, url=simulator.url)
 
 
-def test_the_example_of_loading_shows_how_far_it_is():
+def test_the_example_of_loading_shows_its_progress():
     with SimulatedLMStudio(["small", "large"], ["Hello to all of you!"], loaded=["small"]) as server:
         shown = run(ROOT / "examples" / "load_with_progress.py", "large", url=server.url)
     assert re.search(r"\nloading the model  \[#{15} {15}\]  50%", shown)
@@ -175,7 +175,7 @@ def test_the_example_of_loading_shows_how_far_it_is():
     assert "  small, with a context of 4096 tokens\n  large, with" in shown
 
 
-def test_the_example_of_downloading_shows_how_far_it_is_and_takes_up_a_job():
+def test_the_example_of_downloading_shows_its_progress_and_resumes_a_job():
     with SimulatedLMStudio() as server:
         shown = run(ROOT / "examples" / "download_with_progress.py", "qwen/qwen3-4b", url=server.url)
         (job,) = server.jobs
@@ -189,7 +189,7 @@ def test_the_example_of_downloading_shows_how_far_it_is_and_takes_up_a_job():
         assert shown == "It is there already.\n"
 
 
-def test_the_example_of_downloading_says_how_to_go_on_where_it_is_stopped(monkeypatch, simulator):
+def test_the_example_of_downloading_says_how_to_resume_after_ctrl_c(monkeypatch, simulator):
     def stop(*arguments, **options):
         raise KeyboardInterrupt
 
@@ -220,7 +220,7 @@ def test_the_table_of_contents_has_every_page():
     assert pages == set(re.findall(r"^   ([a-z-]+)$", (ROOT / "docs" / "index.rst").read_text("utf-8"), re.M))
 
 
-def test_the_example_of_partial_answers_shows_each_step_when_it_is_finished():
+def test_the_example_of_partial_answers_shows_each_step_when_it_is_complete():
     answer = {"dish": "Bread", "steps": [{"what": "Knead", "minutes": 10}, {"what": "Bake", "minutes": 50}]}
     with SimulatedLMStudio(replies=[json.dumps(answer)]) as server:
         shown = run(ROOT / "examples" / "partial_answer.py", url=server.url)

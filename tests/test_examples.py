@@ -1,4 +1,4 @@
-"""What examples do when they are interrupted, or the server is not there."""
+"""Examples that are interrupted, or whose server is not there."""
 
 import os
 import signal
@@ -54,7 +54,7 @@ def test_ctrl_c_stops_an_answer_and_keeps_the_chat():
     assert process.returncode == 0
 
 
-def test_the_summaries_wait_for_a_server_and_are_not_made_twice(tmp_path):
+def test_the_example_of_summaries_waits_for_a_server_and_keeps_older_ones(tmp_path):
     with SimulatedLMStudio() as server:
         url = server.url
     (tmp_path / "one.txt").write_text("The sky is blue.")

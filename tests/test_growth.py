@@ -438,7 +438,7 @@ def test_four_times_the_input_takes_about_four_times_as_much(make):
 
 
 def read_partly(type_, texts):
-    """Ask for what is finished after each text."""
+    """Read the partial answer after each text."""
     answer, growing = structure_of(type_).partial(), GrowingText()
     for text in texts:
         growing.add(text)
@@ -471,7 +471,7 @@ PARTIAL = {
 
 
 @pytest.mark.parametrize("make", PARTIAL.values(), ids=PARTIAL)
-def test_asking_for_what_is_finished_after_each_piece_takes_linear_time_over_the_whole_stream(make):
+def test_reading_the_partial_answer_after_each_piece_takes_linear_time_in_all(make):
     check(make)
 
 
@@ -487,7 +487,7 @@ TEXTS = {
 
 
 @pytest.mark.parametrize(("function", "text"), TEXTS.values(), ids=TEXTS)
-def test_a_text_takes_some_times_its_size_in_memory_beyond_what_json_takes(function, text):
+def test_reading_a_text_takes_memory_in_proportion_to_its_size(function, text):
     result = peak(partial(json.loads, text)) if function is loads else 0
     assert peak(partial(function, text)) <= result + 12 * len(text) + 100_000
 
@@ -515,7 +515,7 @@ def test_a_conversation_is_loaded_in_linear_time(content, tmp_path):
 
 
 @pytest.mark.parametrize("budget", [None, 1000])
-def test_a_conversation_is_shown_and_saved_in_linear_time(budget, tmp_path):
+def test_the_messages_of_a_conversation_are_listed_and_saved_in_linear_time(budget, tmp_path):
     def make(n):
         path = tmp_path / "source.json"
         path.write_text('{"messages": [' + ", ".join([TURN] * n) + "]}")

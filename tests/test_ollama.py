@@ -1,4 +1,4 @@
-"""What Ollama alone has: its settings, and its models' way to the disk and off it."""
+"""What only Ollama has: its settings, and downloading and deleting models."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def pulled(httpserver, data):
     httpserver.expect_request("/api/pull", method="POST").respond_with_data(data, content_type=LINES)
 
 
-# What goes wrong
+# Errors
 
 
 def test_a_server_that_is_not_running_says_how_to_start_it(closed_port):
@@ -46,13 +46,13 @@ def test_a_server_that_is_not_running_says_how_to_start_it(closed_port):
 
 
 @pytest.mark.parametrize("model", ["", " ", None, 7])
-def test_a_model_that_is_no_name_is_refused(ollama, model):
+def test_a_model_that_is_not_a_name_is_refused(ollama, model):
     for call in (ollama.pull, ollama.delete):
         with pytest.raises(InvalidRequestError, match="model="):
             call(model)
 
 
-def test_an_error_line_of_a_download_is_raised_with_how_far_it_came(httpserver, ollama, sample):
+def test_an_error_line_of_a_download_is_raised_with_the_progress(httpserver, ollama, sample):
     pulled(httpserver, sample("ollama_pull_stream_error.ndjson"))
     with pytest.raises(ModelNotFoundError, match="file does not exist") as caught:
         ollama.pull("no-such-model")
@@ -61,7 +61,7 @@ def test_an_error_line_of_a_download_is_raised_with_how_far_it_came(httpserver, 
     assert pickle.loads(pickle.dumps(caught.value)).progress == caught.value.progress
 
 
-def test_a_download_that_stops_without_its_end_is_interrupted(httpserver, ollama, sample):
+def test_a_download_that_ends_without_success_is_interrupted(httpserver, ollama, sample):
     lines = sample("ollama_pull_stream.ndjson").splitlines(keepends=True)
     pulled(httpserver, b"".join(lines[:-2]))
     with pytest.raises(StreamInterruptedError, match="writing manifest") as caught:
@@ -78,7 +78,7 @@ def test_a_download_whose_connection_breaks_is_interrupted(raw_server):
 
 
 @pytest.mark.parametrize("line", [b"7\n", b"{}\n", b"no json\n"])
-def test_a_line_that_tells_nothing_is_a_protocol_error(httpserver, ollama, line):
+def test_a_line_without_a_status_is_a_protocol_error(httpserver, ollama, line):
     pulled(httpserver, line)
     with pytest.raises(ProtocolError):
         ollama.pull("m")
@@ -139,7 +139,7 @@ def test_ollama_host_is_read_in_all_its_forms(monkeypatch, host, url):
 
 
 @pytest.mark.parametrize("host", ["ftp://gpu-box", "gpu box", "http://", "gpu-box:99999"])
-def test_a_host_that_cannot_be_is_told_with_its_source(monkeypatch, host):
+def test_the_error_about_an_invalid_host_names_its_variable(monkeypatch, host):
     monkeypatch.setenv("OLLAMA_HOST", host)
     with pytest.raises(ConfigurationError, match="OLLAMA_HOST"):
         OllamaProvider(refresh=False)
@@ -161,7 +161,7 @@ def test_settings_have_their_own_names(monkeypatch, httpserver):
 # What works
 
 
-def test_a_download_tells_its_bytes_over_all_layers(httpserver, ollama):
+def test_a_download_reports_the_bytes_of_all_layers(httpserver, ollama):
     lines = [
         {"status": "pulling manifest"},
         {"status": "pulling a", "digest": "a", "total": 100},
@@ -181,7 +181,7 @@ def test_a_download_tells_its_bytes_over_all_layers(httpserver, ollama):
     assert request.get_json() == {"model": "m", "stream": True}
 
 
-def test_speed_and_time_left_are_those_of_what_was_downloaded_now():
+def test_speed_and_time_left_ignore_bytes_that_were_there_before():
     now = [0.0]
     meter = Meter(lambda: now[0])
     assert meter.update("pulling", "a", 500, 1000).bytes_per_second is None  # was there before
@@ -190,21 +190,21 @@ def test_speed_and_time_left_are_those_of_what_was_downloaded_now():
     assert (progress.bytes_per_second, progress.seconds_left) == (100.0, 3.0)
 
 
-def test_a_model_is_deleted_and_then_asked_for_no_more(httpserver, ollama):
+def test_a_model_is_deleted_by_its_name(httpserver, ollama):
     httpserver.expect_request("/api/delete", method="DELETE").respond_with_data(b"")
     ollama.delete("qwen3:8b")
     request, _ = httpserver.log[-1]
     assert request.get_json() == {"model": "qwen3:8b"}
 
 
-def test_the_version_is_told(httpserver, ollama, sample):
+def test_the_version_is_returned(httpserver, ollama, sample):
     httpserver.expect_request("/api/version").respond_with_data(
         sample("ollama_version.json"), content_type="application/json"
     )
     assert ollama.version() == json.loads(sample("ollama_version.json"))["version"]
 
 
-def test_models_are_found_and_those_that_embed_do_not_chat(httpserver, sample):
+def test_discovery_finds_a_chat_model_and_an_embedding_model(httpserver, sample):
     vectors = sample("ollama_embed.json")
     httpserver.expect_request("/api/embed").respond_with_data(vectors, content_type="application/json")
     for path, name in (("/api/tags", "ollama_tags.json"), ("/api/ps", "ollama_ps.json")):
@@ -245,20 +245,20 @@ def test_usage_is_recorded_under_ollama(httpserver, sample):
         ("“gpu-box:8080”", "http://gpu-box:8080"),
     ],
 )
-def test_ollama_host_with_userinfo_or_in_the_cloud(monkeypatch, host, url):
+def test_ollama_host_may_have_userinfo_or_a_path_or_be_in_the_cloud(monkeypatch, host, url):
     monkeypatch.setenv("OLLAMA_HOST", host)
     with OllamaProvider(refresh=False) as provider:
         assert provider.base_url == url
 
 
-def test_a_download_is_over_when_it_says_so(raw_server):
+def test_a_download_ends_when_the_server_reports_success(raw_server):
     head = b"HTTP/1.1 200 OK\r\nContent-Type: application/ndjson\r\nContent-Length: 999\r\n\r\n"
     server = raw_server(head + b'{"status": "success"}\n')
     with OllamaProvider(server.url, refresh=False) as provider:
         assert provider.pull("m") is None
 
 
-def test_the_speed_leaves_out_what_each_layer_had_before():
+def test_the_speed_ignores_bytes_that_each_layer_had_before():
     now = [0.0]
     meter = Meter(lambda: now[0])
     meter.update("pulling", "a", 1, 1000)

@@ -1,4 +1,4 @@
-"""What an Ollama does with its models: into memory and out of it, onto its disk under another name, or of a file."""
+"""The models of an Ollama: loaded, unloaded, copied, and made from a file or from another model."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ from lmstudio_provider.simulator import OllamaModel, SimulatedOllama
 LINES = "application/x-ndjson"
 VEC = OllamaModel("vec", capabilities=("embedding",))
 PIECE = 1024 * 1024
-#: Not one of these may be taken for an error of the connection, or of the server.
+# None of these may be mistaken for an error of the connection or of the server.
 RAISED = [
     RuntimeError, OSError, ConnectionResetError, TimeoutError, ValueError, StopIteration, KeyboardInterrupt,
     ProtocolError, ServerUnavailableError, ModelNotFoundError,
@@ -87,11 +87,11 @@ def raising_at(status, error):
     return on_progress
 
 
-# What is refused before anything is sent
+# Refused before anything is sent
 
 
 @pytest.mark.parametrize("name", ["", " ", None, 7, b"m"])
-def test_what_is_not_a_name_is_refused(ollama, server, name):
+def test_a_value_that_is_not_a_name_is_refused(ollama, server, name):
     calls = {
         "model": [ollama.load, ollama.unload, ollama.show, ollama.pull, ollama.delete],
         "source": [lambda name: ollama.copy(name, "n")],
@@ -108,27 +108,27 @@ def test_what_is_not_a_name_is_refused(ollama, server, name):
 
 
 @pytest.mark.parametrize("num_ctx", [0, -5, True, 4096.0, "4096", [4096]])
-def test_a_context_that_the_server_would_ignore_is_refused(ollama, server, num_ctx):
+def test_a_context_size_that_the_server_would_ignore_is_refused(ollama, server, num_ctx):
     with pytest.raises(InvalidRequestError, match=r"^num_ctx="):
         ollama.load("m", num_ctx=num_ctx)
     assert server.requests == []
 
 
 @pytest.mark.parametrize("keep_alive", [True, False, [5], {"minutes": 5}, b"5m", "300"])
-def test_a_time_to_stay_that_is_none_is_refused(ollama, server, keep_alive):
+def test_an_invalid_keep_alive_is_refused(ollama, server, keep_alive):
     with pytest.raises(InvalidRequestError, match=r"^keep_alive=.* is not a length of time\. .*'10m'"):
         ollama.load("m", keep_alive=keep_alive)
     assert server.requests == []
 
 
 @pytest.mark.parametrize("keep_alive", [0, 0.0])
-def test_to_load_for_no_time_is_refused_with_the_method_that_unloads(ollama, keep_alive):
+def test_the_error_about_a_load_for_no_time_names_unload(ollama, keep_alive):
     with pytest.raises(InvalidRequestError, match=r"unload\(\)"):
         ollama.load("m", keep_alive=keep_alive)
 
 
 @pytest.mark.parametrize("given", [{}, {"gguf": "a.gguf", "from_model": "m"}])
-def test_a_model_is_made_of_a_file_or_of_another_model(ollama, given):
+def test_a_model_is_made_from_either_a_file_or_another_model(ollama, given):
     with pytest.raises(InvalidRequestError, match="either gguf= or from_model="):
         ollama.create("n", **given)
 
@@ -144,19 +144,19 @@ def test_a_model_is_made_of_a_file_or_of_another_model(ollama, given):
         ({"on_progress": 7}, "on_progress=7"),
     ],
 )
-def test_what_a_model_cannot_have_is_refused(ollama, server, given, named):
+def test_an_invalid_option_of_a_new_model_is_refused(ollama, server, given, named):
     with pytest.raises(InvalidRequestError, match=f"^{named}"):
         ollama.create("n", from_model="m", **given)
     assert server.requests == []
 
 
 @pytest.mark.parametrize("path", [7, b"a.gguf", ["a.gguf"], "a\0b"])
-def test_what_is_not_a_path_is_refused(ollama, path):
+def test_a_value_that_is_not_a_path_is_refused(ollama, path):
     with pytest.raises(InvalidRequestError, match=r"^gguf="):
         ollama.create("n", gguf=path)
 
 
-def test_a_file_that_cannot_be_read_is_named(ollama, server, tmp_path):
+def test_the_error_about_a_file_that_cannot_be_read_names_it(ollama, server, tmp_path):
     for path in (tmp_path / "none.gguf", tmp_path, str(tmp_path / "none.gguf"), tmp_path / "none" / "a.gguf"):
         with pytest.raises(InvalidRequestError) as caught:
             ollama.create("n", gguf=path)
@@ -165,13 +165,13 @@ def test_a_file_that_cannot_be_read_is_named(ollama, server, tmp_path):
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no pipes with names")
-def test_a_pipe_is_not_waited_for(ollama, tmp_path):
+def test_a_pipe_is_refused_without_waiting_for_it(ollama, tmp_path):
     os.mkfifo(tmp_path / "pipe")
     with pytest.raises(InvalidRequestError, match="is not a file"):
         ollama.create("n", gguf=tmp_path / "pipe")
 
 
-# What the server refuses
+# Refused by the server
 
 
 @pytest.mark.parametrize(
@@ -184,7 +184,7 @@ def test_a_pipe_is_not_waited_for(ollama, tmp_path):
         lambda ollama: ollama.delete("no-such"),
     ],
 )
-def test_a_model_that_is_not_there_is_not_found(ollama, call):
+def test_an_unknown_model_is_a_model_not_found_error(ollama, call):
     with pytest.raises(ModelNotFoundError, match="ollama pull MODEL") as caught:
         call(ollama)
     assert (caught.value.model, caught.value.status) == ("no-such", 404)
@@ -197,7 +197,7 @@ def test_a_model_that_is_not_there_is_not_found(ollama, call):
         lambda ollama, **more: ollama.create("n", from_model="no-such", **more),
     ],
 )
-def test_where_there_is_nothing_to_download_nobody_is_told_to_pull_it(ollama, call):
+def test_the_error_about_a_failed_download_does_not_suggest_a_download(ollama, call):
     seen = []
     with pytest.raises(ModelNotFoundError, match="file does not exist") as caught:
         call(ollama, on_progress=seen.append)
@@ -227,7 +227,7 @@ def test_a_file_that_changes_after_it_was_hashed_is_refused_by_the_server(ollama
 
 
 @pytest.mark.parametrize("status", ["hashing", "uploading"])
-def test_a_file_that_becomes_shorter_is_named(ollama, gguf, status):
+def test_the_error_about_a_file_that_becomes_shorter_names_it(ollama, gguf, status):
     def cut(progress):
         if progress.status == status:
             os.truncate(gguf, 2 * PIECE)
@@ -251,7 +251,7 @@ def test_a_file_that_grows_is_sent_as_it_was_hashed(ollama, server, gguf):
 @pytest.mark.parametrize(
     "text", ["template error: template: :1: unexpected", 'unsupported architecture "x"', "invalid file magic"]
 )
-def test_what_a_model_cannot_be_made_of_is_a_fault_of_the_request(httpserver, scripted, text):
+def test_a_model_that_the_server_cannot_make_is_an_invalid_request(httpserver, scripted, text):
     lines = [{"status": "parsing GGUF"}, {"error": text}]
     data = b"".join(json.dumps(line).encode() + b"\n" for line in lines)
     httpserver.expect_request("/api/create").respond_with_data(data, content_type=LINES)
@@ -260,14 +260,14 @@ def test_what_a_model_cannot_be_made_of_is_a_fault_of_the_request(httpserver, sc
     assert text in caught.value.message
 
 
-def test_a_model_that_is_made_without_its_end_is_interrupted(httpserver, scripted):
+def test_a_creation_that_ends_without_success_is_interrupted(httpserver, scripted):
     httpserver.expect_request("/api/create").respond_with_data('{"status": "parsing GGUF"}\n', content_type=LINES)
     with pytest.raises(StreamInterruptedError, match="'parsing GGUF'"):
         scripted.create("n", from_model="m")
 
 
 @pytest.mark.parametrize("method", ["HEAD", "POST"])
-def test_a_server_that_wants_a_key_says_so_of_a_file_too(httpserver, scripted, gguf, method):
+def test_a_file_that_is_refused_without_a_key_is_an_authentication_error(httpserver, scripted, gguf, method):
     statuses = {"HEAD": 404, "POST": 201, method: 401}
     for each, status in statuses.items():
         path = f"/api/blobs/sha256:{hashlib.sha256(gguf.read_bytes()).hexdigest()}"
@@ -285,7 +285,7 @@ def test_a_model_that_neither_chats_nor_embeds_is_not_loaded(httpserver, scripte
 
 
 @pytest.mark.parametrize("value", [[], None, "loaded", 7])
-def test_what_is_in_memory_in_the_wrong_shape_is_a_protocol_error(httpserver, scripted, value):
+def test_details_of_models_in_the_wrong_shape_are_a_protocol_error(httpserver, scripted, value):
     for path in ("/api/ps", "/api/show"):
         httpserver.expect_request(path).respond_with_json(value)
     for call in (scripted.ps, lambda: scripted.show("m")):
@@ -294,12 +294,12 @@ def test_what_is_in_memory_in_the_wrong_shape_is_a_protocol_error(httpserver, sc
         assert caught.value.url is not None
 
 
-# What ends it from outside
+# Ended from outside
 
 
 @pytest.mark.parametrize("kind", RAISED)
 @pytest.mark.parametrize("status", ["hashing", "uploading", "parsing GGUF"])
-def test_what_on_progress_raises_ends_it(ollama, server, gguf, status, kind):
+def test_an_exception_in_on_progress_ends_a_creation(ollama, server, gguf, status, kind):
     error = kind("stop")
     with pytest.raises(kind) as caught:
         ollama.create("n", gguf=gguf, on_progress=raising_at(status, error))
@@ -311,7 +311,7 @@ def test_what_on_progress_raises_ends_it(ollama, server, gguf, status, kind):
 
 
 @pytest.mark.parametrize("kind", RAISED)
-def test_what_on_progress_raises_ends_a_download(ollama, kind):
+def test_an_exception_in_on_progress_ends_a_download(ollama, kind):
     error = kind("stop")
     with pytest.raises(kind) as caught:
         ollama.pull("new", raising_at("pulling manifest", error))
@@ -320,7 +320,7 @@ def test_what_on_progress_raises_ends_a_download(ollama, kind):
     ollama.pull("new")
 
 
-def test_a_file_is_open_no_longer_than_it_is_sent(ollama, gguf, recwarn):
+def test_an_exception_in_on_progress_closes_the_file(ollama, gguf, recwarn):
     with pytest.raises(ZeroDivisionError):
         ollama.create("n", gguf=gguf, on_progress=raising_at("uploading", ZeroDivisionError()))
     gguf.unlink()  # which Windows refuses for an open file
@@ -329,7 +329,7 @@ def test_a_file_is_open_no_longer_than_it_is_sent(ollama, gguf, recwarn):
 
 @pytest.fixture
 def not_reading():
-    """A server that answers to HEAD, and then reads nothing of what is sent; it says when that has begun."""
+    """A server that answers HEAD, and then reads nothing; an event is set when that begins."""
     begun, over = threading.Event(), threading.Event()
     with socket.create_server(("127.0.0.1", 0)) as listener, contextlib.ExitStack() as stack:
 
@@ -364,14 +364,14 @@ def large(tmp_path):
 @pytest.mark.parametrize(
     ("limits", "limit"), [({"timeout": Timeouts(first_byte=0.3)}, "first_byte"), ({"deadline": 2.0}, "deadline")]
 )
-def test_a_server_that_does_not_take_the_file_runs_into_the_limits(not_reading, large, limits, limit):
+def test_time_limits_count_while_the_server_does_not_read_the_file(not_reading, large, limits, limit):
     with OllamaProvider(not_reading[0], refresh=False) as provider, pytest.raises(RequestTimeoutError) as caught:
         provider.create("n", gguf=large, **limits)
     assert (caught.value.limit, caught.value.sent, caught.value.method) == (limit, True, "POST")
     assert caught.value.progress.status == "uploading"
 
 
-def test_a_provider_that_is_closed_ends_the_sending(not_reading, large, in_background):
+def test_closing_the_provider_ends_an_upload(not_reading, large, in_background):
     url, begun = not_reading
     with OllamaProvider(url, refresh=False) as provider:
         creating = in_background(provider.create, "n", gguf=large)
@@ -381,12 +381,12 @@ def test_a_provider_that_is_closed_ends_the_sending(not_reading, large, in_backg
             creating.result(10)
 
 
-def test_a_provider_that_is_closed_ends_the_hashing(ollama, gguf):
+def test_closing_the_provider_ends_the_hashing(ollama, gguf):
     with pytest.raises(ProviderClosedError):
         ollama.create("n", gguf=gguf, on_progress=lambda progress: ollama.close())
 
 
-def test_hashing_counts_for_the_deadline(ollama, server, gguf):
+def test_the_deadline_counts_while_the_file_is_hashed(ollama, server, gguf):
     over = threading.Event()
     with pytest.raises(RequestTimeoutError, match="was not hashed") as caught:
         ollama.create("n", gguf=gguf, deadline=0.05, on_progress=lambda progress: over.wait(0.1))
@@ -394,7 +394,7 @@ def test_hashing_counts_for_the_deadline(ollama, server, gguf):
     assert server.requests == []
 
 
-def test_a_server_that_hangs_up_in_the_middle_is_one_that_hung_up(raw_server, gguf):
+def test_a_server_that_hangs_up_when_it_is_sent_a_file_is_unavailable(raw_server, gguf):
     def hang_up(connection):
         connection.shutdown(socket.SHUT_RDWR)
 
@@ -403,7 +403,7 @@ def test_a_server_that_hangs_up_in_the_middle_is_one_that_hung_up(raw_server, gg
         provider.create("n", gguf=gguf)
 
 
-def test_a_file_that_a_busy_server_did_not_take_is_sent_again_from_its_beginning(httpserver, scripted, gguf):
+def test_a_file_that_a_busy_server_refused_is_sent_again_from_the_beginning(httpserver, scripted, gguf):
     digest, bodies = hashlib.sha256(gguf.read_bytes()).hexdigest(), []
 
     def take(request):
@@ -422,7 +422,7 @@ def test_a_file_that_a_busy_server_did_not_take_is_sent_again_from_its_beginning
 # What works
 
 
-def test_a_model_is_loaded_as_it_was_asked_for_and_unloaded(ollama, server):
+def test_a_model_is_loaded_with_the_given_options_and_unloaded(ollama, server):
     assert ollama.load("m", num_ctx=2048, keep_alive="10m") is None
     (instance,) = ollama.ps()
     assert (instance.id, instance.context_length, instance.config["size_vram"]) == ("m:latest", 2048, 0)
@@ -446,13 +446,13 @@ def test_a_model_is_loaded_with_the_options_of_the_provider(server):
     ]
 
 
-def test_a_model_that_is_not_loaded_can_be_unloaded_all_the_same(ollama):
+def test_unloading_a_model_that_is_not_loaded_is_not_an_error(ollama):
     ollama.unload("m")
     ollama.unload("vec")
 
 
 @pytest.mark.parametrize("keep_alive", [-1, 0.5, 300, "-1s", "24h", None])
-def test_a_model_stays_as_long_as_it_is_told(ollama, server, keep_alive):
+def test_a_load_sends_keep_alive_as_given(ollama, server, keep_alive):
     ollama.load("m", keep_alive=keep_alive)
     (body,) = sent(server, "/api/chat")
     assert body.get("keep_alive") == keep_alive
@@ -469,7 +469,7 @@ def test_an_embedding_model_is_loaded_and_unloaded_too(ollama, server):
     assert server.loaded == []
 
 
-def test_what_is_loaded_counts_in_the_next_choice(server, ollama):
+def test_a_loaded_model_is_chosen_before_others(server, ollama):
     server.models.append("other:latest")
     assert ollama.resolve_model() == "m:latest"
     ollama.load("other")
@@ -477,7 +477,7 @@ def test_what_is_loaded_counts_in_the_next_choice(server, ollama):
     assert ollama.resolve_model() == "other:latest"
 
 
-def test_what_a_model_is_can_be_asked(ollama):
+def test_show_returns_the_details_of_a_model(ollama):
     model = ollama.show("vec")
     assert (model.id, model.type, model.max_context_length, model.loaded) == ("vec", "embedding", 131072, None)
     model = ollama.show("m")
@@ -487,15 +487,13 @@ def test_what_a_model_is_can_be_asked(ollama):
 
 
 @pytest.mark.parametrize(("name", "kind"), [("nomic-embed-text", "embedding"), ("llama2", "llm")])
-def test_a_model_of_which_an_old_server_does_not_say_what_it_is_for_is_known_by_its_name(
-    httpserver, scripted, name, kind
-):
+def test_the_type_of_a_model_of_an_old_server_follows_from_its_name(httpserver, scripted, name, kind):
     httpserver.expect_request("/api/show").respond_with_json({"details": {"quantization_level": "Q4_0"}})
     model = scripted.show(name)
     assert (model.type, model.quantization, model.vision) == (kind, "Q4_0", None)
 
 
-def test_a_copy_has_another_name(ollama, server):
+def test_a_copy_is_listed_under_its_new_name(ollama, server):
     assert ollama.copy("m", "me/mine:1") is None
     assert server.models == ["me/mine:1", "m:latest", "vec:latest"]
     assert "me/mine:1" in [model.id for model in ollama.list_models()]
@@ -509,7 +507,7 @@ def test_a_download_may_be_insecure(ollama, server):
     assert second == {"model": "new", "stream": True}
 
 
-def test_a_file_becomes_a_model(ollama, server, gguf):
+def test_a_model_is_made_from_a_file(ollama, server, gguf):
     seen = []
     made = ollama.create(
         "mine",
@@ -538,7 +536,7 @@ def test_a_file_becomes_a_model(ollama, server, gguf):
     assert ollama.complete("Hi", model="mine").text
 
 
-def test_what_is_done_with_a_file_is_reported_in_bytes_that_never_go_back(ollama, gguf):
+def test_the_progress_of_a_creation_is_reported_in_bytes_that_never_decrease(ollama, gguf):
     seen, size = [], gguf.stat().st_size
     ollama.create("mine", gguf=gguf, on_progress=seen.append)
     assert statuses(seen)[:3] == ["hashing", "uploading", "parsing GGUF"]
@@ -559,7 +557,7 @@ def test_a_file_that_the_server_has_is_not_sent_again(ollama, server, gguf):
     assert seen[-1].completed_bytes == seen[-1].total_bytes == gguf.stat().st_size
 
 
-def test_a_proxy_that_does_not_let_head_through_keeps_no_file_from_being_sent(httpserver, scripted, gguf):
+def test_a_file_is_sent_if_a_proxy_refuses_head(httpserver, scripted, gguf):
     digest = hashlib.sha256(gguf.read_bytes()).hexdigest()
     httpserver.expect_request(f"/api/blobs/sha256:{digest}", method="HEAD").respond_with_data("", 405)
     httpserver.expect_request(f"/api/blobs/sha256:{digest}", method="POST").respond_with_data("", 200)
@@ -567,7 +565,7 @@ def test_a_proxy_that_does_not_let_head_through_keeps_no_file_from_being_sent(ht
     scripted.create("n", gguf=gguf)
 
 
-def test_a_file_is_never_whole_in_memory(ollama, large):
+def test_a_file_is_never_in_memory_as_a_whole(ollama, large):
     tracemalloc.start()
     try:
         ollama.create("n", gguf=large)
@@ -576,7 +574,7 @@ def test_a_file_is_never_whole_in_memory(ollama, large):
         tracemalloc.stop()
 
 
-def test_a_model_is_made_of_another_one(ollama, server):
+def test_a_model_is_made_from_another_one(ollama, server):
     ollama.create("mine", from_model="m", system="", parameters={})
     (body,) = sent(server, "/api/create")
     assert body == {"model": "mine", "stream": True, "from": "m", "system": "", "parameters": {}}
@@ -584,14 +582,14 @@ def test_a_model_is_made_of_another_one(ollama, server):
     assert uploads(server) == []
 
 
-def test_a_model_that_another_one_is_made_of_is_pulled_if_it_is_not_there(ollama):
+def test_a_missing_model_is_pulled_before_another_one_is_made_from_it(ollama):
     seen = []
     ollama.create("mine", from_model="new", on_progress=seen.append)
     assert seen[0].status == "pulling manifest"
     assert seen[-1].total_bytes == 4096
 
 
-def test_the_speed_of_sending_is_not_that_of_hashing():
+def test_the_speed_of_an_upload_does_not_count_the_hashing():
     now = [0.0]
     meter = Meter(lambda: now[0])
     meter.update("hashing", "hashing", 1, 1000)

@@ -42,7 +42,7 @@ def provider(server):
 
 
 def sent(**fields):
-    """The body of a chat."""
+    """Return the body of a chat."""
     return json.loads(ollama.chat_call(ChatRequest("Hi", **fields), "m", stream=False).body)
 
 
@@ -50,7 +50,7 @@ def last(server):
     return server.requests[-1]["body"]
 
 
-# What cannot be asked for
+# Invalid options
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -79,20 +79,20 @@ def last(server):
         10**12,
     ],
 )
-def test_a_keep_alive_that_ollama_would_refuse_or_misread_is_an_error_that_shows_the_forms(kind, bad):
+def test_a_keep_alive_that_ollama_would_refuse_or_misread_is_an_error_that_shows_valid_forms(kind, bad):
     with pytest.raises(InvalidRequestError, match=r"^keep_alive=") as caught:
         kind("Hi", keep_alive=bad)
     assert all(form in caught.value.hint for form in ("keep_alive=600", "'10m'", "0 unloads", "-1 keeps"))
 
 
 @pytest.mark.parametrize("digits", ["1" * 200_000, "1h" * 100_000 + "1", 10**5000], ids=["text", "parts", "number"])
-def test_a_keep_alive_of_many_digits_is_refused_in_no_time(digits):
+def test_a_keep_alive_of_many_digits_is_refused_quickly(digits):
     with pytest.raises(InvalidRequestError, match=r"^keep_alive="):
         ChatRequest("Hi", keep_alive=digits)
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_two_words_for_how_long_a_model_stays_are_an_error(kind):
+def test_ttl_together_with_keep_alive_is_an_error(kind):
     with pytest.raises(InvalidRequestError, match="ttl=60 and keep_alive='5m'"):
         kind("Hi", ttl=60, keep_alive="5m")
 
@@ -104,7 +104,7 @@ def test_a_ttl_that_overflows_on_the_server_is_an_error():
 
 
 @pytest.mark.parametrize("ttl", [0, -1])
-def test_lm_studio_is_sent_no_ttl_that_it_would_take_for_its_default(ttl):
+def test_a_ttl_that_lm_studio_would_take_for_its_default_is_refused(ttl):
     for call in (
         lambda: openai.chat_call(ChatRequest("Hi", ttl=ttl), "m", stream=False),
         lambda: openai.text_call(TextRequest("Hi", ttl=ttl), "m", stream=True),
@@ -140,7 +140,7 @@ def test_lm_studio_refuses_the_options_of_ollama_and_names_its_own(option, says)
     assert says in caught.value.hint
 
 
-def test_the_native_api_names_its_own_options():
+def test_the_native_api_refuses_the_options_of_ollama_and_names_its_own():
     with LMStudioProvider(refresh=False) as lm:
         with pytest.raises(InvalidRequestError, match="num_ctx") as caught:
             lm.native.chat("Hi", num_ctx=8192)
@@ -169,7 +169,7 @@ def test_the_native_api_names_its_own_options():
         ({"options": {"think": False, "num_ctx": 1}}, "'think' inside", "extra={'think': False}"),
     ],
 )
-def test_an_option_in_a_place_where_ollama_ignores_it_is_an_error_with_the_right_form(extra, ignored, right):
+def test_an_option_that_ollama_would_ignore_is_an_error_that_shows_its_place(extra, ignored, right):
     for call in (
         lambda: ollama.chat_call(ChatRequest("Hi", extra=extra), "m", stream=True),
         lambda: ollama.text_call(TextRequest("Hi", extra=extra), "m", stream=False),
@@ -190,14 +190,14 @@ DOCUMENTED = [
 
 
 @pytest.mark.parametrize("name", DOCUMENTED)
-def test_every_option_that_ollama_has_or_had_belongs_into_options(name):
+def test_each_option_that_ollama_has_or_had_belongs_in_options(name):
     with pytest.raises(InvalidRequestError, match=name) as caught:
         sent(extra={name: 1})
     assert f"extra={{'options': {{'{name}': 1}}}}" in caught.value.hint
     assert sent(extra={"options": {name: 1}})["options"][name] == 1
 
 
-def test_an_option_that_is_misplaced_is_refused_before_anything_is_sent(server, provider):
+def test_a_misplaced_option_is_refused_before_anything_is_sent(server, provider):
     for call in (
         lambda: provider.complete("Hi", extra={"num_ctx": 8192}),
         lambda: provider.stream("Hi", extra={"num_ctx": 8192}),
@@ -209,7 +209,7 @@ def test_an_option_that_is_misplaced_is_refused_before_anything_is_sent(server, 
 
 
 @pytest.mark.parametrize("value", ["300", "-1", "5min", "soon", "1d", True, [5]])
-def test_a_keep_alive_that_the_server_refuses_has_a_hint_with_the_forms(provider, value):
+def test_the_hint_about_a_keep_alive_that_the_server_refuses_shows_valid_forms(provider, value):
     for call in (
         lambda: provider.complete("Hi", extra={"keep_alive": value}),
         lambda: list(provider.stream("Hi", extra={"keep_alive": value})),
@@ -223,7 +223,7 @@ def test_a_keep_alive_that_the_server_refuses_has_a_hint_with_the_forms(provider
 # What is sent
 
 
-def test_what_only_the_server_knows_goes_beside_the_options_as_it_is():
+def test_unknown_fields_of_extra_are_sent_unchanged():
     extra = {"think": False, "shift": False, "truncate": True, "new": 1, "options": {"newer": 2}}
     body = sent(extra=extra)
     assert {name: body[name] for name in ("think", "shift", "truncate", "new")} == {
@@ -232,11 +232,11 @@ def test_what_only_the_server_knows_goes_beside_the_options_as_it_is():
     assert body["options"]["newer"] == 2
 
 
-def test_options_that_are_not_an_object_are_the_servers_to_refuse():
+def test_options_that_are_not_an_object_are_sent_unchanged():
     assert sent(extra={"options": 7})["options"] == 7
 
 
-def test_neither_is_sent_if_it_is_not_set():
+def test_num_ctx_and_keep_alive_are_not_sent_by_default():
     body = sent()
     assert "keep_alive" not in body
     assert "num_ctx" not in body["options"]
@@ -245,7 +245,7 @@ def test_neither_is_sent_if_it_is_not_set():
 @pytest.mark.parametrize(
     "value", [0, -1, 600, 0.5, "10m", "1h30m", "-1s", "0", "1.5h", "300ms", ".5s", "+5m", "5us", "5µs"]
 )
-def test_a_keep_alive_that_ollama_reads_is_sent_as_it_is(server, provider, value):
+def test_a_keep_alive_that_ollama_reads_is_sent_unchanged(server, provider, value):
     for call in (
         lambda: provider.complete("Hi", keep_alive=value),
         lambda: provider.complete_text("Hi", keep_alive=value),
@@ -257,7 +257,7 @@ def test_a_keep_alive_that_ollama_reads_is_sent_as_it_is(server, provider, value
 
 
 @pytest.mark.parametrize("option", [{"ttl": 0}, {"keep_alive": 0}, {"keep_alive": "0"}, {"keep_alive": "0s"}])
-def test_a_model_that_is_kept_for_no_time_is_unloaded_after_the_call(server, provider, option):
+def test_a_ttl_or_keep_alive_of_zero_unloads_the_model_after_the_call(server, provider, option):
     provider.chat("Hi")
     assert server.loaded == ["simulated-model:latest"]
     assert provider.chat("Hi", **option).text
@@ -265,7 +265,7 @@ def test_a_model_that_is_kept_for_no_time_is_unloaded_after_the_call(server, pro
 
 
 @pytest.mark.parametrize("option", [{"ttl": -1}, {"keep_alive": -1}, {"keep_alive": "-1s"}])
-def test_a_model_is_kept_for_good(option):
+def test_a_negative_ttl_or_keep_alive_keeps_the_model_loaded(option):
     now = [0.0]
     with SimulatedOllama(clock=lambda: now[0]) as server, OllamaProvider(server.url, refresh=False) as provider:
         provider.chat("Hi", model="simulated-model", **option)
@@ -274,25 +274,25 @@ def test_a_model_is_kept_for_good(option):
 
 
 @pytest.mark.parametrize("kind", [CompletionRequest, ChatRequest, TextRequest])
-def test_a_context_is_as_large_as_the_request_says(server, provider, kind):
+def test_num_ctx_of_a_request_is_sent(server, provider, kind):
     {CompletionRequest: provider.complete, ChatRequest: provider.chat, TextRequest: provider.complete_text}[kind](
         kind("Hi", num_ctx=8192)
     )
     assert last(server)["options"]["num_ctx"] == 8192
 
 
-def test_extra_has_the_last_word():
+def test_extra_overrides_the_other_options():
     body = sent(num_ctx=8192, keep_alive=60, extra={"keep_alive": 5, "options": {"num_ctx": 4096}})
     assert (body["keep_alive"], body["options"]["num_ctx"]) == (5, 4096)
 
 
 @pytest.mark.parametrize("dialect", [responses, messages])
-def test_a_request_without_them_goes_to_the_other_endpoints_as_ever(dialect):
+def test_the_other_dialects_send_neither_num_ctx_nor_keep_alive(dialect):
     body = json.loads(dialect.chat_call(ChatRequest("Hi"), "m", stream=False).body)
     assert not {"num_ctx", "keep_alive"} & body.keys()
 
 
-# Tools and a form of the answer
+# Tools together with a response_format
 
 
 def now() -> str:
@@ -305,7 +305,7 @@ FORMS = [{"type": "json_object"}, {"type": "object"}, int]
 
 @pytest.mark.parametrize("form", FORMS, ids=["JSON", "schema", "type"])
 @pytest.mark.parametrize("choice", [None, "auto", "required", "now"])
-def test_tools_together_with_a_form_of_the_answer_are_never_called_which_a_warning_says(form, choice):
+def test_a_warning_says_that_tools_with_a_response_format_are_never_called(form, choice):
     request = ChatRequest("Hi", tools=[now], tool_choice=choice, response_format=form)
     (warning,) = ollama.chat_call(request, "m", stream=False).warnings
     assert isinstance(warning, ToolCallWarning)
@@ -313,14 +313,14 @@ def test_tools_together_with_a_form_of_the_answer_are_never_called_which_a_warni
 
 
 @pytest.mark.parametrize("form", FORMS, ids=["JSON", "schema", "type"])
-def test_tools_that_are_not_offered_need_no_warning(form):
+def test_tools_that_are_not_offered_or_can_be_called_give_no_warning(form):
     for dialect, choice, wanted in ((ollama, "none", form), (ollama, None, {"type": "text"}), (openai, None, form)):
         if wanted != {"type": "json_object"} or dialect is ollama:  # which LM Studio refuses
             request = ChatRequest("Hi", tools=[now], tool_choice=choice, response_format=wanted)
             assert dialect.chat_call(request, "m", stream=False).warnings == []
 
 
-def test_the_warning_comes_once_with_each_call_and_points_to_it(server, provider):
+def test_each_call_warns_once_at_the_line_of_the_call(server, provider):
     for call in (
         lambda: provider.chat("Hi", tools=[now], response_format=int),
         lambda: list(provider.stream("Hi", tools=[now], response_format=int)),
@@ -331,7 +331,7 @@ def test_the_warning_comes_once_with_each_call_and_points_to_it(server, provider
         assert [each.filename for each in caught] == [__file__]
 
 
-# Of the provider, and of embed
+# Options of the provider and of embed()
 
 
 @pytest.mark.parametrize(
@@ -352,7 +352,7 @@ def test_the_warning_comes_once_with_each_call_and_points_to_it(server, provider
     ],
     ids=str,
 )
-def test_an_argument_or_a_setting_that_cannot_work_is_an_error_when_the_provider_is_made(argument, says):
+def test_an_invalid_argument_or_setting_is_an_error_when_the_provider_is_made(argument, says):
     with pytest.raises(ConfigurationError, match=says):
         OllamaProvider(refresh=False, **argument)
 
@@ -364,7 +364,7 @@ def test_the_error_about_a_bad_variable_names_it(monkeypatch):
 
 
 def calls_of(provider):
-    """Every call that takes both options, as functions."""
+    """Return a function for each call that takes both options."""
     return [
         lambda **options: provider.complete("Hi", **options),
         lambda **options: provider.chat("Hi", **options),
@@ -375,7 +375,7 @@ def calls_of(provider):
     ]
 
 
-def test_a_call_that_says_nothing_else_has_the_options_of_the_provider(server):
+def test_a_call_has_the_options_of_the_provider_unless_it_overrides_them(server):
     with OllamaProvider(server.url, model="simulated-model", refresh=False, num_ctx=2048, keep_alive="1h") as provider:
         for call in calls_of(provider):
             call()
@@ -386,7 +386,7 @@ def test_a_call_that_says_nothing_else_has_the_options_of_the_provider(server):
             assert (last(server)["options"]["num_ctx"], last(server)["keep_alive"]) == (2048, 0)
 
 
-def test_a_ttl_of_a_request_goes_before_the_keep_alive_of_the_provider(server):
+def test_a_ttl_of_a_request_overrides_the_keep_alive_of_the_provider(server):
     with OllamaProvider(server.url, model="simulated-model", refresh=False, keep_alive="1h") as provider:
         provider.chat("Hi", ttl=60)
         assert last(server)["keep_alive"] == 60
@@ -394,7 +394,7 @@ def test_a_ttl_of_a_request_goes_before_the_keep_alive_of_the_provider(server):
         assert last(server)["keep_alive"] == 5
 
 
-def test_nothing_is_sent_that_is_set_nowhere(server, provider):
+def test_no_call_sends_options_that_are_not_set(server, provider):
     for call in calls_of(provider):
         call()
         assert "keep_alive" not in last(server)
@@ -402,7 +402,7 @@ def test_nothing_is_sent_that_is_set_nowhere(server, provider):
 
 
 @pytest.mark.parametrize("where", ["argument", "mapping", "environment", "file"])
-def test_a_context_length_is_set_as_any_setting(server, monkeypatch, tmp_path, where):
+def test_num_ctx_can_be_set_like_any_setting(server, monkeypatch, tmp_path, where):
     (tmp_path / "settings.ini").write_text("[ollama]\nnum_ctx = 1000\n")
     monkeypatch.setenv("LM_STUDIO_CONFIG", str(tmp_path / "settings.ini"))
     settings, given, expected = {}, {}, 1000
@@ -421,7 +421,7 @@ def test_a_context_length_is_set_as_any_setting(server, monkeypatch, tmp_path, w
         assert last(server)["options"]["num_ctx"] == (4000 if where == "argument" else 3500)
 
 
-def test_the_variable_that_ollamas_server_reads_is_not_read_here(server, monkeypatch):
+def test_the_variables_of_the_ollama_server_are_not_read(server, monkeypatch):
     monkeypatch.setenv("OLLAMA_KEEP_ALIVE", "-1")
     monkeypatch.setenv("OLLAMA_CONTEXT_LENGTH", "64000")
     with OllamaProvider(server.url, model="simulated-model", refresh=False) as provider:
@@ -450,14 +450,14 @@ def test_both_providers_take_the_same_arguments_except_for_two():
     ("option", "says"),
     [({"num_ctx": 0}, "num_ctx=0"), ({"num_ctx": "8k"}, "num_ctx='8k'"), ({"keep_alive": "300"}, "keep_alive='300'")],
 )
-def test_embed_refuses_options_that_cannot_work_before_anything_is_sent(server, provider, option, says):
+def test_embed_refuses_invalid_options_before_anything_is_sent(server, provider, option, says):
     with pytest.raises(InvalidRequestError, match=says):
         provider.embed("Hi", "simulated-embed", **option)
     assert server.requests == []
 
 
 @pytest.mark.parametrize(("option", "says"), [({"num_ctx": 8192}, "context_length="), ({"keep_alive": 0}, "ttl=")])
-def test_lm_studio_embeds_without_them(option, says):
+def test_lm_studio_refuses_to_embed_with_the_options_of_ollama(option, says):
     with SimulatedLMStudio() as server, LMStudioProvider(server.url, refresh=False) as lm:
         with pytest.raises(InvalidRequestError) as caught:
             lm.embed("Hi", "text-embedding-m", **option)
@@ -465,7 +465,7 @@ def test_lm_studio_embeds_without_them(option, says):
         assert server.requests == []
 
 
-def test_failover_passes_them_on(server, provider):
+def test_failover_passes_num_ctx_and_keep_alive_on(server, provider):
     with Failover([provider]) as either:
         either.embed("Hi", "simulated-embed", num_ctx=1024, keep_alive=0)
         assert (last(server)["options"], last(server)["keep_alive"]) == ({"num_ctx": 1024}, 0)

@@ -100,7 +100,7 @@ def test_a_copy_in_a_zip_file_chats(copy, simulator):
         (["decisions"], "_core.decisions", ["Choice", "Condition", "Decisions", "Score"]),
     ],
 )
-def test_a_name_that_was_left_out_is_not_there_and_says_so(copy, parts, module, names):
+def test_the_error_about_a_name_that_was_left_out_names_the_missing_part(copy, parts, module, names):
     code = f"""
 import lmstudio_provider
 for name in {names!r}:
@@ -120,7 +120,7 @@ for name in {names!r}:
     ]
 
 
-def test_a_call_that_needs_a_part_that_was_left_out_says_so(copy):
+def test_the_error_about_a_call_names_the_missing_part_that_it_needs(copy):
     code = """
 from lmstudio_provider import ConfigurationError, LMStudioProvider
 lm = LMStudioProvider(refresh=False)
@@ -140,7 +140,7 @@ assert not hasattr(lm, "native")
     ]
 
 
-def test_the_command_line_of_a_small_copy_works_and_says_what_it_needs(copy, simulator):
+def test_the_command_line_of_a_small_copy_works_and_names_missing_parts(copy, simulator):
     folder = copy(*(name for name in PARTS if name != "cli"))
     code = f"""
 from lmstudio_provider.cli.main import main
@@ -166,17 +166,17 @@ for command in ("complete Hi", "models --json", "status", "chat -p Hi", "simulat
         "from lmstudio_provider import events as one; import lmstudio_provider.events as two",
     ],
 )
-def test_there_is_one_module_of_events(code):
+def test_each_way_to_import_events_gives_the_same_module(code):
     assert printed(PACKAGE, f"import lmstudio_provider\n{code}\nprint(one is two, one.__name__)") == (
         "True lmstudio_provider.events\n"
     )
 
 
-def test_dir_lists_only_what_is_public():
+def test_dir_lists_only_public_names():
     assert [name for name in dir(lmstudio_provider) if not name.startswith("__")] == sorted(lmstudio_provider.__all__)
 
 
-def test_deciding_without_its_modules_says_so(copy):
+def test_a_copy_without_decisions_refuses_to_decide(copy):
     code = """
 from lmstudio_provider import InvalidRequestError, LMStudioProvider
 try:
@@ -187,7 +187,7 @@ except InvalidRequestError as error:
     assert printed(copy("decisions"), code) == "LM Studio (Local) does not decide\n"
 
 
-def test_types_and_functions_without_what_makes_schemas_of_them_are_refused_with_another_way(copy):
+def test_a_copy_without_types_refuses_types_and_functions_and_suggests_schemas(copy):
     code = """
 from lmstudio_provider import ChatRequest, ConfigurationError, Tool
 ChatRequest("Hi", response_format={"type": "object"})
@@ -206,7 +206,7 @@ for make in (lambda: ChatRequest("Hi", response_format=int), lambda: Tool.from_f
     ]
 
 
-def test_a_stream_of_chunks_without_what_makes_it_is_refused(copy):
+def test_a_copy_without_conversations_refuses_a_stream_of_chunks(copy):
     code = """
 from lmstudio_provider import Chunk, ConfigurationError, Stream
 try:
@@ -218,7 +218,7 @@ except ConfigurationError as error:
     assert printed(copy("conversation"), code) == what
 
 
-def test_a_partial_answer_without_what_reads_it_is_refused(copy, simulator):
+def test_a_copy_without_types_refuses_a_partial_answer(copy, simulator):
     code = f"""
 from lmstudio_provider import ConfigurationError, LMStudioProvider
 with LMStudioProvider({simulator.url!r}) as lm, lm.stream("Hi", response_format={{"type": "object"}}) as stream:
@@ -267,7 +267,7 @@ def test_the_smallest_copy_is_small(copy):
     assert zipped <= 170_000
 
 
-def test_the_front_door_loads_what_type_checkers_see():
+def test_the_front_door_loads_the_names_that_type_checkers_see():
     tree = ast.parse((PACKAGE / "__init__.py").read_text(encoding="utf-8"))
     block = next(each for each in tree.body if isinstance(each, ast.If))
     for_checkers = next(
@@ -279,13 +279,13 @@ def test_the_front_door_loads_what_type_checkers_see():
     assert set(lmstudio_provider.__all__) <= set(dir(lmstudio_provider))
 
 
-def test_importing_the_package_does_not_import_urllib3_nor_an_optional_part():
+def test_importing_the_package_does_not_import_urllib3_or_an_optional_part():
     folders = ["lmstudio_provider." + name for name in ("_native", "_workflows", "_servers", "_ollama", "simulator")]
     code = f"import sys, lmstudio_provider; print([name for name in ['urllib3', *{folders!r}] if name in sys.modules])"
     assert printed(PACKAGE, code) == "[]\n"
 
 
-def test_importing_a_provider_leaves_out_what_only_some_calls_and_errors_need():
+def test_importing_a_provider_imports_nothing_that_only_some_calls_need():
     names = ["concurrent.futures", "configparser", "decimal", "html", "platform", "subprocess", "uuid"]
     code = f"""
 import sys
@@ -297,7 +297,7 @@ print([name for name in {names!r} if name in set(sys.modules) - before])
     assert printed(PACKAGE, code) == "[]\n"
 
 
-def test_a_name_that_never_was_is_an_ordinary_attribute_error():
+def test_an_unknown_name_is_an_ordinary_attribute_error():
     with pytest.raises(AttributeError, match=r"^module 'lmstudio_provider' has no attribute 'Nonsense'$"):
         lmstudio_provider.Nonsense  # noqa: B018
 

@@ -137,12 +137,12 @@ RECORDED = json.loads(RECORD.read_text(encoding="utf-8")) if RECORD.exists() els
 
 
 @pytest.mark.parametrize("module", MODULES)
-def test_every_public_name_is_the_one_that_is_recorded(module):
+def test_the_public_names_are_the_recorded_ones(module):
     assert list(face()[module]) == list(RECORDED[module])
 
 
 @pytest.mark.parametrize(("module", "name"), [(module, name) for module in RECORDED for name in RECORDED[module]])
-def test_a_public_name_is_as_it_is_recorded(module, name):
+def test_a_public_name_is_as_recorded(module, name):
     assert face()[module].get(name) == RECORDED[module][name]
 
 

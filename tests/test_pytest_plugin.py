@@ -1,4 +1,4 @@
-"""The fixtures for tests of other programs, in test runs of their own."""
+"""The fixtures for tests of applications, tried in separate test runs."""
 
 import re
 import textwrap
@@ -96,7 +96,7 @@ def test_ollama(ollama_server):
     assert (status, "2 passed" in printed) == (0, True), printed
 
 
-def test_the_settings_of_the_machine_come_back_after_the_test(project):
+def test_the_settings_of_the_machine_are_restored_after_the_test(project):
     program = """
 import os
 
@@ -203,7 +203,7 @@ def test_a_request_that_was_not_recorded_fails_the_test_even_if_the_application_
     assert "Why is it red?" in printed
 
 
-def test_each_test_has_a_file_of_its_own(project, pytester):
+def test_each_test_has_its_own_recording(project, pytester):
     program = (
         ASK
         + """
