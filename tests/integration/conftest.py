@@ -1,4 +1,4 @@
-"""A real engine: llama.cpp's own server, on loopback, with a model that the tests write."""
+"""A real engine: the server of llama.cpp, on loopback, with a model that the tests write."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def serving(model: Path, *flags: str) -> Iterator[str]:
                 pytest.fail(f"{command} did not start:\n{log.read_text(errors='replace')}")
             yield url
         finally:
-            server.kill()  # it has nothing to put in order
+            server.kill()  # it has nothing to clean up
 
 
 @pytest.fixture(scope="session")

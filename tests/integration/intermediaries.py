@@ -48,7 +48,7 @@ shutdown_lifetime 0 seconds
 
 @pytest.fixture
 def nginx(tmp_path) -> Iterator[Callable[..., str]]:
-    """Starts an nginx whose server has the given rules, and returns its URL."""
+    """Start an nginx whose server has the given rules; return its URL."""
     path, numbers = program("nginx"), itertools.count()
     with contextlib.ExitStack() as stack:
 
@@ -66,13 +66,13 @@ def nginx(tmp_path) -> Iterator[Callable[..., str]]:
 
 @pytest.fixture(scope="session")
 def squid(tmp_path_factory) -> Iterator[str]:
-    """The URL of a Squid that forbids forbidden.example alone; one for all tests, because it takes 2 s to end."""
+    """The URL of a Squid that forbids only forbidden.example; one for all tests, because it takes 2 s to end."""
     path, folder, port = program("squid"), tmp_path_factory.mktemp("squid"), free_port()
-    # It refuses to work as root; it needs no file then.
+    # It does not work as root, and then it needs no file.
     user = "cache_effective_user nobody" if os.getuid() == 0 else ""
     configuration = folder / "squid.conf"
     configuration.write_text(SQUID.format(port=port, folder=folder, user=user))
-    # Its name is that of its shared memory, which two at once must not have in common.
+    # Its name is also that of its shared memory, so two at once need different names.
     command = [path, "-N", "-n", f"tests{port}", "-d", "1", "-f", str(configuration)]
     with running(command, folder, port):
         yield f"http://localhost:{port}"
@@ -80,7 +80,7 @@ def squid(tmp_path_factory) -> Iterator[str]:
 
 @pytest.fixture
 def trusting() -> Callable[..., urllib3.PoolManager]:
-    """Makes managers that trust the tests' own CA; with ``proxy=``, by way of that."""
+    """Make managers that trust the CA of the tests; ``proxy=`` is a proxy that they use."""
 
     def make(proxy: str | None = None) -> urllib3.PoolManager:
         ca = str(TLS / "ca.pem")

@@ -1,4 +1,4 @@
-"""nginx and Squid, as programs of the tests' own: on loopback, and with all their files in one folder."""
+"""nginx and Squid, started by the tests: on loopback, with all their files in one folder."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ from typing import Iterator
 
 import pytest
 
-# Where systems keep the programs of their administrators, which is not on everybody's PATH.
+# Folders of programs for administrators, which are not on the PATH of every user.
 FOLDERS = ["/usr/sbin", "/usr/local/sbin", "/usr/local/bin", "/opt/homebrew/bin", "/opt/homebrew/sbin"]
-#: How long such a program may take to start, or to end.
+# Seconds that such a program may take to start, or to end.
 PATIENCE_S = 20
 
 
 def program(name: str) -> str:
-    """Return where it is; without it, the test is skipped."""
+    """Return the path of a program; skip the test if it is not installed."""
     path = shutil.which(name, path=os.pathsep.join([os.environ.get("PATH", os.defpath), *FOLDERS]))
     return path or pytest.skip(f"{name} is not installed (on Debian: apt-get install nginx-light squid)")
 
 
 def free_port() -> int:
-    """Return a port that nobody listens to; neither program can be told to take any that is free."""
+    """Return a port on which nothing listens; neither program can choose a free one by itself."""
     with socket.socket() as bound:
         bound.bind(("127.0.0.1", 0))
         return bound.getsockname()[1]
@@ -34,7 +34,7 @@ def free_port() -> int:
 
 @contextlib.contextmanager
 def running(command: list[str], folder: Path, port: int) -> Iterator[None]:
-    """Run ``command`` from when it takes connections at ``port``; what it says is shown if it does not."""
+    """Run ``command``, and wait until it takes connections at ``port``; if it does not, show its output."""
     log = folder / "output.log"
     with log.open("wb") as output, subprocess.Popen(command, cwd=folder, stdout=output, stderr=output) as process:
         try:

@@ -1,4 +1,4 @@
-"""Runs llama.cpp's own server, which the package xllamacpp carries, until its input ends or it is killed.
+"""Runs the server of llama.cpp, which is in the package xllamacpp, until its input ends or it is killed.
 
     python serve_model.py MODEL [--embeddings]
 

@@ -1,4 +1,4 @@
-"""Batches on a real local Dask cluster: worker processes that have a provider each."""
+"""Batches on a real local Dask cluster, whose worker processes have one provider each."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def chats(server):
     return [each["body"] for each in server.requests if each["path"] == "/v1/chat/completions"]
 
 
-def test_failures_are_results_equal_requests_are_asked_twice_and_leaving_early_cancels_the_rest(tmp_path):
+def test_a_batch_keeps_failures_as_results_and_is_cancelled_if_it_is_left_early(tmp_path):
     program = tmp_path / "program.py"
     program.write_text(PROGRAM, encoding="utf-8")
     with SimulatedLMStudio() as server:
@@ -66,7 +66,7 @@ def test_failures_are_results_equal_requests_are_asked_twice_and_leaving_early_c
     assert len(texts) < 2 + 2 * 2 + 2
 
 
-def test_the_example_answers_on_two_workers_that_make_one_provider_each():
+def test_the_example_makes_one_provider_on_each_of_two_workers():
     with SimulatedLMStudio() as server:
         shown = run(ROOT / "examples" / "batch_dask.py", url=server.url)
         asked = len(chats(server))

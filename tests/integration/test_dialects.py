@@ -50,7 +50,7 @@ def test_a_conversation_with_the_result_of_a_tool_is_accepted(lm, name):
 
 
 @pytest.mark.parametrize("name", DIALECTS)
-def test_a_stream_has_the_same_in_pieces(lm, name):
+def test_a_stream_gives_the_answer_in_pieces(lm, name):
     stream = getattr(lm, f"{name}_stream")([Message.user("Hello?")])
     chunks = list(stream)
     assert "".join(chunk.delta for chunk in chunks) == stream.completion.text == SENTENCE
@@ -60,7 +60,7 @@ def test_a_stream_has_the_same_in_pieces(lm, name):
 
 
 @pytest.mark.parametrize("name", DIALECTS)
-def test_a_stream_that_is_left_early_leaves_the_server_free(lm, name):
+def test_the_server_answers_again_after_a_stream_is_left_early(lm, name):
     with getattr(lm, f"{name}_stream")("Hello?") as stream:
         first = next(stream)
     assert stream.completion.finish_reason == "cancelled"

@@ -88,13 +88,13 @@ def test_a_stream_gives_the_sentence_piece_by_piece(lm):
     assert stream.completion.stats.time_to_first_token_s > 0
 
 
-def test_the_callback_sees_what_the_stream_sees(lm):
+def test_the_callback_gets_the_chunks_of_the_stream(lm):
     chunks = []
     completion = lm.stream([Message.user("Hi")], chunks.append)
     assert "".join(chunk.delta for chunk in chunks) == completion.text == SENTENCE
 
 
-def test_a_stream_that_is_left_early_leaves_the_server_answering(lm):
+def test_the_server_answers_again_after_streams_are_left_early(lm):
     for _ in range(5):
         for chunk in lm.stream("Hi", max_tokens=200):
             assert not chunk.done
@@ -108,7 +108,7 @@ def test_a_stream_that_is_left_early_leaves_the_server_answering(lm):
     assert lm.complete("Hi").text == SENTENCE
 
 
-def test_usage_is_recorded_as_the_engine_counted(llama_cpp):
+def test_usage_is_recorded_as_the_engine_counts_it(llama_cpp):
     usage = MemoryUsage()
     with LMStudioProvider(llama_cpp, usage=usage) as lm:
         lm.complete("Hi")
@@ -119,7 +119,7 @@ def test_usage_is_recorded_as_the_engine_counted(llama_cpp):
     assert (stream.operation, stream.status, stream.completion_tokens) == ("stream", "ok", TOKENS)
 
 
-def test_a_count_is_what_the_chat_reports_with_a_system_prompt_and_tools(lm):
+def test_a_count_equals_the_prompt_tokens_that_a_chat_reports(lm):
     def now(zone: str) -> str:
         """Return the time."""
         return zone
@@ -129,11 +129,11 @@ def test_a_count_is_what_the_chat_reports_with_a_system_prompt_and_tools(lm):
     assert lm.count_tokens(TextRequest("Once")) == lm.complete_text("Once").usage.prompt_tokens
 
 
-def test_a_prompt_longer_than_the_context_is_counted_by_the_refusal(lm):
+def test_a_prompt_longer_than_the_context_is_counted_from_its_error(lm):
     assert lm.count_tokens("too-long-" * 200) == 3 + len("too-long-" * 200)
 
 
-def test_the_context_is_that_of_one_prompt(lm):
+def test_the_context_length_is_that_of_one_prompt(lm):
     with pytest.raises(ContextLengthError) as caught:
         lm.complete("too-long-" * 200)
     assert lm.context_length() == caught.value.context_length
@@ -144,6 +144,6 @@ def test_a_count_leaves_the_prompt_in_the_cache_for_the_call(lm):
     assert lm.complete("Is this prompt read twice?").usage.cached_tokens >= counted - 1
 
 
-def test_a_cut_is_not_suspected_in_texts_of_many_words(lm):
+def test_a_text_of_many_words_is_not_mistaken_for_a_cut_one(lm):
     for text in ("a b c d e f", "ein\n\nWort\tund   noch eines", "日本語 の 文", "🙂 🙂"):
         assert lm.count_tokens(text) > 0

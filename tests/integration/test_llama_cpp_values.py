@@ -57,7 +57,7 @@ class Branch:
 
 
 def get_weather(city: str) -> str:
-    """Tell the weather."""
+    """Return the weather."""
     return f"The sky over {city} is clear."
 
 
@@ -95,7 +95,7 @@ def test_the_engine_writes_an_answer_that_fits_a_dataclass(lm, streaming, temper
     assert completion.finish_reason == "stop"
 
 
-def test_a_stream_gives_what_is_finished_of_an_answer(lm):
+def test_a_stream_returns_the_complete_parts_of_an_answer(lm):
     stream = lm.stream(ASK, response_format=Weather, temperature=0)
     values = [stream.partial_parsed() for _ in stream]
     sizes = [len(value or {}) for value in values]
@@ -115,7 +115,7 @@ def test_an_answer_that_is_cut_off_is_an_error_with_its_text(lm):
     assert caught.value.partial.finish_reason == "length"
 
 
-def test_a_type_without_an_end_fills_the_context_and_is_an_error(lm):
+def test_an_answer_of_a_type_without_an_end_is_an_error(lm):
     with pytest.raises(StructuredOutputError):
         lm.chat(ASK, response_format=Branch, max_tokens=100)
     assert lm.complete("Hi").text == SENTENCE
@@ -140,7 +140,7 @@ def test_several_texts_are_embedded_in_order(llama_cpp_embedding, provider_for):
     assert lm.embed("bbb").vectors == [embeddings.vectors[1]]
 
 
-def test_a_model_that_was_not_loaded_to_embed_says_so(lm):
+def test_the_error_says_that_the_model_was_not_loaded_to_embed(lm):
     with pytest.raises(InvalidRequestError, match="cannot embed") as caught:
         lm.embed("Hello")
     assert caught.value.status == 501
@@ -196,7 +196,7 @@ def test_a_conversation_grows(lm):
     assert len(conversation.messages) == 5
 
 
-def test_the_loop_of_tools_ends_with_an_answer_in_words(lm):
+def test_run_tools_ends_with_an_answer_in_words(lm):
     """The model calls tools as long as it may, so the loop has to stop it; its text still begins like a call."""
     run = run_tools(lm, ASK, [get_weather], max_rounds=2)
     assert run.completion.text == f"{tiny_model.CALL}{SENTENCE}"

@@ -9,7 +9,7 @@ from lmstudio_provider import measure
 TOKENS = len(tiny_model.SENTENCE) + 1  # the end is one, too
 
 
-def test_a_prompt_that_does_not_fit_is_counted_and_the_others_are_measured(lm):
+def test_a_prompt_that_does_not_fit_is_counted_as_an_error_and_the_others_are_measured(lm):
     good, bad = measure(lm, ["Hi", "too-long-" * 200], repeat=2).rows
     assert (good.completed, good.errors) == (2, {})
     assert (bad.completed, bad.errors, bad.time_to_first_token_s) == (0, {"ContextLengthError": 2}, None)

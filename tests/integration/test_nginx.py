@@ -1,4 +1,4 @@
-"""nginx before the engine, as people put it there: what it passes on, and what it answers itself."""
+"""nginx in front of the engine: replies that it passes on, and replies of its own."""
 
 import http.client
 import socket
@@ -28,7 +28,7 @@ EACH_CALL = pytest.mark.parametrize("call", CALLS, ids=["complete", "stream", "l
 
 
 def before(server, rules=""):
-    """The rules of a server that passes everything on."""
+    """Return the rules of a server that passes everything on."""
     return f"location / {{ proxy_pass {server}; {rules} }}"
 
 
@@ -40,7 +40,7 @@ END = b'data: {"choices": [{"delta": {}, "finish_reason": "stop"}]}\n\ndata: [DO
 
 
 def check_all(lm):
-    """Whole replies and streams are those of the engine."""
+    """Check that whole replies and streams are those of the engine."""
     assert [model.id for model in lm.list_models()] == ["tiny"]
     assert lm.complete("Hi").text == SENTENCE
     stream = lm.stream("Hi")
@@ -49,22 +49,22 @@ def check_all(lm):
     assert stream.completion.finish_reason == "stop"
 
 
-# What it passes on
+# Passed on
 
 
-def test_tls_under_a_ca_of_ones_own(nginx, trusting, llama_cpp):
+def test_tls_works_with_a_certificate_of_a_private_ca(nginx, trusting, llama_cpp):
     url = nginx(before(llama_cpp), tls=True)
     with LMStudioProvider(url, http=trusting(), refresh=False) as lm:
         check_all(lm)
 
 
-def test_tls_under_a_ca_that_is_not_trusted(nginx, closed_port):
+def test_a_certificate_of_an_untrusted_ca_is_an_error(nginx, closed_port):
     url = nginx(before(f"http://127.0.0.1:{closed_port}"), tls=True)
     with LMStudioProvider(url, refresh=False) as lm, pytest.raises(ServerUnavailableError, match="not trusted"):
         lm.complete("Hi")
 
 
-def test_plain_http_at_a_port_that_speaks_tls(nginx, closed_port):
+def test_the_error_about_plain_http_at_a_port_for_tls_suggests_https(nginx, closed_port):
     url = nginx(before(f"http://127.0.0.1:{closed_port}"), tls=True).replace("https:", "http:")
     with LMStudioProvider(url, refresh=False) as lm, pytest.raises(InvalidRequestError) as caught:
         lm.complete("Hi")
@@ -72,7 +72,7 @@ def test_plain_http_at_a_port_that_speaks_tls(nginx, closed_port):
 
 
 @pytest.mark.parametrize("end", ["", "/", "/v1", "/v1/"])
-def test_a_path_prefix(nginx, llama_cpp, end):
+def test_a_path_prefix_is_part_of_each_call(nginx, llama_cpp, end):
     url = nginx(f"location /deep/lm/ {{ proxy_pass {llama_cpp}/; }}")
     with LMStudioProvider(f"{url}/deep/lm{end}", refresh=False) as lm:
         check_all(lm)
@@ -88,7 +88,7 @@ GZIP = "gzip on; gzip_types *; gzip_min_length 1; gzip_proxied any; gzip_http_ve
 
 
 @pytest.mark.parametrize("gzip", ["", GZIP])
-def test_without_buffering_a_piece_is_here_before_the_next_one_is_made(nginx, raw_server, provider_of, gzip):
+def test_without_buffering_each_piece_arrives_before_the_next_is_made(nginx, raw_server, provider_of, gzip):
     seen = threading.Event()
     server = raw_server(stream_of(piece("one ")), lambda connection: seen.wait(10) and None, piece("two") + END)
     url = nginx(before(server.url, f"proxy_buffering off; {gzip}"))
@@ -99,7 +99,7 @@ def test_without_buffering_a_piece_is_here_before_the_next_one_is_made(nginx, ra
 
 
 @pytest.mark.parametrize("buffering", ["on", "off"])
-def test_leaving_a_stream_is_passed_on_to_the_server(nginx, raw_server, provider_of, buffering):
+def test_leaving_a_stream_ends_the_connection_to_the_server(nginx, raw_server, provider_of, buffering):
     server = raw_server(stream_of(piece("one "), *[piece("more ")] * 500), lambda connection: connection.recv(1))
     url = nginx(before(server.url, f"proxy_buffering {buffering};"))
     for chunk in provider_of(url, model="m").stream("Hi"):
@@ -120,20 +120,20 @@ def test_gzip_is_read_whether_it_was_asked_for_or_not(nginx, llama_cpp):
             check_all(lm)
 
 
-def test_connections_that_it_closes_after_a_few_requests(nginx, llama_cpp):
+def test_connections_that_nginx_closes_after_a_few_requests_are_replaced(nginx, llama_cpp):
     with LMStudioProvider(nginx(f"keepalive_requests 2; {before(llama_cpp)}"), refresh=False) as lm:
         for _ in range(3):
             check_all(lm)
 
 
-def test_connections_that_it_closes_as_soon_as_they_are_idle(nginx, trusting):
+def test_connections_that_nginx_closes_when_they_are_idle_are_replaced(nginx, trusting):
     with SimulatedLMStudio(["m"], "Hello") as server:
         url = nginx(f"keepalive_timeout 1ms; {before(server.url)}", tls=True)
         with LMStudioProvider(url, http=trusting(), model="m", refresh=False) as lm:
             assert [lm.complete("Hi").text for _ in range(20)] == ["Hello"] * 20
 
 
-def test_lm_studios_own_api_and_ollamas(nginx):
+def test_the_native_apis_of_both_servers_pass_through_nginx(nginx):
     with SimulatedLMStudio(["m"], "Hello") as lm_studio, SimulatedOllama(["m"], "Hello") as ollama:
         url = nginx(f"location /lm/ {{ proxy_pass {lm_studio.url}/; }} location /o/ {{ proxy_pass {ollama.url}/; }}")
         with LMStudioProvider(f"{url}/lm", model="m") as lm:
@@ -149,11 +149,11 @@ def test_lm_studios_own_api_and_ollamas(nginx):
             assert "new:latest" in [model.id for model in provider.list_models()]
 
 
-# Who may call
+# Authentication
 
 
 @EACH_CALL
-def test_basic_authentication(nginx, llama_cpp, tmp_path, call):
+def test_basic_authentication_accepts_only_the_right_password(nginx, llama_cpp, tmp_path, call):
     passwords = tmp_path / "passwords"
     passwords.write_text("ada:{PLAIN}engine no 1\n")
     url = nginx(f"auth_basic Models; auth_basic_user_file {passwords}; {before(llama_cpp)}")
@@ -167,7 +167,7 @@ def test_basic_authentication(nginx, llama_cpp, tmp_path, call):
 
 
 @EACH_CALL
-def test_bearer_authentication(nginx, llama_cpp, call):
+def test_bearer_authentication_accepts_only_the_right_token(nginx, llama_cpp, call):
     url = nginx(f'if ($http_authorization != "Bearer {TOKEN}") {{ return 401; }} {before(llama_cpp)}')
     with LMStudioProvider(url, api_token=TOKEN, refresh=False) as lm:
         call(lm)
@@ -177,11 +177,11 @@ def test_bearer_authentication(nginx, llama_cpp, call):
         assert TOKEN not in f"{caught.value!r} {caught.value}"
 
 
-# What it answers itself
+# Answered by nginx
 
 
 @pytest.mark.parametrize("stream", [False, True])
-def test_a_request_that_is_too_large_for_it(nginx, llama_cpp, stream):
+def test_a_request_that_is_too_large_for_nginx_is_an_invalid_request(nginx, llama_cpp, stream):
     with LMStudioProvider(nginx(f"client_max_body_size 10k; {before(llama_cpp)}"), refresh=False) as lm:
         with pytest.raises(InvalidRequestError, match="413") as caught:
             lm.stream("x" * 5_000_000) if stream else lm.complete("x" * 5_000_000)
@@ -190,7 +190,7 @@ def test_a_request_that_is_too_large_for_it(nginx, llama_cpp, stream):
 
 
 @EACH_CALL
-def test_a_server_behind_it_that_is_off(nginx, closed_port, call):
+def test_the_error_says_that_the_server_behind_nginx_is_off(nginx, closed_port, call):
     url = nginx(before(f"http://127.0.0.1:{closed_port}"))
     with LMStudioProvider(url, model="m", refresh=False) as lm, pytest.raises(ServerError, match="502") as caught:
         call(lm)
@@ -199,7 +199,7 @@ def test_a_server_behind_it_that_is_off(nginx, closed_port, call):
 
 
 @EACH_CALL
-def test_a_server_behind_it_that_is_too_slow_for_it(nginx, silent_server, call):
+def test_the_error_about_a_slow_server_names_the_time_limit_of_nginx(nginx, silent_server, call):
     url = nginx(before(silent_server.url, "proxy_read_timeout 100ms;"))
     with LMStudioProvider(url, model="m", refresh=False) as lm, pytest.raises(ServerError, match="504") as caught:
         call(lm)
@@ -209,7 +209,7 @@ def test_a_server_behind_it_that_is_too_slow_for_it(nginx, silent_server, call):
 
 @EACH_CALL
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
-def test_a_redirect_is_not_followed_and_named(nginx, llama_cpp, status, call):
+def test_the_error_about_a_redirect_names_its_target(nginx, llama_cpp, status, call):
     url = nginx(f"location / {{ return {status} https://elsewhere.example$request_uri; }}")
     with LMStudioProvider(url, model="m", api_token=TOKEN, refresh=False) as lm, pytest.raises(ProtocolError) as caught:
         call(lm)
@@ -218,7 +218,7 @@ def test_a_redirect_is_not_followed_and_named(nginx, llama_cpp, status, call):
 
 
 @pytest.mark.parametrize("buffering", ["on", "off"])
-def test_a_server_behind_it_that_breaks_off_keeps_what_came(nginx, raw_server, provider_of, buffering):
+def test_a_stream_that_breaks_behind_nginx_keeps_its_text(nginx, raw_server, provider_of, buffering):
     def reset(connection):
         connection.shutdown(socket.SHUT_RDWR)
 
@@ -231,10 +231,10 @@ def test_a_server_behind_it_that_breaks_off_keeps_what_came(nginx, raw_server, p
 
 
 @pytest.mark.parametrize("buffering", ["on", "off"])
-def test_a_server_behind_it_that_falls_silent_in_the_middle(nginx, raw_server, provider_of, buffering):
+def test_a_stream_that_falls_silent_behind_nginx_is_interrupted(nginx, raw_server, provider_of, buffering):
     server = raw_server(stream_of(piece("one ")), lambda connection: connection.recv(1))
     url = nginx(before(server.url, f"proxy_buffering {buffering}; proxy_read_timeout 300ms;"))
     with pytest.raises(StreamInterruptedError) as caught:
         list(provider_of(url, model="m").stream("Hi"))
-    # What it keeps in its buffers it throws away then.
+    # nginx then throws away what is in its buffers.
     assert caught.value.partial.text == ("" if buffering == "on" else "one ")

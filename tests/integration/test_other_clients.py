@@ -106,7 +106,7 @@ def test_openai_embeds(openai_client):
         assert [len(entry.embedding) for entry in entries] == [32, 32]
 
 
-def test_openai_has_responses_whole_and_in_pieces(server, openai_client):
+def test_openai_gets_responses_whole_and_in_pieces(server, openai_client):
     server.replies = "Hello to you"
     assert openai_client.responses.create(model="a-model", input="Hi").output_text == "Hello to you"
     with openai_client.responses.stream(model="a-model", input="Hi") as stream:
@@ -130,7 +130,7 @@ def test_openai_streams_in_asyncio(server):
     assert "".join(asyncio.run(chat())) == "Hello to you"
 
 
-def test_openai_tries_again_after_a_fault(server, openai_client):
+def test_openai_retries_after_a_fault(server, openai_client):
     server.replies = [BUSY, "Hello"]
     reply = openai_client.with_options(max_retries=1).chat.completions.create(model="a-model", messages=HI)
     assert reply.choices[0].message.content == "Hello"

@@ -13,18 +13,18 @@ from lmstudio_provider import LMStudioProvider, ProviderError, ServerError, Serv
 SENTENCE = "".join(tiny_model.SENTENCE)
 
 
-def test_plain_http(squid, llama_cpp):
+def test_plain_http_passes_through_squid(squid, llama_cpp):
     with LMStudioProvider(llama_cpp, http=urllib3.ProxyManager(squid), refresh=False) as lm:
         check_all(lm)
 
 
-def test_connect_to_a_server_that_speaks_tls(squid, nginx, trusting, llama_cpp):
+def test_tls_passes_through_squid(squid, nginx, trusting, llama_cpp):
     url = nginx(before(llama_cpp), tls=True)
     with LMStudioProvider(url, http=trusting(proxy=squid), refresh=False) as lm:
         check_all(lm)
 
 
-def test_connect_to_a_server_whose_certificate_is_not_trusted(squid, nginx, closed_port):
+def test_an_untrusted_certificate_behind_squid_is_an_error(squid, nginx, closed_port):
     url = nginx(before(f"http://127.0.0.1:{closed_port}"), tls=True)
     with LMStudioProvider(url, http=urllib3.ProxyManager(squid), refresh=False) as lm:
         with pytest.raises(ServerUnavailableError, match="not trusted"):
@@ -32,7 +32,7 @@ def test_connect_to_a_server_whose_certificate_is_not_trusted(squid, nginx, clos
 
 
 @pytest.mark.parametrize("tls", [False, True])
-def test_a_piece_is_here_before_the_next_one_is_made(squid, nginx, trusting, raw_server, provider_of, tls):
+def test_each_piece_arrives_before_the_next_is_made(squid, nginx, trusting, raw_server, provider_of, tls):
     seen = threading.Event()
     server = raw_server(stream_of(piece("one ")), lambda connection: seen.wait(10) and None, piece("two") + END)
     url = nginx(before(server.url, "proxy_buffering off;"), tls=True) if tls else server.url
@@ -43,7 +43,9 @@ def test_a_piece_is_here_before_the_next_one_is_made(squid, nginx, trusting, raw
 
 
 @pytest.mark.parametrize("tls", [False, True])
-def test_closing_a_stream_wakes_its_reader_and_is_passed_on(squid, nginx, trusting, raw_server, provider_of, tls):
+def test_closing_a_stream_wakes_its_reader_and_ends_the_connection_to_the_server(
+    squid, nginx, trusting, raw_server, provider_of, tls
+):
     server = raw_server(stream_of(piece("one ")), lambda connection: connection.recv(1))
     url = nginx(before(server.url, "proxy_buffering off;"), tls=True) if tls else server.url
     stream = provider_of(url, model="m", http=trusting(proxy=squid), timeout=20).stream("Hi")
@@ -57,7 +59,7 @@ def test_closing_a_stream_wakes_its_reader_and_is_passed_on(squid, nginx, trusti
 
 
 @EACH_CALL
-def test_a_dead_server_behind_it(squid, closed_port, call):
+def test_the_error_says_that_the_server_behind_squid_is_off(squid, closed_port, call):
     url = f"http://127.0.0.1:{closed_port}"
     with LMStudioProvider(url, model="m", http=urllib3.ProxyManager(squid), refresh=False) as lm:
         with pytest.raises(ServerError, match="squid") as caught:
@@ -67,7 +69,7 @@ def test_a_dead_server_behind_it(squid, closed_port, call):
 
 
 @EACH_CALL
-def test_a_dead_server_to_connect_to(squid, closed_port, call):
+def test_the_error_says_that_squid_cannot_connect_to_the_server(squid, closed_port, call):
     url = f"https://127.0.0.1:{closed_port}"
     with LMStudioProvider(url, model="m", http=urllib3.ProxyManager(squid), refresh=False) as lm:
         with pytest.raises(ServerUnavailableError, match="proxy") as caught:
@@ -76,7 +78,7 @@ def test_a_dead_server_to_connect_to(squid, closed_port, call):
 
 
 @pytest.mark.parametrize("scheme", ["http", "https"])
-def test_a_server_that_it_forbids(squid, scheme):
+def test_the_error_about_a_server_that_squid_forbids_has_its_status(squid, scheme):
     http = urllib3.ProxyManager(squid)
     with LMStudioProvider(f"{scheme}://forbidden.example", model="m", http=http, refresh=False) as lm:
         with pytest.raises(ProviderError, match="403") as caught:
@@ -85,7 +87,7 @@ def test_a_server_that_it_forbids(squid, scheme):
 
 
 @pytest.mark.parametrize("scheme", ["http", "https"])
-def test_a_squid_that_is_off(closed_port, scheme):
+def test_the_error_about_a_squid_that_is_off_names_the_proxy(closed_port, scheme):
     http = urllib3.ProxyManager(f"http://127.0.0.1:{closed_port}")
     with LMStudioProvider(f"{scheme}://lmstudio.example", model="m", http=http, refresh=False) as lm:
         with pytest.raises(ServerUnavailableError, match="proxy"):
