@@ -43,9 +43,7 @@ def test_each_piece_arrives_before_the_next_is_made(squid, nginx, trusting, raw_
 
 
 @pytest.mark.parametrize("tls", [False, True])
-def test_closing_a_stream_wakes_its_reader_and_ends_the_connection_to_the_server(
-    squid, nginx, trusting, raw_server, provider_of, tls
-):
+def test_closing_a_stream_wakes_its_reader_and_reaches_the_server(squid, nginx, trusting, raw_server, provider_of, tls):
     server = raw_server(stream_of(piece("one ")), lambda connection: connection.recv(1))
     url = nginx(before(server.url, "proxy_buffering off;"), tls=True) if tls else server.url
     stream = provider_of(url, model="m", http=trusting(proxy=squid), timeout=20).stream("Hi")

@@ -1,4 +1,4 @@
-"""A server in a process of its own that streams as many pieces as ``max_tokens`` says: "0 1 2 ...".
+"""A server in a separate process that streams as many pieces as ``max_tokens`` says: "0 1 2 ...".
 
 Prints its port, and serves until its standard input ends.
 """

@@ -1,4 +1,4 @@
-"""Many streams at once, and a very long one: nothing is lost, and nothing piles up."""
+"""Many streams at once, and a very long one: no piece is lost, and no memory or descriptor piles up."""
 
 import gc
 import os
@@ -59,7 +59,7 @@ def resident_bytes():
     return int(statm.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
-def test_a_very_long_stream_whose_texts_are_thrown_away_holds_little_memory(url):
+def test_a_very_long_stream_whose_texts_are_thrown_away_takes_little_memory(url):
     with LMStudioProvider(url, refresh=False) as lm:
         list(lm.stream("Hi", max_tokens=1000))
         gc.collect()

@@ -1,4 +1,4 @@
-"""What users download: sdist and wheel are whole and well-formed, and the tests pass against the installed wheel."""
+"""The sdist and the wheel are complete and valid, and the tests pass against the installed wheel."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 NOT_SOURCES = (".git", ".venv*", ".*_cache", ".hypothesis", "*.egg-info", "__pycache__", "build", "dist")
-# Together they import each module, and use each kind of provider and the command. All would take too long.
+# Together they import each module and use each kind of provider and the command. All tests would take too long.
 PARTS = [
     "test_architecture.py",
     "test_public_face.py",
@@ -38,7 +38,7 @@ PARTS = [
 
 
 def run(*command, where):
-    """Run a command that sees nothing of the source tree; return what it printed, and print it if it fails."""
+    """Run a command without the source tree on its path; return its output, and show that if it fails."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "PYTEST"))}
     ended = subprocess.run(
         [*map(str, command)], cwd=where, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False
@@ -57,7 +57,7 @@ def sources(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def dist(sources):
-    """The sdist, and the wheel that is built from it, each in an environment of its own."""
+    """The sdist, and the wheel that is built from it, each in a separate environment."""
     run(sys.executable, "-m", "build", ".", where=sources)
     (sdist,) = (sources / "dist").glob("*.tar.gz")
     (wheel,) = (sources / "dist").glob("*.whl")
@@ -78,7 +78,7 @@ def metadata(wheel):
 
 @pytest.fixture(scope="module")
 def installed(dist, tmp_path_factory):
-    """The folder of the programs of an environment with the wheel and what the tests need."""
+    """The folder with the programs of an environment that has the wheel and the requirements of the tests."""
     folder = tmp_path_factory.mktemp("installed")
     venv.create(folder, with_pip=True, symlinks=os.name != "nt")
     programs = folder / ("Scripts" if os.name == "nt" else "bin")
@@ -119,7 +119,7 @@ def test_the_sdist_has_what_the_tests_and_the_documentation_need(dist, sources):
 
 
 def test_the_wheel_is_small(dist):
-    # The aim is 260 kB. The figure is what is reached; it is for lowering.
+    # The aim is 260 kB. The bound is the present size; lower it if the wheel shrinks.
     size = dist[1].stat().st_size
     print(f"the wheel has {size / 1000:.0f} kB")
     assert size <= 468_000

@@ -1,4 +1,4 @@
-"""How long the soaks go on, and from which seed."""
+"""The length and the seed of the soak tests."""
 
 from __future__ import annotations
 

@@ -1,10 +1,10 @@
-"""A program that four threads and the main thread stream and call in, while Ctrl-C comes at any moment.
+"""A program in which four threads and the main thread call and stream while Ctrl-C comes at any moment.
 
     python interrupted.py SECONDS SEED LM_STUDIO_URL OLLAMA_URL
 
-The main thread takes SIGINT, which whoever started this sends: mostly as KeyboardInterrupt, sometimes twice, and
+The main thread takes SIGINT, which the parent process sends: mostly as KeyboardInterrupt, sometimes twice, and
 sometimes by a handler that makes a call itself. Forks now and then, resets and closes. Prints "ready" when it takes
-signals, and what was done as JSON at the end. A call that goes on for too long ends the program with SIGALRM, after
+signals, and at the end the number of each action as JSON. A call that goes on for too long ends the program with SIGALRM, after
 the stacks of all threads. Exits with 1 if an answer was wrong, or if a thread or a descriptor is left.
 """
 
@@ -31,12 +31,12 @@ ANSWER = "one two three"
 THREADS = 4
 # All threads load and unload the last one.
 MODELS = ["m", "text-embedding-m", "loaded-for-a-while"]
-#: After so many seconds without its end, a call hangs.
+# A call that takes more seconds than this hangs.
 PATIENCE_S = 30
 
 
 class Program:
-    """The providers that all threads share, what is done with them, and what went wrong."""
+    """The providers that all threads share, the actions on them, and the failures."""
 
     def __init__(self, seed: str, urls: list[str]) -> None:
         self.random = random.Random(seed)
@@ -48,10 +48,10 @@ class Program:
         self.stopping = threading.Event()
         self.done: Counter[str] = Counter()
         self.failures: list[str] = []
-        #: How many exceptions may be raised in the main thread by the next signals.
+        # The number of exceptions that the next signals may raise in the main thread.
         self.armed = 0
 
-    # What the threads do
+    # The actions of the threads
 
     def call(self, provider: Any, rng: random.Random) -> None:
         assert provider.chat("Hi").text == ANSWER
@@ -75,7 +75,7 @@ class Program:
     def forget(self, provider: Any, rng: random.Random) -> None:
         stream = provider.stream("Hi")
         next(stream, None)
-        self.kept = stream  # by whichever thread comes last; the others are collected
+        self.kept = stream  # by the last thread that comes here; the other streams are collected
 
     def close_elsewhere(self, provider: Any, rng: random.Random) -> None:
         """Close a stream by another thread than the one that reads it."""
@@ -155,7 +155,7 @@ class Program:
         while not self.stopping.is_set():
             self.act(rng)
 
-    # The main thread, and what interrupts it
+    # The main thread, and its interrupts
 
     def on_signal(self, number: int, frame: object) -> None:
         if not self.armed:
@@ -198,18 +198,18 @@ class Program:
         self.kept = None
         for provider in self.shared:
             provider.close()
-        signal.signal(signal.SIGINT, signal.SIG_IGN)  # Python would end by those that come after its own end
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # else a signal during the shutdown would kill Python
 
 
 def descriptors() -> dict[str, str]:
-    """Return what is open, by number."""
+    """Return the open descriptors by number."""
     folder = Path("/proc/self/fd" if Path("/proc/self/fd").exists() else "/dev/fd")
     found = {}
     for path in folder.iterdir():
         try:
             found[path.name] = str(path.readlink()) if folder.parts[1] == "proc" else str(os.fstat(int(path.name)))
         except OSError:
-            continue  # the one by which the folder is read
+            continue  # the one that reads the folder
     return found
 
 
@@ -217,7 +217,7 @@ def main() -> int:
     seconds, seed, *urls = sys.argv[1:]
     faulthandler.enable()
     faulthandler.register(signal.SIGALRM, chain=True)
-    # Of Python 3.12 and newer: what is inherited may be locked. That it is not is what is tried here.
+    # Python 3.12 and newer warn that a child may inherit held locks. This tests that it does not.
     warnings.filterwarnings("ignore", message=".*fork", category=DeprecationWarning)
     before = descriptors()
     program = Program(seed, urls)

@@ -1,4 +1,4 @@
-"""Changes to the bytes of a reply, such as a server with a defect, or a connection without one's luck, makes them."""
+"""Changes to the bytes of a reply, such as a defective server or a bad connection makes."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ VALUES = [
     *(b"null", b"true", b"false", b"0", b"-1", b"1.5", b"1e999", b"9" * 400, b"[]", b"{}", b"[null]", b"[[]]", b"[1]"),
     *(b'""', b'" "', b'"x"', b'"\\ud800"', b'"\\u0000"', b'"{"', b'["x"]', b'{"x":1}', b'{"error":1}', b'[{"x":[]}]'),
 ]
-# What comes in between: pieces of JSON, of its streams, of HTTP, of UTF-8, and of what models say.
+# Bytes to insert: pieces of JSON, of its streams, of HTTP, of UTF-8, and of the text of models.
 PIECES = [
     *(b"NaN", b"-Infinity", b"9" * 5000, b'"', b"\\", b"{", b"}", b"]", b",", b":", b"[" * 3000, b'{"a":' * 3000),
     *(b"\n", b"\r", b"\r\n\r\n", b"\n\n", b"data: ", b"data: [DONE]\n\n", b"event: error\n", b"id: 1\n", b": \n"),
@@ -20,7 +20,7 @@ _VALUE = re.compile(rb'"(?:[^"\\]|\\.)*"|-?\d[\d.eE+-]*|true|false|null|\{\}|\[\
 
 
 def mutated(data: bytes, others: list[bytes], rng: random.Random) -> bytes:
-    """Return ``data`` with a few changes, mostly one; ``others`` are what a part of it may be exchanged with."""
+    """Return ``data`` with a few changes, mostly one; a part of it may be replaced by a part of ``others``."""
     for _ in range(rng.choice([1, 1, 1, 2, 3])):
         data = rng.choice(CHANGES)(data, others, rng)
     return data
@@ -65,7 +65,7 @@ def splice(data: bytes, others: list[bytes], rng: random.Random) -> bytes:
 
 
 def exchange(data: bytes, others: list[bytes], rng: random.Random) -> bytes:
-    """Put another value in the place of one: the reply is JSON as before, and no longer what the API promises."""
+    """Replace a value with another one: the reply is still JSON, but may not be valid for the API."""
     values = list(_VALUE.finditer(data))
     if not values:
         return insert(data, others, rng)

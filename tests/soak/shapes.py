@@ -1,4 +1,4 @@
-"""Whether a result is what its type says, field by field."""
+"""A check that each field of a result has the type of its annotation."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ import typing
 from typing import Any, Iterator
 
 # Python 3.9 cannot evaluate the annotations of the package, such as "int | None".
-CAN_TELL = sys.version_info >= (3, 10)
+CAN_CHECK = sys.version_info >= (3, 10)
 
 
 def misfits(value: object, path: str = "") -> Iterator[str]:
-    """Yield what is wrong with the dataclass or NamedTuple ``value``: each field that holds what it must not hold."""
-    for name, kind in _fields(type(value)).items() if CAN_TELL else ():
+    """Yield each field of the dataclass or NamedTuple ``value`` that holds a value of a wrong type."""
+    for name, kind in _fields(type(value)).items() if CAN_CHECK else ():
         yield from _misfits(getattr(value, name), kind, f"{path}{type(value).__name__}.{name}")
 
 

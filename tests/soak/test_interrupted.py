@@ -17,12 +17,12 @@ from interrupted import ANSWER, MODELS, PATIENCE_S
 
 from lmstudio_provider.simulator import SimulatedLMStudio, SimulatedOllama
 
-#: Seconds of one process: each has its own first calls and its own end.
+# Seconds of one process. Each process also tests first calls and a shutdown.
 ROUND_S = 10.0
 
 
 @pytest.mark.skipif(not hasattr(signal, "SIGALRM"), reason="this system has no fork, and no signals to one process")
-def test_interrupts_make_nothing_hang_and_lose_nothing():
+def test_no_call_hangs_and_nothing_is_lost_if_ctrl_c_comes_at_any_moment():
     done: Counter[str] = Counter()
     with SimulatedLMStudio(MODELS, ANSWER, 0.001, loaded=MODELS[:2]) as lm_studio:
         with SimulatedOllama(MODELS, ANSWER, 0.001) as ollama:
@@ -38,7 +38,7 @@ def test_interrupts_make_nothing_hang_and_lose_nothing():
 
 
 def interrupted(seconds: float, seed: str, *urls: str) -> Counter[str]:
-    """Run the program and interrupt it until it ends; return what it has done."""
+    """Run the program and interrupt it until it ends; return how often it did each action."""
     script = str(Path(__file__).with_name("interrupted.py"))
     command = [sys.executable, script, str(seconds), seed, *urls]
     rng = random.Random(seed)

@@ -1,4 +1,4 @@
-"""Replies with changes to their bytes, by every call that reads one: a result comes of it, or a ProviderError."""
+"""Replies with changed bytes, read by each call: each gives a result or a ProviderError."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ from lmstudio_provider import (
 )
 
 SAMPLES = Path(__file__).parent.parent / "samples"
-#: After so many seconds without the end of a call, it hangs.
+# A call that takes more seconds than this hangs.
 PATIENCE_S = 60
 
 WEATHER = Tool("get_weather", "The weather of a city", {"type": "object", "properties": {"city": {"type": "string"}}})
@@ -45,7 +45,7 @@ TALK = [Message.system("Be brief."), Message.user("Hi")]
 
 @dataclass
 class Server:
-    """What answers each request, with ``reply``, and then goes on or, to ``hang_up``, closes the connection."""
+    """Answers each request with ``reply``; closes the connection afterwards if ``hang_up`` is set."""
 
     reply: bytes = b""
     hang_up: bool = False
@@ -56,7 +56,7 @@ class Server:
             connection.shutdown(socket.SHUT_WR)
 
 
-# Each takes its provider, and returns what it gives. The names begin with the kinds of samples that are meant for it.
+# Each takes its provider, and returns a result. A name begins with the kind of the samples that its call can read.
 LM: dict[str, Callable[[LMStudioProvider], Any]] = {
     "chat_completion": lambda lm: lm.chat(TALK),
     "chat_completion to a text": lambda lm: lm.complete("Hi", max_tokens=5),
@@ -125,7 +125,7 @@ class Case:
 
 
 class Cases:
-    """What is asked and answered, each made of the seed and its number alone."""
+    """The calls and their replies. Each is made from the seed and its number."""
 
     def __init__(self) -> None:
         self._data = {path: path.read_bytes() for path in sorted(SAMPLES.rglob("*")) if path.is_file()}
@@ -136,7 +136,7 @@ class Cases:
     def case(self, number: int) -> Case:
         rng = random.Random(f"{SEED}-{number}")
         sample = rng.choice(rng.choices(self._samples, [8, 1, 1])[0])
-        # Errors and pages come in any place; sometimes the reply to another call does, too.
+        # An error or a page may answer any call, and sometimes the reply to another call does.
         meant = [(name, make) for name, make in CALLS if sample.name.startswith(name.split()[0])]
         name, make = rng.choice(meant if meant and rng.random() < 0.9 else CALLS)
         data = mutated(self._data[sample], self._bodies, rng)
@@ -159,7 +159,7 @@ class Cases:
 
 
 def check(result: Any) -> None:
-    """Look at all that a call gave, as a user does; raises AssertionError where it is not what its type says."""
+    """Read each part of a result, as a user does; raise AssertionError if a part does not have its type."""
     repr(result)
     if isinstance(result, (Stream, NativeStream)):
         for each in result:
@@ -186,7 +186,7 @@ def check_error(error: ProviderError) -> None:
 
 
 def run(cases: Cases, server: Server, providers: dict[type, Any], now: list[Case], wrong: list[str]) -> Counter[str]:
-    """Make each call, and tell in ``now`` which; return how they ended."""
+    """Make each call, with the current case in ``now``; return the number of each outcome."""
     outcomes: Counter[str] = Counter()
     for number in range(MUTATIONS):
         case = cases.case(number)
@@ -206,8 +206,8 @@ def run(cases: Cases, server: Server, providers: dict[type, Any], now: list[Case
     return outcomes
 
 
-@pytest.mark.filterwarnings("ignore::RuntimeWarning")  # which tell of odd replies
-def test_any_reply_is_a_result_or_a_provider_error(raw_server, caplog):
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")  # about odd replies
+def test_any_reply_gives_a_result_or_a_provider_error(raw_server, caplog):
     caplog.set_level(logging.CRITICAL, "urllib3")  # which logs each header that it cannot read
     server = Server()
     raw: RawServer = raw_server(server, lambda connection: raw.requests.clear(), keep_open=True)

@@ -16,7 +16,7 @@ import lmstudio_provider
 from lmstudio_provider.cli.vendoring import import_from
 
 PACKAGE = Path(lmstudio_provider.__file__).parent
-# It prints what a chat, a stream and a call of a tool give, and which packages that could be installed are in use.
+# It prints the results of chats, a stream and a tool call, and which of the packages that could be installed are in use.
 APPLICATION = '''
 import importlib.util
 import sys
@@ -66,7 +66,7 @@ def project(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def project_with_urllib3(project, tmp_path_factory):
-    """The same with urllib3 beside the copy, which is not to be seen elsewhere."""
+    """The same with urllib3 beside the copy, and nowhere else."""
     folder = tmp_path_factory.mktemp("with_urllib3")
     copied(project / "app", folder / "app")
     copied(project / "lib" / "urllib3", folder / "app" / "_vendor" / "urllib3")
@@ -103,7 +103,7 @@ def zipped(folder):
     return Path(archive).rename(folder / "application.zip")
 
 
-def test_a_copy_chats_where_nothing_is_installed(project, chat):
+def test_a_copy_chats_if_nothing_is_installed(project, chat):
     command = alone(str(project), str(project / "lib"))
     assert chat(*command, where=project) == (lmstudio_provider.__version__, "urllib3")
 
