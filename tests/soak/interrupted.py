@@ -3,9 +3,9 @@
     python interrupted.py SECONDS SEED LM_STUDIO_URL OLLAMA_URL
 
 The main thread takes SIGINT, which the parent process sends: mostly as KeyboardInterrupt, sometimes twice, and
-sometimes by a handler that makes a call itself. Forks now and then, resets and closes. Prints "ready" when it takes
-signals, and at the end the number of each action as JSON. A call that goes on for too long ends the program with SIGALRM, after
-the stacks of all threads. Exits with 1 if an answer was wrong, or if a thread or a descriptor is left.
+sometimes by a handler that makes a call itself. It forks, resets and closes now and then. Prints "ready" when it takes
+signals, and at the end the number of each action as JSON. A call that takes too long ends the program with SIGALRM,
+after the stacks of all threads. Exits with 1 if an answer was wrong, or if a thread or a descriptor is left.
 """
 
 from __future__ import annotations

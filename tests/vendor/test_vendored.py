@@ -16,7 +16,7 @@ import lmstudio_provider
 from lmstudio_provider.cli.vendoring import import_from
 
 PACKAGE = Path(lmstudio_provider.__file__).parent
-# It prints the results of chats, a stream and a tool call, and which of the packages that could be installed are in use.
+# It prints the results of chats, a stream and a tool call, and the imported packages outside of the application.
 APPLICATION = '''
 import importlib.util
 import sys
