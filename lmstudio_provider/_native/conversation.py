@@ -28,9 +28,9 @@ class HasNative(Protocol):
 class NativeConversation:
     """A chat over ``lm.native``. Each turn sends only the new text, because the server keeps the rest.
 
-    ``options`` are keyword arguments of ``native.chat`` for every turn. ``response_id`` is the last turn's; kept in a
-    file, it takes up the chat again, in a new ``NativeConversation(lm, response_id=...)``. A turn that fails leaves it
-    as it was. Have one turn after the other: of two at once, the chat goes on from the one that ends last.
+    ``options`` are keyword arguments of ``native.chat`` for every turn. ``response_id`` is that of the last turn; save
+    it to go on with the chat later, in a new ``NativeConversation(lm, response_id=...)``. A turn that fails does not
+    change it. Take one turn at a time: after two at once, the chat goes on from the one that ended last.
     """
 
     def __init__(
@@ -53,7 +53,7 @@ class NativeConversation:
         limits = {name: value for name, value in options.items() if name in ("timeout", "deadline")}
         given = {name: value for name, value in _checked(options).items() if name not in limits}
         request = override(NativeRequest("", system_prompt=system_prompt), ELSEWHERE, **given)
-        # As they were checked: what could be read only once was read now.
+        # The checked values, because an iterator can be read only once.
         self._options: dict[str, Any] = {**limits, **{name: getattr(request, name) for name in given}}
 
     def __repr__(self) -> str:
@@ -115,5 +115,5 @@ def _stored(completion: NativeCompletion) -> NativeCompletion:
 def _checked(options: TurnOptions) -> TurnOptions:
     for name in ("store", "previous_response_id", "system_prompt", "images"):
         if name in options:
-            raise InvalidRequestError(f"a NativeConversation sees to {name!r} itself")
+            raise InvalidRequestError(f"a NativeConversation sets {name!r} itself")
     return cast(TurnOptions, renamed(options))

@@ -1,4 +1,4 @@
-"""LM Studio's own API of 0.4.0 on: chat, load, unload and download. LM Studio docs: developer/rest."""
+"""LM Studio's own API, since 0.4.0: chat, load, unload and download. LM Studio docs: developer/rest."""
 
 from __future__ import annotations
 
@@ -191,7 +191,7 @@ def unload_call(instance_id: str) -> Call:
 
 
 def unload_reply(value: Any) -> None:
-    """Raise ProtocolError if the reply does not name the instance."""
+    """Raise ProtocolError if the reply does not name an instance."""
     member(value, "instance_id", str, "the reply")
 
 

@@ -20,7 +20,7 @@ from . import dialect as native
 
 
 class Download:
-    """A download under way in LM Studio, which goes on whether or not anybody waits for it.
+    """A download under way in LM Studio. It goes on even if the program does not wait for it.
 
     ``status`` of its Progress is "downloading", "paused", "completed", "failed", or "already_downloaded" if there was
     nothing to do.
@@ -42,9 +42,9 @@ class Download:
 
     @classmethod
     def resume(cls, job_id: str, provider: Any = None) -> Download:
-        """Take up a download that was begun before, by this program or another; asks nothing yet.
+        """Return a download that this program or another one began; send nothing yet.
 
-        ``provider`` is the LMStudioProvider to ask; by default one that goes by the settings.
+        ``provider`` is the LMStudioProvider to ask; by default, one is made from the settings.
         """
         if job_id is None:
             raise InvalidRequestError("job_id=None: the model was there already", hint="There is nothing to do")
@@ -64,17 +64,17 @@ class Download:
         before = self.progress.status
         self._read(value)
         if self.progress.status == "completed" != before:
-            self._caller.forget_models()  # there is a model more
+            self._caller.forget_models()  # there is a new model
         return self.progress
 
     def _read(self, reply: Mapping[str, Any]) -> None:
         status, total = reply["status"], count(reply.get("total_size_bytes"))
         completed = count(reply.get("downloaded_bytes"))
-        if status == "completed":  # whose reply may leave out both
+        if status == "completed":  # its reply may leave out both
             completed = total or self.progress.total_bytes or completed
         progress = self._meter.update(status, "model", completed, total)
         speed = number(reply.get("bytes_per_second")) if status == "downloading" else None
-        if speed and speed > 0 and progress.total_bytes is not None:  # the server's own figure is of now
+        if speed and speed > 0 and progress.total_bytes is not None:  # the server's figure is newer
             left = (progress.total_bytes - progress.completed_bytes) / speed
             progress = dataclasses.replace(progress, bytes_per_second=float(speed), seconds_left=left)
         elif status != "downloading":
@@ -91,7 +91,7 @@ class Download:
 
         ``on_progress`` is called with each Progress, whose bytes never decrease; an exception in it ends the wait and
         reaches the caller. Raises DownloadError if the download failed or was paused, RequestTimeoutError after
-        ``deadline``, JobNotFoundError, and what any call raises; ``progress`` of these is how far it was. The download
+        ``deadline``, JobNotFoundError, and what any call raises; their ``progress`` is the last one. The download
         itself goes on.
         """
         callback = Callback("on_progress", on_progress)
@@ -124,7 +124,7 @@ class Download:
 
     def _stopped(self, progress: Progress) -> DownloadError:
         if progress.status == "paused":
-            what, hint = "was paused", f"Go on with it in LM Studio, and then: {self._again()}"
+            what, hint = "was paused", f"Resume it in LM Studio; then {self._again()}"
         else:
             what, hint = "failed, and LM Studio does not say why", "See LM Studio's log and the free space of the disk"
         return DownloadError(f"the download {self.job_id} {what}", hint=hint, job_id=self.job_id, progress=progress)

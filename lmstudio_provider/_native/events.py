@@ -1,4 +1,4 @@
-"""What happens in a stream of LM Studio's own API, a class for each type of event (LM Studio docs: developer/rest)."""
+"""The events in a stream of LM Studio's own API, a class for each type (LM Studio docs: developer/rest)."""
 
 from __future__ import annotations
 
@@ -46,9 +46,9 @@ class Event(Frozen):
 
 @dataclass(frozen=True, repr=False, eq=False)
 class UnknownEvent(Event):
-    """An event of a type that is not known here: a newer server may send some."""
+    """An event of an unknown type, which a newer server may send."""
 
-    type: str  # type: ignore[misc]  # that of each event, not of the class
+    type: str  # type: ignore[misc]  # each event has its own, not the class
     data: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -68,7 +68,7 @@ class ModelLoadStart(Event, type="model_load.start"):
 
 @dataclass(frozen=True, repr=False, eq=False)
 class ModelLoadProgress(Event, type="model_load.progress"):
-    """How much of it is loaded, from 0 to 1."""
+    """How much of the model is loaded, from 0 to 1."""
 
     model_instance_id: str
     progress: float
@@ -76,7 +76,7 @@ class ModelLoadProgress(Event, type="model_load.progress"):
 
 @dataclass(frozen=True, repr=False, eq=False)
 class ModelLoadEnd(Event, type="model_load.end"):
-    """It is loaded."""
+    """The model is loaded."""
 
     model_instance_id: str
     load_time_seconds: float | None
@@ -113,7 +113,7 @@ class ReasoningDelta(Event, type="reasoning.delta"):
 
 @dataclass(frozen=True, repr=False, eq=False)
 class ReasoningEnd(Event, type="reasoning.end"):
-    """The model has thought."""
+    """The reasoning has ended."""
 
 
 @dataclass(frozen=True, repr=False, eq=False)
@@ -149,7 +149,7 @@ class ToolCallFailure(Event, type="tool_call.failure"):
 
     reason: str
     metadata: Mapping[str, Any]
-    """As that of InvalidToolCallItem."""
+    """The same as in InvalidToolCallItem."""
 
 
 @dataclass(frozen=True, repr=False, eq=False)
@@ -166,7 +166,7 @@ class MessageDelta(Event, type="message.delta"):
 
 @dataclass(frozen=True, repr=False, eq=False)
 class MessageEnd(Event, type="message.end"):
-    """A part of the answer is whole."""
+    """A part of the answer is complete."""
 
 
 @dataclass(frozen=True, repr=False, eq=False)

@@ -1,4 +1,4 @@
-"""A streamed reply of LM Studio's own API: typed events come out, and the whole reply is there at the end."""
+"""Reads a streamed reply of LM Studio's own API: as typed events, and as the whole reply at the end."""
 
 from __future__ import annotations
 

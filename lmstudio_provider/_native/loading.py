@@ -28,7 +28,7 @@ logger = logging.getLogger("lmstudio_provider")
 _MORE_S = 600.0
 # Seconds to wait for a model to unload, unless the caller is less patient.
 _UNLOAD_S = 30.0
-_LATER = "when it is, it will be unloaded: a program that ends before waits for that"
+_LATER = "the model will be unloaded as soon as it is loaded, and the program does not end before that"
 
 
 class Loads:
@@ -152,10 +152,10 @@ class Block:
         except ProviderError as error:
             error.message += f"; {_LATER}"
             raise
-        except BaseException:  # KeyboardInterrupt, or what else a signal handler raises
+        except BaseException:  # KeyboardInterrupt, or another exception of a signal handler
             if shared in self.loads.shared:
-                with contextlib.suppress(RuntimeWarning):  # of a user who makes errors of warnings
-                    message = f"the model is still being loaded; {_LATER}. Ctrl-C once more leaves it loaded"
+                with contextlib.suppress(RuntimeWarning):  # the user may turn warnings into errors
+                    message = f"the model is still being loaded; {_LATER}. Press Ctrl-C once more to leave it loaded"
                     warn(message, RuntimeWarning)
             raise
         if shared.instance is None:

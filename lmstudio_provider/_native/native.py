@@ -38,7 +38,7 @@ from .types import (
     without_secrets,
 )
 
-# A stream that loads a model, reads a prompt or waits for a tool is as rightly silent as a reply before its first byte.
+# While a model is loaded, a prompt read or a tool called, a stream is silent for as long as before its first byte.
 _PATIENT = Timeouts(idle=Timeouts().first_byte)
 
 
@@ -96,7 +96,7 @@ class Native:
         options: dict[str, Any],
         keep: Callable[[NativeCompletion], NativeCompletion],
     ) -> NativeStream:
-        notices = Notices(on_progress)  # which raises for a bad one, before anything is sent
+        notices = Notices(on_progress)  # raises for a bad one, before anything is sent
         patient = "timeout" not in options
         session, call, plan, served = self._plan(input, options, stream=True)
         caller, begun = self._caller, begin("native.stream", call, plan)
@@ -133,7 +133,7 @@ class Native:
         deadline: float | Unset | None = UNSET,
         **config: Unpack[LoadOptions],
     ) -> LoadedModel:
-        """Load ``model`` and return when it is loaded. One that is loaded already is loaded once more, as ``model:2``.
+        """Load ``model`` and return when it is loaded. If it is loaded already, load a second instance, ``model:2``.
 
         ``config`` are ``context_length`` and ``eval_batch_size`` (tokens), ``flash_attention``, ``num_experts`` and
         ``offload_kv_cache_to_gpu``; ``echo_load_config`` has the server return all of it as ``load_config``. Raises
@@ -209,7 +209,7 @@ class Native:
         threads, the last one unloads it.
         """
         check_load_options(model, config)
-        self._caller.for_call(timeout, deadline)  # raises, too
+        self._caller.for_call(timeout, deadline)  # raises for limits that are not valid
         return self._in_block(model, config, timeout, deadline)
 
     @contextlib.contextmanager

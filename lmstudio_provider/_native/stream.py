@@ -19,8 +19,8 @@ _END_S = 5.0
 class NativeStream(BaseStream[events.Event, NativeCompletion]):
     """Iterates over the typed events of a reply, as they come.
 
-    ``completion`` is the whole reply once it is over; closing it is as that of a Stream. What an ``error`` event
-    reports is raised when the stream has been read to its end; ``partial`` is what there is of the reply.
+    ``completion`` is the whole reply when the stream has ended; ``close()`` works as that of a Stream. The error of an
+    ``error`` event is raised when the stream has been read to its end; its ``partial`` is the reply so far.
     """
 
     _reply: Reply

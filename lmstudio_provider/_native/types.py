@@ -1,4 +1,4 @@
-"""What goes to LM Studio's own API and comes back from it."""
+"""The requests and replies of LM Studio's own API."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _CHECKS = {
     "max_output_tokens": _COUNT,
     "context_length": _COUNT,
     "system_prompt": TEXT,
-    "reasoning": IS_REASONING,  # which words there are, the model says
+    "reasoning": IS_REASONING,  # the model decides which words it takes
 }
 
 
@@ -264,7 +264,7 @@ class InvalidToolCallItem(Frozen):
 
 @dataclass(frozen=True, repr=False, eq=False)
 class UnknownItem(Frozen):
-    """An item of a kind that is not known here."""
+    """An item of an unknown kind."""
 
     type: str
     data: Mapping[str, Any] = field(default_factory=dict)
@@ -275,7 +275,7 @@ OutputItem = Union[MessageItem, ReasoningItem, ToolCallItem, InvalidToolCallItem
 
 @dataclass(frozen=True, repr=False, eq=False)
 class NativeCompletion(Completion):
-    """A whole reply of ``/api/v1/chat``, or as much of it as came.
+    """A whole reply of ``/api/v1/chat``, or the part of it that came.
 
     ``text`` joins its messages, and ``reasoning`` its reasoning. ``tool_calls`` is empty, because LM Studio has made
     the calls itself; they are in ``output``. The server sends no ``finish_reason``: it is "length" if all of
@@ -308,7 +308,7 @@ class LoadedModel(Frozen):
     load_time_seconds: float | None = None
     """None if it was loaded already."""
     load_config: Mapping[str, Any] | None = None
-    """How it was loaded, if ``echo_load_config`` asked for that, or it was loaded already."""
+    """The settings of the instance, if ``echo_load_config`` asked for them, or it was loaded already."""
 
 
 class LoadOptions(TypedDict, total=False):
@@ -320,7 +320,7 @@ class LoadOptions(TypedDict, total=False):
     """Tokens that it reads at once."""
     flash_attention: bool | None
     num_experts: int | None
-    """The number of experts that are used, of a mixture of experts."""
+    """The number of experts to use, in a mixture of experts."""
     offload_kv_cache_to_gpu: bool | None
 
 

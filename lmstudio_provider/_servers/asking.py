@@ -14,7 +14,7 @@ from .._provider.base import Provider
 
 _Value = TypeVar("_Value")
 
-# Seconds by which a health check that keeps its timeout may be late; one that does not is abandoned.
+# Seconds that a health check may take beyond its timeout; after that it is abandoned.
 _GRACE_S = 0.5
 
 

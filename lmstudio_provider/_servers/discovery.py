@@ -1,4 +1,4 @@
-"""Which servers answer: the configured ones, those of this machine, and those that are named."""
+"""Finding the servers that answer: configured ones, those of this machine, and those that the caller names."""
 
 from __future__ import annotations
 
@@ -35,9 +35,9 @@ with contextlib.suppress(ImportError):  # a vendored copy may have left it out
 # The names of the settings of each kind of server; each kind is looked for at the default ports of all.
 NAMES = {provider_id: kind._names for provider_id, kind in PROVIDERS.items()}
 
-# A list of models is the longest that is asked for.
+# The longest reply is a list of models.
 _LIMITS = Limits(max_reply_bytes=1024 * 1024)
-_NO_LIMIT = Timeouts(None, None, None)  # but the deadline
+_NO_LIMIT = Timeouts(None, None, None)  # except the deadline
 _HEADERS = {"Accept": "application/json", "Accept-Encoding": "identity", "User-Agent": "lmstudio-provider"}
 
 
@@ -50,11 +50,11 @@ class Endpoint(Frozen):
     base_url: str
     """The URL, for a provider: without userinfo, API path and a slash at its end."""
     version: str | None
-    """The version that the server reports; LM Studio reports it to this machine alone."""
+    """The version that the server reports; LM Studio reports it only to its own machine."""
     latency_s: float
     """Seconds to connect and to get the answer that identified the server."""
     needs_token: bool
-    """True if it wants an API token, and got none, or a wrong one."""
+    """True if it requires an API token, and got none or a wrong one."""
 
 
 def discover(timeout: float = 0.5, *, hosts: Iterable[str] = (), settings: Any = None) -> list[Endpoint]:
@@ -163,7 +163,7 @@ class _Probe:
         elif lmstudio.wants_token(greeting.status, greeting.value):
             self._found(greeting, needs_token=True)
         else:
-            models = self._ask("/v1/models")  # of a version that does not know the greeting
+            models = self._ask("/v1/models")  # an old version does not know the greeting
             needs_token = lmstudio.wants_token(models.status, models.value)
             if needs_token or (models.status == 200 and lmstudio.is_own_list(models.value)):
                 self._found(models, needs_token)

@@ -81,7 +81,7 @@ class Balancer:
     def next(self, tried: Collection[Provider] = ()) -> _Lease | None:
         """Begin a call at the provider whose turn it is; return None if all of them were ``tried``."""
         if self._pid != os.getpid():
-            # Forked: a thread that is not here may hold the lock, and the calls are the parent's.
+            # In a forked child, the thread that held the lock may not exist, and the calls are the parent's.
             self._pid, self._lock, self.calls = os.getpid(), threading.RLock(), set()
         with self._lock:  # so that two threads do not take the same provider for the idle one
             left = [each for each in self._providers if not any(each is other for other in tried)]

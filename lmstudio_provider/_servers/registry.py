@@ -1,4 +1,4 @@
-"""Several providers under one roof."""
+"""A collection of providers."""
 
 from __future__ import annotations
 
@@ -92,7 +92,9 @@ class Registry:
             kinds = " nor ".join(kind._server.name for kind in PROVIDERS.values())
             hint = ". ".join(kind._server.start_hint for kind in PROVIDERS.values())
             raise ServerUnavailableError(
-                f"the registry is empty: neither {kinds} was found, and no provider registered", hint=hint, refused=True
+                f"the registry is empty: neither {kinds} was found, and no provider was registered",
+                hint=hint,
+                refused=True,
             )
         raise none_available(failures)
 

@@ -35,8 +35,8 @@ def start_server(*, timeout: float = 30.0, port: int | None = None, settings: An
     It looks in the places on this machine where ``discover(settings=settings)`` looks, or, with ``port``, only there;
     without ``port``, LM Studio takes the one that it used last. If the configured base URL is on another machine, and
     no ``port`` is given, it starts nothing. The command is the ``lms`` on PATH or in LM Studio's folder. The server
-    then listens on loopback alone, whatever "Serve on Local Network" said, unless ``LMS_SERVER_HOST`` in the
-    environment names another address. Raises ConfigurationError, and ServerUnavailableError if there is no ``lms``, if
+    then listens only on loopback, even if "Serve on Local Network" is on, unless ``LMS_SERVER_HOST`` in the environment
+    names another address. Raises ConfigurationError, and ServerUnavailableError if there is no ``lms``, if
     that fails (the message shows its output), or if no server answers within ``timeout`` seconds; a command that still
     runs then is killed.
     """
@@ -73,7 +73,7 @@ def _start(
 ) -> Endpoint:
     name = " ".join(["lms", *arguments])
     try:
-        process = subprocess.Popen(  # noqa: S603 (nothing in it comes from outside but a number)
+        process = subprocess.Popen(  # noqa: S603 (only a number in it comes from outside)
             [lms, *arguments],
             stdin=subprocess.DEVNULL,
             stdout=output,
@@ -91,23 +91,23 @@ def _start(
             process.kill()  # and nothing that it has started
             process.wait()
     if endpoint is not None:
-        if status is None:  # it stays, and somebody has to wait for it
+        if status is None:  # it goes on, and its end has to be waited for
             run_in_daemon_thread(process.wait)
         return endpoint
-    how = "did not come to an end" if status is None else f"ended with exit status {status}"
+    how = "did not end" if status is None else f"ended with exit status {status}"
     said = _shown(output, config)
     raise _failure(
         f"'{name}' {how}, and no LM Studio answers at {', '.join(urls)}"
         + (f" after {deadline.seconds:g} s" if over else "")
         + (f"; it said: {said}" if said else "; it said nothing"),
-        f"{_BY_HAND}, where its log is, too" + ("; or raise timeout= (seconds)" if over else ""),
+        f"{_BY_HAND}, which also shows its log" + ("; or raise timeout= (seconds)" if over else ""),
     )
 
 
 def _wait(process: subprocess.Popen[bytes], urls: dict[str, str | None], deadline: Deadline) -> Endpoint | None:
     """Return the server as soon as it answers, None if the command fails or the deadline passes before."""
     while True:
-        status = process.poll()  # before the look: a server that it started answers then
+        status = process.poll()  # before the look, because a server that it started answers by then
         endpoint = _look(urls, deadline)
         if endpoint is not None or status or deadline.left() <= 0:
             return endpoint

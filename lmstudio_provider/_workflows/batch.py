@@ -74,7 +74,7 @@ def complete_many(
     provider from a pickle of yours and keeps it; its usage records go to the recorder of yours.
 
     With ``ordered=False``, results come as they are ready, not in the order of the requests. ``on_progress`` gets
-    each Result as soon as it is ready, before the earlier ones if need be, in the caller's thread.
+    each Result as soon as it is ready, in the caller's thread, even if an earlier one is not ready.
 
     Ctrl-C, an exception of ``on_progress``, and leaving the loop early cancel the requests that have not begun, and
     close the connections of those that run in threads; other processes finish theirs. An exception of ``requests``
@@ -104,7 +104,7 @@ class _Outcome(NamedTuple):
 
 
 class _Batch:
-    """The requests of one call of ``complete_many``. All methods but ``_work`` belong to the caller's thread."""
+    """The requests of one call of ``complete_many``. All methods except ``_work`` belong to the caller's thread."""
 
     def __init__(
         self, provider: Chats, executor: Executor | None, max_workers: int, callback: Callback[Result]
@@ -133,7 +133,7 @@ class _Batch:
                 yield from self._results(enumerate(requests), ordered, failures)
             finally:
                 self._stop()
-        except BaseException:  # Ctrl-C may have come in the midst of the other one
+        except BaseException:  # Ctrl-C may have interrupted the other one
             self._stop()
             raise
         if failures:
@@ -311,7 +311,7 @@ class _Unpickler(pickle.Unpickler):
 
 
 class _RecorderAtHome:
-    """Stands in for a recorder of the caller's process; keeps the records until the outcome goes home."""
+    """Stands in for a recorder of the caller's process; keeps the records until the outcome is sent back."""
 
     def __init__(self, number: int) -> None:
         self._number = number

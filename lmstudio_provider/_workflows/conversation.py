@@ -323,7 +323,7 @@ def _estimate(text: str) -> int:
 def _failed(error: BaseException | None) -> bool:
     """Return True if the reply broke off.
 
-    If the provider was closed, the reader had left the stream before; if the user makes errors of warnings, the reply
-    is whole.
+    If the provider was closed, the reader had left the stream before; if the user turns warnings into errors, the
+    reply is whole.
     """
     return not isinstance(error, (ProviderClosedError, Warning, type(None)))

@@ -92,8 +92,8 @@ class _Run:
         started = time.perf_counter()
         try:
             reply = job.send() if job.kind == "load" else self._read(job.send(), arrivals)
-        except BaseException as error:  # whatever a provider raises: it is counted, and the next request is sent
-            failure = error.with_traceback(None)  # which would keep the stream
+        except BaseException as error:  # any error of a provider is counted, and the next request is sent
+            failure = error.with_traceback(None)  # it would keep the stream
         ended = time.perf_counter()
         usage = getattr(reply, "usage", None)
         tokens = usage.completion_tokens if usage else None
@@ -160,7 +160,7 @@ def measure(
 
     A request that fails is counted with its error, and the others go on. Ctrl-C closes the streams that run, and
     what was measured until then is returned, with ``interrupted``. ``on_progress`` gets each request when it has ended;
-    what it raises ends the measurement, closes the streams and reaches the caller.
+    an exception in it ends the measurement, closes the streams and reaches the caller.
 
     Raises InvalidRequestError or ConfigurationError for arguments that cannot work, before anything is sent.
     """
@@ -199,7 +199,7 @@ def measure(
         finally:
             run.stop()
     except KeyboardInterrupt:  # the result says that it is not whole: ``interrupted``
-        run.stop()  # Ctrl-C may have come in the midst of the other one
+        run.stop()  # Ctrl-C may have interrupted the other one
     return measurement_of(run.cases, run.planned)
 
 

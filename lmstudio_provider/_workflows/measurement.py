@@ -38,7 +38,7 @@ class Percentiles(Frozen):
 
 @dataclass(frozen=True, repr=False, eq=False)
 class RequestTiming(Frozen):
-    """One request of ``measure``, timed by the client. What is not known is None."""
+    """One request of ``measure``, timed by the client. A value that is not known is None."""
 
     kind: Literal["load", "warm-up", "measured"]
     """Only the requests that are "measured" count in the rows."""
@@ -71,8 +71,8 @@ class RequestTiming(Frozen):
 
 @dataclass(frozen=True, repr=False, eq=False)
 class MeasuredRow(Frozen):
-    """The requests with one model, prompt and concurrency. What is not known is None; failed requests are not in it,
-    except in ``errors``."""
+    """The requests with one model, prompt and concurrency. A value that is not known is None. Failed requests count
+    only in ``errors``."""
 
     model: str | None
     """The requested model; without ``models``, the first that answered."""
@@ -101,7 +101,7 @@ class MeasuredRow(Frozen):
 
 @dataclass(frozen=True, repr=False, eq=False)
 class Measurement(Frozen):
-    """What ``measure`` measured."""
+    """The result of ``measure``."""
 
     rows: tuple[MeasuredRow, ...]
     """One for each model, prompt and concurrency that was measured, in this order."""

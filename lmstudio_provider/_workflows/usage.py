@@ -34,7 +34,7 @@ class UsageSummary:
     errors: int
     """The calls that failed: their status is "timeout", "interrupted" or "error"."""
     uncounted: int
-    """The calls whose ``total_tokens`` are not known. The sums of tokens are without them."""
+    """The calls whose ``total_tokens`` are not known. The sums of tokens do not include them."""
     prompt_tokens: int | None
     """The sum of the counts that are known; None if none is."""
     completion_tokens: int | None

@@ -24,9 +24,9 @@ logger = logging.getLogger("lmstudio_provider")
 _WAIT_S = 2.0
 """Seconds to wait for another process that writes, unless the last record could not be written."""
 _KEPT = 1_000
-"""How many records wait in memory at most."""
+"""The largest number of records that wait in memory."""
 _APPLICATION = 0x4C4D5355
-"""Marks the database as one of usage, in the header of its file (PRAGMA application_id)."""
+"""Marks the database as one of usage records, in the header of its file (PRAGMA application_id)."""
 # Each statement makes the schema one version newer. PRAGMA user_version counts those that were executed.
 _STEPS = (
     """CREATE TABLE usage (provider_id TEXT, model TEXT, operation TEXT,
@@ -65,7 +65,7 @@ class UsageDatabase:
         self._waiting: list[tuple[object, ...]] = []
         self._writing = self._failed = self._warned = False
         self.lock = threading.RLock()  # a signal handler may make a call while its thread is in here
-        with _FORKING:  # a set that changes meanwhile cannot be gone through
+        with _FORKING:  # a set cannot be iterated while it changes
             _DATABASES.add(self)
 
     def record(self, record: UsageRecord) -> None:
@@ -171,7 +171,7 @@ class UsageDatabase:
         try:
             return _rows(str(self._path), sql, oldest)
         except sqlite3.OperationalError:
-            # SQLite reads a file in a folder that is read-only if it can rely on nobody writing to it.
+            # In a read-only folder, SQLite reads a file only if it may rely on no program writing to it.
             if os.access(self._path.parent, os.W_OK) or Path(f"{self._path}-wal").exists():
                 raise
             return _rows(f"{self._path.as_uri()}?immutable=1", sql, oldest)
@@ -205,7 +205,7 @@ def _storable(value: object) -> object:
 
 def _version(connection: sqlite3.Connection) -> int:
     """Return the version of the schema, 0 for an empty database; raise sqlite3.DatabaseError if it is not known."""
-    # The tables first: whatever another process makes after that, it makes together with its marks.
+    # The tables are read first: another process that creates them later also creates the marks, in one transaction.
     questions = ("SELECT count(*) FROM sqlite_master", "PRAGMA application_id", "PRAGMA user_version")
     tables, application, version = (connection.execute(question).fetchone()[0] for question in questions)
     if tables and application != _APPLICATION:

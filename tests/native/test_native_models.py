@@ -676,7 +676,7 @@ def test_a_child_that_was_forked_while_a_thread_held_the_locks_loads_and_ends(se
 
 
 def interrupted(block, step):
-    """Enter and leave ``block`` with a KeyboardInterrupt at one line of what sees to it; return which, if any."""
+    """Enter and leave ``block`` with a KeyboardInterrupt at one line of the two modules; return which, if any."""
     steps, where = 0, None
 
     def trace(frame, event, argument):
@@ -757,7 +757,7 @@ def test_ctrl_c_unloads(server, slow, when):
         told = "".join(itertools.takewhile(lambda line: line != "KeyboardInterrupt\n", running.stderr))
         go_on.set()  # it waits for this now, after printing why it ends
         assert running.wait(LONG) == -signal.SIGINT
-        assert ("RuntimeWarning: the model is still being loaded; when it is, it will be unloaded" in told) is (
+        assert ("RuntimeWarning: the model is still being loaded; the model will be unloaded as soon as" in told) is (
             when == "loading"
         )
     assert [each["path"] for each in server.requests][-1] == UNLOAD

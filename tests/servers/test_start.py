@@ -170,7 +170,7 @@ def test_a_command_that_hangs_is_ended(lms, tmp_path, closed_port):
     pid = tmp_path / "pid of lms"
     lms(f"open({str(pid)!r}, 'w').write(str(os.getpid()))\nprint('Waking up', flush=True)\ntime.sleep(600)")
     started = time.monotonic()
-    with pytest.raises(ServerUnavailableError, match="did not come to an end") as caught:
+    with pytest.raises(ServerUnavailableError, match="did not end") as caught:
         start_server(settings=settings(closed_port), timeout=3)
     assert time.monotonic() - started < 30
     assert "Waking up" in str(caught.value)
