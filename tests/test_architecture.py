@@ -103,9 +103,9 @@ def test_imports_do_not_go_in_a_circle():
             del graph[name]
 
 
-def test_only_the_http_floor_and_discovery_use_the_network():
+def test_only_the_http_floor_uses_the_network():
     using = {name for name, path in NAMES.items() if outside(path) & NETWORK}
-    assert [name for name in using if room(name) != "_http" and name != "_servers.discovery"] == []
+    assert [name for name in using if room(name) != "_http"] == []
 
 
 def test_the_stand_ins_import_nothing_from_the_rest_of_the_package():
