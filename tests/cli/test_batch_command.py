@@ -324,7 +324,7 @@ def test_with_json_the_counts_are_there_if_no_server_answers_too(files, closed_p
     assert (ended.code, json.loads(ended.out)["answered"], json.loads(ended.out)["failed"]) == (1, 0, 1)
 
 
-def test_with_json_and_no_file_the_output_is_the_lines_alone(files, simulator):
+def test_with_json_and_no_file_the_output_is_only_the_lines(files, simulator):
     files.give({"prompt": "one"}, {"prompt": "two"})
     ended = run("batch", files.given, "--json", "--base-url", simulator.url)
     assert [sorted(json.loads(line))[1] for line in ended.out.splitlines()] == ["id", "id"]
@@ -529,7 +529,7 @@ def test_ctrl_c_keeps_what_came_and_closes_the_connections(files):
     assert [line["text"] for line in files.read()] == ["1"]
 
 
-def test_a_reader_that_leaves_early_is_no_error(files, simulator):
+def test_a_reader_that_leaves_early_is_not_an_error(files, simulator):
     files.give(*[{"prompt": "one"}] * 50)
     command = [*PROGRAM, "batch", str(files.given), "--base-url", simulator.url]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as child:

@@ -378,7 +378,7 @@ def test_a_page_is_written_whole_and_keeps_its_mode(db, tmp_path):
 # The other commands
 
 
-def test_the_other_commands_record_where_the_environment_says(simulator, tmp_path, monkeypatch):
+def test_the_other_commands_record_in_the_file_that_the_environment_names(simulator, tmp_path, monkeypatch):
     monkeypatch.setenv("LM_STUDIO_USAGE_DB", str(tmp_path / "usage.db"))
     assert run("complete", "Hi", "--base-url", simulator.url).code == 0
     assert run("embed", "Hi", "--base-url", simulator.url).code == 0

@@ -365,7 +365,7 @@ for module in {modules!r}:
     assert ended.stderr == ""
 
 
-def test_a_copy_imports_urllib3_from_where_it_is_told_to(tmp_path):
+def test_a_copy_imports_urllib3_from_the_given_module(tmp_path):
     _, copy = make_copy(tmp_path, PARTS, "app._vendor.urllib3")
     original = dict(package_files(PARTS))
     there = files(tmp_path / NAME)

@@ -234,7 +234,7 @@ def test_a_call_in_openais_older_form_is_one_at_every_endpoint(history):
 
 @pytest.mark.parametrize("call_", ["f", 7, ["f"], {"arguments": "{}"}])
 @pytest.mark.parametrize("dialect", [openai, responses, messages, ollama], ids=lambda each: each.__name__)
-def test_a_call_in_the_older_form_that_is_none_is_refused(dialect, call_):
+def test_an_invalid_call_in_the_older_form_is_refused(dialect, call_):
     with pytest.raises(InvalidRequestError, match="function"):
         sent(dialect, [{"role": "assistant", "content": "", "function_call": call_}])
 

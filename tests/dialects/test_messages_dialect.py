@@ -486,7 +486,7 @@ def test_calls_that_are_all_counted_as_0_stay_apart(names, given):
     assert [(call.name, call.arguments) for call in calls] == [(name, given or {}) for name in names]
 
 
-def test_a_reason_to_stop_is_kept_where_more_is_counted_after_it():
+def test_a_stop_reason_is_kept_if_usage_comes_after_it():
     stream = new_stream()
     fed(stream, delta("text_delta", "Hi"), ended("max_tokens"), ended(None, output_tokens=7))
     assert (stream.finish()[-1].finish_reason, stream.completion().usage) == ("length", Usage(None, 7))

@@ -602,7 +602,7 @@ def test_calls_thoughts_and_ends_of_other_choices_are_not_those_of_the_reply():
     assert chunks[-1].tool_calls == completion.tool_calls
 
 
-def test_a_reply_has_not_ended_where_only_another_choice_has():
+def test_a_reply_has_not_ended_if_only_another_choice_has():
     stream = ChatStream(asked(), ErrorContext("asked"), 0.0)
     for event in SSEReader(Limits()).feed(chunks_of([delta_of(0, "A")], [delta_of(1, "B", "stop")], done=False)):
         stream.feed(event)

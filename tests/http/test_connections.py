@@ -366,7 +366,7 @@ def test_a_proxy_that_refuses_to_connect_is_named_with_its_answer(raw_server, pr
 
 
 @pytest.mark.parametrize("answer", [b"", b"SSH-2.0-OpenSSH_9.2\r\n"])
-def test_a_proxy_that_is_none_is_named(raw_server, provider_of, answer):
+def test_a_server_that_is_not_a_proxy_is_named(raw_server, provider_of, answer):
     server = raw_server(answer)
     lm = provider_of("https://lmstudio.invalid", http=urllib3.ProxyManager(server.url), max_retries=0)
     with pytest.raises(ServerUnavailableError, match="the proxy did not connect") as caught:

@@ -114,7 +114,7 @@ def test_an_invalid_load_is_refused_before_anything_is_sent(server, lm, name, co
     assert server.requests == []
 
 
-def test_echo_is_a_switch(lm):
+def test_echo_load_config_is_true_or_false(lm):
     with pytest.raises(InvalidRequestError, match="echo_load_config='yes'"):
         lm.native.load("m", echo_load_config="yes")
 
@@ -125,7 +125,7 @@ def test_only_an_instance_can_be_unloaded(lm, instance_id):
         lm.native.unload(instance_id)
 
 
-def test_an_old_server_has_none_of_it():
+def test_an_old_server_does_not_know_the_endpoints():
     with SimulatedLMStudio(version="0.3.30") as old, LMStudioProvider(old.url, refresh=False) as lm:
         for call in (lm.native.models, lambda: lm.native.load("m"), lambda: lm.native.download("m")):
             with pytest.raises(EndpointNotFoundError) as caught:
@@ -152,7 +152,7 @@ def test_an_instance_that_is_not_there_cannot_be_unloaded(lm):
 
 
 @pytest.mark.parametrize("body", [b"<html>", b"[]", b"{}", b'{"instance_id": 7}'])
-def test_an_answer_that_is_none_is_a_protocol_error(httpserver, provider, body):
+def test_a_reply_to_a_load_without_an_instance_id_is_a_protocol_error(httpserver, provider, body):
     answer(httpserver, LOAD, body)
     with pytest.raises(ProtocolError):
         provider.native.load("m")
@@ -477,7 +477,7 @@ def test_a_time_limit_while_it_is_loaded_unloads_it_later(server, lm, slow, limi
     assert ids(server) == ["n"]
 
 
-def test_what_other_programs_load_meanwhile_is_not_unloaded(server, lm, slow):
+def test_models_that_other_programs_load_meanwhile_are_not_unloaded(server, lm, slow):
     _, go_on = slow
     with pytest.raises(RequestTimeoutError):
         with lm.native.loaded("m", deadline=0.3):
@@ -552,7 +552,7 @@ def test_closing_the_provider_in_the_block_unloads_nevertheless(server):
         lm.native.models()
 
 
-def test_the_server_that_loaded_it_unloads_it_wherever_the_settings_point_by_then(server, simulator):
+def test_a_model_is_unloaded_by_the_server_that_loaded_it_after_the_settings_changed(server, simulator):
     settings = {"lmstudio_base_url": server.url}
     with LMStudioProvider(settings=settings, refresh=False) as lm:
         with lm.native.loaded("m"):
@@ -801,12 +801,12 @@ def test_an_unknown_job_is_an_error(lm, job_id):
         lm.native.download_status(job_id)
 
 
-def test_a_model_that_is_nowhere_cannot_be_downloaded(lm):
+def test_an_unknown_model_cannot_be_downloaded(lm):
     with pytest.raises(ModelNotFoundError):
         lm.native.download("no-such/model")
 
 
-def test_a_download_goes_as_the_samples_have_it(httpserver, provider, sample):
+def test_a_download_reports_its_progress_as_the_samples_do(httpserver, provider, sample):
     answer(httpserver, DOWNLOAD, sample("v1_download.json"))
     answer(httpserver, f"{DOWNLOAD}/status/{JOB}", sample("v1_download_status.json"))
     download = provider.native.download("https://huggingface.co/a/b", "Q4_K_M")
@@ -861,7 +861,7 @@ def test_a_completed_download_has_all_of_its_bytes(httpserver, provider):
     assert (progress.completed_bytes, progress.total_bytes) == (100, 100)
 
 
-def test_bytes_never_go_back(httpserver, provider, sample):
+def test_completed_bytes_never_decrease(httpserver, provider, sample):
     path = f"{DOWNLOAD}/status/{JOB}"
     for done in (50, 20):
         told = {"job_id": JOB, "status": "downloading", "downloaded_bytes": done, "bytes_per_second": -5}
@@ -891,13 +891,13 @@ def test_a_download_is_taken_up_again_by_the_settings(server, lm, monkeypatch):
 
 
 @pytest.mark.parametrize("poll", [0, -1, None, True, "x", float("nan"), float("inf")])
-def test_a_pause_that_is_none_is_refused(lm, poll):
+def test_an_invalid_poll_is_refused(lm, poll):
     with pytest.raises(InvalidRequestError, match="poll="):
         lm.native.download("a/b").wait(poll=poll)
 
 
 @pytest.mark.parametrize("status", ["paused", "failed", "downloading"])
-def test_what_to_do_next_names_the_job_and_the_provider(server, lm, status):
+def test_the_hint_of_a_download_names_the_job_and_the_provider(server, lm, status):
     job = lm.native.download("a/b")
     server.jobs[job.job_id].status = status
     server.jobs[job.job_id].total_size_bytes = 2**40

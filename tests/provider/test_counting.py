@@ -189,7 +189,7 @@ def test_a_count_is_recorded_as_an_operation_of_its_own(lm):
     assert records == [("count_tokens", "ok", 3), ("count_tokens", "ok", None)]
 
 
-def test_a_failover_counts_where_a_server_answers(lm, closed_port):
+def test_a_failover_counts_at_the_server_that_answers(lm, closed_port):
     gone = LMStudioProvider(f"127.0.0.1:{closed_port}", refresh=False)
     with Failover([gone, lm]) as both:
         assert both.count_tokens("one two three") == 3

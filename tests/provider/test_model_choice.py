@@ -489,7 +489,7 @@ def test_a_model_of_a_type_that_is_not_known_may_be_able(httpserver, provider):
     assert provider.capabilities_for("riddle") == Capabilities(True, None, None, ("riddle",))
 
 
-def test_health_advises_a_local_model_where_all_run_elsewhere(httpserver, ollama):
+def test_health_advises_a_local_model_if_all_run_elsewhere(httpserver, ollama):
     tags(httpserver, cloud("a:cloud"), {"name": "e", "capabilities": EMBEDS})
     (advice,) = ollama.health_check().advice
     assert "no model that runs on it and can chat" in advice

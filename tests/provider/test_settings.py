@@ -101,7 +101,7 @@ def test_an_ini_file_that_is_named_and_missing_is_an_error(monkeypatch, tmp_path
 @pytest.mark.parametrize(
     "text", ["[lmstudio]\napi_token s3cret\n", "api_token = s3cret\n", "[lmstudio]\na=1\na=s3cret"]
 )
-def test_an_ini_file_that_is_none_is_an_error_that_shows_nothing_of_it(monkeypatch, tmp_path, text):
+def test_the_error_about_an_invalid_ini_file_shows_nothing_of_it(monkeypatch, tmp_path, text):
     ini(tmp_path, monkeypatch, text)
     with pytest.raises(ConfigurationError, match=r"other\.ini, line \d") as caught:
         settings().config()

@@ -99,12 +99,12 @@ def test_without_a_server_nothing_is_found(closed_port):
         {"/lmstudio-greeting": (403, REFUSED)},
     ],
 )
-def test_what_answers_like_neither_is_nothing(serve, answers):
+def test_a_server_that_answers_like_neither_is_not_found(serve, answers):
     assert kinds(serve(answers)) == []
 
 
 @pytest.mark.parametrize("page", ["<html>Sign in</html>", "", "null", "[" * 100_000])
-def test_a_server_that_answers_everything_with_a_page_is_nothing(serve, page):
+def test_a_server_that_answers_everything_with_a_page_is_not_found(serve, page):
     assert kinds(serve({}, unknown=(200, page))) == []
 
 
@@ -172,7 +172,7 @@ def test_threads_that_were_given_up_end(silent_server):
         assert not thread.is_alive()
 
 
-def test_a_name_that_takes_long_to_be_found_does_not_hold_up_what_answered(monkeypatch, serve):
+def test_a_slow_lookup_of_a_name_does_not_delay_the_other_answers(monkeypatch, serve):
     """The system's resolver is replaced, because no test can make the true one slow."""
     lookup, over = socket.getaddrinfo, threading.Event()
 

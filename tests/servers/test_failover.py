@@ -152,7 +152,7 @@ def test_a_success_of_a_call_that_began_before_the_failure_ends_no_rest(balancer
     assert turn_of(balancer) == "b"
 
 
-def test_where_all_rest_the_one_whose_rest_is_over_first_is_asked(balancer_of, clock):
+def test_if_all_have_a_cooldown_the_one_that_ends_first_is_asked(balancer_of, clock):
     balancer = balancer_of("a", "b")
     assert fail(balancer) == "a"
     clock.now += 0.5
@@ -235,7 +235,7 @@ def test_one_that_rests_is_not_asked(clock):
     assert failover.complete("Hi").provider_id == "a"
 
 
-def test_where_all_rest_they_are_asked_all_the_same():
+def test_if_all_have_a_cooldown_they_are_asked_nevertheless():
     first, second = Plugin("a", error=refused()), Plugin("b", error=refused())
     failover = failover_of(first, second)
     with pytest.raises(ServerUnavailableError):
@@ -438,7 +438,7 @@ def test_the_base_url_and_the_model_are_those_of_the_one_whose_turn_it_is():
 @pytest.mark.parametrize(
     ("visions", "vision"), [([True, None], True), ([False, True], True), ([False, None], None), ([False, False], False)]
 )
-def test_it_can_do_what_any_of_them_can(visions, vision, simulator):
+def test_it_has_the_capabilities_of_any_member(visions, vision, simulator):
     plugins = [Plugin(str(n), models=["x", str(n)], vision=each) for n, each in enumerate(visions)]
     capabilities = failover_of(*plugins).capabilities
     assert (capabilities.vision, capabilities.models) == (vision, ("x", "0", "1"))
@@ -654,7 +654,7 @@ def down(port, id, kind=LMStudioProvider):
     return kind(f"127.0.0.1:{port}", refresh=False, id=id)
 
 
-def test_where_all_are_down_the_advice_of_each_is_there_once(closed_port):
+def test_if_all_are_down_the_advice_of_each_is_there_once(closed_port):
     members = [down(closed_port, "a"), down(closed_port, "b"), down(closed_port, "c", OllamaProvider)]
     with failover_of(failover_of(*members[:2], id="both"), members[2]) as failover:
         with pytest.raises(ServerUnavailableError) as caught:

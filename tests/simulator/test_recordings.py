@@ -489,7 +489,7 @@ def test_the_end_of_the_with_statement_ends_what_is_under_way(path, raw_server):
     assert replies(path)[0]["end"] == "left"
 
 
-def test_where_the_client_left_the_recording_is_silent_until_it_leaves(path, raw_server):
+def test_a_replay_waits_for_the_client_to_leave_as_the_recorded_one_did(path, raw_server):
     real = raw_server(HEAD + b"1\r\na\r\n", lambda connection: connection.recv(1) and None)
     head = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
     for make in (lambda: record(real.url, path), lambda: replay(path)):

@@ -125,7 +125,7 @@ def test_another_value_in_a_line_is_named(path, value):
     ],
     ids=["as it is", "no last line break", "CRLF", "blank lines", "BOM", "an unknown field"],
 )
-def test_what_editors_and_git_do_to_a_file_is_no_harm(path, change):
+def test_changes_that_editors_and_git_make_do_not_break_a_file(path, change):
     path.write_bytes(change(HEAD + LINE + "\n").encode())
     with replay(str(path)) as server:
         assert ask(server, "GET", "/")[2] == b"a\xff"

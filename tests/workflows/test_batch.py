@@ -244,13 +244,13 @@ def test_nothing_is_taken_before_the_first_result_is_wanted():
     assert next(results).index == 0
 
 
-def test_an_endless_iterable_is_no_problem():
+def test_the_requests_may_be_an_endless_iterable():
     results = complete_many(Own(), iter(lambda: "Hi", None))
     assert [next(results).index for _ in range(20)] == list(range(20))
     results.close()
 
 
-def test_no_requests_are_no_results_and_no_threads():
+def test_without_requests_there_are_no_results_and_no_threads():
     before = set(batch_threads())
     assert list(complete_many(Own(), [])) == []
     assert set(batch_threads()) <= before

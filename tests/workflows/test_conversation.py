@@ -578,7 +578,7 @@ def test_an_answer_that_was_read_from_the_reasoning_is_remembered():
 
 
 @pytest.mark.parametrize("path", [None, 5.5, b"\xff\x00"])
-def test_a_path_that_is_none_is_refused(lm, path):
+def test_a_value_that_is_not_a_path_is_refused(lm, path):
     for call in (Conversation(lm).save, Conversation(lm).load):
         with pytest.raises(ConfigurationError):
             call(path)
