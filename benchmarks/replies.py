@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import zlib
 from typing import Any, Iterable, Iterator
@@ -14,7 +15,7 @@ MODEL = "qwen/qwen3-8b"
 
 _ID = {"id": "chatcmpl-9f3k7q2v1m5x8w4c6t0bz", "created": 1765000000, "model": MODEL, "system_fingerprint": MODEL}
 _STATS = {"total_duration": 48835834, "load_duration": 1334875, "prompt_eval_count": 26, "eval_count": PIECES}
-_NDJSON = {"model": MODEL, "created_at": "2026-03-01T09:12:33.48291507Z"}
+_NANOSECONDS = itertools.count(48291507, 12345)
 
 MODELS = json.dumps({"object": "list", "data": [{"id": MODEL, "object": "model", "owned_by": "organization_owner"}]})
 
@@ -35,8 +36,7 @@ def openai_chat() -> bytes:
 
 
 def ollama_chat() -> bytes:
-    message = {"role": "assistant", "content": TEXT}
-    return _json({**_NDJSON, "message": message, "done": True, "done_reason": "stop", **_STATS})
+    return _line(TEXT, True, done_reason="stop", **_STATS)
 
 
 def sse_piece(text: str) -> bytes:
@@ -53,12 +53,17 @@ def sse_end() -> bytes:
 
 
 def ndjson_piece(text: str) -> bytes:
-    return _json({**_NDJSON, "message": {"role": "assistant", "content": text}, "done": False}) + b"\n"
+    return _line(text, False) + b"\n"
 
 
 def ndjson_end() -> bytes:
-    message = {"role": "assistant", "content": ""}
-    return _json({**_NDJSON, "message": message, "done": True, "done_reason": "stop", **_STATS}) + b"\n"
+    return _line("", True, done_reason="stop", **_STATS) + b"\n"
+
+
+def _line(text: str, done: bool, **more: Any) -> bytes:
+    created_at = f"2026-03-01T09:12:33.{next(_NANOSECONDS):09}Z"  # each line has another
+    message = {"role": "assistant", "content": text}
+    return _json({"model": MODEL, "created_at": created_at, "message": message, "done": done, **more})
 
 
 class Framing:

@@ -79,8 +79,9 @@ class Rounds:
     def run(self, number: int) -> None:
         for row in self._rows:
             if number % row.every == 0:
-                for client in turned(row.clients, number):
-                    self.add(row, client, ask(self._worker(client), self._order(row)))
+                for turn in range(row.times):
+                    for client in turned(row.clients, number * row.times + turn):
+                        self.add(row, client, ask(self._worker(client), self._order(row)))
         for row in FRESH:
             if number % row.every == 0:
                 for client in row.clients:
@@ -132,10 +133,10 @@ class Rounds:
         special = {"down": self._down, "black hole": self._black_hole.getsockname()[1]}
         port = special.get(row.path)
         base = f"http://127.0.0.1:{port}" if port else f"{self._server}/{row.path}"
-        return {"do": row.task, "base": base, "protocol": row.protocol, "budget": self._budget, **row.order}
+        return {"do": row.task, "base": base, "protocol": row.protocol, "budget": self._budget / row.times, **row.order}
 
 
 def turned(clients: tuple[str, ...], number: int) -> tuple[str, ...]:
-    """Return ``clients`` in an order that begins with another one in each round."""
+    """Return ``clients`` in an order that begins with another one each time."""
     first = number % len(clients)
     return clients[first:] + clients[:first]

@@ -16,7 +16,7 @@ WHOLE = ("urllib3 urlopen", "http.client", "requests")
 
 
 class Row(NamedTuple):
-    """A task that each of its clients runs, one after the other, in every ``every``-th round."""
+    """A task that each of its clients runs, one after the other, ``times`` times in every ``every``-th round."""
 
     task: str
     path: str
@@ -27,6 +27,7 @@ class Row(NamedTuple):
     order: dict[str, Any]
     """What the worker has to know beside them."""
     every: int = 1
+    times: int = 1
     slow: bool = False
     """It takes so long that a short run leaves it out."""
 
@@ -35,7 +36,7 @@ def stream(title: str, protocol: str, framing: str, *clients: str) -> Row:
     bases = BASES if framing.startswith("chunked") else WHOLE
     figures = {"cpu": (f"{title}: CPU a piece", US)}
     order = {"threads": 1, "pieces": PIECES}
-    return Row("stream", f"stream/{framing}", protocol, (OURS, *bases, *clients), figures, order)
+    return Row("stream", f"stream/{framing}", protocol, (OURS, *bases, *clients), figures, order, times=3)
 
 
 def chat(title: str, protocol: str, threads: int, *clients: str) -> Row:
@@ -47,7 +48,7 @@ def latency(title: str, framing: str) -> Row:
     figures = {key: (f"latency, {title}: {key}", US) for key in ("p50", "p99")}
     figures["cpu"] = (f"latency, {title}: CPU a piece", US)
     bases = (READ1[0], "urllib3 read_chunked", READ1[1]) if framing == "chunked-1" else READ1
-    return Row("latency", f"paced/{framing}", "sse", (OURS, *bases, "openai"), figures, {}, every=2)
+    return Row("latency", f"paced/{framing}", "sse", (OURS, *bases, "openai"), figures, {}, every=2, times=5)
 
 
 def at_once(streams: int) -> Row:
@@ -81,9 +82,9 @@ ROWS = (
     stream("NDJSON, 16 pieces a chunk", "ndjson", "chunked-16", "ollama"),
     stream("NDJSON, close-delimited", "ndjson", "close", "ollama"),
     # litellm takes as long as all others together: it is measured in few rounds.
-    chat("chat", "sse", 1)._replace(clients=("litellm",), every=4, slow=True),
-    stream("SSE, a piece a chunk", "sse", "chunked-1")._replace(clients=("litellm",), every=4, slow=True),
-    stream("NDJSON, a piece a chunk", "ndjson", "chunked-1")._replace(clients=("litellm",), every=4, slow=True),
+    chat("chat", "sse", 1)._replace(clients=("litellm",), every=4, times=1, slow=True),
+    stream("SSE, a piece a chunk", "sse", "chunked-1")._replace(clients=("litellm",), every=4, times=1, slow=True),
+    stream("NDJSON, a piece a chunk", "ndjson", "chunked-1")._replace(clients=("litellm",), every=4, times=1, slow=True),
     latency("chunked", "chunked-1"),
     latency("close-delimited", "close"),
     latency("Content-Length", "length"),

@@ -20,7 +20,7 @@ from benchmarks.replies import Framing
 FRAMINGS = ("chunked-1", "chunked-16", "close", "length", "gzip")
 ENDED_BY_CLOSE = ("close", "gzip")
 PACE_S = 0.002
-PACED_PIECES = 500
+PACED_PIECES = 100
 BLOCK = 1000
 
 _PIECES: dict[str, tuple[Callable[[str], bytes], Callable[[], bytes], bytes]] = {

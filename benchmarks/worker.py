@@ -77,9 +77,11 @@ def cost(once: Callable[[], int], order: dict[str, Any]) -> dict[str, float]:
 
 def latency(client: Client, order: dict[str, Any]) -> dict[str, float]:
     """Return how late the pieces of a paced stream are; each holds the time of its write."""
-    start = time.process_time()
-    late = [(time.monotonic_ns() - int(text)) / 1e9 for text in client.stream() if text]
-    cpu = (time.process_time() - start) / len(late)
+    start, late = 0.0, []
+    for text in client.stream():
+        late.append((time.monotonic_ns() - int(text)) / 1e9)
+        start = start or time.process_time()  # without the request
+    cpu = (time.process_time() - start) / (len(late) - 1)
     assert len(late) == server.PACED_PIECES
     return {"p50": statistics.median(late), "p99": statistics.quantiles(late, n=100)[98], "cpu": cpu}
 
