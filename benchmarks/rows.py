@@ -84,7 +84,9 @@ ROWS = (
     # litellm takes as long as all others together: it is measured in few rounds.
     chat("chat", "sse", 1)._replace(clients=("litellm",), every=4, times=1, slow=True),
     stream("SSE, a piece a chunk", "sse", "chunked-1")._replace(clients=("litellm",), every=4, times=1, slow=True),
-    stream("NDJSON, a piece a chunk", "ndjson", "chunked-1")._replace(clients=("litellm",), every=4, times=1, slow=True),
+    stream("NDJSON, a piece a chunk", "ndjson", "chunked-1")._replace(
+        clients=("litellm",), every=4, times=1, slow=True
+    ),
     latency("chunked", "chunked-1"),
     latency("close-delimited", "close"),
     latency("Content-Length", "length"),

@@ -65,7 +65,7 @@ Nested = Union[int, List[Any], Dict[str, Any]]  # noqa: UP006
 def feed(kind, data, size):
     reader = kind(LIMITS)
     for at in range(0, len(data), size):
-        reader.feed(data[at : at + size])
+        list(reader.feed(data[at : at + size]))
     reader.finish()
 
 

@@ -77,6 +77,35 @@ def test_a_download_whose_connection_breaks_is_interrupted(raw_server):
     assert caught.value.progress.status == "pulling manifest"
 
 
+CHAT_LINE = b'{"model":"m","message":{"role":"assistant","content":"Hi"},"done":false}\n'
+LAST_LINE = b'{"model":"m","message":{"role":"assistant","content":""},"done":true,"done_reason":"stop"}\n'
+
+
+@pytest.mark.parametrize("end", [b"", CHAT_LINE, LAST_LINE])
+@pytest.mark.parametrize("bad", [b"oops\n", b"\xff\n", b"7\n", b'{"model":"m","message":{"role":"assistant","conte\n'])
+def test_a_broken_line_of_a_stream_keeps_the_text_that_came_with_it(httpserver, ollama, bad, end):
+    httpserver.expect_request("/api/chat").respond_with_data(CHAT_LINE * 3 + bad + end, content_type=LINES)
+    with pytest.raises(ProtocolError) as caught:
+        ollama.stream("Hi", print, model="m")
+    assert caught.value.partial.text == "HiHiHi"
+
+
+def test_a_broken_line_is_reported_before_the_server_sends_more(raw_server):
+    head = b"HTTP/1.1 200 OK\r\nContent-Type: application/x-ndjson\r\nContent-Length: 9999\r\n\r\n"
+    server = raw_server(head + CHAT_LINE + b"oops\n", lambda connection: connection.recv(1) and None)
+    with OllamaProvider(server.url, refresh=False) as provider:
+        stream = provider.stream("Hi", model="m")
+        assert next(stream).delta == "Hi"
+        with pytest.raises(ProtocolError, match="line 2 of the stream is not JSON: 'oops'"):
+            next(stream)
+        assert stream.completion.text == "Hi"
+
+
+def test_a_broken_line_after_the_last_one_does_not_matter(httpserver, ollama):
+    httpserver.expect_request("/api/chat").respond_with_data(CHAT_LINE + LAST_LINE + b"oops\n", content_type=LINES)
+    assert ollama.stream("Hi", print, model="m").text == "Hi"
+
+
 @pytest.mark.parametrize("line", [b"7\n", b"{}\n", b"no json\n"])
 def test_a_line_without_a_status_is_a_protocol_error(httpserver, ollama, line):
     pulled(httpserver, line)

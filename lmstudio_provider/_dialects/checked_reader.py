@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import re
-from typing import Any, Callable, Union
+from typing import Any, Callable, Iterable, Union
 
 from .._core.errors import ProtocolError, ProviderError, StreamInterruptedError
 from .._http.readers import NDJSONReader, SSEReader
@@ -29,8 +29,8 @@ class CheckedReader:
         self._find_error = find_error
         self._begun = False
 
-    def feed(self, data: bytes) -> list[Any]:
-        """Return the events that ``data`` completes; raises ProviderError."""
+    def feed(self, data: bytes) -> Iterable[Any]:
+        """Return the events that ``data`` completes; it or the iteration raises ProviderError."""
         if not self._begun:
             if re.match(self._reader.NO_STREAM, data):
                 raise self.no_stream(data if _value(data) is not None else data + self._reply.read_all())

@@ -12,19 +12,20 @@ from typing import Any
 from .._core.checks import to_json
 from .._core.errors import InvalidRequestError, ProtocolError, ToolArgumentsError, ToolCallWarning
 from .._core.images import Image, data_url, listed
+from .._core.json import loads
 from .._core.message_forms import answered_calls, is_plain, name_of
 from .._core.messages import Message
 from .._core.ollama_options import check_keep_alive, check_places
 from .._core.reasoning import OFF
 from .._core.requests import ChatRequest, TextRequest
 from .._core.schema.structured import structure_of
-from .._core.types import Call, Chunk, Embeddings, Stats, ToolCall, Usage
+from .._core.types import Call, Chunk, Embeddings, Limits, Stats, ToolCall, Usage
 from .._http.readers import NDJSONReader
 from .accumulator import ReplyAccumulator
 from .dialect import DecisionLimits, Dialect
 from .embeddings import vector
 from .errors import ErrorContext, find_fault
-from .json_text import count, mapping, member, no_object, number, prompt_count, text_or_none, total
+from .json_text import SameJSON, count, mapping, member, no_object, number, prompt_count, text_or_none, total
 from .ollama_errors import fault_error, find_error
 from .ollama_models import list_models, load_options
 from .openai import offered
@@ -300,6 +301,27 @@ def _only_text(line: Any) -> str | None:
     return text if isinstance(text, str) and not more and line.get("object") != "error" else None
 
 
+class _Line:
+    """Parses the lines of a stream. Of most of them only the text is read, and all other members are left out."""
+
+    def __init__(self) -> None:
+        self._same = SameJSON(_only_text, "created_at")
+
+    def parse(self, line: str) -> Any:
+        """Return the value of ``line``; raises ValueError."""
+        if same := self._same.text_of(line):
+            return {"message": {"role": "assistant", "content": same}}
+        value = loads(line)
+        if (text := _only_text(value)) and value.get("model"):
+            self._same.learn(line, text)
+        return value
+
+
+def reader(limits: Limits) -> NDJSONReader:
+    """Return a reader of the lines of a stream."""
+    return NDJSONReader(limits, _Line().parse)
+
+
 class OllamaStream(ReplyAccumulator):
     """Reads one reply to a chat, or to a text: whole, or makes chunks of the lines of its stream."""
 
@@ -349,7 +371,7 @@ DIALECT = Dialect(
     text_call=text_call,
     reply=reply,
     accumulator=OllamaStream,
-    reader=NDJSONReader,
+    reader=reader,
     stream_type="application/x-ndjson",
     find_error=find_error,
     list_models=list_models,

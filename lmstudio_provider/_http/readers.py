@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import zlib
-from typing import Any, ClassVar, Generator, Iterable, Iterator, NamedTuple
+from typing import Any, Callable, ClassVar, Generator, Iterable, Iterator, NamedTuple
 
 from .._core.errors import ProtocolError
 from .._core.json import loads
@@ -80,42 +80,37 @@ class NDJSONReader:
     NO_STREAM: ClassVar[bytes] = rb"(?:\xef\xbb\xbf)?\s*(?:[\[<]|\{\s*?\n)"
     """A pattern of the beginning of a body that is not such a stream, but a page or JSON on several lines."""
 
-    def __init__(self, limits: Limits) -> None:
+    def __init__(self, limits: Limits, parse: Callable[[str], Any] = loads) -> None:
         self._lines = _Lines(limits.max_line_bytes)
+        self._parse = parse
         self._max_blank_lines = limits.max_events_without_data
         self._blank_lines = 0
         self._number = 0
         # The last line, if it has no end and is something else than the beginning of an object.
         self.strange: list[str] = []
 
-    def feed(self, data: bytes) -> list[Any]:
-        """Return the values that ``data`` completes; raises ProtocolError."""
-        values: list[Any] = []
+    def feed(self, data: bytes) -> Iterator[Any]:
+        """Yield the values that ``data`` completes, also those before a broken line; raises ProtocolError."""
         for line in self._lines.feed(data):
-            self._take(line, values)
-        return values
+            self._number += 1
+            if line and not line.isspace():
+                self._blank_lines = 0
+                yield self._value(line)
+            else:
+                self._blank_lines += 1
+                if self._blank_lines > self._max_blank_lines:
+                    raise _no_data(self._blank_lines)
 
     def finish(self) -> list[Any]:
         """Return the value of the last line, if that line has no end."""
         line = self._lines.finish()
         if line.strip() and not line.lstrip().startswith(b"{"):
             self.strange.append(line[:_MOST_SHOWN].decode("utf-8", "replace"))
-        values: list[Any] = []
-        if line:
-            self._take(line, values)
-        return values
+        return list(self.feed(line + b"\n")) if line else []
 
-    def _take(self, line: bytes, values: list[Any]) -> None:
-        self._number += 1
-        if not line.strip():
-            self._blank_lines += 1
-            if self._blank_lines > self._max_blank_lines:
-                raise _no_data(self._blank_lines)
-            return
-        self._blank_lines = 0
+    def _value(self, line: bytes) -> Any:
         try:
-            values.append(loads(line.decode("utf-8")))
-            return
+            return self._parse(line.decode("utf-8"))
         except (ValueError, RecursionError):
             begin = line[:800].decode("utf-8", "replace")
             begin = begin if len(begin) <= 200 else f"{begin[:200]}…"

@@ -75,6 +75,8 @@ class BaseStream(Iterator[Item], Generic[Item, Whole]):
         # the caller has seen, however the network cut the bytes.
         self._events: collections.deque[Any] = collections.deque()
         self._at_end = self._any = False
+        # What the reader raised after the events that are still to be taken.
+        self._broken: ProtocolError | None = None
         self._ready: collections.deque[Item] = collections.deque()
         self._completion: Whole | None = None
         # The error that ended the stream, until all callbacks have had it; and the error that is still to be raised.
@@ -229,9 +231,17 @@ class BaseStream(Iterator[Item], Generic[Item, Whole]):
         return None
 
     def _read(self) -> None:
+        if self._broken is not None:
+            broken, self._broken = self._broken, None
+            raise broken
         data = self._reply.read_piece()
         if data:
-            self._events.extend(self._reader.feed(data))
+            try:
+                self._events.extend(self._reader.feed(data))
+            except ProtocolError as error:
+                if not self._events:
+                    raise
+                self._broken = error.with_traceback(None)  # it refers to the stream, which must not refer to it
             return
         self._at_end = True
         try:

@@ -6,10 +6,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lmstudio_provider import ProviderError
+from lmstudio_provider import Limits, ProviderError
 from lmstudio_provider._core.types import Call, Stats
 from lmstudio_provider._dialects.errors import ErrorContext
 from lmstudio_provider._dialects.json_text import SameJSON
+from lmstudio_provider._dialects.ollama import DIALECT, OllamaStream
 from lmstudio_provider._dialects.openai import ChatStream
 from lmstudio_provider._http.readers import Event
 
@@ -125,6 +126,64 @@ def test_events_that_change_now_and_then_are_learned_for_ever():
         assert same.text_of(event("b", created=number)) == "b"
 
 
+# Lines that have another time each.
+
+
+def line(content, time="2026-03-01T09:12:33.48291507Z", before=(), **more):
+    return json.dumps({**dict(before), "time": time, "message": {"content": content}, **more})
+
+
+def learned_line(data, text="first"):
+    same = SameJSON(lambda value: None if value.get("end") else value["message"]["content"], "time")
+    same.learn(data, text)
+    return same
+
+
+@pytest.mark.parametrize("time", ["2026-03-01T09:12:34Z", "", "soon"])
+def test_a_line_with_another_time_is_the_same_otherwise(time):
+    assert learned_line(line("first")).text_of(line("a", time)) == "a"
+    assert learned_line(line("first")).text_of(line("\n", time)) == "\n"
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        line("a", end=True),
+        line("a", before={"x": 1}),
+        line("a", time=7),
+        line("a", time='"'),
+        line("a", time="\\"),
+        line("a").replace("Z", "\x01"),
+        line("a").replace('Z"', 'Z", "end": "'),
+        line("a").replace('Z"', 'Z", "message": {"content": "b"}, "end": "1"'),
+        line("a").replace('Z"', ""),
+        line("a").replace('"a"', '"a", "x": "b"'),
+        line("a").replace('"a"', "null"),
+        line("a").replace("content", "thinking"),
+        json.dumps({"time": "1"}),
+    ],
+)
+def test_a_line_that_differs_in_more_than_its_time_and_text_is_not_the_same(data):
+    assert learned_line(line("first")).text_of(data) == ""
+
+
+def test_a_line_without_a_time_is_learned_as_it_is():
+    same = learned_line('{"message": {"content": "first"}}')
+    assert same.text_of('{"message": {"content": "a"}}') == "a"
+    assert same.text_of(line("a")) == ""
+
+
+def test_a_time_after_the_text_does_not_count():
+    data = json.dumps({"message": {"content": "first"}, "time": "1"})
+    assert learned_line(data).text_of(data.replace("first", "a")) == "a"
+    assert learned_line(data).text_of(data.replace('"1"', '"2"')) == ""
+
+
+def test_a_time_inside_the_text_is_text():
+    same, text = learned_line(line("first")), '", "time": "2", "message": {"content": "'
+    assert same.text_of(line(text)) == text
+
+
 # Streams of which many events are the same except for their text.
 
 CALL = {"index": 0, "id": "call_1", "function": {"name": "now", "arguments": "{}"}}
@@ -186,20 +245,81 @@ def streams(draw):
     return [("message", data) for data in begin] + [(draw(kinds), data) for data in more]
 
 
-def outcome(events):
+def outcome(stream, events):
     """Return the chunks of ``events``, the error at which they end, if any, and the completion."""
-    stream, came = ChatStream(Call("POST", "/", b"", "asked"), ErrorContext("asked"), 0.0), []
+    came = []
     try:
-        for kind, data in events:
-            came.append(stream.feed(Event(kind, data)))
+        for event in events:
+            came.append(stream.feed(event))
         came += stream.finish()
     except ProviderError as error:
         came.append((type(error), re.sub(r"[\d\s…']", "", str(error))))  # the blanks change the position of the error
     return came, stream.done, stream.ended, dataclasses.replace(stream.completion(), stats=Stats())
 
 
+def outcome_of_events(events):
+    stream = ChatStream(Call("POST", "/", b"", "asked"), ErrorContext("asked"), 0.0)
+    return outcome(stream, (Event(kind, data) for kind, data in events))
+
+
 @settings(max_examples=200)
 @given(streams())
 def test_a_stream_means_the_same_as_one_whose_events_all_differ_in_their_blanks(events):
     different = [(kind, data + " " * number * data.startswith("{")) for number, (kind, data) in enumerate(events)]
-    assert outcome(events) == outcome(different)
+    assert outcome_of_events(events) == outcome_of_events(different)
+
+
+# The same for the lines of Ollama.
+
+LINE_HEADS = [
+    '{"model":"m","created_at":"%s","message":{"role":"assistant","content":',
+    '{"model": "n", "created_at": "%s", "message": {"role": "assistant", "content": ',
+    '{"message":{"role":"assistant","content":',
+    '{"created_at":"%s","message":{"role":"assistant","content":',
+    '{"model":7,"created_at":"%s","message":{"role":"assistant","content":',
+    '{"model":"m","created_at":"%s","response":',
+    '{"model":"m","created_at":"%s","error":"no","message":{"role":"assistant","content":',
+    '{"model":"m","created_at":"%s","message":{"role":"assistant","thinking":"hm","content":',
+    '{"model":"m","message":{"role":"assistant","created_at":"%s","content":',
+    '{"model":"m","created_at":"%s","content":"a","message":{"role":"assistant","content":',
+]
+LINE_TAILS = [
+    '},"done":false}',
+    "}}",
+    '},"created_at":"2"}',
+    '},"done":true,"done_reason":"stop","eval_count":3}',
+    ',"thinking":"hm"},"done":false}',
+    ',"tool_calls":["bad"]},"done":false}',
+    '},"error":"out of memory"}',
+    '},"message":{"role":"assistant","content":"c"}}',
+    "",
+]
+TIMES = ["1", "2", "", r"\u0031", r"\x", '"', '1","error":"no', '1","message":{"role":"assistant","content":"b"},"x":"']
+
+
+@st.composite
+def line_streams(draw):
+    """Draw a stream that begins with lines that are the same except for their time and text."""
+    head = draw(st.sampled_from(LINE_HEADS[:2] * 6 + LINE_HEADS))
+    tail = draw(st.sampled_from(LINE_TAILS[:2] * 6 + LINE_TAILS))
+
+    def lines(heads, texts, tails, times):
+        parts = st.tuples(*map(st.sampled_from, (heads, texts, tails, times)))
+        return parts.map(lambda part: part[0].replace("%s", part[3]) + part[1] + part[2])
+
+    plain = lines([head], PLAIN, [tail], TIMES[:2])
+    others = [lines([head], TEXTS, [tail], TIMES), lines(LINE_HEADS, TEXTS, LINE_TAILS, TIMES[:2])]
+    others += [lines([head], PLAIN, LINE_TAILS, TIMES), st.sampled_from(["", "{}", "[]", "nothing", '{"done":true}'])]
+    return draw(st.lists(plain, min_size=2, max_size=4)) + draw(st.lists(st.one_of(plain, plain, *others), max_size=8))
+
+
+def outcome_of_lines(lines):
+    stream = OllamaStream(Call("POST", "/", b"", "asked"), ErrorContext("asked"), 0.0)
+    return outcome(stream, DIALECT.reader(Limits()).feed("".join(f"{each}\n" for each in lines).encode()))
+
+
+@settings(max_examples=200)
+@given(line_streams())
+def test_a_stream_of_lines_means_the_same_as_one_whose_lines_all_differ_in_their_blanks(lines):
+    different = [each + " " * number * each.startswith("{") for number, each in enumerate(lines)]
+    assert outcome_of_lines(lines) == outcome_of_lines(different)

@@ -152,6 +152,13 @@ def test_a_line_that_is_not_json_is_refused_with_its_number_and_beginning(bad):
         assert len(str(caught.value)) < 1000
 
 
+def test_the_values_before_a_bad_line_are_kept_and_nothing_after_it_is_read():
+    came = []
+    with pytest.raises(ProtocolError, match="line 3 of the stream"):
+        came.extend(NDJSONReader(LIMITS).feed(b"1\n\noops\n2\n"))
+    assert came == [1]
+
+
 def test_the_beginning_of_a_bad_line_is_its_first_200_characters():
     with pytest.raises(ProtocolError) as caught:
         values(b"x" * 200 + b"y")
