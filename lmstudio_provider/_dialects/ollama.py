@@ -302,7 +302,7 @@ def _only_text(line: Any) -> str | None:
 
 
 class _Line:
-    """Parses the lines of a stream. Of most of them only the text is read, and all other members are left out."""
+    """Parses the lines of a stream. Of most of them only the text matters: their value is a tuple of it."""
 
     def __init__(self) -> None:
         self._same = SameJSON(_only_text, "created_at")
@@ -310,7 +310,7 @@ class _Line:
     def parse(self, line: str) -> Any:
         """Return the value of ``line``; raises ValueError."""
         if same := self._same.text_of(line):
-            return {"message": {"role": "assistant", "content": same}}
+            return (same,)  # which no JSON is
         value = loads(line)
         if (text := _only_text(value)) and value.get("model"):
             self._same.learn(line, text)
@@ -337,6 +337,8 @@ class OllamaStream(ReplyAccumulator):
     def feed(self, event: Any) -> Chunk | None:
         """Return the chunk of a line, if any; raises ProtocolError, or the error that the line reports."""
         # A shorter way for most lines.
+        if type(event) is tuple:
+            return self._content(event[0], "")
         if self._has_message and self._model and (text := _only_text(event)):
             return self._content(text, "")
         fault = find_fault(event)
