@@ -104,11 +104,10 @@ class Block:
     def enter(self) -> LoadedModel:
         """Return the instance to use. Raises ProviderError."""
         atexit.register(self.leave, quiet=True)  # a program may end inside of a block
-        instance = self._look()
-        if instance is None:  # else this block need not wait for another thread that loads
-            with self.loads.looking(self._waiting):
-                instance = self._look() or self._load()
-        return instance
+        if instance := self._look():
+            return instance  # without waiting for another thread that loads
+        with self.loads.looking(self._waiting):
+            return self._look() or self._load()
 
     def leave(self, quiet: bool) -> None:
         """Unload the instance if no other block uses it; raise ProviderError, or log it if ``quiet``."""
