@@ -1,3 +1,4 @@
+import contextlib
 import json
 import tracemalloc
 import zlib
@@ -73,9 +74,41 @@ def test_endless_lines_without_data_are_refused(line):
         read(*[line] * 101, limits=Limits(max_events_without_data=100))
 
 
-def test_data_starts_the_count_of_lines_without_data_anew():
-    pieces = [b": comment\n"] * 90 + [b"data: x\n\n"] + [b": comment\n"] * 90
-    assert read(*pieces, limits=Limits(max_events_without_data=100)) == [Event("message", "x")]
+@pytest.mark.parametrize("data", ["x", "{}"])
+def test_data_starts_the_count_of_lines_without_data_anew(data):
+    reader = SSEReader(Limits(max_events_without_data=100))
+    for piece in (b": comment\n" * 100, f"data: {data}\n".encode(), b": comment\n" * 100):
+        assert reader.feed(piece) == []
+    assert reader.feed(b"\n") == [Event("message", data)]
+
+
+def test_the_limit_of_an_event_holds_for_each_event_alone():
+    assert len(read(*[b"data: 12345678901234\n\n"] * 10, limits=Limits(max_line_bytes=20))) == 10
+
+
+def test_an_event_may_be_as_long_as_is_allowed():
+    assert read(b"data: 1234\ndata: 67890\n\n", limits=Limits(max_line_bytes=11)) == [Event("message", "1234\n67890")]
+
+
+@pytest.mark.parametrize("data", [b"{}", b"x"])
+def test_a_byte_order_mark_is_skipped_at_the_beginning_alone(data):
+    mark = b"\xef\xbb\xbf"
+    text = data.decode()
+    assert read(mark + b"data: " + data + b"\n\n") == [Event("message", text)]
+    assert read(b"data: " + data + b"\n\n" + mark + b"data: y\n\n") == [Event("message", text)]
+
+
+@pytest.mark.parametrize(
+    ("line", "data"), [("error: too long", "too long"), ('{"error": 1} ', '{"error": 1}'), ("{", None), ("}", None)]
+)
+def test_a_line_that_reports_an_error_is_an_event_at_once_and_another_line_is_kept(line, data):
+    reader = SSEReader(LIMITS)
+    assert reader.feed(f"{line}\n".encode()) == ([] if data is None else [Event("error", data)])
+    assert reader.strange == ([line] if data is None else [])
+
+
+def test_an_error_is_not_blank_although_it_has_no_data():
+    assert [Event(kind, " ").is_blank() for kind in ("message", "error")] == [True, False]
 
 
 @pytest.mark.parametrize("stream", STREAMS)
@@ -128,7 +161,7 @@ def test_a_last_event_without_its_end_is_given_at_the_end():
 
 def test_id_and_retry_are_kept_if_they_are_valid():
     reader = SSEReader(Limits())
-    reader.feed(b"id: 7\nretry: 250\n\nid: bad\0id\nretry: soon\nretry: 99999999999\n\n")
+    reader.feed(b"id: 7\nretry: 250\n\nid: bad\0id\nretry: soon\nretry: 9999999999\n\n")
     assert (reader.last_event_id, reader.retry_ms) == ("7", 250)
 
 
@@ -165,6 +198,21 @@ def test_the_beginning_of_a_bad_line_is_its_first_200_characters():
     assert str(caught.value).endswith(repr("x" * 200 + "…"))
 
 
+def test_the_beginning_of_a_bad_line_is_shown_whole_if_it_has_200_characters():
+    with pytest.raises(ProtocolError) as caught:
+        values(b"x" * 200)
+    assert str(caught.value).endswith(repr("x" * 200))
+
+
+@pytest.mark.parametrize(("line", "kept"), [(b"oops", ["oops"]), (b' {"a": 1', []), (b"  ", [])])
+def test_a_last_line_without_its_end_is_kept_if_it_is_not_an_object(line, kept):
+    reader = NDJSONReader(LIMITS)
+    reader.feed(b"{}\n" + line)
+    with contextlib.suppress(ProtocolError):
+        reader.finish()
+    assert reader.strange == kept
+
+
 def test_a_line_of_json_over_the_limit_is_refused_however_it_comes():
     limits = Limits(max_line_bytes=10)
     for pieces in ([b"[1, 2, 3, 4]\n"], [b"[1, 2, ", b"3, 4"], [b"1"] * 11):
@@ -173,8 +221,10 @@ def test_a_line_of_json_over_the_limit_is_refused_however_it_comes():
 
 
 def test_endless_blank_lines_are_refused():
+    limits = Limits(max_events_without_data=100)
+    assert values(*[b"\r\n"] * 100, b"1\n", *[b"\r\n"] * 100, limits=limits) == [1]
     with pytest.raises(ProtocolError, match="no data"):
-        values(*[b"\r\n"] * 101, limits=Limits(max_events_without_data=100))
+        values(*[b"\r\n"] * 101, limits=limits)
 
 
 def test_values_do_not_depend_on_how_the_network_cut_the_bytes():
@@ -327,7 +377,7 @@ def test_several_members_are_one_body():
     assert b"".join(decompress([packed(b"one") + packed(b"two")[:5], packed(b"two")[5:]], "gzip")) == b"onetwo"
 
 
-@pytest.mark.parametrize("data", [b"no gzip", packed(b"x" * 1000)[:-9] + b"garbage!!"])
+@pytest.mark.parametrize("data", [b"no gzip", packed(b"raw", -15), packed(b"x" * 1000)[:-9] + b"garbage!!"])
 def test_data_that_is_not_compressed_is_a_protocol_error(data):
     with pytest.raises(ProtocolError, match="compression"):
         list(decompress([data], "gzip"))
@@ -402,3 +452,8 @@ def test_a_size_may_have_blanks_and_zeros_around_it(size):
 def test_content_is_kept_however_long_the_trailers_are_and_however_they_come(step):
     body = b"3\r\nabc\r\n0\r\n" + b"A: b\r\n" * 2000 + b"\r\n"
     assert b"".join(dechunk(body[at : at + step] for at in range(0, len(body), step))) == b"abc"
+
+
+def test_trailers_that_are_too_long_to_wait_for_are_returned_because_another_reply_may_follow_them():
+    trailers = b"A: b\r\n" * 1000
+    assert content(b"3\r\nabc\r\n0\r\n" + trailers) == (b"abc", b"\n" + trailers, None)
