@@ -16,7 +16,7 @@ import urllib3
 
 import lmstudio_provider
 from lmstudio_provider import RequestTimeoutError, ServerError, ServerUnavailableError, Timeouts
-from lmstudio_provider._http.connection import _Idle
+from lmstudio_provider._http.connection import _Idle, causes
 
 BODY = b'{"choices": [{"message": {"content": "Hello"}, "finish_reason": "stop"}]}'
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(BODY), BODY)
@@ -405,6 +405,17 @@ def test_a_proxy_is_named_too_if_the_manager_watches_its_requests(raw_server, pr
 
 
 # Errors
+
+
+def test_the_cause_of_an_error_of_urllib3_is_what_it_wraps():
+    inner = ConnectionResetError("gone")
+    assert causes(urllib3.exceptions.ProtocolError("aborted", inner))[-1] is inner
+
+
+@pytest.mark.parametrize("arguments", [[], ["aborted"]])
+def test_an_error_of_urllib3_that_wraps_nothing_is_its_own_cause(arguments):
+    error = urllib3.exceptions.HTTPError(*arguments)
+    assert causes(error) == [error]
 
 
 def test_no_more_than_a_mebibyte_of_an_error_is_read(raw_server, provider_of):

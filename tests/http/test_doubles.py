@@ -199,6 +199,24 @@ class Passing(urllib3.PoolManager):
         return super().urlopen(method, url, **options)
 
 
+def test_such_a_manager_gets_all_of_the_request_and_no_leave_to_redirect_or_retry(provider_of):
+    asked = []
+
+    class Noting(urllib3.PoolManager):
+        def urlopen(self, method, url, **options):
+            asked.append({"method": method, "url": url, **options})
+            return plain(BODY)
+
+    lm = provider_of("http://lmstudio.invalid:1234/v1", http=Noting(headers={"X-Team": "blue"}), api_token="abc-123")
+    assert lm.complete("Hi", model="m", timeout=Timeouts(3, 5, 7)).text == "Hello"
+    (options,) = asked
+    assert (options["method"], options["url"]) == ("POST", "http://lmstudio.invalid:1234/v1/chat/completions")
+    assert b'"Hi"' in options["body"]
+    assert options["headers"].items() >= {"X-Team": "blue", "Authorization": "Bearer abc-123"}.items()
+    assert (options["timeout"].connect_timeout, options["timeout"].read_timeout) == (3, 5)
+    assert not any(options[name] for name in ("redirect", "retries", "preload_content", "decode_content"))
+
+
 def in_chunks(*parts):
     head = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
     return head + b"".join(b"%x\r\n%b\r\n" % (len(part), part) for part in parts)

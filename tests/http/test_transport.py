@@ -1,5 +1,6 @@
 """What happens between the socket and the reply: time, retries, connections."""
 
+import errno
 import socket
 import threading
 import time
@@ -18,14 +19,15 @@ from lmstudio_provider import (
     ProtocolError,
     ProviderClosedError,
     ProviderError,
+    RateLimitError,
     RequestTimeoutError,
     ServerUnavailableError,
     StreamInterruptedError,
     Timeouts,
 )
-from lmstudio_provider._core.types import Limits
+from lmstudio_provider._core.types import Call, Limits
 from lmstudio_provider._http.exchange import Deadline, Exchange
-from lmstudio_provider._http.transport import backoff
+from lmstudio_provider._http.transport import Transport, backoff
 
 HI = b'data: {"choices": [{"delta": {"content": "Hi"}}]}\n\n'
 STOP = b'data: {"choices": [{"delta": {}, "finish_reason": "stop"}]}\n\n'
@@ -201,6 +203,13 @@ def test_a_server_that_says_when_to_come_back_is_asked_again(httpserver, provide
     httpserver.expect_ordered_request(path).respond_with_data(BODY)
     assert provider.complete("Hi").text == "Hello"
     assert len(httpserver.log) == 2
+
+
+def test_a_server_that_says_when_to_come_back_is_asked_at_most_as_often_as_allowed(raw_server, provider_of):
+    server = raw_server(status(429, b"Retry-After: 0"))
+    with pytest.raises(RateLimitError):
+        provider_of(server, max_retries=2).complete("Hi")
+    assert len(server.requests) == 3
 
 
 def test_a_retry_after_that_passes_the_deadline_is_not_waited_for(raw_server, provider_of):
@@ -638,6 +647,41 @@ def test_localhost_is_then_tried_as_ipv6_and_the_one_that_answered_is_remembered
         serving.join(5)
 
 
+# The bytes of a call
+
+
+@pytest.fixture
+def send():
+    """Sends a call, and returns the reply with its body."""
+
+    def send(server, call):
+        transport = transports.setdefault(server.url, Transport(server.url, None, Limits(), 0))
+        reply = transport.send(call, {}, Exchange(Timeouts(5, 5, 5), None))
+        return reply, reply.read_all()
+
+    transports = {}
+    yield send
+    for transport in transports.values():
+        transport.close()
+
+
+@pytest.mark.parametrize(("call", "length"), [(Call("GET", "/"), None), (Call("POST", "/"), b"0")])
+def test_a_post_says_that_it_has_no_body_and_a_get_needs_no_length(raw_server, send, call, length):
+    server = raw_server(ok())
+    send(server, call)
+    head = server.requests[0].lower()
+    assert (b"\r\ncontent-length: %b\r\n" % length in head) if length else (b"content-length" not in head)
+
+
+@pytest.mark.parametrize("code", [204, 304])
+def test_a_reply_without_content_is_over_with_its_headers_and_its_connection_is_kept(raw_server, send, code):
+    server = raw_server(b"HTTP/1.1 %d X\r\n\r\n" % code, keep_open=True)
+    for _ in range(2):
+        reply, body = send(server, Call("DELETE", "/"))
+        assert (reply.status, body) == (code, b"")
+    assert server.accepted == 1
+
+
 # A manager of the user's
 
 
@@ -767,6 +811,34 @@ def test_an_error_about_this_machine_that_refuses_says_how_to_start_the_server(p
         provider_of(f"http://{host}:1234", http=Elsewhere(closed_port)).complete("Hi")
     assert "lms server start" in caught.value.hint
     assert "Serve on Local Network" not in caught.value.hint
+
+
+def test_the_proxy_of_a_manager_for_socks_is_named_without_its_password(provider_of, closed_port):
+    manager = Elsewhere(closed_port)
+    manager.proxy_url = "socks5h://ann:pass-word@127.0.0.1:1080"
+    with pytest.raises(ServerUnavailableError, match="the proxy did not connect to the server") as caught:
+        provider_of("http://lmstudio.invalid", http=manager, max_retries=0).complete("Hi")
+    assert caught.value.proxy == "socks5h://127.0.0.1:1080"
+
+
+def test_a_network_that_fails_while_a_request_goes_out_is_not_waited_for(raw_server, provider_of):
+    class Unreachable(socket.socket):
+        def sendall(self, data):
+            raise OSError(errno.EHOSTUNREACH, "No route to host")
+
+    class Connection(urllib3.connection.HTTPConnection):
+        def _new_conn(self):
+            with socket.create_connection(("127.0.0.1", int(server.url.rsplit(":", 1)[1]))) as connection:
+                return Unreachable(fileno=connection.detach())
+
+    class Pool(urllib3.HTTPConnectionPool):
+        ConnectionCls = Connection
+
+    server = raw_server(ok())
+    manager = urllib3.PoolManager()
+    manager.pool_classes_by_scheme = {"http": Pool}
+    with pytest.raises(ServerUnavailableError, match="No route to host"):
+        provider_of(server, http=manager, timeout=0.5).complete("Hi")
 
 
 def test_an_error_about_a_machine_that_is_not_found_does_not_suggest_the_network_switch(provider_of):

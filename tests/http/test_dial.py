@@ -1,0 +1,37 @@
+"""How a connection to a host is opened, and what is said if it cannot be."""
+
+import pytest
+import urllib3
+
+from lmstudio_provider import ServerUnavailableError
+
+BODY = b'{"choices": [{"message": {"content": "Hello"}, "finish_reason": "stop"}]}'
+OK = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(BODY), BODY)
+
+
+def test_an_address_that_refuses_is_named_with_its_port(provider_of, closed_port):
+    with pytest.raises(ServerUnavailableError) as caught:
+        provider_of(f"http://127.0.0.1:{closed_port}", max_retries=0).complete("Hi")
+    assert caught.value.refused
+    assert f"(127.0.0.1 port {closed_port})" in caught.value.message
+
+
+def test_an_address_that_cannot_be_tried_is_named_with_its_port(provider_of, raw_server):
+    """The manager wants to connect from an address that is not of this machine."""
+    manager = urllib3.PoolManager(source_address=("192.0.2.1", 0))
+    server = raw_server(OK)
+    with pytest.raises(ServerUnavailableError) as caught:
+        provider_of(server, http=manager, max_retries=0).complete("Hi")
+    assert not caught.value.refused
+    assert f"(127.0.0.1 port {server.url.rpartition(':')[2]})" in caught.value.message
+
+
+def test_an_address_to_which_nobody_can_connect_is_an_error_at_once(provider_of):
+    with pytest.raises(ServerUnavailableError, match=r"255\.255\.255\.255 port 9") as caught:
+        provider_of("http://255.255.255.255:9", max_retries=0).complete("Hi")
+    assert not caught.value.sent
+
+
+def test_a_manager_may_set_no_options_of_sockets(provider_of, raw_server):
+    manager = urllib3.PoolManager(socket_options=None)
+    assert provider_of(raw_server(OK), http=manager).complete("Hi").text == "Hello"
