@@ -92,6 +92,15 @@ def test_a_proxy_that_does_not_connect_is_not_taken_for_the_server(raw_server):
     assert "proxy_headers=" in caught.value.hint
 
 
+def test_a_proxy_whose_certificate_is_not_trusted_is_not_an_answer_of_the_server(tls_server):
+    url, _ = tls_server(OK)
+    http = urllib3.ProxyManager(url)
+    with LMStudioProvider("https://lmstudio.invalid", http=http, refresh=False, max_retries=0) as lm:
+        with pytest.raises(ServerUnavailableError, match="the proxy's certificate is not trusted") as caught:
+            lm.complete("Hi")
+    assert (caught.value.proxy, caught.value.answered) == (url, False)
+
+
 def test_a_manager_with_the_certificate_is_enough_and_its_connection_is_kept(tls_server):
     url, left = tls_server(OK)
     with trusting(url) as lm:

@@ -304,6 +304,41 @@ def test_a_kept_alive_connection_that_the_server_closed_is_replaced_once(raw_ser
     assert len(server.requests) == 3
 
 
+def test_a_connection_that_replaces_one_that_the_server_closed_is_a_new_one(raw_server, provider_of):
+    """The other idle connections are probably closed, too."""
+    seen = set()
+
+    def answer(connection):
+        if connection in seen:
+            reset(connection)
+        else:
+            seen.add(connection)
+            connection.sendall(chunked(HI, STOP, DONE))
+
+    server = raw_server(answer, keep_open=True)
+    lm = provider_of(server)
+    for stream in [lm.stream("Hi"), lm.stream("Hi")]:
+        list(stream)
+    assert "".join(lm.stream("Hi").text()) == "Hi"
+    assert server.accepted == 3
+
+
+def test_a_call_that_only_a_closed_connection_carried_was_not_sent(raw_server, provider_of):
+    """The server closed the connection while it was idle, and is not there any more."""
+    replies = iter([ok(), None])
+
+    def answer(connection):
+        reply = next(replies)
+        connection.sendall(reply) if reply else (server.refuse(), reset(connection))
+
+    server = raw_server(answer, keep_open=True)
+    lm = provider_of(server, max_retries=0)
+    lm.complete("Hi")
+    with pytest.raises(ServerUnavailableError) as caught:
+        lm.complete("Hi")
+    assert (caught.value.refused, caught.value.sent) == (True, False)
+
+
 def test_a_connection_is_used_again_after_a_reply_and_after_a_stream(raw_server, provider_of):
     replies = iter([ok(), chunked(HI, STOP, DONE), ok(), chunked(HI, STOP, DONE), ok()])
     accepted = set()
@@ -748,6 +783,35 @@ def test_closing_the_provider_ends_a_tls_handshake(raw_server, provider_of, in_b
     with pytest.raises(ProviderClosedError) as caught:
         asking.result(10)
     assert "closed" in str(caught.value)
+
+
+def test_closing_the_provider_ends_a_tls_handshake_by_way_of_a_proxy(raw_server, provider_of, in_background):
+    shaking = threading.Event()
+    proxy = raw_server(b"HTTP/1.1 200 Go\r\n\r\n", lambda connection: (connection.recv(1), shaking.set()))
+    lm = provider_of("https://lmstudio.invalid", http=urllib3.ProxyManager(proxy.url), max_retries=0)
+    asking = in_background(lm.complete, "Hi")
+    assert shaking.wait(5)
+    lm.close()
+    with pytest.raises(ProviderClosedError):
+        asking.result(10)
+
+
+def test_a_proxy_that_never_answers_runs_into_the_limit_to_connect(silent_server, provider_of):
+    lm = provider_of("https://lmstudio.invalid", http=urllib3.ProxyManager(silent_server.url))
+    with pytest.raises(RequestTimeoutError, match="a connection did not come") as caught:
+        lm.complete("Hi", timeout=Timeouts(connect=0.05))
+    assert (caught.value.limit, caught.value.sent) == ("connect", False)
+
+
+def test_closing_the_provider_ends_the_wait_for_a_proxy(raw_server, provider_of, in_background):
+    asked = threading.Event()
+    proxy = raw_server(lambda connection: asked.set(), lambda connection: connection.recv(1) and None)
+    lm = provider_of("https://lmstudio.invalid", http=urllib3.ProxyManager(proxy.url), max_retries=0)
+    asking = in_background(lm.complete, "Hi")
+    assert asked.wait(5)
+    lm.close()
+    with pytest.raises(ProviderClosedError):
+        asking.result(10)
 
 
 def test_a_manager_that_opens_its_connections_in_its_own_way_goes_on_doing_so(raw_server, provider_of):
