@@ -238,3 +238,18 @@ def test_a_call_that_was_interrupted_is_done_again(streaming):
     with pytest.raises(KeyboardInterrupt):
         stream.partial_parsed()
     assert [each.title for each in stream.partial_parsed()] == ["a", "b"]
+
+
+def test_after_ctrl_c_while_the_whole_answer_is_parsed_nothing_more_is_given(streaming):
+    @dataclass
+    class Interrupted:
+        title: str
+
+        def __post_init__(self):
+            raise KeyboardInterrupt
+
+    stream = streaming(event(content='{"title": "a"}') + DONE, response_format=Interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        list(stream)
+    assert list(stream) == []
+    assert stream.completion.text == '{"title": "a"}'
