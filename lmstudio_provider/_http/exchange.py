@@ -160,9 +160,7 @@ class Exchange:
             hint = f"Raise it with timeout=Timeouts({limit}=...) in seconds, or give None for no limit"
             if limit == "first_byte" and missed is None:
                 hint += "; a model that is being loaded, or reads a long prompt, is silent for minutes"
-        return RequestTimeoutError(
-            message, hint=hint, limit=limit, waited_s=waited_s, sent=self.sent, received=bool(self.received)
-        )
+        return RequestTimeoutError(message, hint=hint, limit=limit, waited_s=waited_s, received=bool(self.received))
 
     def limit_idle(self, seconds: float) -> None:
         """Wait at most ``seconds`` for each further byte."""

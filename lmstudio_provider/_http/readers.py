@@ -235,10 +235,11 @@ def dechunk(pieces: Iterable[bytes]) -> Generator[bytes, None, bytes]:
     for piece in pieces:
         data += piece
         content, at = [data[:left]], left
-        while not over and at <= len(data) and (size := _SIZE.match(data, at)):
+        while at <= len(data) and (size := _SIZE.match(data, at)):
             start, left = size.end(), int(size[1], 16)
             content.append(data[start : start + left])
-            over, at = not left, start + (left or -1)  # the line end before the trailers may belong to an empty line
+            # The LF before the trailers may belong to an empty line; no size begins with it.
+            over, at = not left, start + (left or -1)
         if found := b"".join(content):
             yield found
         data, left = data[at:], max(at - len(data), 0)

@@ -165,12 +165,12 @@ def _failure(cause: BaseException, exchange: Exchange, plain: bool) -> Exception
     if exchange.sent_at is None:
         return ServerUnavailableError(why, refused=isinstance(cause, ConnectionRefusedError))
     if plain and exchange.first.startswith(b"\x15\x03"):  # an alert (RFC 8446, 6)
-        return ProtocolError("the server answered plain HTTP with a TLS alert", hint=USE_HTTPS, sent=True)
+        return ProtocolError("the server answered plain HTTP with a TLS alert", hint=USE_HTTPS)
     if exchange.received and not isinstance(cause, ConnectionError):
         hint = "Check scheme, host and port of the base URL"
-        return ProtocolError(f"the reply is not valid HTTP ({why})", hint=hint, sent=True)
+        return ProtocolError(f"the reply is not valid HTTP ({why})", hint=hint)
     hint = HUNG_UP if exchange.received or exchange.reused or not plain else f"{HUNG_UP}. {_MAYBE_TLS}"
-    return ServerUnavailableError(f"the server closed the connection before it answered ({why})", hint=hint, sent=True)
+    return ServerUnavailableError(f"the server closed the connection before it answered ({why})", hint=hint)
 
 
 _CERTIFICATE = (

@@ -207,7 +207,7 @@ def test_the_beginning_of_a_bad_line_is_shown_whole_if_it_has_200_characters():
 @pytest.mark.parametrize(("line", "kept"), [(b"oops", ["oops"]), (b' {"a": 1', []), (b"  ", [])])
 def test_a_last_line_without_its_end_is_kept_if_it_is_not_an_object(line, kept):
     reader = NDJSONReader(LIMITS)
-    reader.feed(b"{}\n" + line)
+    assert list(reader.feed(b"{}\n" + line)) == [{}]
     with contextlib.suppress(ProtocolError):
         reader.finish()
     assert reader.strange == kept
