@@ -14,6 +14,7 @@ def test_an_address_that_refuses_is_named_with_its_port(provider_of, closed_port
         provider_of(f"http://127.0.0.1:{closed_port}", max_retries=0).complete("Hi")
     assert caught.value.refused
     assert f"(127.0.0.1 port {closed_port})" in caught.value.message
+    assert "[Errno" not in caught.value.message
 
 
 def test_an_address_that_cannot_be_tried_is_named_with_its_port(provider_of, raw_server):

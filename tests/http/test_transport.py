@@ -26,7 +26,7 @@ from lmstudio_provider import (
     Timeouts,
 )
 from lmstudio_provider._core.types import Call, Limits
-from lmstudio_provider._http.exchange import Deadline, Exchange
+from lmstudio_provider._http.exchange import CancelledCall, Deadline, Exchange
 from lmstudio_provider._http.transport import Transport, backoff
 
 HI = b'data: {"choices": [{"delta": {"content": "Hi"}}]}\n\n'
@@ -708,6 +708,15 @@ def test_a_post_says_that_it_has_no_body_and_a_get_needs_no_length(raw_server, s
     assert (b"\r\ncontent-length: %b\r\n" % length in head) if length else (b"content-length" not in head)
 
 
+def test_nothing_is_sent_after_a_close(raw_server):
+    server = raw_server(ok())
+    transport = Transport(server.url, None, Limits(), 0)
+    transport.close()
+    with pytest.raises(CancelledCall):
+        transport.send(Call("GET", "/"), {}, Exchange(Timeouts(5, 5, 5), None))
+    assert server.accepted == 0
+
+
 @pytest.mark.parametrize("code", [204, 304])
 def test_a_reply_without_content_is_over_with_its_headers_and_its_connection_is_kept(raw_server, send, code):
     server = raw_server(b"HTTP/1.1 %d X\r\n\r\n" % code, keep_open=True)
@@ -772,22 +781,26 @@ def test_a_tls_handshake_that_hangs_runs_into_its_limit(raw_server, provider_of,
     assert caught.value.sent is False
 
 
-def test_closing_the_provider_ends_a_tls_handshake(raw_server, provider_of, in_background):
-    server = raw_server()
-    lm = provider_of(server.url.replace("http:", "https:"), max_retries=0)
-    asking = in_background(lm.complete, "Hi")
-    while not server.accepted:
-        time.sleep(0.01)
-    time.sleep(0.1)  # the handshake begins just after the connection is there
-    lm.close()
-    with pytest.raises(ProviderClosedError) as caught:
-        asking.result(10)
+def test_closing_the_provider_ends_a_tls_handshake(provider_of, in_background):
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        lm = provider_of(f"https://127.0.0.1:{listener.getsockname()[1]}", max_retries=0)
+        asking = in_background(lm.complete, "Hi")
+        with listener.accept()[0] as connection:
+            assert connection.recv(1)  # the handshake has begun
+            lm.close()
+            with pytest.raises(ProviderClosedError) as caught:
+                asking.result(10)
     assert "closed" in str(caught.value)
 
 
 def test_closing_the_provider_ends_a_tls_handshake_by_way_of_a_proxy(raw_server, provider_of, in_background):
     shaking = threading.Event()
-    proxy = raw_server(b"HTTP/1.1 200 Go\r\n\r\n", lambda connection: (connection.recv(1), shaking.set()))
+
+    def listen(connection):
+        while connection.recv(65536):
+            shaking.set()
+
+    proxy = raw_server(b"HTTP/1.1 200 Go\r\n\r\n", listen)
     lm = provider_of("https://lmstudio.invalid", http=urllib3.ProxyManager(proxy.url), max_retries=0)
     asking = in_background(lm.complete, "Hi")
     assert shaking.wait(5)
@@ -885,24 +898,36 @@ def test_the_proxy_of_a_manager_for_socks_is_named_without_its_password(provider
     assert caught.value.proxy == "socks5h://127.0.0.1:1080"
 
 
-def test_a_network_that_fails_while_a_request_goes_out_is_not_waited_for(raw_server, provider_of):
-    class Unreachable(socket.socket):
-        def sendall(self, data):
-            raise OSError(errno.EHOSTUNREACH, "No route to host")
+class Failing(urllib3.PoolManager):
+    """Opens connections that send all of a request, and report an error then."""
 
-    class Connection(urllib3.connection.HTTPConnection):
-        def _new_conn(self):
-            with socket.create_connection(("127.0.0.1", int(server.url.rsplit(":", 1)[1]))) as connection:
-                return Unreachable(fileno=connection.detach())
+    def __init__(self, error):
+        super().__init__()
 
-    class Pool(urllib3.HTTPConnectionPool):
-        ConnectionCls = Connection
+        class Socket(socket.socket):
+            def sendall(self, data):
+                super().sendall(data)
+                raise error
 
-    server = raw_server(ok())
-    manager = urllib3.PoolManager()
-    manager.pool_classes_by_scheme = {"http": Pool}
+        class Connection(urllib3.connection.HTTPConnection):
+            def _new_conn(self):
+                return Socket(fileno=socket.create_connection((self.host, self.port)).detach())
+
+        class Pool(urllib3.HTTPConnectionPool):
+            ConnectionCls = Connection
+
+        self.pool_classes_by_scheme = {"http": Pool}
+
+
+def test_a_network_that_fails_while_a_request_goes_out_is_not_waited_for(silent_server, provider_of):
+    manager = Failing(OSError(errno.EHOSTUNREACH, "No route to host"))
     with pytest.raises(ServerUnavailableError, match="No route to host"):
-        provider_of(server, http=manager, timeout=0.5).complete("Hi")
+        provider_of(silent_server, http=manager, timeout=5).complete("Hi")
+
+
+@pytest.mark.parametrize("error", [BrokenPipeError(), ConnectionResetError(), OSError(errno.EPROTOTYPE, "")], ids=repr)
+def test_an_answer_is_read_although_the_server_did_not_take_the_whole_request(raw_server, provider_of, error):
+    assert provider_of(raw_server(ok()), http=Failing(error)).complete("Hi").text == "Hello"
 
 
 def test_an_error_about_a_machine_that_is_not_found_does_not_suggest_the_network_switch(provider_of):
