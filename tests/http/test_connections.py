@@ -323,6 +323,19 @@ def test_the_idle_connections_answer_what_urllib3_asks_of_a_queue():
     assert idle.get(block=True, timeout=None) is connections[1]
 
 
+def test_no_more_than_128_idle_connections_are_kept():
+    class Connection:
+        closed = False
+
+        def close(self):
+            self.closed = True
+
+    idle, connections = _Idle(), [Connection() for _ in range(129)]
+    for connection in connections:
+        idle.put(connection)
+    assert [connection.closed for connection in connections] == [False] * 128 + [True]
+
+
 # Proxies
 
 

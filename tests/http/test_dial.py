@@ -15,6 +15,7 @@ def test_an_address_that_refuses_is_named_with_its_port(provider_of, closed_port
     assert caught.value.refused
     assert f"(127.0.0.1 port {closed_port})" in caught.value.message
     assert "[Errno" not in caught.value.message
+    assert isinstance(caught.value.__cause__, ConnectionRefusedError)
 
 
 def test_an_address_that_cannot_be_tried_is_named_with_its_port(provider_of, raw_server):

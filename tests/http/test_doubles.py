@@ -68,6 +68,19 @@ def test_a_response_that_is_not_of_our_connections_is_read(provider_of, make):
     assert [lm.complete("Hi").text for _ in range(2)] == ["Hello", "Hello"]
 
 
+def test_a_response_that_is_not_of_our_connections_is_closed_after_the_last_event(provider_of):
+    class Closing(Minimal):
+        closings = 0
+
+        def close(self):
+            self.closings += 1
+
+    response = Closing(HI + STOP + DONE, SSE)
+    lm = provider_of("http://lmstudio.invalid", http=Answering(lambda: response))
+    assert "".join(lm.stream("Hi").text()) == "Hi"
+    assert response.closings == 1
+
+
 @pytest.mark.parametrize("make", RESPONSES.values(), ids=RESPONSES)
 def test_a_stream_that_is_not_of_our_connections_is_read(provider_of, make):
     lm = provider_of("http://lmstudio.invalid", http=Answering(lambda: make(HI + HI + STOP + DONE, SSE)))
@@ -128,6 +141,7 @@ def test_a_generation_that_such_a_manager_may_have_sent_is_not_sent_again(provid
     with pytest.raises((ServerUnavailableError, RequestTimeoutError)) as caught:
         provider_of("http://lmstudio.invalid", http=Answering(fail), timeout=7).complete("Hi")
     assert caught.value.sent is sent
+    assert getattr(caught.value, "waited_s", 0) < 5
     assert sent <= (len(calls) == 1)
 
 

@@ -1,5 +1,6 @@
 """The limits and the progress of one call, without a server."""
 
+import http.client
 import socket
 import time
 
@@ -76,7 +77,9 @@ def test_the_limit_between_bytes_can_become_shorter_and_never_longer(idle, left)
 
 def test_a_model_that_loads_is_the_excuse_of_a_first_byte_alone(begun):
     assert "is being loaded" in begun.timeout(2).hint
-    assert "is being loaded" not in begun.timeout(2, "the server did not take the request").hint
+    busy = begun.timeout(2, "the server did not take the request")
+    assert busy.message.startswith("the server did not take the request for 2.0 s")
+    assert "is being loaded" not in busy.hint
     begun.expect_more()
     assert "is being loaded" not in begun.timeout(3).hint
 
@@ -144,4 +147,23 @@ def test_another_attempt_forgets_the_bytes_of_the_one_before(begun, pair):
     begun.receive(ours, bytearray(8))
     assert (begun.received, begun.first) == (2, b"\x15\x03")
     begun.begin()
-    assert (begun.received, begun.first) == (0, b"")
+    assert (begun.received, begun.first, begun.sent_at) == (0, b"", None)
+
+
+def test_a_server_that_hangs_up_before_the_headers_of_another_attempt_sent_no_reply(begun, pair):
+    ours, theirs = pair
+    begun.expect_body()
+    begun.begin()
+    theirs.close()
+    with pytest.raises(http.client.RemoteDisconnected):
+        begun.receive(ours, bytearray(8))
+
+
+@pytest.mark.parametrize(("proxy", "limit"), [("", 3), ("http://proxy.invalid", 1)])
+def test_after_a_byte_the_limit_is_that_between_bytes_unless_a_proxy_sent_it(pair, proxy, limit):
+    ours, theirs = pair
+    call = exchange(Timeouts(1, 2, 3))
+    call.begin(proxy=proxy)
+    theirs.sendall(b"H")
+    call.receive(ours, bytearray(8))
+    assert call.allowed() == limit

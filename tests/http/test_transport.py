@@ -1,6 +1,8 @@
 """What happens between the socket and the reply: time, retries, connections."""
 
 import errno
+import http.client
+import re
 import socket
 import threading
 import time
@@ -150,9 +152,10 @@ def test_a_server_that_trickles_cannot_outlive_the_deadline(raw_server, provider
     assert caught.value.waited_s < 2
 
 
-def test_a_timeout_of_none_is_allowed(raw_server, provider_of):
+@pytest.mark.parametrize("timeout", [None, Timeouts(None, None, None)])
+def test_a_timeout_of_none_is_allowed(raw_server, provider_of, timeout):
     server = raw_server(ok())
-    assert provider_of(server, timeout=None).complete("Hi").text == "Hello"
+    assert provider_of(server, timeout=timeout).complete("Hi").text == "Hello"
 
 
 # Never twice
@@ -164,6 +167,7 @@ def test_a_timeout_of_none_is_allowed(raw_server, provider_of):
         b"",
         b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n{",
         status(500),
+        status(500, b"Retry-After: 0"),
         status(429),
         status(503, b"Retry-After: 11"),
     ],
@@ -717,6 +721,36 @@ def test_nothing_is_sent_after_a_close(raw_server):
     assert server.accepted == 0
 
 
+def test_a_reply_of_more_than_a_mebibyte_is_read_whole(raw_server, send):
+    _, body = send(raw_server(ok(b"x" * 1_500_000)), Call("GET", "/"))
+    assert len(body) == 1_500_000
+
+
+def test_the_cause_of_a_body_that_breaks_off_is_kept_without_the_frames_that_raised_it(raw_server, send):
+    with pytest.raises(ServerUnavailableError) as caught:
+        send(raw_server(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nHello"), Call("GET", "/"))
+    cause = caught.value.__cause__
+    assert isinstance(cause, http.client.IncompleteRead)
+    assert cause.__traceback__ is cause.__context__ is None
+
+
+def test_a_call_is_logged_once_with_its_status_and_its_duration(raw_server, provider_of, caplog):
+    caplog.set_level("DEBUG", logger="lmstudio_provider")
+    with provider_of(raw_server(stream_of(HI), endless)).stream("Hi") as stream:
+        next(stream)
+    (line,) = [record.getMessage() for record in caplog.records]
+    said = re.fullmatch(r"POST /v1/chat/completions 200 (\d+) ms (\d+) bytes", line)
+    assert int(said[1]) < 60_000
+    assert int(said[2]) > len(HI)
+
+
+def test_a_stream_whose_end_is_malformed_after_its_last_event_closes_its_connection(raw_server, provider_of):
+    server = raw_server(chunked(HI, STOP, DONE, end=False) + b"oops\r\n", keep_open=True)
+    stream = provider_of(server).stream("Hi")
+    assert "".join(stream.text()) == "Hi"
+    assert server.client_left.wait(5)
+
+
 @pytest.mark.parametrize("code", [204, 304])
 def test_a_reply_without_content_is_over_with_its_headers_and_its_connection_is_kept(raw_server, send, code):
     server = raw_server(b"HTTP/1.1 %d X\r\n\r\n" % code, keep_open=True)
@@ -763,6 +797,28 @@ def test_a_header_of_the_manager_is_not_sent_beside_ours(httpserver):
     with LMStudioProvider(httpserver.url_for(""), http=manager, api_token="ours-123", refresh=False) as lm:
         lm.complete("Hi")
     assert httpserver.log[0][0].headers["Authorization"] == "Bearer ours-123"
+
+
+def test_a_header_of_the_manager_that_is_not_latin_1_is_named(raw_server, provider_of):
+    headers = {"X-Team": "blue", "X-Title": "Łódź", "X-Last": "1"}
+    with pytest.raises(ConfigurationError, match="the header 'X-Title' of the manager"):
+        provider_of(raw_server(b""), http=urllib3.PoolManager(headers=headers)).chat("Hi", model="m")
+
+
+def test_a_call_over_a_kept_alive_connection_to_a_proxy_was_sent_to_the_server(raw_server, provider_of):
+    replies = iter([ok(), b"HTTP/1.1 200"])
+
+    def answer(connection):
+        connection.sendall(reply := next(replies))
+        if reply != ok():
+            connection.shutdown(socket.SHUT_WR)
+
+    proxy = raw_server(answer, keep_open=True)
+    lm = provider_of("http://lmstudio.invalid", http=urllib3.ProxyManager(proxy.url))
+    lm.complete("Hi")
+    with pytest.raises(ProviderError) as caught:
+        lm.complete("Hi")
+    assert (caught.value.sent, len(proxy.requests)) == (True, 2)
 
 
 @pytest.mark.parametrize("value", ["Łódź", "one\ntwo"])
@@ -919,9 +975,10 @@ class Failing(urllib3.PoolManager):
         self.pool_classes_by_scheme = {"http": Pool}
 
 
-def test_a_network_that_fails_while_a_request_goes_out_is_not_waited_for(silent_server, provider_of):
-    manager = Failing(OSError(errno.EHOSTUNREACH, "No route to host"))
-    with pytest.raises(ServerUnavailableError, match="No route to host"):
+@pytest.mark.parametrize("code", [errno.EHOSTUNREACH, errno.ETIMEDOUT])
+def test_a_network_that_fails_while_a_request_goes_out_is_not_waited_for(silent_server, provider_of, code):
+    manager = Failing(OSError(code, "the network failed"))
+    with pytest.raises(ServerUnavailableError, match="the network failed"):
         provider_of(silent_server, http=manager, timeout=5).complete("Hi")
 
 
