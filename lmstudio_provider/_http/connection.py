@@ -16,7 +16,14 @@ from typing import Any, Mapping
 import urllib3
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import port_by_scheme
-from urllib3.exceptions import ClosedPoolError, ConnectTimeoutError, HTTPError, NewConnectionError, ProxyError
+from urllib3.exceptions import (
+    ClosedPoolError,
+    ConnectTimeoutError,
+    HTTPError,
+    LocationParseError,
+    NewConnectionError,
+    ProxyError,
+)
 from urllib3.exceptions import TimeoutError as PoolTimeoutError
 from urllib3.util import parse_url
 from urllib3.util.proxy import connection_requires_http_tunnel
@@ -157,7 +164,13 @@ class Connections:
 
     def __init__(self, base_url: str, manager: urllib3.PoolManager) -> None:
         self._base_url, self._manager = base_url, manager
-        url = parse_url(base_url)
+        try:
+            url = parse_url(base_url)  # writes the host in ASCII
+        except LocationParseError as error:
+            hint = "Write its ASCII form, which begins with xn--, or install the package idna"
+            raise ConfigurationError(
+                f"the host of the base URL {base_url!r} is not a domain name", hint=hint
+            ) from error
         scheme = url.scheme or "http"
         # A separate pool, made in the way in which the manager makes its pools; the manager itself is not changed.
         maker = copy.copy(manager)

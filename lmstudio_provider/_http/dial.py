@@ -27,8 +27,8 @@ def dial(exchange: Exchange, connection: Any, last: str | None) -> socket.socket
     host, started = connection.host.strip("[]"), time.monotonic()
     try:
         addresses = _addresses(exchange, host, connection.port, started)
-    except (OSError, UnicodeError) as error:  # UnicodeError if the host is not a domain name
-        why = getattr(error, "strerror", None) or str(error)
+    except OSError as error:
+        why = error.strerror or str(error)
         zone = host.partition("%")[2]
         hint = f"Write the name or the number of a network interface of this machine, not {zone!r}" if zone else ""
         raise ServerUnavailableError(f"the host {host!r} was not found ({why})", hint=hint) from error

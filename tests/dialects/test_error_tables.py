@@ -176,7 +176,15 @@ def test_long_texts_are_cut():
 
 @pytest.mark.parametrize(
     ("value", "seconds"),
-    [("5", 5.0), ("", None), ("soon", None), ("-1", None), ("²", None), ("9" * 20, None), ("Thu, 01 Jan 1970 00:00:00 GMT", 0.0)],
+    [
+        ("5", 5.0),
+        ("", None),
+        ("soon", None),
+        ("-1", None),
+        ("²", None),
+        ("9" * 20, None),
+        ("Thu, 01 Jan 1970 00:00:00 GMT", 0.0),
+    ],
 )
 def test_retry_after_is_read_as_seconds_or_date(value, seconds):
     assert retry_after({"Retry-After": value}) == seconds

@@ -3,10 +3,18 @@
 import pytest
 import urllib3
 
-from lmstudio_provider import ServerUnavailableError
+from lmstudio_provider import ConfigurationError, ServerUnavailableError
 
 BODY = b'{"choices": [{"message": {"content": "Hello"}, "finish_reason": "stop"}]}'
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(BODY), BODY)
+
+
+@pytest.mark.parametrize("host", ["\N{SNOWMAN}\ufe0f.invalid", "ü" + "a" * 70 + ".invalid"])
+def test_a_host_whose_name_has_no_ascii_form_is_an_error_of_the_base_url(provider_of, host):
+    with pytest.raises(ConfigurationError, match="base URL") as caught:
+        provider_of(f"http://{host}:1234").complete("Hi")
+    assert host in str(caught.value)
+    assert "xn--" in caught.value.hint
 
 
 def test_an_address_that_refuses_is_named_with_its_port(provider_of, closed_port):
