@@ -75,8 +75,6 @@ class Reply:
 
         Raises ServerUnavailableError if the body breaks off, RequestTimeoutError, ProtocolError and CancelledCall.
         """
-        if self._over:
-            return b""
         try:
             if self._pieces is None:
                 encoding = (self.headers.get("Content-Encoding") or "identity").strip().lower()

@@ -142,6 +142,7 @@ def test_a_generation_that_such_a_manager_may_have_sent_is_not_sent_again(provid
         provider_of("http://lmstudio.invalid", http=Answering(fail), timeout=7).complete("Hi")
     assert caught.value.sent is sent
     assert getattr(caught.value, "waited_s", 0) < 5
+    assert getattr(caught.value, "limit", "first_byte") == "first_byte"
     assert sent <= (len(calls) == 1)
 
 

@@ -150,6 +150,14 @@ def test_another_attempt_forgets_the_bytes_of_the_one_before(begun, pair):
     assert (begun.received, begun.first, begun.sent_at) == (0, b"", None)
 
 
+def test_the_first_bytes_of_a_reply_are_kept_and_later_ones_are_counted(begun, pair):
+    ours, theirs = pair
+    theirs.sendall(b"HTTP/1.1 200 OK")
+    for _ in range(2):
+        begun.receive(ours, bytearray(9))
+    assert (begun.first, begun.received) == (b"HTTP/1.1", 15)
+
+
 def test_a_server_that_hangs_up_before_the_headers_of_another_attempt_sent_no_reply(begun, pair):
     ours, theirs = pair
     begun.expect_body()

@@ -95,7 +95,7 @@ def test_a_byte_order_mark_is_skipped_at_the_beginning_alone(data):
     mark = b"\xef\xbb\xbf"
     text = data.decode()
     assert read(mark + b"data: " + data + b"\n\n") == [Event("message", text)]
-    assert read(b"data: " + data + b"\n\n" + mark + b"data: y\n\n") == [Event("message", text)]
+    assert read(b"data: " + data + b"\n" + mark + b"data: y\n\n") == [Event("message", text)]
 
 
 @pytest.mark.parametrize(

@@ -805,6 +805,12 @@ def test_a_header_of_the_manager_that_is_not_latin_1_is_named(raw_server, provid
         provider_of(raw_server(b""), http=urllib3.PoolManager(headers=headers)).chat("Hi", model="m")
 
 
+def test_a_proxy_that_forwards_gets_the_whole_url(raw_server, provider_of):
+    proxy = raw_server(ok())
+    provider_of("http://lmstudio.invalid/lm", http=urllib3.ProxyManager(proxy.url)).complete("Hi")
+    assert proxy.requests[0].startswith(b"POST http://lmstudio.invalid/lm/v1/chat/completions HTTP/1.1\r\n")
+
+
 def test_a_call_over_a_kept_alive_connection_to_a_proxy_was_sent_to_the_server(raw_server, provider_of):
     replies = iter([ok(), b"HTTP/1.1 200"])
 
