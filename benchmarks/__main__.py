@@ -99,7 +99,7 @@ def main() -> int:
     if options.publish:
         publish()
         return 0
-    results = measure(2, 0.02, True) if options.quick else measure(8, 0.1, False)
+    results = measure(2, 0.06, True) if options.quick else measure(8, 0.1, False)
     JSON.parent.mkdir(exist_ok=True)
     JSON.write_text(json.dumps(results, indent=1, ensure_ascii=False), encoding="utf-8")
     picture.draw(results, PNG)
