@@ -336,11 +336,8 @@ class OllamaStream(ReplyAccumulator):
 
     def feed(self, event: Any) -> Chunk | None:
         """Return the chunk of a line, if any; raises ProtocolError, or the error that the line reports."""
-        # A shorter way for most lines.
-        if type(event) is tuple:
+        if type(event) is tuple:  # most lines
             return self._content(event[0], "")
-        if self._has_message and self._model and (text := _only_text(event)):
-            return self._content(text, "")
         fault = find_fault(event)
         if fault is not None:
             raise fault_error(fault, 200, {}, json.dumps(event), self._asked)
@@ -349,7 +346,8 @@ class OllamaStream(ReplyAccumulator):
         is_end = event.get("done") and event.get("message") is event.get("response") is None
         content, reasoning, calls = ("", "", None) if is_end else read_texts(event)
         self._has_message = self._has_message or not is_end
-        self._tools.add(calls, whole=True)  # one or several a line; older servers give them neither id nor index
+        if calls:
+            self._tools.add(calls, whole=True)  # one or several a line; older servers give them neither id nor index
         self._model = self._model or text_or_none(event.get("model"))
         if event.get("done"):
             self._last, self._usage, self.done = event, read_usage(event), True
