@@ -75,7 +75,7 @@ class BaseStream(Iterator[Item], Generic[Item, Whole]):
         # the caller has seen, however the network cut the bytes.
         self._events: collections.deque[Any] = collections.deque()
         self._at_end = self._any = False
-        # What the reader raised after the events that are still to be taken.
+        # The error that the reader raised after these events.
         self._broken: ProtocolError | None = None
         self._ready: collections.deque[Item] = collections.deque()
         self._completion: Whole | None = None
