@@ -82,7 +82,7 @@ def count(value: object) -> int | None:
     return value if isinstance(value, int) and not isinstance(value, bool) and abs(value) < 2**53 else None
 
 
-_CONTENT = re.compile(r'"content":\s*"([^"\\]*(?:\\.[^"\\]*)*)"')
+_CONTENT = r'"content":\s*"([^"\\]*(?:\\.[^"\\]*)*)"'
 
 
 class SameJSON:
@@ -119,7 +119,7 @@ class SameJSON:
         """Remember the JSON around ``text``, which is all that matters in an event."""
         self._misses += 1
         # In some streams each event is different: then it does not pay to look at more than a few.
-        if self._misses < 10 and (found := _CONTENT.search(data)):
+        if self._misses < 10 and (found := re.search(_CONTENT, data)):
             before, between, after = data[: found.start(1)], "", data[found.end(1) :]
             if self._time and (time := re.search(self._time, before)):
                 before, between = before[: time.start(1)], before[time.end(1) :]

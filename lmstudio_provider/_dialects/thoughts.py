@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import collections
+import functools
 import re
 from typing import Collection, Iterator
 
@@ -12,13 +13,18 @@ class _Section:
 
     def __init__(self, thinking: bool, *ends: tuple[str, str]) -> None:
         self.thinking = thinking
-        patterns = [re.escape(end) + (f"(?={re.escape(following)})" if following else "") for end, following in ends]
-        self.end = re.compile("|".join(patterns) or "(?!)")
+        self._ends = ends
         # A mark in code does not count: that is known as soon as the backtick behind it has come.
         quoted = [f"`{end}`" for end, following in ends if not following]
         self._awaited = [end + following for end, following in ends] + quoted
         self._longest = max(map(len, self._awaited), default=0)
         self._last = [end for end, following in ends if end and following]
+
+    @functools.cached_property
+    def end(self) -> re.Pattern[str]:
+        """Return the pattern of the marks that end the section."""
+        patterns = [re.escape(end) + (f"(?={re.escape(after)})" if after else "") for end, after in self._ends]
+        return re.compile("|".join(patterns) or "(?!)")
 
     def held_from(self, text: str, at: int) -> int:
         """Return the position from which ``text`` could become a mark that ends the section."""
