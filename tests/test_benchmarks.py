@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import urllib3
+from tables import for_each
 
 from benchmarks import replies, report
 from benchmarks.clients import BARE, CLIENTS, OURS
@@ -24,8 +25,8 @@ def server():
         process.stdin.close()
 
 
-@pytest.mark.parametrize("protocol", ["sse", "ndjson"])
-@pytest.mark.parametrize("name", HERE)
+@for_each("protocol", ["sse", "ndjson"])
+@for_each("name", HERE)
 def test_each_client_reads_a_whole_chat(server, name, protocol):
     client = CLIENTS[name](f"{server}/unary/length", protocol)
     assert client.chat() == replies.TEXT

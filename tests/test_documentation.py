@@ -11,6 +11,7 @@ import textwrap
 from pathlib import Path
 
 import pytest
+from tables import for_each
 
 import lmstudio_provider
 from lmstudio_provider import Download
@@ -88,13 +89,13 @@ def printed(tmp_path_factory):
     return dict(zip([*PROGRAMS, *PAGES, *EXAMPLES], printed))
 
 
-@pytest.mark.parametrize("program", PROGRAMS, ids=lambda program: program.splitlines()[-1].strip()[:40])
+@for_each("program", PROGRAMS, ids=lambda program: program.splitlines()[-1].strip()[:40])
 def test_a_program_of_the_readme_runs_as_it_stands(printed, program):
     assert printed[program].strip()
     assert not printed[program].endswith("FAILED"), printed[program]
 
 
-@pytest.mark.parametrize("page", PAGES)
+@for_each("page", PAGES)
 def test_the_programs_of_a_page_run_one_after_the_other(printed, page):
     assert printed[page].strip()
     assert not printed[page].endswith("FAILED"), printed[page]
@@ -109,7 +110,7 @@ def test_the_readme_has_programs_and_begins_with_a_short_one():
     assert len(PROGRAMS[0].strip().splitlines()) <= 10
 
 
-@pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.name)
+@for_each("path", EXAMPLES, ids=lambda path: path.name)
 def test_an_example_runs_as_it_stands(printed, path):
     assert printed[path].strip()
     assert not printed[path].endswith("FAILED"), printed[path]

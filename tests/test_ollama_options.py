@@ -8,6 +8,7 @@ import math
 import pickle
 
 import pytest
+from tables import for_each
 
 from lmstudio_provider import (
     ChatRequest,
@@ -53,8 +54,8 @@ def last(server):
 # Invalid options
 
 
-@pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize(
+@for_each("kind", KINDS)
+@for_each(
     "bad",
     [
         "300",
@@ -150,7 +151,7 @@ def test_the_native_api_refuses_the_options_of_ollama_and_names_its_own():
         assert "native.unload()" in caught.value.hint
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("extra", "ignored", "right"),
     [
         ({"num_ctx": 8192}, "'num_ctx'", "extra={'options': {'num_ctx': 8192}}; num_ctx=8192 can be"),
@@ -189,7 +190,7 @@ DOCUMENTED = [
 ]
 
 
-@pytest.mark.parametrize("name", DOCUMENTED)
+@for_each("name", DOCUMENTED)
 def test_each_option_that_ollama_has_or_had_belongs_in_options(name):
     with pytest.raises(InvalidRequestError, match=name) as caught:
         sent(extra={name: 1})
@@ -303,8 +304,8 @@ def now() -> str:
 FORMS = [{"type": "json_object"}, {"type": "object"}, int]
 
 
-@pytest.mark.parametrize("form", FORMS, ids=["JSON", "schema", "type"])
-@pytest.mark.parametrize("choice", [None, "auto", "required", "now"])
+@for_each("form", FORMS, ids=["JSON", "schema", "type"])
+@for_each("choice", [None, "auto", "required", "now"])
 def test_a_warning_says_that_tools_with_a_response_format_are_never_called(form, choice):
     request = ChatRequest("Hi", tools=[now], tool_choice=choice, response_format=form)
     (warning,) = ollama.chat_call(request, "m", stream=False).warnings
@@ -334,7 +335,7 @@ def test_each_call_warns_once_at_the_line_of_the_call(server, provider):
 # Options of the provider and of embed()
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("argument", "says"),
     [
         ({"num_ctx": 0}, "num_ctx=0, from the argument num_ctx"),

@@ -16,6 +16,7 @@ import textwrap
 from pathlib import Path
 
 import pytest
+from tables import for_each
 
 RECORD = Path(__file__).with_name("public_face.json")
 MODULES = ("lmstudio_provider", "lmstudio_provider.events", "lmstudio_provider.simulator")
@@ -141,7 +142,7 @@ def test_the_public_names_are_the_recorded_ones(module):
     assert list(face()[module]) == list(RECORDED[module])
 
 
-@pytest.mark.parametrize(("module", "name"), [(module, name) for module in RECORDED for name in RECORDED[module]])
+@for_each(("module", "name"), [(module, name) for module in RECORDED for name in RECORDED[module]])
 def test_a_public_name_is_as_recorded(module, name):
     assert face()[module].get(name) == RECORDED[module][name]
 

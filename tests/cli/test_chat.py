@@ -5,6 +5,7 @@ import json
 import pytest
 from commands import WITH_PTY, error_of, in_terminal, run
 from raw import stream_of
+from tables import for_each
 
 from lmstudio_provider.simulator import Fault, SimulatedLMStudio, SimulatedOllama
 
@@ -108,8 +109,8 @@ def test_a_text_is_continued_without_a_template(simulator):
     assert simulator.requests[-1]["path"] == "/v1/completions"
 
 
-@pytest.mark.parametrize("arguments", [["chat", "-p", "Hi"], ["complete", "Hi"]])
-@pytest.mark.parametrize(("end", "why"), [(b"", "stream"), (BROKEN, "the engine crashed")])
+@for_each("arguments", [["chat", "-p", "Hi"], ["complete", "Hi"]])
+@for_each(("end", "why"), [(b"", "stream"), (BROKEN, "the engine crashed")])
 def test_a_stream_that_fails_in_the_middle_shows_what_came_and_exits_with_1(arguments, end, why, raw_server):
     server = raw_server(stream_of(HEL, end))
     ended = run(*arguments, "--model", "m", "--base-url", server.url)
@@ -131,7 +132,7 @@ def test_an_error_under_status_200_exits_with_1(raw_server):
     assert "the engine crashed" in error_of(ended)
 
 
-@pytest.mark.parametrize("control", ["\x1b]52;c;aGk=\x07", "\x9b2J", "\x08", "\r", "\x7f"])
+@for_each("control", ["\x1b]52;c;aGk=\x07", "\x9b2J", "\x08", "\r", "\x7f"])
 def test_control_characters_are_shown_on_a_terminal_and_kept_in_a_pipe(control):
     with SimulatedLMStudio(replies=[f"a{control}b\tc\n"]) as server:
         shown = run("chat", "-p", "Hi", "--base-url", server.url, terminal=True)

@@ -8,6 +8,7 @@ import sys
 
 import pytest
 from commands import PROGRAM, WITH_PTY, error_of, in_terminal, run
+from tables import for_each
 
 from lmstudio_provider.simulator import SimulatedLMStudio, SimulatedOllama
 
@@ -151,7 +152,7 @@ def test_ollama_wants_a_description_of_each_option():
     assert (ended.code, error_of(ended)) == (2, "error: What?: with Ollama, write bug=DESCRIPTION")
 
 
-@pytest.mark.parametrize("delay", ["-1", "nan", "inf", "soon", "1e300"])
+@for_each("delay", ["-1", "nan", "inf", "soon", "1e300"])
 def test_a_pause_that_cannot_be_is_wrong_usage(delay):
     ended = run("simulate", "--port", "0", f"--delay={delay}")
     assert ended.code == 2

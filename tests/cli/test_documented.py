@@ -5,8 +5,8 @@ import re
 import shlex
 from pathlib import Path
 
-import pytest
 from commands import run
+from tables import for_each
 
 from lmstudio_provider.cli.main import COMMANDS
 from lmstudio_provider.simulator import SimulatedLMStudio, SimulatedOllama
@@ -16,7 +16,7 @@ PAGE = (Path(__file__).parent.parent.parent / "docs" / "command-line.rst").read_
 LINES = [line for line in re.findall(r"^    \$ (.+)$", PAGE, re.M) if line != "lmstudio-provider chat"]
 
 
-@pytest.mark.parametrize("name", COMMANDS)
+@for_each("name", COMMANDS)
 def test_each_command_has_an_example_on_the_page(name):
     assert f"lmstudio-provider {name} " in PAGE.replace("\n", " ")
 

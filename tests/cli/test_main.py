@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from commands import PROGRAM, error_of, run
+from tables import for_each
 
 from lmstudio_provider import __version__
 from lmstudio_provider.cli.main import COMMANDS, main
@@ -35,7 +36,7 @@ def servers(monkeypatch):
             yield lm_studio, ollama
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("arguments", "what"),
     [
         (["nonsense"], "invalid choice: 'nonsense'"),
@@ -93,7 +94,7 @@ def test_the_version_is_shown_before_and_after_a_command(arguments):
     assert run(*arguments) == (0, f"lmstudio-provider {__version__}\n", "")
 
 
-@pytest.mark.parametrize("name", COMMANDS)
+@for_each("name", COMMANDS)
 def test_the_help_of_a_command_ends_with_an_example(name):
     ended = run(name, "--help")
     assert (ended.code, ended.err) == (0, "")

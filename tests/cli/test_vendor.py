@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from commands import run
+from tables import for_each
 
 from lmstudio_provider import __version__
 from lmstudio_provider.cli.vendor import EXAMPLE
@@ -167,7 +168,7 @@ def test_the_example_of_the_help_works(tmp_path, monkeypatch):
     assert check_copy(tmp_path / "app" / "_vendor")[0].parts == ("native", "tools", "types")
 
 
-@pytest.mark.parametrize("part", PARTS)
+@for_each("part", PARTS)
 def test_the_help_names_each_part(part):
     text = " ".join(run("vendor", "--help").out.split())
     assert f"{part}: {PARTS[part].about}" in text

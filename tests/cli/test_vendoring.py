@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from tables import for_each
 
 import lmstudio_provider
 from lmstudio_provider.cli import vendoring
@@ -305,7 +306,7 @@ def test_all_parts_make_the_whole_package(tmp_path):
     assert set(copy.sums) == {*paths, "py.typed", "LICENSE"}
 
 
-@pytest.mark.parametrize("part", PARTS)
+@for_each("part", PARTS)
 def test_each_pattern_of_a_part_names_files(part):
     for pattern in PARTS[part].files:
         assert list(PACKAGE.glob(pattern)), pattern
@@ -449,7 +450,7 @@ def test_bytecode_and_line_breaks_of_windows_are_not_changes(project):
     assert check_copy(project)[1] == NO_CHANGES
 
 
-@pytest.mark.parametrize(
+@for_each(
     "versions",
     [
         ["0.9", "0.10", "0.10.1"],

@@ -6,6 +6,7 @@ import ast
 import sys
 
 import pytest
+from tables import for_each
 
 from lmstudio_provider.cli.vendoring import PACKAGE, PARTS, import_from, package_files
 
@@ -16,7 +17,7 @@ def rewritten(source, module=MODULE):
     return import_from(module, source.encode()).decode()
 
 
-@pytest.mark.parametrize(
+@for_each(
     "source",
     [
         "import urllib3x\n",
@@ -42,7 +43,7 @@ def test_what_does_not_import_urllib3_stays_as_it_is(source):
     assert rewritten(source) == source
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("source", "expected"),
     [
         ("import urllib3\n", "import app._vendor.urllib3 as urllib3\n"),

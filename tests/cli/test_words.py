@@ -2,6 +2,7 @@
 
 import pytest
 from commands import run
+from tables import for_each
 
 from lmstudio_provider.cli.words import in_options
 from lmstudio_provider.simulator import SimulatedLMStudio, SimulatedOllama
@@ -13,7 +14,7 @@ PULL = "'ollama pull MODEL', or {}, downloads one"
 URL = "the default, and {} or LM_STUDIO_URL names another server"
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("said", "shown"),
     [
         ("Raise timeout= (seconds), or give None for no limit", "Raise --timeout (seconds)"),
@@ -41,8 +42,8 @@ def test_the_status_as_json_does_not_speak_python(closed_port):
     assert "--base-url" in ended.out
 
 
-@pytest.mark.parametrize("command", ["load", "unload", "pull"])
-@pytest.mark.parametrize("name", ["", " "])
+@for_each("command", ["load", "unload", "pull"])
+@for_each("name", ["", " "])
 def test_a_name_that_is_blank_is_wrong_usage(command, name):
     ended = run(command, name)
     assert ended.code == 2

@@ -1,6 +1,7 @@
 import pickle
 
 import pytest
+from tables import for_each
 
 import lmstudio_provider
 from lmstudio_provider import Completion, ProviderError, StatusError
@@ -10,7 +11,7 @@ ERRORS = [
 ]
 
 
-@pytest.mark.parametrize("kind", ERRORS)
+@for_each("kind", ERRORS)
 def test_every_error_survives_pickle_with_its_data(kind):
     partial = Completion("Hel", "m", "m")
     error = kind("it broke", hint="Mend it", method="GET", url="http://h/v1/models", partial=partial)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
+from tables import for_each
 
 from lmstudio_provider import Completion, Message, ModelInfo, Tool, ToolCall, Usage
 from lmstudio_provider._core.frozen import Frozen
@@ -37,7 +38,7 @@ def theirs(*values):
     return Ours(*values)
 
 
-@pytest.mark.parametrize("other", [Ours(2), Ours(1, "x"), Derived(1), theirs(1), 1, None, (1, "")])
+@for_each("other", [Ours(2), Ours(1, "x"), Derived(1), theirs(1), 1, None, (1, "")])
 def test_another_value_or_another_class_is_not_equal(other):
     assert Ours(1) != other
     assert other != Ours(1)
@@ -60,7 +61,7 @@ def test_a_list_in_a_field_makes_it_unhashable():
         hash(Ours([1]))
 
 
-@pytest.mark.parametrize("values", [(1,), ("a", "b", "c"), ([1], None, {"a": 1})])
+@for_each("values", [(1,), ("a", "b", "c"), ([1], None, {"a": 1})])
 def test_it_shows_itself_as_a_dataclass_does(values):
     assert repr(Ours(*values)) == repr(theirs(*values))
 

@@ -8,6 +8,7 @@ import traceback
 from pathlib import Path
 
 import pytest
+from tables import for_each
 
 from lmstudio_provider import InvalidRequestError, LMStudioProvider, Message
 from lmstudio_provider._native.types import NativeRequest
@@ -33,7 +34,7 @@ def refused(image):
     return error, "".join(traceback.format_exception(type(error), error, error.__traceback__))
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("image", "why"),
     [
         ("http://example.org/a.png", "http URL"),
@@ -68,7 +69,7 @@ def test_an_image_that_the_server_refuses_is_refused_before(image, why):
         Message.user("What is this?", images=[image])
 
 
-@pytest.mark.parametrize("image", [5, {"type": "image_url"}, 5.0])
+@for_each("image", [5, {"type": "image_url"}, 5.0])
 def test_one_that_is_not_an_image_is_refused_as_one_in_a_list(image):
     with pytest.raises(InvalidRequestError, match=type(image).__name__):
         Message.user("Hi", images=image)
@@ -193,7 +194,7 @@ def test_an_error_names_the_exception_or_the_output_of_save():
 # Base64
 
 
-@pytest.mark.parametrize("content", [PNG, JPEG, PNG + b"x", PNG + b"xy", PNG[:8], JPEG[:3]])
+@for_each("content", [PNG, JPEG, PNG + b"x", PNG + b"xy", PNG[:8], JPEG[:3]])
 def test_bare_base64_is_taken_in_all_its_forms(content):
     (url,) = urls([content])
     plain = base64.b64encode(content)
@@ -226,7 +227,7 @@ def test_a_file_of_that_name_wins_over_base64(tmp_path, monkeypatch, name):
     assert urls([name]) == [JPEG_URL]
 
 
-@pytest.mark.parametrize(
+@for_each(
     "spoil",
     [
         lambda text: text[:100] + "!" + text[101:],
@@ -240,7 +241,7 @@ def test_a_file_of_that_name_wins_over_base64(tmp_path, monkeypatch, name):
         lambda text: text + "\ud800",
     ],
 )
-@pytest.mark.parametrize("begin", ["", "data:image/png;base64,", "DATA:image/png;base64,"])
+@for_each("begin", ["", "data:image/png;base64,", "DATA:image/png;base64,"])
 def test_broken_base64_of_an_image_is_said_to_be_broken_and_never_shown(spoil, begin):
     text = begin + spoil(base64.b64encode(LARGE).decode())
     error, printed = refused(text)
@@ -251,7 +252,7 @@ def test_broken_base64_of_an_image_is_said_to_be_broken_and_never_shown(spoil, b
     assert error.__context__ is None or "iVBOR" not in str(error.__context__)
 
 
-@pytest.mark.parametrize(
+@for_each(
     "text",
     [
         "QUJD" * 1_000_000,
@@ -278,7 +279,7 @@ def test_the_bytes_of_a_refused_image_are_not_shown():
 # Images in the repr of a message
 
 
-@pytest.mark.parametrize(
+@for_each(
     "message",
     [
         Message.user("What is this?", images=[LARGE]),
@@ -341,7 +342,7 @@ def test_a_system_message_of_none_is_refused_with_what_to_write():
     assert caught.value.hint == "Write Message.system('...'); leave the message out for no instructions"
 
 
-@pytest.mark.parametrize("text", [5, b"Hi", {"type": "text"}])
+@for_each("text", [5, b"Hi", {"type": "text"}])
 def test_a_user_whose_text_is_none_beside_an_image_is_refused(text):
     with pytest.raises(InvalidRequestError, match="is not text"):
         Message.user(text, images=[PNG])

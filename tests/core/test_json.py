@@ -1,15 +1,16 @@
 import pytest
+from tables import for_each
 
 from lmstudio_provider._core.json import loads
 
 
-@pytest.mark.parametrize("text", ["[" * 100_000, '{"a":' * 300, "[" * 201 + "]" * 201, '["[", ' * 201])
+@for_each("text", ["[" * 100_000, '{"a":' * 300, "[" * 201 + "]" * 201, '["[", ' * 201])
 def test_json_that_is_nested_too_deeply_is_refused_without_parsing(text):
     with pytest.raises(ValueError, match="nested too deeply"):
         loads(text)
 
 
-@pytest.mark.parametrize("text", ["", "{", "[1,]", "'a'"])
+@for_each("text", ["", "{", "[1,]", "'a'"])
 def test_a_text_that_is_not_json_is_a_value_error(text):
     with pytest.raises(ValueError, match=r"."):
         loads(text)

@@ -4,6 +4,7 @@ import json
 from urllib.parse import quote
 
 import pytest
+from tables import for_each
 
 from lmstudio_provider._core.redaction import header_secrets, hide, is_secret, redact, url_secrets
 
@@ -37,19 +38,19 @@ FORMS = {
 }
 
 
-@pytest.mark.parametrize(("form", "hidden"), FORMS.values(), ids=FORMS)
+@for_each(("form", "hidden"), FORMS.values(), ids=FORMS)
 def test_a_secret_is_hidden_however_it_is_written(form, hidden):
     assert hide(f"it's {form}, or 50%", (ODD,)) == f"it's {hidden}, or 50%"
 
 
-@pytest.mark.parametrize("secret", ["pass\\", "s\\éu%", "two\\\\words", '\\"quoted\\"', "a\\\n\\\U0001f600b"])
-@pytest.mark.parametrize("write", [str, json.dumps, lambda text: json.dumps(json.dumps(text)), quote, spelt_out])
+@for_each("secret", ["pass\\", "s\\éu%", "two\\\\words", '\\"quoted\\"', "a\\\n\\\U0001f600b"])
+@for_each("write", [str, json.dumps, lambda text: json.dumps(json.dumps(text)), quote, spelt_out])
 def test_a_backslash_in_a_secret_is_hidden_with_what_follows(secret, write):
     shown = hide(f"it is {write(secret)}, or 50%", (secret,))
     assert shown.replace("\\", "").replace('"', "") == "it is [hidden], or 50%"
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("secrets", "said"),
     [
         (("Bearer eyJhbGciOi.AAAAAA", "Bearer eyJhbGciOi.BBBBBB"), "Bearer eyJhbGciOi.BBBBBB"),
@@ -66,7 +67,7 @@ def test_no_rest_of_a_secret_is_left_that_has_something_in_common_with_another(s
         assert hidden.replace("[hidden]", "") in ("refused: ", "refused: a")
 
 
-@pytest.mark.parametrize(
+@for_each(
     "said",
     [TOKEN[:10], TOKEN[:-1], f"{TOKEN[:10]}**************", f"{TOKEN[:4]}***ghij", f"{TOKEN[:6]}…", f"{TOKEN[:9]}..."],
 )
@@ -83,7 +84,7 @@ def test_the_beginning_of_an_unknown_token_is_hidden_as_lm_studio_repeats_it():
     )
 
 
-@pytest.mark.parametrize(
+@for_each(
     "text", ["**bold** text", "****", "sk-l is short", "Use sk-lm- tokens", "50% of C:\\new\\table", "", "\\u12", "%zz"]
 )
 def test_other_texts_do_not_change(text):
@@ -98,7 +99,7 @@ def test_a_short_secret_is_hidden_only_as_a_word(secret):
     assert hide("port 123", ("123",)) == "port 123"
 
 
-@pytest.mark.parametrize(
+@for_each(
     "placeholder",
     [
         "lm-studio",
@@ -159,7 +160,7 @@ def test_a_placeholder_is_not_a_secret(placeholder):
     assert hide(f"model '{placeholder}-community/qwen3'", (placeholder,)) == f"model '{placeholder}-community/qwen3'"
 
 
-@pytest.mark.parametrize(
+@for_each(
     "secret",
     [TOKEN, "s3cret", "hunter2", "my-own-secret", "secret-token", "ollama-4711", "geheim", "pw-7", "!?!?!?", "n!o!n!e"],
 )
@@ -168,7 +169,7 @@ def test_a_word_that_somebody_chose_is_a_secret(secret):
     assert hide(f"it is {secret}.", (secret,)) == "it is [hidden]."
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("name", "value", "secrets"),
     [
         ("Authorization", f"Bearer {TOKEN}", {TOKEN}),
@@ -199,7 +200,7 @@ def test_the_name_of_a_header_says_whether_its_value_is_a_secret(name, value, se
     assert set(header_secrets({name: value})) == secrets
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("url", "secrets"),
     [
         ("https://example.com/mcp?format=application/json&page=1", set()),
@@ -215,7 +216,7 @@ def test_a_url_has_its_secrets_in_userinfo_and_query(url, secrets):
     assert set(url_secrets(url)) == secrets
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("text", "secret"),
     [
         (TOKEN[:10] * 500, TOKEN),

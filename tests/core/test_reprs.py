@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-import pytest
+from tables import for_each
 
 from lmstudio_provider import (
     Chunk,
@@ -62,7 +62,7 @@ LARGE = [
 ]
 
 
-@pytest.mark.parametrize("value", LARGE, ids=lambda value: type(value).__name__)
+@for_each("value", LARGE, ids=lambda value: type(value).__name__)
 def test_it_is_one_short_line_whatever_is_in_it(value):
     shown = repr(value)
     assert shown == str(value)

@@ -8,6 +8,7 @@ import math
 import pickle
 
 import pytest
+from tables import for_each
 
 from lmstudio_provider import (
     ChatRequest,
@@ -29,7 +30,7 @@ PNG = b"\x89PNG\r\n\x1a\n" + bytes(8)
 JPEG = b"\xff\xd8\xff\xe0" + bytes(8)
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("field", "bad"),
     [
         ("temperature", -0.1),
@@ -67,8 +68,8 @@ def test_an_option_that_cannot_work_is_refused_by_name(field, bad):
         CompletionRequest("Hi", **{field: bad})
 
 
-@pytest.mark.parametrize("kind", [ChatRequest, CompletionRequest, TextRequest, ResponsesRequest])
-@pytest.mark.parametrize(
+@for_each("kind", [ChatRequest, CompletionRequest, TextRequest, ResponsesRequest])
+@for_each(
     ("stop", "where"), [("", "stop"), ([""], r"stop\[0\]"), (["\n", ""], r"stop\[1\]"), (("a", "b", ""), r"stop\[2\]")]
 )
 def test_an_empty_text_that_would_end_every_reply_is_refused_with_its_place(kind, stop, where):
@@ -76,12 +77,12 @@ def test_an_empty_text_that_would_end_every_reply_is_refused_with_its_place(kind
         kind("Hi", stop=stop)
 
 
-@pytest.mark.parametrize("stop", [None, [], "\n", [" "], ("a", "\n\n")])
+@for_each("stop", [None, [], "\n", [" "], ("a", "\n\n")])
 def test_blank_text_and_no_text_at_all_can_end_a_reply(stop):
     assert CompletionRequest("Hi", stop=stop).stop == stop
 
 
-@pytest.mark.parametrize("kind", [ChatRequest, CompletionRequest, TextRequest, ResponsesRequest])
+@for_each("kind", [ChatRequest, CompletionRequest, TextRequest, ResponsesRequest])
 def test_no_tokens_at_all_are_refused_because_servers_take_it_for_no_limit(kind):
     with pytest.raises(InvalidRequestError, match=r"^max_tokens=0 ") as caught:
         kind("Hi", max_tokens=0)
@@ -95,7 +96,7 @@ def test_an_empty_prompt_is_refused():
     assert TextRequest(" ").prompt == " "
 
 
-@pytest.mark.parametrize("field", ["temperature", "stop", "logit_bias", "tool_choice", "store", "reasoning"])
+@for_each("field", ["temperature", "stop", "logit_bias", "tool_choice", "store", "reasoning"])
 def test_a_number_that_python_does_not_write_is_refused_by_name(field):
     with pytest.raises(InvalidRequestError, match=rf"^{field}=<int>"):
         ResponsesRequest([Message.user("Hi")], **{field: 10**5000})
@@ -107,13 +108,13 @@ def test_extra_cannot_change_how_the_reply_is_read(name):
         CompletionRequest("Hi", extra={name: True})
 
 
-@pytest.mark.parametrize("bad", [None, 7, b"bytes"])
+@for_each("bad", [None, 7, b"bytes"])
 def test_a_completion_wants_text(bad):
     with pytest.raises(InvalidRequestError, match="user_message"):
         CompletionRequest(bad)
 
 
-@pytest.mark.parametrize("bad", [b"Hi", {"role": "user"}, None, 7, [], ["Hi"], [{"content": "Hi"}], Message.user("Hi")])
+@for_each("bad", [b"Hi", {"role": "user"}, None, 7, [], ["Hi"], [{"content": "Hi"}], Message.user("Hi")])
 def test_a_chat_wants_messages(bad):
     with pytest.raises(InvalidRequestError, match="messages"):
         ChatRequest(bad)
@@ -132,7 +133,7 @@ def test_a_request_of_another_kind_is_refused_with_what_takes_it(other):
     assert "complete" in caught.value.hint
 
 
-@pytest.mark.parametrize("kind", [ChatRequest, CompletionRequest, ResponsesRequest])
+@for_each("kind", [ChatRequest, CompletionRequest, ResponsesRequest])
 def test_tools_and_response_format_are_checked(kind):
     for bad in (["now"], Tool("now"), "now", {"name": "now"}, 7):
         with pytest.raises(InvalidRequestError, match=r"^tools"):
@@ -148,7 +149,7 @@ def add(a: int, b: int = 1) -> int:
     return a + b
 
 
-@pytest.mark.parametrize("kind", [ChatRequest, CompletionRequest, ResponsesRequest])
+@for_each("kind", [ChatRequest, CompletionRequest, ResponsesRequest])
 def test_a_function_among_the_tools_becomes_a_tool(kind):
     now = {"type": "function", "function": {"name": "now"}}
     request = kind("Hi", tools=iter([add, Tool("then"), now]))
@@ -195,7 +196,7 @@ def test_an_image_that_cannot_be_read_is_refused_when_the_request_is_made():
         CompletionRequest("What is this?", images=["no/such/file.png"])
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("typed", "right"),
     [
         ("temprature", "temperature"),
@@ -234,7 +235,7 @@ def test_an_unknown_option_is_refused_with_the_right_word(typed, right):
     assert caught.value.hint == f"Did you mean {right!r}?"
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("typed", "right", "advice"),
     [
         ("max_round", "max_rounds", "run_tools() and conversations take it"),
@@ -254,7 +255,7 @@ def test_a_misspelt_option_of_another_call_is_named_with_its_place(typed, right,
     assert advice in caught.value.hint
 
 
-@pytest.mark.parametrize("kind", [ChatRequest, CompletionRequest, TextRequest, ResponsesRequest, ToolLoopRequest])
+@for_each("kind", [ChatRequest, CompletionRequest, TextRequest, ResponsesRequest, ToolLoopRequest])
 def test_a_call_names_no_class_that_its_caller_did_not_write(kind):
     with pytest.raises(InvalidRequestError) as caught:
         override(kind("Hi"), user="u1")
@@ -269,7 +270,7 @@ def test_the_request_of_a_provider_of_ones_own_names_the_right_option(request_):
     assert caught.value.hint == "Did you mean 'temperature'?"
 
 
-@pytest.mark.parametrize(
+@for_each(
     "typed",
     [
         "n",
@@ -298,15 +299,15 @@ def test_an_option_that_only_the_server_knows_has_its_place_named(typed):
     assert "Did you mean" not in caught.value.hint
 
 
-@pytest.mark.parametrize("kind", [ChatRequest, CompletionRequest, TextRequest, ResponsesRequest, NativeRequest])
-@pytest.mark.parametrize("typed", ["messages", "prompt", "input", "user_message", "text", "promt"])
+@for_each("kind", [ChatRequest, CompletionRequest, TextRequest, ResponsesRequest, NativeRequest])
+@for_each("typed", ["messages", "prompt", "input", "user_message", "text", "promt"])
 def test_the_first_argument_of_a_call_cannot_be_given_by_name(kind, typed):
     with pytest.raises(InvalidRequestError) as caught:
         override(kind("Hi"), **{typed: "Ho"})
     assert "first argument" in caught.value.hint
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("make", "typed", "right"),
     [
         (lambda **named: Message("user", **named), "contents", "content"),
@@ -339,7 +340,7 @@ def test_requests_show_their_fields():
     assert list(inspect.signature(Message).parameters)[:2] == ["role", "content"]
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("typed", "right"),
     [
         ("asistant", "assistant"),
@@ -360,19 +361,19 @@ def test_a_role_that_is_misspelt_is_refused_with_the_right_one(typed, right):
         assert caught.value.hint == f"Did you mean {right!r}?"
 
 
-@pytest.mark.parametrize("role", [None, 5, ["user"], b"user"])
+@for_each("role", [None, 5, ["user"], b"user"])
 def test_a_role_that_is_not_a_text_is_refused(role):
     for make in (lambda: Message(role, "Hi"), lambda: ChatRequest([{"role": role, "content": "Hi"}])):
         with pytest.raises(InvalidRequestError, match="role="):
             make()
 
 
-@pytest.mark.parametrize("role", ["developer", "function", "control", "ipython", "observation"])
+@for_each("role", ["developer", "function", "control", "ipython", "observation"])
 def test_a_role_that_a_template_may_know_is_taken_in_a_dict(role):
     assert ChatRequest([{"role": role, "content": "Hi"}]).messages[0]["role"] == role
 
 
-@pytest.mark.parametrize("name", ["contents", "Content", "text", "message"])
+@for_each("name", ["contents", "Content", "text", "message"])
 def test_a_dict_whose_content_is_misspelt_is_refused(name):
     with pytest.raises(InvalidRequestError, match=rf"messages\[1\] has '{name}' and no content"):
         ChatRequest([{"role": "user", "content": "Hi", "text": "more"}, {"role": "user", name: "Ho"}])
@@ -420,7 +421,7 @@ def test_a_tool_without_parameters_takes_none():
     assert Tool("now").parameters == {"type": "object", "properties": {}}
 
 
-@pytest.mark.parametrize(
+@for_each(
     "make",
     [
         lambda: Message("usr", "Hi"),
@@ -473,7 +474,7 @@ def test_tools_may_come_from_a_generator_and_none_is_none():
     assert CompletionRequest("Hi", extra=None).extra == {}
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("request_", "name", "hint"),
     [
         (TextRequest("Hi"), "tools", "chat()"),
@@ -528,7 +529,7 @@ class Kind(enum.Enum):
     A = "a"
 
 
-@pytest.mark.parametrize("name", ["on_token", "callback", "onChunk"])
+@for_each("name", ["on_token", "callback", "onChunk"])
 def test_a_callback_of_another_name_is_refused_with_the_right_word(name):
     with pytest.raises(InvalidRequestError, match="on_chunk="):
         override(ChatRequest("Hi"), **{name: print})
@@ -543,7 +544,7 @@ def test_the_repr_of_a_request_does_not_contain_the_images_of_its_messages():
         assert "'Look'" in repr(kind(messages))
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("options", "problem"),
     [
         ({"temperature": "x"}, "temperature='x' is not valid: use a number, 0 or more"),

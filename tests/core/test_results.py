@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import pytest
+from tables import for_each
 
 from lmstudio_provider import InvalidRequestError, Message, ToolCall, ToolCallWarning
 
@@ -187,7 +188,7 @@ def named(value):
     return value if isinstance(value, str) else type(value).__name__
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("result", "text"),
     [
         ("a text", "a text"),
@@ -266,7 +267,7 @@ def test_data_that_is_used_twice_does_not_contain_itself():
     assert text_of([point, point]) == '[{"x":1,"y":2},{"x":1,"y":2}]'
 
 
-@pytest.mark.parametrize("items", [itertools.count(), iter(range(10_001)), range(10_001)], ids=named)
+@for_each("items", [itertools.count(), iter(range(10_001)), range(10_001)], ids=named)
 def test_an_iterator_is_cut_at_ten_thousand_with_a_warning_that_names_the_tool(items):
     with pytest.warns(ToolCallWarning, match="tool look returned more than 10,000 items"):
         text = Message.tool(CALL, items).content
@@ -301,7 +302,7 @@ class Misleading:
         return "one of many"
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("result", "text"),
     [
         (Plain(), "Plain"),

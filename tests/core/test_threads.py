@@ -1,6 +1,7 @@
 import threading
 
 import pytest
+from tables import for_each
 
 from lmstudio_provider._core.threads import Event, start
 from lmstudio_provider._servers.asking import run_in_daemon_thread
@@ -23,7 +24,7 @@ class Interrupted(threading.Thread):
             raise RuntimeError("release unlocked lock")
 
 
-@pytest.mark.parametrize("timeout", [0, 0.01, -1])
+@for_each("timeout", [0, 0.01, -1])
 def test_an_event_that_is_not_set_is_waited_for_no_longer_than_the_timeout(timeout):
     event = Event()
     assert not event.wait(timeout)

@@ -7,6 +7,7 @@ import sys
 import typing
 
 import pytest
+from tables import for_each
 
 import lmstudio_provider
 from lmstudio_provider import (
@@ -52,7 +53,7 @@ FUNCTIONS = {
 FUNCTIONS.update({name: each for name, each in PUBLIC.items() if inspect.isfunction(each)})
 
 
-@pytest.mark.parametrize("text", ["not json", '{"city": ', "[1]", '"text"', "null", "[" * 100_000])
+@for_each("text", ["not json", '{"city": ', "[1]", '"text"', "null", "[" * 100_000])
 def test_arguments_that_are_not_an_object_raise_only_when_they_are_read(text):
     call = ToolCall("1", "get_weather", raw_arguments=text)
     assert call.raw_arguments == text
@@ -81,15 +82,15 @@ def test_a_call_is_frozen_and_can_be_replaced_hashed_and_pickled():
     assert len({call, ToolCall("1", "f", {"a": 1})}) == 1
 
 
-@pytest.mark.parametrize("bad", [0, -1, math.nan, math.inf, True, "10"])
-@pytest.mark.parametrize("name", ["connect", "first_byte", "idle"])
+@for_each("bad", [0, -1, math.nan, math.inf, True, "10"])
+@for_each("name", ["connect", "first_byte", "idle"])
 def test_a_timeout_that_is_not_a_positive_number_is_refused_by_name(name, bad):
     with pytest.raises(ConfigurationError, match=rf"Timeouts\.{name}="):
         Timeouts(**{name: bad})
 
 
-@pytest.mark.parametrize("name", ["max_line_bytes", "max_reply_bytes", "max_events_without_data"])
-@pytest.mark.parametrize("bad", [0, 1.5, None, True])
+@for_each("name", ["max_line_bytes", "max_reply_bytes", "max_events_without_data"])
+@for_each("bad", [0, 1.5, None, True])
 def test_a_limit_that_is_not_a_positive_whole_number_is_refused_by_name(name, bad):
     with pytest.raises(ConfigurationError, match=rf"Limits\.{name}="):
         Limits(**{name: bad})
@@ -103,7 +104,7 @@ def test_a_chunk_is_empty_by_default():
     assert Chunk() == ("", False, "", (), None, None)
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("kind", "can"),
     [
         ("llm", True),
@@ -129,7 +130,7 @@ evaluated = pytest.mark.skipif(sys.version_info < (3, 10), reason="Python 3.9 do
 
 
 @evaluated
-@pytest.mark.parametrize("cls", DATACLASSES, ids=lambda cls: cls.__name__)
+@for_each("cls", DATACLASSES, ids=lambda cls: cls.__name__)
 def test_the_types_of_a_dataclass_are_known_at_run_time(cls):
     hints = typing.get_type_hints(cls)
     assert {each.name for each in dataclasses.fields(cls)} <= hints.keys()
@@ -137,26 +138,24 @@ def test_the_types_of_a_dataclass_are_known_at_run_time(cls):
 
 
 @evaluated
-@pytest.mark.parametrize("name", FUNCTIONS)
+@for_each("name", FUNCTIONS)
 def test_the_types_of_a_method_are_known_at_run_time(name):
     assert "return" in typing.get_type_hints(FUNCTIONS[name])
 
 
 @evaluated
-@pytest.mark.parametrize(
-    "cls", [LMStudioProvider, OllamaProvider, Failover, Conversation, NativeConversation, *DATACLASSES]
-)
+@for_each("cls", [LMStudioProvider, OllamaProvider, Failover, Conversation, NativeConversation, *DATACLASSES])
 def test_the_types_of_a_constructor_are_known_at_run_time(cls):
     assert typing.get_type_hints(cls.__init__)["return"] is type(None)
 
 
 @evaluated
-@pytest.mark.parametrize("cls", ERRORS, ids=lambda cls: cls.__name__)
+@for_each("cls", ERRORS, ids=lambda cls: cls.__name__)
 def test_the_types_of_an_error_are_known_at_run_time(cls):
     assert {"message", "hint", "partial", "progress"} <= typing.get_type_hints(cls).keys()
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("function", "names"),
     [
         (LMStudioProvider.chat, {"request", "tools", "response_format"}),
@@ -188,7 +187,7 @@ def test_the_options_of_a_call_are_seen_by_name(function, names):
     assert not any(each.kind is each.VAR_KEYWORD or each.name.startswith("_") for each in parameters.values())
 
 
-@pytest.mark.parametrize("function", [Native.load, Native.loaded, Native.ensure_loaded])
+@for_each("function", [Native.load, Native.loaded, Native.ensure_loaded])
 def test_the_options_of_loading_are_seen_by_name(function):
     parameters = inspect.signature(function).parameters
     assert {"model", "timeout", "deadline", "context_length", "flash_attention"} <= parameters.keys()
@@ -211,7 +210,7 @@ def test_a_constructor_shows_only_its_arguments():
         assert not any(each.kind is each.VAR_KEYWORD for each in inspect.signature(cls).parameters.values())
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("options", "request_"),
     [
         (overrides.CompletionOverrides, CompletionRequest),
@@ -231,7 +230,7 @@ def test_a_call_takes_by_name_what_its_request_holds(options, request_):
         assert told == each.type or each.name == "tools"
 
 
-@pytest.mark.parametrize("most", [0, -3, "usage.db", None, True, 1.5])
+@for_each("most", [0, -3, "usage.db", None, True, 1.5])
 def test_a_number_of_records_that_cannot_work_is_refused(most):
     with pytest.raises(ConfigurationError, match="max_records="):
         MemoryUsage(most)

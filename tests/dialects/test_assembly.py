@@ -1,6 +1,7 @@
 import itertools
 
 import pytest
+from tables import for_each
 
 from lmstudio_provider._dialects.accumulator import ToolCallAssembly
 
@@ -53,7 +54,7 @@ def test_a_repeated_name_is_not_appended_and_an_object_is_kept_as_json():
     assert assembled([piece(None, "f", index=0, id="1")], [piece({"a": 1}, "f", index=0)]) == [("1", "f", '{"a": 1}')]
 
 
-@pytest.mark.parametrize("junk", [None, {}, "x", [None], [7], [{}], [{"function": 7}], [{"function": {"name": 7}}]])
+@for_each("junk", [None, {}, "x", [None], [7], [{}], [{"function": 7}], [{"function": {"name": 7}}]])
 def test_junk_in_the_place_of_calls_does_no_harm(junk):
     assert assembled(junk) == []
 
@@ -107,7 +108,7 @@ def named(*pieces):
     return found[0]
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("pieces", "calls"),
     [
         ([("f", ""), ("g", "")], [("f", ""), ("g", "")]),
@@ -168,7 +169,7 @@ def test_a_key_says_which_call_it_is_whatever_the_piece_says():
 OFFERED = ("weather", "get_time", "getUser", "functions.exact", "files.read")
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("name", "tool"),
     [
         ("weather", "weather"),
@@ -216,7 +217,7 @@ def test_a_name_is_that_of_the_tool_it_means(name, tool):
         assert [call.name for call in assembly.calls()] == [tool]
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("name", "tool"),
     [
         ("functions.weather", "functions.weather"),

@@ -9,6 +9,7 @@ import math
 import pickle
 
 import pytest
+from tables import for_each
 
 from lmstudio_provider import (
     Choice,
@@ -48,14 +49,14 @@ def read(answers, questions, **more):
 # What is refused before sending
 
 
-@pytest.mark.parametrize("words", ["", " ", None, 7, b"text", ["text"]], ids=repr)
+@for_each("words", ["", " ", None, 7, b"text", ["text"]], ids=repr)
 def test_instructions_that_are_not_words_are_refused(words):
     for make in (Condition, lambda said: Choice(said, {"a": "b"}), lambda said: Score(said, ["a", "b"])):
         with pytest.raises(InvalidRequestError, match="instructions"):
             make(words)
 
 
-@pytest.mark.parametrize(
+@for_each(
     "criteria", [{}, {"true": "a"}, {"true": "a", "false": None}, {"yes": "a", "no": "b"}, {True: "a"}, "true", ["a"]]
 )
 def test_a_condition_describes_both_true_and_false_or_neither(criteria):
@@ -63,13 +64,13 @@ def test_a_condition_describes_both_true_and_false_or_neither(criteria):
         Condition("It is urgent", criteria)
 
 
-@pytest.mark.parametrize("criteria", [None, ["a", "b"], "ab", {"": "a"}, {1: "a"}, {"a": 7}, {"a": ["b"]}], ids=repr)
+@for_each("criteria", [None, ["a", "b"], "ab", {"": "a"}, {1: "a"}, {"a": 7}, {"a": ["b"]}], ids=repr)
 def test_a_choice_is_of_options_with_descriptions(criteria):
     with pytest.raises(InvalidRequestError, match="Choice: criteria"):
         Choice("Which?", criteria)
 
 
-@pytest.mark.parametrize("criteria", [None, "ab", {"a": "b"}, {"a"}, ["a", None], ["a", ""], [1, 2]], ids=repr)
+@for_each("criteria", [None, "ab", {"a": "b"}, {"a"}, ["a", None], ["a", ""], [1, 2]], ids=repr)
 def test_a_score_has_a_list_of_descriptions(criteria):
     with pytest.raises(InvalidRequestError, match="Score: criteria"):
         Score("How much?", criteria)
@@ -115,7 +116,7 @@ def levels(count):
     return Score("How much?", [f"level {number}" for number in range(count)])
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("question", "limits"),
     [
         (options(0), LM_STUDIO),
@@ -132,7 +133,7 @@ def test_a_number_of_options_that_the_server_does_not_take_is_refused(question, 
         body({"urgent": URGENT, "label": question}, limits)
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("question", "limits"),
     [
         (options(1), LM_STUDIO),
@@ -228,7 +229,7 @@ def test_the_probabilities_of_levels_come_as_a_list_or_as_an_object(probabilitie
     assert read({"q": answer}, {"q": SEVERE}).score("q") == ScoreAnswer(0.75, (0.5, 0.25, 0.25), None)
 
 
-@pytest.mark.parametrize("probabilities", [None, 7, "x", [], {}, [0.5, 0.5], {"0": 1}, [0.1, None, 0.9], [1, 0, 0, 0]])
+@for_each("probabilities", [None, 7, "x", [], {}, [0.5, 0.5], {"0": 1}, [0.1, None, 0.9], [1, 0, 0, 0]])
 def test_probabilities_that_are_not_those_of_all_levels_are_empty(probabilities):
     assert read({"q": {"score": 1, "probabilities": probabilities}}, {"q": SEVERE})["q"] == ScoreAnswer(1.0)
 
@@ -250,7 +251,7 @@ def test_the_answers_are_in_the_order_of_the_questions_and_others_are_only_in_ra
     assert "other" in found.raw["answers"]
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("question", "answer"),
     [
         (URGENT, None),
@@ -288,7 +289,7 @@ def test_a_missing_answer_is_a_protocol_error_that_names_the_question():
         read({"a": {"noul": 0.5}}, {"a": URGENT, "b": URGENT})
 
 
-@pytest.mark.parametrize("value", [None, [], {}, {"answers": []}, {"answers": None}, {"choices": []}])
+@for_each("value", [None, [], {}, {"answers": []}, {"answers": None}, {"choices": []}])
 def test_a_reply_without_answers_is_a_protocol_error(value):
     with pytest.raises(ProtocolError, match="the reply"):
         decide_reply(value, decide_call("{}", "m"), {"q": URGENT}, "here")
@@ -355,7 +356,7 @@ def test_a_text_says_more_than_the_type_of_an_error_about_what_is_not_supported(
     assert "cannot embed" in error.message
 
 
-@pytest.mark.parametrize(
+@for_each(
     "text",
     [
         "Input has 700 tokens, which exceeds eval_batch_size (512)",

@@ -2,6 +2,7 @@ import json
 import re
 
 import pytest
+from tables import for_each
 
 from lmstudio_provider import (
     AuthenticationError,
@@ -38,8 +39,8 @@ def error_of(value, status=400, asked=ASKED, headers=()):
     return find_error(status, dict(headers), body, parsed, asked)
 
 
-@pytest.mark.parametrize("status", [200, 400, 404, 500])
-@pytest.mark.parametrize(
+@for_each("status", [200, 400, 404, 500])
+@for_each(
     ("name", "kind", "says"),
     [
         ("unexpected_endpoint", EndpointNotFoundError, "does not know this endpoint"),
@@ -70,7 +71,7 @@ def test_an_error_has_its_class_by_meaning_whatever_the_status(sample, name, kin
     assert re.search(says, str(error))
 
 
-@pytest.mark.parametrize("name", ["response_format", "tool_choice", "message_content", "image_url"])
+@for_each("name", ["response_format", "tool_choice", "message_content", "image_url"])
 def test_a_refused_request_is_reported_in_the_words_of_the_server(sample, name):
     body = sample(f"errors/{name}.json")
     error = error_of(body)
@@ -85,7 +86,7 @@ def test_the_numbers_of_an_overflow_are_data():
     assert (error.prompt_tokens, error.context_length) == (None, None)
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("status", "kind"),
     [
         (400, InvalidRequestError),
@@ -105,7 +106,7 @@ def test_the_numbers_of_an_overflow_are_data():
         (504, ServerError),
     ],
 )
-@pytest.mark.parametrize("body", [b'{"error": {"message": "hm"}}', b'{"error": "hm"}', b"<html>hm</html>", b"", b"[]"])
+@for_each("body", [b'{"error": {"message": "hm"}}', b'{"error": "hm"}', b"<html>hm</html>", b"", b"[]"])
 def test_without_a_meaning_the_status_decides(status, kind, body):
     error = error_of(body, status)
     assert type(error) is kind
@@ -118,17 +119,17 @@ def test_an_error_of_unknown_meaning_under_200_is_never_a_success():
     assert type(error_of({"error": {"message": "hm", "type": "invalid_request_error"}}, 200)) is InvalidRequestError
 
 
-@pytest.mark.parametrize("error", [None, "", {}, False])
+@for_each("error", [None, "", {}, False])
 def test_a_falsy_error_under_200_is_none(error):
     assert error_of({"error": error}, 200) is None
 
 
-@pytest.mark.parametrize("error", [["a"], 7, {"a": 1}, True])
+@for_each("error", [["a"], 7, {"a": 1}, True])
 def test_an_error_of_any_other_shape_is_one_still(error):
     assert type(error_of({"error": error}, 200)) is ServerError
 
 
-@pytest.mark.parametrize("wrapped", ["Engine protocol {", 'Engine protocol {"error": 7}', "Engine protocol [] {}"])
+@for_each("wrapped", ["Engine protocol {", 'Engine protocol {"error": 7}', "Engine protocol [] {}"])
 def test_text_that_only_looks_like_an_engine_error_is_reported_unchanged(wrapped):
     assert wrapped[:15] in str(error_of({"error": wrapped}))
 
@@ -174,7 +175,7 @@ def test_long_texts_are_cut():
     assert len(str(error_of({"error": "x" * 100_000}))) < 1000
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("value", "seconds"),
     [
         ("5", 5.0),
@@ -221,8 +222,8 @@ QUIRKS = {
 }
 
 
-@pytest.mark.parametrize("shape", ["text", "object", "nulls", "anthropic", "engine"])
-@pytest.mark.parametrize("text", QUIRKS)
+@for_each("shape", ["text", "object", "nulls", "anthropic", "engine"])
+@for_each("text", QUIRKS)
 def test_a_text_has_its_meaning_in_every_shape(text, shape):
     nulls = {"message": text, "type": "invalid_request_error", "param": None, "code": None}
     body = {
@@ -236,7 +237,7 @@ def test_a_text_has_its_meaning_in_every_shape(text, shape):
         assert type(error_of(body, status)) is QUIRKS[text]
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("code", "kind"),
     [
         ("job_not_found", JobNotFoundError),
@@ -266,7 +267,7 @@ def test_an_error_about_an_unreachable_mcp_server_names_the_switches_of_lm_studi
 KNOWN = ("qwen/qwen3-8b", "openai/gpt-oss-20b", "gemma-3-4b-it")
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("asked", "near"),
     [
         ("qwen/qwen3-9b", ("qwen/qwen3-8b",)),
@@ -285,7 +286,7 @@ def test_an_error_about_an_unknown_model_suggests_similar_names(asked, near):
     assert all(repr(each) in error.hint for each in near)
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("path", "since"),
     [
         ("/api/v1/chat", "0.4.0"),
@@ -323,8 +324,8 @@ def test_an_error_about_a_forbidden_request_says_where_the_token_came_from(sourc
     assert error.token_source == source
 
 
-@pytest.mark.parametrize("status", [200, 500, 503])
-@pytest.mark.parametrize(
+@for_each("status", [200, 500, 503])
+@for_each(
     "error",
     [
         "Loading model",
@@ -349,15 +350,13 @@ def test_an_error_text_that_is_not_json_is_recognised_too():
     assert "Ask again shortly" in error.hint
 
 
-@pytest.mark.parametrize(
-    "text", ["Error loading model.", "error loading model: no such file", "Failed to load model x"]
-)
+@for_each("text", ["Error loading model.", "error loading model: no such file", "Failed to load model x"])
 def test_a_model_that_could_not_be_loaded_is_not_still_loading(text):
     assert type(error_of({"error": text}, 500)) is ModelLoadError
 
 
-@pytest.mark.parametrize("status", [500, 503])
-@pytest.mark.parametrize(
+@for_each("status", [500, 503])
+@for_each(
     "text",
     [
         "cannot open /home/me/.lmstudio/models/jinja/model-unloaded.gguf",
@@ -378,7 +377,7 @@ def test_an_apostrophe_begins_no_name(text):
     assert type(error_of({"error": text}, 400)) is ContextLengthError
 
 
-@pytest.mark.parametrize(
+@for_each(
     "text",
     [
         'Error rendering prompt with jinja template: "Cannot apply filter upper to type: NullValue"',
@@ -402,7 +401,7 @@ def test_an_error_of_another_kind_is_not_about_the_tools():
 # Who answers
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("status", "value", "kind"),
     [
         (404, b"404 page not found", EndpointNotFoundError),
@@ -438,7 +437,7 @@ def test_ollama_is_recognised_by_its_error_texts(status, value, kind):
     assert "update it" not in error.hint
 
 
-@pytest.mark.parametrize(
+@for_each(
     "value",
     [
         {"error": {"message": "The model `qwen3-99b` does not exist.", "type": "NotFoundError", "code": 404}},
@@ -461,8 +460,8 @@ def test_a_server_in_go_may_be_a_proxy_too():
 # Who asks
 
 
-@pytest.mark.parametrize("body", [{"error": "no"}, b"<html><title>401 Unauthorized</title></html>", b""])
-@pytest.mark.parametrize("headers", [{}, {"WWW-Authenticate": 'Basic realm="x"'}])
+@for_each("body", [{"error": "no"}, b"<html><title>401 Unauthorized</title></html>", b""])
+@for_each("headers", [{}, {"WWW-Authenticate": 'Basic realm="x"'}])
 def test_a_name_and_password_that_are_refused_are_not_called_a_token(body, headers):
     asked = ErrorContext(token_source="the base URL", credentials=PASSWORD)
     error = error_of(body, 401, asked, headers)
@@ -512,10 +511,10 @@ ENGINE = {
 BARE = {**ENGINE, "message": "the request exceeds the available context size. try increasing the context size"}
 
 
-@pytest.mark.parametrize("errors", [lmstudio_errors, ollama_errors], ids=["LM Studio", "Ollama"])
-@pytest.mark.parametrize("engine", [ENGINE, BARE], ids=["text", "fields alone"])
-@pytest.mark.parametrize("status", [200, 400, 500])
-@pytest.mark.parametrize(
+@for_each("errors", [lmstudio_errors, ollama_errors], ids=["LM Studio", "Ollama"])
+@for_each("engine", [ENGINE, BARE], ids=["text", "fields alone"])
+@for_each("status", [200, 400, 500])
+@for_each(
     "shape",
     [
         lambda error: {"error": error},
@@ -532,14 +531,14 @@ def test_the_counts_of_the_engine_are_read_however_they_are_wrapped(errors, engi
     assert (error.prompt_tokens, error.context_length) == (9025, 8192)
 
 
-@pytest.mark.parametrize("number", [None, "9025", True, -1, 0, 10**400, [1]])
+@for_each("number", [None, "9025", True, -1, 0, 10**400, [1]])
 def test_a_count_that_is_not_valid_is_unknown(number):
     value = {"error": {**BARE, "n_prompt_tokens": number}}
     error = ollama_errors.find_error(400, {}, b"", value, ErrorContext("m"))
     assert (error.prompt_tokens, error.context_length) in [(None, None), (None, 8192)]
 
 
-@pytest.mark.parametrize(
+@for_each(
     "said",
     [
         "prompt too long; exceeded max context length by 812 tokens",

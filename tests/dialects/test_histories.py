@@ -5,6 +5,7 @@ import copy
 import json
 
 import pytest
+from tables import for_each
 
 from lmstudio_provider import (
     ChatRequest,
@@ -90,13 +91,13 @@ HISTORIES = {
     "Message of Ollama": [Message.from_dict(each) for each in OLLAMA],
     "Message of OpenAI": [Message.from_dict(each) for each in OPENAI],
 }
-histories = pytest.mark.parametrize("history", HISTORIES.values(), ids=HISTORIES)
+histories = for_each("history", HISTORIES.values(), ids=HISTORIES)
 
 
 # What cannot be sent
 
 
-@pytest.mark.parametrize(
+@for_each(
     "message",
     [
         {"role": "assistant", "tool_calls": [call("f", {"a": {1}})]},
@@ -105,7 +106,7 @@ histories = pytest.mark.parametrize("history", HISTORIES.values(), ids=HISTORIES
         {"role": "user", "content": "", "images": [base64.b64encode(b"RIFF....WEBP").decode()]},
     ],
 )
-@pytest.mark.parametrize("dialect", [openai, responses, messages], ids=lambda each: each.__name__)
+@for_each("dialect", [openai, responses, messages], ids=lambda each: each.__name__)
 def test_arguments_and_images_that_cannot_be_sent_are_refused(dialect, message):
     with pytest.raises(InvalidRequestError):
         sent(dialect, [message])
@@ -113,7 +114,7 @@ def test_arguments_and_images_that_cannot_be_sent_are_refused(dialect, message):
         Message.from_dict(message)
 
 
-@pytest.mark.parametrize(
+@for_each(
     "message",
     [
         None,
@@ -232,8 +233,8 @@ def test_a_call_in_openais_older_form_is_one_at_every_endpoint(history):
     assert result == {"role": "tool", "content": "rain", "tool_name": "weather"}
 
 
-@pytest.mark.parametrize("call_", ["f", 7, ["f"], {"arguments": "{}"}])
-@pytest.mark.parametrize("dialect", [openai, responses, messages, ollama], ids=lambda each: each.__name__)
+@for_each("call_", ["f", 7, ["f"], {"arguments": "{}"}])
+@for_each("dialect", [openai, responses, messages, ollama], ids=lambda each: each.__name__)
 def test_an_invalid_call_in_the_older_form_is_refused(dialect, call_):
     with pytest.raises(InvalidRequestError, match="function"):
         sent(dialect, [{"role": "assistant", "content": "", "function_call": call_}])
@@ -257,7 +258,7 @@ def results_of(calls, results):
 F, G = call("f", {}), call("g", {})
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("calls", "results", "places"),
     [
         ([F, G, F], [{}, {}, {}], [0, 1, 2]),
@@ -297,7 +298,7 @@ THOUGHTS = [
     {"reasoning": "Hm.", "reasoning_content": "Hm.", "thinking": "Hm."},
     {"reasoning": "Hm.", "reasoning_content": "Other."},
 ]
-answers = pytest.mark.parametrize(
+answers = for_each(
     "answer",
     [
         *({"role": "assistant", "content": "Yes.", **each} for each in THOUGHTS),
@@ -324,8 +325,8 @@ def test_thoughts_are_left_out_if_no_server_is_known_to_read_them(answer):
     assert "Hm." not in json.dumps([sent(responses, [answer]), sent(messages, [answer])])
 
 
-@pytest.mark.parametrize("dialect", [ollama, openai])
-@pytest.mark.parametrize("thoughts", [{}, *({name: ""} for name in ("reasoning", "reasoning_content", "thinking"))])
+@for_each("dialect", [ollama, openai])
+@for_each("thoughts", [{}, *({name: ""} for name in ("reasoning", "reasoning_content", "thinking"))])
 def test_no_thoughts_are_not_sent(dialect, thoughts):
     answer = {"role": "assistant", "content": "Yes."}
     assert sent(dialect, [{**answer, **thoughts}]) == [answer]
@@ -365,7 +366,7 @@ def test_a_reply_of_either_server_can_be_sent_back_as_it_came(sample):
         ]
 
 
-@pytest.mark.parametrize("image", [PNG, URL, base64.b64decode(PNG), PNG.encode()])
+@for_each("image", [PNG, URL, base64.b64decode(PNG), PNG.encode()])
 def test_an_image_beside_the_text_is_base64_a_url_or_bytes(image):
     told = [{"role": "user", "content": "See", "images": [image]}]
     assert sent(openai, told)[0]["content"][1]["image_url"]["url"] == URL
@@ -398,7 +399,7 @@ REPLIES = [
 ]
 
 
-@pytest.mark.parametrize("reply", REPLIES)
+@for_each("reply", REPLIES)
 def test_messages_and_calls_of_other_clients_are_taken(reply):
     told = Message.from_dict(reply)
     assert [(each.name, each.arguments) for each in told.tool_calls] == [("f", {"a": 1})]
@@ -417,8 +418,8 @@ def test_a_part_may_have_only_the_url_of_its_image():
     assert sent(openai, [Message("user", parts)]) == sent(openai, told)
 
 
-@pytest.mark.parametrize("content", [5, 0, True, b"Hi", {"text": "Hi"}, ["Hi"], [5]])
-@pytest.mark.parametrize("dialect", [openai, responses, messages, ollama], ids=lambda each: each.__name__)
+@for_each("content", [5, 0, True, b"Hi", {"text": "Hi"}, ["Hi"], [5]])
+@for_each("dialect", [openai, responses, messages, ollama], ids=lambda each: each.__name__)
 def test_a_content_that_is_neither_text_nor_parts_is_refused_everywhere(dialect, content):
     with pytest.raises(InvalidRequestError, match=r"messages\[0\]: content"):
         sent(dialect, [{"role": "user", "content": content}])
@@ -469,7 +470,7 @@ def test_a_saved_history_is_loaded_and_gone_on_with(tmp_path, stand_in, kind, hi
     assert all(each.get("tool_call_id") or each.get("tool_name") for each in results)
 
 
-@pytest.mark.parametrize("name", ["chat", "responses", "messages"])
+@for_each("name", ["chat", "responses", "messages"])
 @histories
 def test_lm_studio_answers_every_form_at_every_endpoint(name, history):
     with SimulatedLMStudio(["model-vl"]) as server, LMStudioProvider(server.url, refresh=False) as lm:

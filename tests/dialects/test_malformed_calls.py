@@ -4,6 +4,7 @@ import json
 import pickle
 
 import pytest
+from tables import for_each
 
 from lmstudio_provider import LMStudioProvider, MemoryUsage, OllamaProvider, ProtocolError
 from lmstudio_provider._dialects.accumulator import ToolCallAssembly
@@ -93,8 +94,8 @@ def ask(request, raw_server):
         provider.close()
 
 
-@pytest.mark.parametrize("streamed", [False, True])
-@pytest.mark.parametrize(("calls", "said"), MALFORMED.values(), ids=MALFORMED)
+@for_each("streamed", [False, True])
+@for_each(("calls", "said"), MALFORMED.values(), ids=MALFORMED)
 def test_a_malformed_call_is_an_error_that_keeps_the_partial_reply(ask, calls, said, streamed):
     with pytest.raises(ProtocolError, match="the reply is malformed") as caught:
         ask({"content": "Well,", "tool_calls": calls}, streamed)
@@ -106,15 +107,15 @@ def test_a_malformed_call_is_an_error_that_keeps_the_partial_reply(ask, calls, s
     assert [call.name for call in caught.value.partial.tool_calls if call.id == "1"] == ["f" for _ in right]
 
 
-@pytest.mark.parametrize("streamed", [False, True])
-@pytest.mark.parametrize("calls", [None, [], {}, "", [None], [None, None], [None, CALL], [CALL, None], [CALL]], ids=str)
+@for_each("streamed", [False, True])
+@for_each("calls", [None, [], {}, "", [None], [None, None], [None, CALL], [CALL, None], [CALL]], ids=str)
 def test_nothing_is_lost_by_a_call_that_is_nothing(ask, calls, streamed):
     completion = ask({"content": "Well,", "tool_calls": calls}, streamed)
     assert completion.text == "Well,"
     assert [call.name for call in completion.tool_calls] == ["f" for each in calls or () if each]
 
 
-@pytest.mark.parametrize("arguments", [None, "", "{}", {}, {"a": 1}, "no JSON"], ids=str)
+@for_each("arguments", [None, "", "{}", {}, {"a": 1}, "no JSON"], ids=str)
 def test_arguments_may_be_text_or_an_object_or_left_out(ask, arguments):
     (call,) = ask({"tool_calls": function(arguments=arguments)}, False).tool_calls
     assert call.raw_arguments == (json.dumps(arguments) if isinstance(arguments, dict) else arguments or "")
@@ -129,8 +130,8 @@ def test_a_stream_that_ends_early_is_reported_before_its_malformed_call(raw_serv
         list(provider_of(server, model="m").stream("Hi"))
 
 
-@pytest.mark.parametrize("empty", [{}, {"index": 0}, {"index": 0, "type": "function"}, {"id": "", "index": 0}])
-@pytest.mark.parametrize("position", [0, 1])
+@for_each("empty", [{}, {"index": 0}, {"index": 0, "type": "function"}, {"id": "", "index": 0}])
+@for_each("position", [0, 1])
 def test_a_piece_with_nothing_in_it_beside_a_call_is_nothing(empty, position):
     assembly = ToolCallAssembly()
     pieces = [{"index": 0, **CALL}]
@@ -220,9 +221,9 @@ def ask_in(lm, dialect, streamed):
     return stream.completion
 
 
-@pytest.mark.parametrize("streamed", [False, True])
-@pytest.mark.parametrize("dialect", DIALECTS)
-@pytest.mark.parametrize(
+@for_each("streamed", [False, True])
+@for_each("dialect", DIALECTS)
+@for_each(
     "call",
     [
         {"call_id": "1", "arguments": {}},
@@ -251,9 +252,9 @@ def test_the_other_dialects_report_a_malformed_call_too(raw_server, provider_of,
     assert caught.value.partial.raw is None
 
 
-@pytest.mark.parametrize("streamed", [False, True])
-@pytest.mark.parametrize("dialect", DIALECTS)
-@pytest.mark.parametrize("arguments", [None, "", {}, {"a": 1}, '{"a": 1}'], ids=str)
+@for_each("streamed", [False, True])
+@for_each("dialect", DIALECTS)
+@for_each("arguments", [None, "", {}, {"a": 1}, '{"a": 1}'], ids=str)
 def test_their_arguments_may_be_text_or_an_object_or_left_out(raw_server, provider_of, dialect, arguments, streamed):
     lm = provider_of(raw_server(DIALECTS[dialect]({"name": "g", "arguments": arguments}, streamed)), model="m")
     completion = ask_in(lm, dialect, streamed)
@@ -261,7 +262,7 @@ def test_their_arguments_may_be_text_or_an_object_or_left_out(raw_server, provid
     assert dict(call.arguments) == ({"a": 1} if arguments and "a" in arguments else {})
 
 
-@pytest.mark.parametrize("arguments", [7, True, [1]], ids=str)
+@for_each("arguments", [7, True, [1]], ids=str)
 def test_wrong_pieces_of_arguments_are_reported_when_all_has_come(raw_server, provider_of, arguments):
     item = {"type": "function_call", "call_id": "1", "name": "g", "arguments": ""}
     piece = {"type": "response.function_call_arguments.delta", "output_index": 0, "delta": arguments}
@@ -282,7 +283,7 @@ def test_a_wrong_piece_does_not_matter_if_the_end_has_the_calls_right(raw_server
     assert [call.name for call in ask_in(lm, "responses", True).tool_calls] == ["g"]
 
 
-@pytest.mark.parametrize("output", [{"type": "message"}, "text", 7], ids=str)
+@for_each("output", [{"type": "message"}, "text", 7], ids=str)
 def test_an_output_that_is_not_a_list_is_an_error_at_the_end_of_a_stream_too(raw_server, provider_of, output):
     said = {"type": "response.output_item.done", "output_index": 0, "item": WELL}
     end = {"type": "response.completed", "response": {"status": "completed", "output": output}}

@@ -4,6 +4,7 @@ import pytest
 from conftest import SAMPLES
 from hypothesis import given
 from hypothesis import strategies as st
+from tables import for_each
 
 from lmstudio_provider import (
     ChatRequest,
@@ -48,7 +49,7 @@ def body_of(*messages, stream=False, **fields):
     return json.loads(chat_call(request, "m", stream).body)
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("name", "value"),
     [
         ("min_p", 0.1),
@@ -74,14 +75,14 @@ def test_a_request_without_a_limit_of_tokens_is_refused(limit):
         body_of(max_tokens=limit)
 
 
-@pytest.mark.parametrize("arguments", ['{"a":', "[1]", "7"])
+@for_each("arguments", ['{"a":', "[1]", "7"])
 def test_a_call_whose_arguments_are_not_an_object_is_refused_by_name(arguments):
     call = ToolCall("7", "now", raw_arguments=arguments)
     with pytest.raises(InvalidRequestError, match=r"the call '7' of 'now'"):
         body_of(Message.user("When?"), Message.assistant("", [call]), Message.tool(call, "noon"))
 
 
-@pytest.mark.parametrize("url", ["http://localhost/a.png", "data:image/png,abc", "image/png;base64,abc"])
+@for_each("url", ["http://localhost/a.png", "data:image/png,abc", "image/png;base64,abc"])
 def test_an_image_that_is_not_base64_is_refused(url):
     with pytest.raises(InvalidRequestError, match="base64"):
         body_of(Message("user", [{"type": "image_url", "image_url": {"url": url}}]))
@@ -99,7 +100,7 @@ def test_reasoning_that_is_off_is_disabled_thinking(word):
     assert body_of(reasoning=word)["thinking"] == {"type": "disabled"}
 
 
-@pytest.mark.parametrize(("word", "budget"), [("low", 2000), ("medium", 5000), ("on", 5000), ("high", 8000)])
+@for_each(("word", "budget"), [("low", 2000), ("medium", 5000), ("on", 5000), ("high", 8000)])
 def test_reasoning_is_a_share_of_max_tokens(word, budget):
     assert body_of(reasoning=word, max_tokens=10_000)["thinking"] == {"type": "enabled", "budget_tokens": budget}
 
@@ -203,7 +204,7 @@ def test_tools_are_sent_with_the_schema_of_their_input():
     assert "tool_choice" not in body
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("choice", "sent"),
     [
         ("auto", {"type": "auto"}),
@@ -219,7 +220,7 @@ def test_a_choice_of_tools_is_sent_as_an_object(choice, sent):
 # The reply
 
 
-@pytest.mark.parametrize(
+@for_each(
     "value",
     [None, [], {}, {"content": None}, {"content": "Hi"}, {"content": [7]}, {"content": [{"type": "text", "text": 7}]}],
 )
@@ -268,7 +269,7 @@ def test_reasoning_inside_the_text_is_parted_from_it():
     assert (completion.text, completion.reasoning) == ("Yes.", "I see.")
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("reason", "finish_reason"),
     [
         ("end_turn", "stop"),
@@ -283,7 +284,7 @@ def test_the_reason_to_stop_is_reported_in_the_words_of_chat(reason, finish_reas
     assert reply_of({"content": [], "stop_reason": reason}).finish_reason == finish_reason
 
 
-@pytest.mark.parametrize("usage", [None, {}, [], {"input_tokens": None}, {"output_tokens": "7"}])
+@for_each("usage", [None, {}, [], {"input_tokens": None}, {"output_tokens": "7"}])
 def test_missing_usage_is_none(usage):
     assert reply_of({"content": [], "usage": usage}).usage is None
 
@@ -300,7 +301,7 @@ def test_calls_without_an_id_get_one_and_names_are_those_that_were_offered():
     assert len({call.id for call in calls} - {""}) == 2
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("usage", "read"),
     [
         ({"input_tokens": 0, "output_tokens": 7}, Usage(None, 7)),
@@ -371,7 +372,7 @@ def ended(reason="end_turn", **usage):
     return {"type": "message_delta", "delta": {"stop_reason": reason}, "usage": usage}
 
 
-@pytest.mark.parametrize(
+@for_each(
     "value",
     [
         [],
@@ -441,7 +442,7 @@ def test_the_text_that_begins_a_block_is_not_lost():
     assert [(chunk.delta, chunk.reasoning) for chunk in chunks] == [("", "Hm."), ("Hi", ""), ("!", "")]
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("given", "pieces", "arguments"),
     [
         ({}, [], {}),
@@ -451,7 +452,7 @@ def test_the_text_that_begins_a_block_is_not_lost():
         ({"a": 1}, ['{"b"', ":2}"], {"b": 2}),
     ],
 )
-@pytest.mark.parametrize("stops", [[stopped()], []])
+@for_each("stops", [[stopped()], []])
 def test_the_input_of_a_call_comes_in_pieces_or_at_once(given, pieces, arguments, stops):
     stream = new_stream()
     block = {"type": "tool_use", "id": "1", "name": "now", "input": given}
@@ -474,8 +475,8 @@ def test_the_end_of_a_call_ends_no_other_that_has_begun():
     assert [(call.id, call.arguments) for call in stream.finish()[-1].tool_calls] == [("1", {}), ("2", {"a": 1})]
 
 
-@pytest.mark.parametrize("names", ["fg", "ff"])
-@pytest.mark.parametrize("given", [{}, {"a": 1}, None])
+@for_each("names", ["fg", "ff"])
+@for_each("given", [{}, {"a": 1}, None])
 def test_calls_that_are_all_counted_as_0_stay_apart(names, given):
     stream = new_stream()
     for name in names:

@@ -4,6 +4,7 @@ import json
 from dataclasses import dataclass
 
 import pytest
+from tables import for_each
 
 from lmstudio_provider import (
     AuthenticationError,
@@ -58,7 +59,7 @@ def streamed(data):
 # Values that are not a reply
 
 
-@pytest.mark.parametrize(
+@for_each(
     "value",
     [
         None,
@@ -77,7 +78,7 @@ def test_a_reply_of_the_wrong_shape_is_a_protocol_error(value):
         OllamaStream(asked(), ErrorContext("asked"), 0.0).feed(value)
 
 
-@pytest.mark.parametrize("value", [{"done": True}, {"message": None, "done": True}, {"model": "m", "done": True}])
+@for_each("value", [{"done": True}, {"message": None, "done": True}, {"model": "m", "done": True}])
 def test_a_whole_reply_without_a_message_is_a_protocol_error_and_so_is_a_stream(value):
     with pytest.raises(ProtocolError, match="message"):
         reply(value, asked(), 1.0)
@@ -90,7 +91,7 @@ def test_a_text_in_the_last_line_is_not_lost_for_a_message_that_is_null():
     assert chunk.delta == "Hi"
 
 
-@pytest.mark.parametrize("value", [None, [], {}, {"models": 7}, {"models": [None]}, {"models": [{"name": 7}]}])
+@for_each("value", [None, [], {}, {"models": 7}, {"models": [None]}, {"models": [{"name": 7}]}])
 def test_a_list_of_models_of_the_wrong_shape_is_a_protocol_error(value):
     with pytest.raises(ProtocolError):
         tags_reply(value, {})
@@ -98,19 +99,19 @@ def test_a_list_of_models_of_the_wrong_shape_is_a_protocol_error(value):
         ps_reply(value)
 
 
-@pytest.mark.parametrize("value", [None, [], "m"])
+@for_each("value", [None, [], "m"])
 def test_a_model_description_in_the_wrong_shape_is_a_protocol_error(value):
     with pytest.raises(ProtocolError):
         show_reply(value, "m")
 
 
-@pytest.mark.parametrize("value", [None, {}, {"embeddings": [[1.0]]}, {"embeddings": [[1.0], "a"]}, {"embeddings": []}])
+@for_each("value", [None, {}, {"embeddings": [[1.0]]}, {"embeddings": [[1.0], "a"]}, {"embeddings": []}])
 def test_vectors_that_are_not_those_of_the_texts_are_a_protocol_error(value):
     with pytest.raises(ProtocolError):
         embed_reply(value, asked(), 2)
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("name", "status", "kind"),
     [
         ("ollama_busy.json", 503, RateLimitError),
@@ -135,7 +136,7 @@ def test_an_overflow_reports_both_numbers(sample):
     assert (error.prompt_tokens, error.context_length) == (9025, 8192)
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("status", "body", "kind"),
     [(404, b"404 page not found", EndpointNotFoundError), (403, b"", AuthenticationError), (500, b"", ServerError)],
 )
@@ -166,7 +167,7 @@ def test_what_ollama_does_not_take_is_refused(option):
         body_of(**option)
 
 
-@pytest.mark.parametrize(
+@for_each(
     "part",
     [
         {"type": "audio", "data": "x"},
@@ -231,9 +232,7 @@ def test_calls_go_as_objects_and_results_with_the_name_of_their_tool():
     assert three["tool_name"] == "then"
 
 
-@pytest.mark.parametrize(
-    ("choice", "offered"), [(None, 2), ("auto", 2), ("required", 2), ("none", 0), ("then", 1)], ids=str
-)
+@for_each(("choice", "offered"), [(None, 2), ("auto", 2), ("required", 2), ("none", 0), ("then", 1)], ids=str)
 def test_the_tool_choice_decides_which_tools_are_offered(choice, offered):
     body = body_of(tools=[Tool("now"), Tool("then")], tool_choice=choice)
     assert len(body.get("tools", [])) == offered
@@ -277,7 +276,7 @@ def test_counts_that_are_left_out_are_not_known():
     assert (completion.usage, completion.finish_reason, completion.stats.tokens_per_second) == (None, "stop", None)
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("counts", "usage"),
     [
         ({"prompt_eval_count": 0, "eval_count": 7}, Usage(None, 7)),
@@ -287,7 +286,7 @@ def test_counts_that_are_left_out_are_not_known():
         ({"prompt_eval_count": 0}, None),
     ],
 )
-@pytest.mark.parametrize("content", [{"message": {"content": "Hi"}}, {"response": "Hi"}])
+@for_each("content", [{"message": {"content": "Hi"}}, {"response": "Hi"}])
 def test_a_prompt_of_zero_tokens_is_unknown_and_cached_tokens_are_reported(counts, usage, content):
     line = {**content, "done": True, **counts}
     chunks, completion = streamed(json.dumps(line).encode() + b"\n")
@@ -435,7 +434,7 @@ def test_the_description_of_a_model_overrides_the_list(sample):
     assert model.max_context_length == shown["model_info"][f"{architecture}.context_length"]
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("thinking", "options", "default"),
     [
         ({"values": [False, True, "low", "max"], "default": False}, ("off", "on", "low", "max"), "off"),
@@ -453,7 +452,7 @@ def test_how_a_model_can_think_is_in_the_words_of_all_servers(thinking, options,
     assert (model.reasoning_options, model.reasoning_default) == (options, default)
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("info", "longest"),
     [
         ({"general.architecture": "bert", "bert.context_length": 512, "clip.context_length": 9}, 512),
@@ -474,7 +473,7 @@ def test_models_are_listed_if_the_requests_for_details_fail():
     assert (model.id, model.type, model.vision, model.loaded) == ("m", "llm", None, None)
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("failure", "times"),
     [
         (EndpointNotFoundError, 1),
@@ -501,8 +500,8 @@ def test_a_list_that_is_null_is_empty(reply):
 THINKS = [("off", False), ("none", False), ("on", True), ("low", "low"), ("high", "high"), ("max", "max")]
 
 
-@pytest.mark.parametrize(("reasoning", "think"), THINKS)
-@pytest.mark.parametrize("name", ["reasoning", "reasoning_effort"])
+@for_each(("reasoning", "think"), THINKS)
+@for_each("name", ["reasoning", "reasoning_effort"])
 def test_reasoning_is_called_think(name, reasoning, think):
     body = body_of(**{name: reasoning})
     assert (type(body["think"]), body["think"]) == (type(think), think)
@@ -513,14 +512,14 @@ def test_an_extra_think_is_sent_instead_of_reasoning():
     assert body_of(reasoning="high", extra={"think": False})["think"] is False
 
 
-@pytest.mark.parametrize(("effort", "think"), THINKS)
+@for_each(("effort", "think"), THINKS)
 def test_the_effort_of_reasoning_has_another_name(effort, think):
     body = body_of(extra={"reasoning_effort": effort})
     assert (type(body["think"]), body["think"]) == (type(think), think)
     assert "reasoning_effort" not in body
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("status", "error", "kind"),
     [
         (200, "Unexpected endpoint or method. (POST /api/chat)", EndpointNotFoundError),
@@ -538,10 +537,8 @@ def test_lm_studio_is_recognised_by_its_error_texts(status, error, kind):
     assert "LMStudioProvider" in found.hint
 
 
-@pytest.mark.parametrize(
-    "path", ["/home/me/models/m", "C:\\models\\does not support\\m", "/models/not found/unauthorized"]
-)
-@pytest.mark.parametrize(
+@for_each("path", ["/home/me/models/m", "C:\\models\\does not support\\m", "/models/not found/unauthorized"])
+@for_each(
     ("text", "kind"),
     [
         ("llama runner process has terminated: error:failed to create context with model '{}'", ModelCrashedError),
@@ -561,8 +558,8 @@ def test_names_in_the_text_of_a_failure_do_not_change_its_class(text, kind, path
     assert type(find_error(500, {}, b"", body, ErrorContext("m"))) is kind
 
 
-@pytest.mark.parametrize("status", [200, 404])
-@pytest.mark.parametrize(
+@for_each("status", [200, 404])
+@for_each(
     "text",
     [
         "model 'm' not found",
@@ -575,7 +572,7 @@ def test_a_model_that_is_missing_is(text, status):
     assert type(find_error(status, {}, b"", {"error": text}, ErrorContext("m"))) is ModelNotFoundError
 
 
-@pytest.mark.parametrize("status", [200, 500, 503])
+@for_each("status", [200, 500, 503])
 def test_a_server_that_still_loads_the_model_is_to_be_asked_again(status):
     error = find_error(status, {}, b"", {"error": "llm server loading model"}, ErrorContext("m"))
     assert type(error) is ServerError
@@ -595,8 +592,8 @@ def test_a_template_error_mentions_the_tools_if_the_request_had_any():
 HUGE = int("9" * 400)
 
 
-@pytest.mark.parametrize("name", ["eval_duration", "prompt_eval_duration", "load_duration", "eval_count"])
-@pytest.mark.parametrize("figure", [HUGE, 1e999, float("nan"), -1, True, "1", [1]])
+@for_each("name", ["eval_duration", "prompt_eval_duration", "load_duration", "eval_count"])
+@for_each("figure", [HUGE, 1e999, float("nan"), -1, True, "1", [1]])
 def test_figures_that_cannot_be_harm_no_reply(name, figure):
     value = {"message": {"content": "Hi"}, "done": True, "eval_count": 3, name: figure}
     assert reply(value, asked(), 1.0).text == "Hi"
@@ -605,7 +602,7 @@ def test_figures_that_cannot_be_harm_no_reply(name, figure):
     assert stream.completion().text == "Hi"
 
 
-@pytest.mark.parametrize("running", [[{"name": ["a"]}], [{}], [None], {}, None, 7])
+@for_each("running", [[{"name": ["a"]}], [{}], [None], {}, None, 7])
 def test_running_models_of_an_odd_shape_harm_no_list(running):
     tags = {"models": [{"name": "m", "capabilities": []}]}
     (model,) = list_models(replies([], tags=tags, ps={"models": running}, show={}), {}, False)
@@ -639,7 +636,7 @@ def test_a_licence_is_not_kept():
     assert details["a"].raw == {}
 
 
-@pytest.mark.parametrize("tool", [{"function": "f"}, {"function": [1]}, {"function": {}}, {}])
+@for_each("tool", [{"function": "f"}, {"function": [1]}, {"function": {}}, {}])
 def test_a_tool_without_a_function_is_refused(tool):
     with pytest.raises(InvalidRequestError, match=r"tools\[0\]"):
         body_of(tools=[tool])
@@ -684,7 +681,7 @@ def test_the_usage_of_a_reply_with_a_wrong_vector_is_kept():
     assert caught.value.partial.usage.prompt_tokens == 7
 
 
-@pytest.mark.parametrize("number", [True, float("nan"), float("inf"), None, "1"])
+@for_each("number", [True, float("nan"), float("inf"), None, "1"])
 def test_a_vector_with_a_value_that_is_not_a_finite_number_is_a_protocol_error(number):
     with pytest.raises(ProtocolError, match="finite"):
         embed_reply({"embeddings": [[1.0, number]]}, asked(), 1)
@@ -721,7 +718,7 @@ def line_of(message=(), **beside):
     return {"message": {"role": "assistant", "content": "!", **dict(message)}, "done": False, **beside}
 
 
-@pytest.mark.parametrize(
+@for_each(
     "line",
     [
         line_of(error="out of memory"),
@@ -744,7 +741,7 @@ def test_text_does_not_hide_an_error_in_its_line(line):
         begun().feed(line)
 
 
-@pytest.mark.parametrize("more", [{}, {"thinking": ""}, {"thinking": None}, {"tool_calls": []}, {"images": None}])
+@for_each("more", [{}, {"thinking": ""}, {"thinking": None}, {"tool_calls": []}, {"images": None}])
 def test_a_piece_is_its_text_whatever_says_nothing_beside_it(more):
     stream = begun()
     assert stream.feed(line_of(more, model="another", error=None)) == ("!", False, "", (), None, None)

@@ -1,6 +1,7 @@
 import json
 
 import pytest
+from tables import for_each
 
 from lmstudio_provider import (
     ChatRequest,
@@ -32,7 +33,7 @@ def reply_of(value):
     return reply(value, asked(), 2.0)
 
 
-@pytest.mark.parametrize(
+@for_each(
     "value",
     [
         None,
@@ -57,7 +58,7 @@ def test_a_reply_of_the_wrong_shape_is_a_protocol_error(value):
         reply_of(value)
 
 
-@pytest.mark.parametrize("value", [None, [], {}, {"data": {}}, {"data": [None]}, {"data": [{}]}])
+@for_each("value", [None, [], {}, {"data": {}}, {"data": [None]}, {"data": [{}]}])
 def test_a_list_of_models_of_the_wrong_shape_is_a_protocol_error(value):
     with pytest.raises(ProtocolError):
         models_of(value)
@@ -136,7 +137,7 @@ def test_whole_calls_without_ids_stay_apart():
     assert len({call.id for call in completion.tool_calls} - {""}) == 2
 
 
-@pytest.mark.parametrize("usage", [None, {}, [], {"prompt_tokens": None}, {"total_tokens": "7"}])
+@for_each("usage", [None, {}, [], {"prompt_tokens": None}, {"total_tokens": "7"}])
 def test_missing_usage_is_none_and_never_zero(usage):
     completion = reply_of({"choices": [{"message": {"content": "Hi"}}], "usage": usage})
     assert completion.usage is None
@@ -186,10 +187,10 @@ def test_every_option_goes_under_its_own_name():
     }
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("reasoning", "effort"), [("off", "none"), ("none", "none"), ("on", "on"), ("low", "low"), ("xhigh", "xhigh")]
 )
-@pytest.mark.parametrize("stream", [False, True])
+@for_each("stream", [False, True])
 def test_reasoning_is_sent_as_an_effort(reasoning, effort, stream):
     body = json.loads(chat_call(ChatRequest("Hi", reasoning=reasoning), "m", stream).body)
     assert body["reasoning_effort"] == effort
@@ -234,7 +235,7 @@ def test_tools_are_sent_in_openai_form():
     assert body_of(tools=[tool, as_dict])["tools"] == [{"type": "function", "function": function}, as_dict]
 
 
-@pytest.mark.parametrize("choice", ["auto", "none", "required"])
+@for_each("choice", ["auto", "none", "required"])
 def test_a_choice_of_tools_is_sent_as_it_is(choice):
     assert body_of(tools=[Tool("now")], tool_choice=choice)["tool_choice"] == choice
 
@@ -283,8 +284,8 @@ PLAIN = [
 ]
 
 
-@pytest.mark.parametrize("cut", [None, 1, 7])
-@pytest.mark.parametrize(("name", "text", "finish_reason"), PLAIN)
+@for_each("cut", [None, 1, 7])
+@for_each(("name", "text", "finish_reason"), PLAIN)
 def test_a_stream_gives_its_text_whatever_the_cuts(sample, name, text, finish_reason, cut):
     chunks, completion = streamed(sample(name), cut=cut)
     assert "".join(chunk.delta for chunk in chunks) == completion.text == text
@@ -305,7 +306,7 @@ def test_usage_comes_with_the_last_chunk_or_not_at_all(sample):
     assert completion.usage is None
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("name", "reasoning"),
     [
         ("chat_stream_reasoning.sse", "17×20 + 17×3"),
@@ -326,7 +327,7 @@ def test_reasoning_that_was_never_opened_is_parted_at_the_end():
     assert (completion.text, completion.reasoning) == ("Yes.", "I see.")
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("name", "calls"),
     [
         ("chat_stream_tool_calls.sse", [("365174485", "get_weather", {"city": "Oslo"})]),
@@ -345,7 +346,7 @@ def test_tool_calls_are_joined_and_come_with_the_last_chunk(sample, name, calls)
     assert chunks[-1].finish_reason == "tool_calls"
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("name", "kind", "text"),
     [
         ("chat_stream_error_first.sse", ContextLengthError, ""),
@@ -363,13 +364,13 @@ def test_an_error_in_a_stream_has_its_class_by_meaning(sample, name, kind, text)
     assert stream.completion().text == text
 
 
-@pytest.mark.parametrize("data", ['{"message": "boom"}', '"boom"', '{"error": "boom"}'])
+@for_each("data", ['{"message": "boom"}', '"boom"', '{"error": "boom"}'])
 def test_an_event_named_error_is_one_whatever_its_data(data):
     with pytest.raises(ServerError, match="boom"):
         ChatStream(asked(), ErrorContext("asked"), 0.0).feed(Event("error", data))
 
 
-@pytest.mark.parametrize("data", [b"", b": nothing\n\n", None])
+@for_each("data", [b"", b": nothing\n\n", None])
 def test_a_stream_with_nothing_in_it_is_not_an_empty_answer(sample, data):
     with pytest.raises(ProtocolError, match="nothing in it") as caught:
         streamed(sample("chat_stream_empty.sse") if data is None else data)
@@ -391,7 +392,7 @@ def test_a_stream_that_ends_without_its_end_is_interrupted(sample):
     assert stream.completion().finish_reason is None
 
 
-@pytest.mark.parametrize(
+@for_each(
     "data",
     [
         "not json",
@@ -411,7 +412,7 @@ def test_an_event_of_the_wrong_shape_is_a_protocol_error(data):
         ChatStream(asked(), ErrorContext("asked"), 0.0).feed(Event("message", data))
 
 
-@pytest.mark.parametrize(
+@for_each(
     "data",
     [
         "{}",
@@ -469,7 +470,7 @@ def test_dicts_without_ids_get_them_too_and_are_left_as_they_are():
     assert "tool_call_id" not in results[0]
 
 
-@pytest.mark.parametrize("calls", [7, "calls", [7], {}])
+@for_each("calls", [7, "calls", [7], {}])
 def test_tool_calls_that_are_none_are_sent_for_the_server_to_refuse(calls):
     assert sent_messages({"role": "assistant", "content": "", "tool_calls": calls})[0]["tool_calls"] == calls
 
@@ -507,7 +508,7 @@ def call_delta(name=None, arguments="", **fields):
     return {"tool_calls": [{"index": 0, "function": {"name": name, "arguments": arguments}}], **fields}
 
 
-@pytest.mark.parametrize("finish_reason", ["length", "stop", "content_filter"])
+@for_each("finish_reason", ["length", "stop", "content_filter"])
 def test_a_call_of_a_reply_that_was_cut_off_is_not_lost(finish_reason):
     call = {"id": "1", "function": {"name": "purge", "arguments": ""}}
     value = {"choices": [{"message": {"tool_calls": [call]}, "finish_reason": finish_reason}]}
@@ -536,7 +537,7 @@ def choice(index, text, finish_reason="stop", *calls):
     return {**({} if index is None else {"index": index}), "message": message, "finish_reason": finish_reason}
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("choices", "text"),
     [
         ([choice(0, "A"), choice(1, "B")], "A"),
@@ -565,7 +566,7 @@ def text_of(index, text):
     return {"index": index, "text": text}
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("events", "text"),
     [
         ([[delta_of(0, "A")], [delta_of(1, "B")], [delta_of(0, "a")], [delta_of(1, "b", "stop")]], "Aa"),
@@ -625,7 +626,7 @@ def test_a_broken_choice_at_the_end_is_an_error_that_keeps_the_partial_reply():
 # Counts
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("usage", "read"),
     [
         ({"prompt_tokens": 0, "completion_tokens": 7, "total_tokens": 7}, Usage(None, 7, 7)),
@@ -639,7 +640,7 @@ def test_a_broken_choice_at_the_end_is_an_error_that_keeps_the_partial_reply():
         ({"prompt_tokens": 0}, None),
     ],
 )
-@pytest.mark.parametrize("content", [{"message": {"content": "Hi"}}, {"text": "Hi"}])
+@for_each("content", [{"message": {"content": "Hi"}}, {"text": "Hi"}])
 def test_a_prompt_of_zero_tokens_is_unknown_and_cached_tokens_are_reported(usage, read, content):
     assert reply_of({"choices": [content], "usage": usage}).usage == read
     choice_ = {"delta": content["message"]} if "message" in content else content
@@ -653,7 +654,7 @@ def test_a_prompt_of_zero_tokens_is_unknown_and_cached_tokens_are_reported(usage
 # Models
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("entry", "kind", "vision"),
     [
         ({"type": "vlm"}, "vlm", True),
@@ -683,7 +684,7 @@ def feed_to(stream, choice, event="message", **beside):
     return stream.feed(Event(event, json.dumps({**beside, "choices": [{"index": 0, **choice}]})))
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("choice", "beside"),
     [
         ({}, {"error": "out of memory"}),
@@ -700,7 +701,7 @@ def test_text_does_not_hide_an_error_in_its_event(choice, beside):
         feed_to(begun(), {"delta": {"content": "!"}, **choice}, **beside)
 
 
-@pytest.mark.parametrize("more", [{}, {"role": "assistant"}, {"tool_calls": []}, {"reasoning": None}, {"refusal": ""}])
+@for_each("more", [{}, {"role": "assistant"}, {"tool_calls": []}, {"reasoning": None}, {"refusal": ""}])
 def test_a_piece_is_its_text_whatever_says_nothing_beside_it(more):
     stream = begun()
     assert feed_to(stream, {"delta": {"content": "!", **more}}, usage=None, error=None, id="y") == Chunk("!")

@@ -2,6 +2,7 @@
 
 import pytest
 from conftest import SAMPLES
+from tables import for_each
 
 from lmstudio_provider import (
     AuthenticationError,
@@ -57,9 +58,9 @@ SEEN = [
 ]
 
 
-@pytest.mark.parametrize("kind", [LMStudioProvider, OllamaProvider])
-@pytest.mark.parametrize("method", ["complete", "stream"])
-@pytest.mark.parametrize(("name", "error", "says", "hint"), SEEN, ids=[name for name, *_ in SEEN])
+@for_each("kind", [LMStudioProvider, OllamaProvider])
+@for_each("method", ["complete", "stream"])
+@for_each(("name", "error", "says", "hint"), SEEN, ids=[name for name, *_ in SEEN])
 def test_a_page_is_shown_by_its_title_and_server(raw_server, sample, kind, method, name, error, says, hint):
     url = raw_server(sample(f"pages/{name}.http")).url
     with kind(url, refresh=False, max_retries=0) as provider, pytest.raises(ProviderError) as caught:
@@ -79,7 +80,7 @@ def reply(status, body=b"", *headers):
     return b"\r\n".join([b"HTTP/1.1 %d X" % status, b"Content-Length: %d" % len(body), *headers, b"", body])
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("status", "body", "headers", "error", "says", "hint"),
     [
         # Traefik's are plain text, in Go's words.
@@ -130,7 +131,7 @@ def test_pages_of_other_servers_are_shown_without_markup_too(
     assert caught.value.body == body.decode()
 
 
-@pytest.mark.parametrize("status", [502, 504, 413])
+@for_each("status", [502, 504, 413])
 def test_an_error_of_a_proxy_in_json_has_the_same_hint(raw_server, provider_of, status):
     with pytest.raises(ProviderError) as caught:
         provider_of(raw_server(reply(status, b'{"error": {"message": "hm"}}'))).complete("Hi")
@@ -138,7 +139,7 @@ def test_an_error_of_a_proxy_in_json_has_the_same_hint(raw_server, provider_of, 
     assert {502: OFF, 504: SLOW, 413: LARGE}[status] in caught.value.hint
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("page", "title"),
     [
         ("<title>A &amp; B</title>", "A & B"),
@@ -173,7 +174,7 @@ def test_a_server_may_call_itself_anything():
     assert said == f"x[31m{'y' * 55} answered HTTP 502 with an empty body"
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("location", "says", "hint"),
     [
         (
@@ -195,7 +196,7 @@ def test_a_redirect_names_its_target_without_userinfo(location, says, hint):
     assert "ann" not in said + advice
 
 
-@pytest.mark.parametrize(
+@for_each(
     "secret",
     [
         "?token=abcdefghijklmnop",
@@ -208,7 +209,7 @@ def test_a_redirect_names_its_target_without_userinfo(location, says, hint):
         "?token=abcdefghi%6a%6b%6c%6dnop",
     ],
 )
-@pytest.mark.parametrize("base", ["https://sso/x", "https://h/v1/chat/completions", "/x"])
+@for_each("base", ["https://sso/x", "https://h/v1/chat/completions", "/x"])
 def test_the_target_of_a_redirect_shows_none_of_its_secrets(base, secret):
     said = " ".join(redirect(302, {"Location": base + secret}, "/v1/chat/completions"))
     assert f"to '{base}" in said

@@ -4,6 +4,7 @@ import pytest
 from conftest import SAMPLES
 from hypothesis import given
 from hypothesis import strategies as st
+from tables import for_each
 
 from lmstudio_provider import (
     ChatRequest,
@@ -57,7 +58,7 @@ def function_call(name, arguments, call_id="call_1"):
 # The request
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("name", "value"),
     [
         ("top_k", 40),
@@ -78,7 +79,7 @@ def test_an_option_of_another_endpoint_is_refused_with_the_method_that_takes_it(
     assert "chat() takes it" in caught.value.hint
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("options", "words"),
     [
         ({"store": 1}, "store=1"),
@@ -99,7 +100,7 @@ def test_a_choice_of_no_tool_of_the_request_is_refused():
         body_of(tools=[Tool("now")], tool_choice="never")
 
 
-@pytest.mark.parametrize(
+@for_each(
     "message",
     [
         {"role": "nobody", "content": "Hi"},
@@ -158,7 +159,7 @@ def test_every_option_is_sent_in_the_field_of_the_endpoint():
     }
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("reasoning", "effort"), [("off", "none"), ("none", "none"), ("on", "on"), ("low", "low"), ("xhigh", "xhigh")]
 )
 def test_reasoning_is_sent_as_an_effort(reasoning, effort):
@@ -256,7 +257,7 @@ def test_a_format_is_sent_as_a_schema_of_the_text():
 # The reply
 
 
-@pytest.mark.parametrize(
+@for_each(
     "value",
     [
         None,
@@ -334,7 +335,7 @@ def test_reasoning_inside_the_text_is_parted_from_it():
     assert (completion.text, completion.reasoning) == ("Yes.", "I see.")
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("status", "details", "finish_reason"),
     [
         ("completed", None, "stop"),
@@ -357,12 +358,12 @@ def test_calls_without_an_id_get_one_and_names_are_those_that_were_offered():
     assert len({call.id for call in calls} - {""}) == 2
 
 
-@pytest.mark.parametrize("usage", [None, {}, [], {"input_tokens": None}, {"total_tokens": "7"}])
+@for_each("usage", [None, {}, [], {"input_tokens": None}, {"total_tokens": "7"}])
 def test_missing_usage_is_none(usage):
     assert reply_of(output(message("Hi"), usage=usage)).usage is None
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("usage", "read"),
     [
         ({"input_tokens": 0, "output_tokens": 7, "total_tokens": 7}, Usage(None, 7, 7)),
@@ -414,7 +415,7 @@ def completed(*items, step="completed", **more):
     return {"type": f"response.{step}", "response": output(*items, status=step, **more)}
 
 
-@pytest.mark.parametrize(
+@for_each(
     "value",
     [
         [],
@@ -468,7 +469,7 @@ def test_a_response_that_holds_an_error_raises_it_whatever_it_is_called():
 OVERFLOW = "The number of tokens to keep from the initial prompt is greater (n_keep: 13055>= n_ctx: 4096)."
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("name", "data"),
     [
         ("error", {"type": "error", "code": None, "message": OVERFLOW, "param": None}),
@@ -540,15 +541,15 @@ ONLY_WHOLE = [
 ]
 
 
-@pytest.mark.parametrize("came", ["", "Hel", "Hello"])
-@pytest.mark.parametrize("first", range(len(ONLY_WHOLE)))
+@for_each("came", ["", "Hel", "Hello"])
+@for_each("first", range(len(ONLY_WHOLE)))
 def test_text_that_comes_whole_is_neither_lost_nor_doubled(first, came):
     stream = new_stream()
     chunks = fed(stream, *([delta(came)] if came else []), *ONLY_WHOLE[first:])
     assert "".join(chunk.delta for chunk in chunks) == stream.completion().text == "Hello"
 
 
-@pytest.mark.parametrize("event", ONLY_WHOLE)
+@for_each("event", ONLY_WHOLE)
 def test_each_of_the_events_that_have_a_text_whole_is_enough(event):
     stream = new_stream()
     chunks = fed(stream, delta("Hel"), event)
@@ -585,7 +586,7 @@ def test_a_message_that_only_the_last_event_has_is_not_lost_beside_another(came)
     assert stream.completion().text.split() == f"{came}One. ".split()
 
 
-@pytest.mark.parametrize("came", ["\n\nHello. ", "lo.", "Oh. Hello. Bye."])
+@for_each("came", ["\n\nHello. ", "lo.", "Oh. Hello. Bye."])
 def test_a_text_that_is_another_at_the_end_is_not_doubled(came):
     stream = new_stream()
     fed(stream, delta(came), added(message("Hello."), 0, "done"), completed(message("Hello.")))
@@ -635,7 +636,7 @@ def test_two_calls_are_put_together_from_their_pieces():
     assert stream.completion().finish_reason == "tool_calls"
 
 
-@pytest.mark.parametrize(
+@for_each(
     "events",
     [
         [added(function_call("now", ""), 0), arguments('{"a"', 0), arguments(":1}", 0)],

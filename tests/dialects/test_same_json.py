@@ -2,9 +2,9 @@ import dataclasses
 import json
 import re
 
-import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tables import for_each
 
 from lmstudio_provider import Limits, ProviderError
 from lmstudio_provider._core.types import Call, Stats
@@ -30,7 +30,7 @@ def learned(data):
     return same
 
 
-@pytest.mark.parametrize(
+@for_each(
     "literal",
     [
         '"a"',
@@ -54,7 +54,7 @@ def test_nothing_is_the_same_before_an_event_has_come():
     assert SameJSON(only_text).text_of(event("a")) == ""
 
 
-@pytest.mark.parametrize(
+@for_each(
     "data",
     [
         event("a", id="2"),
@@ -83,7 +83,7 @@ def test_an_event_that_differs_in_anything_else_is_not_the_same(data):
     assert learned(event("first")).text_of(data) == ""
 
 
-@pytest.mark.parametrize(
+@for_each(
     "data",
     [
         '{"content": "a", "choices": [{"delta": {"content": "a"}}]}',

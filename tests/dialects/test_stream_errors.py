@@ -4,6 +4,7 @@ import json
 
 import pytest
 from raw import stream_of
+from tables import for_each
 from test_error_tables import QUIRKS
 
 from lmstudio_provider import LMStudioProvider, OllamaProvider, ProtocolError, ProviderError, StreamInterruptedError
@@ -58,8 +59,8 @@ def read(assembly, *values):
     assembly.finish()
 
 
-@pytest.mark.parametrize("text", QUIRKS)
-@pytest.mark.parametrize("kind", KINDS)
+@for_each("text", QUIRKS)
+@for_each("kind", KINDS)
 def test_an_error_has_its_meaning_at_the_beginning_of_a_stream_and_after_text(kind, text):
     make, delta, shapes = KINDS[kind]
     for shape in shapes:
@@ -105,8 +106,8 @@ INSTEAD = [
 ]
 
 
-@pytest.mark.parametrize("head", HEADS.values(), ids=HEADS)
-@pytest.mark.parametrize(("body", "says"), INSTEAD)
+@for_each("head", HEADS.values(), ids=HEADS)
+@for_each(("body", "says"), INSTEAD)
 def test_a_reply_in_the_place_of_a_stream_is_shown(raw_server, head, body, says):
     url = raw_server(head, body).url
     with LMStudioProvider(url, refresh=False) as lm, OllamaProvider(url, refresh=False) as ollama:
@@ -117,17 +118,15 @@ def test_a_reply_in_the_place_of_a_stream_is_shown(raw_server, head, body, says)
             assert "fit into" not in caught.value.hint
 
 
-@pytest.mark.parametrize("head", HEADS.values(), ids=HEADS)
-@pytest.mark.parametrize("read_stream", STREAMS.values(), ids=STREAMS)
+@for_each("head", HEADS.values(), ids=HEADS)
+@for_each("read_stream", STREAMS.values(), ids=STREAMS)
 def test_the_greeting_of_ollama_in_the_place_of_a_stream_is_known(raw_server, provider_of, read_stream, head):
     with pytest.raises(ProtocolError, match="it answers as Ollama does") as caught:
         read_stream(provider_of(raw_server(head, b"Ollama is running")))
     assert "OllamaProvider" in caught.value.hint
 
 
-@pytest.mark.parametrize(
-    "body", [b"", b"\n\n", b": ping\n\n", b"event: ping\nid: 1\nretry: 5\n\n", b"data: [DONE]\n\n"]
-)
+@for_each("body", [b"", b"\n\n", b": ping\n\n", b"event: ping\nid: 1\nretry: 5\n\n", b"data: [DONE]\n\n"])
 def test_a_stream_without_anything_in_it_is_said_to_be_empty(raw_server, provider_of, body):
     with pytest.raises(ProtocolError, match="nothing in it") as caught:
         list(provider_of(raw_server(stream_of(body))).stream("Hi", model="m"))
@@ -155,8 +154,8 @@ AMID = [
 DELTAS = {kind: delta for kind, (_, delta, _) in KINDS.items()}
 
 
-@pytest.mark.parametrize("kind", STREAMS)
-@pytest.mark.parametrize(("line", "says", "goes_on"), AMID)
+@for_each("kind", STREAMS)
+@for_each(("line", "says", "goes_on"), AMID)
 def test_an_error_in_the_middle_of_a_stream_keeps_the_partial_reply(raw_server, provider_of, kind, line, says, goes_on):
     delta = b"data: %b\n\n" % json.dumps(DELTAS[kind]).encode()
     for end in [b"", b"data: [DONE]\n\n"] if goes_on else [b""]:
@@ -174,7 +173,7 @@ def test_a_json_object_that_describes_an_error_instead_of_choices_is_an_error(ra
     assert caught.value.partial.text == "Hi"
 
 
-@pytest.mark.parametrize("line", [b"noise\n", b"<html>", b"a: b\n\n"])
+@for_each("line", [b"noise\n", b"<html>", b"a: b\n\n"])
 def test_lines_that_are_not_fields_do_not_harm_a_complete_reply(raw_server, provider_of, line):
     first = b'data: {"choices": [{"delta": {"content": "Hi"}}]}\n\n'
     last = b'data: {"choices": [{"delta": {}, "finish_reason": "stop"}]}\n\n'
@@ -194,10 +193,8 @@ def test_a_page_in_the_middle_of_a_stream_of_lines_is_shown(raw_server):
 SAID = b'data: {"choices": [{"index": 0, "delta": {"content": "Hi"}, "finish_reason": "stop"}]}\n\n'
 
 
-@pytest.mark.parametrize("blank", [b"data:\n\n", b"data: \n\n", b"data:   \r\n\r\n", b"data\n\n", b"data:\ndata:\n\n"])
-@pytest.mark.parametrize(
-    "done", [b"data: [DONE]\n\n", b"data:  [DONE]\n\n", b"data:[DONE]  \n\n", b"data:\ndata: [DONE]\n\n"]
-)
+@for_each("blank", [b"data:\n\n", b"data: \n\n", b"data:   \r\n\r\n", b"data\n\n", b"data:\ndata:\n\n"])
+@for_each("done", [b"data: [DONE]\n\n", b"data:  [DONE]\n\n", b"data:[DONE]  \n\n", b"data:\ndata: [DONE]\n\n"])
 def test_blank_data_and_blanks_around_done_do_not_break_a_stream(raw_server, provider_of, blank, done):
     stream = provider_of(raw_server(stream_of(blank, SAID, blank, done)), model="m").stream("Hi")
     assert "".join(stream.text()) == "Hi"
@@ -220,8 +217,8 @@ ENDS = {
 }
 
 
-@pytest.mark.parametrize("blank", [b"data:\n\n", b"data: \n\n", b"event: ping\ndata:  \n\n", b"data: [DONE] \n\n"])
-@pytest.mark.parametrize("dialect", ENDS)
+@for_each("blank", [b"data:\n\n", b"data: \n\n", b"event: ping\ndata:  \n\n", b"data: [DONE] \n\n"])
+@for_each("dialect", ENDS)
 def test_blank_data_does_not_break_a_stream_of_events_with_types(raw_server, provider_of, dialect, blank):
     said, end = (b"data: %s\n\n" % each for each in ENDS[dialect])
     lm = provider_of(raw_server(stream_of(blank, said, blank, end, blank)), model="m")

@@ -1,8 +1,8 @@
 import json
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tables import for_each
 
 from lmstudio_provider._core.types import Call
 from lmstudio_provider._dialects import messages, ollama, openai, responses
@@ -74,7 +74,7 @@ UNTOUCHED = [
 ]
 
 
-@pytest.mark.parametrize("text", UNTOUCHED)
+@for_each("text", UNTOUCHED)
 def test_a_text_that_speaks_of_marks_stays_whole(text):
     assert split_thoughts(text) == (text, "")
     for cut in range(len(text) + 1):
@@ -138,7 +138,7 @@ OPENED = [
 ]
 
 
-@pytest.mark.parametrize(("text", "expected"), OPENED)
+@for_each(("text", "expected"), OPENED)
 def test_thoughts_are_parted_from_the_answer_however_they_are_cut(text, expected):
     assert split_thoughts(text) == fed(text) == fed(*text) == expected
     for cut in range(len(text)):
@@ -176,7 +176,7 @@ UNOPENED = [
 ]
 
 
-@pytest.mark.parametrize(("text", "expected"), UNOPENED)
+@for_each(("text", "expected"), UNOPENED)
 def test_a_mark_that_nothing_opened_ends_the_thoughts_also_in_a_line(text, expected):
     assert split_thoughts(text) == streamed(text) == streamed(*text) == expected
     for cut in range(len(text)):
@@ -219,7 +219,7 @@ def test_thoughts_are_handed_out_at_once_except_a_possible_closing_tag():
     assert splitter.feed("ng> well") == ("", "</thing> well")
 
 
-@pytest.mark.parametrize("rest", ["", "<think>a</think>b", "text"])
+@for_each("rest", ["", "<think>a</think>b", "text"])
 def test_endless_blanks_are_not_held_back_for_ever(rest):
     splitter = ThoughtSplitter()
     assert sum(len(splitter.feed("\n" * 100)[0]) for _ in range(20)) == 2000
@@ -297,8 +297,8 @@ def stream_of(dialect, text):
     return stream.completion()
 
 
-@pytest.mark.parametrize("text", TEXTS)
-@pytest.mark.parametrize("dialect", ["chat", "responses", "messages", "ollama"])
+@for_each("text", TEXTS)
+@for_each("dialect", ["chat", "responses", "messages", "ollama"])
 def test_every_dialect_parts_thoughts_from_the_answer(dialect, text):
     for completion in (whole(dialect, text), stream_of(dialect, text)):
         assert (completion.text, completion.reasoning) == ("Yes.", "I see.")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 
 import pytest
+from tables import for_each
 
 from lmstudio_provider import Completion, LMStudioProvider, Message, Tool, ToolCall, ToolCallWarning, Usage, run_tools
 from lmstudio_provider._dialects.tool_text import take_calls, warn_of_lost_calls
@@ -32,7 +33,7 @@ def taken(text, **fields):
 # Texts that are not a call
 
 
-@pytest.mark.parametrize(
+@for_each(
     "text",
     [
         "",
@@ -77,7 +78,7 @@ def test_a_text_beside_real_calls_stays_text():
 # Texts that are a call
 
 
-@pytest.mark.parametrize(
+@for_each(
     "text",
     [
         f"<tool_call>{OSLO}</tool_call>",
@@ -133,7 +134,7 @@ def test_complete_with_tools_takes_the_call():
     assert completion.tool_calls[0].arguments == {"city": "Oslo"}
 
 
-@pytest.mark.parametrize(
+@for_each(
     "ask",
     [
         lambda lm: lm.chat(HI, tools=[WEATHER]),
@@ -165,7 +166,7 @@ def test_markup_after_the_tools_were_taken_away_gives_a_warning():
 # What got lost
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("completion", "match"),
     [
         (said("Let me see.\n<tool_call>{}</tool_call>"), "as text"),
@@ -190,7 +191,7 @@ def test_a_reply_that_lost_a_call_gives_a_warning(completion, match):
         warn_of_lost_calls(completion, offered=True)
 
 
-@pytest.mark.parametrize(
+@for_each(
     "completion",
     [
         said("Sunny."),

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 import urllib3
+from tables import for_each
 
 import lmstudio_provider
 from lmstudio_provider import RequestTimeoutError, ServerError, ServerUnavailableError, Timeouts
@@ -339,8 +340,8 @@ def test_no_more_than_128_idle_connections_are_kept():
 # Proxies
 
 
-@pytest.mark.parametrize("scheme", ["http", "https"])
-@pytest.mark.parametrize("host", ["127.0.0.1", "no-such-host.invalid"])
+@for_each("scheme", ["http", "https"])
+@for_each("host", ["127.0.0.1", "no-such-host.invalid"])
 def test_a_proxy_that_is_not_there_is_named(provider_of, closed_port, scheme, host):
     proxy = f"http://{host}:{closed_port}"
     lm = provider_of(f"{scheme}://lmstudio.invalid", http=urllib3.ProxyManager(proxy), max_retries=0)
@@ -353,7 +354,7 @@ def test_a_proxy_that_is_not_there_is_named(provider_of, closed_port, scheme, ho
     assert "the proxy runs" in error.hint
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("answer", "hint"),
     [
         (b"407 Proxy Authentication Required", "proxy_headers="),

@@ -9,6 +9,7 @@ import time
 
 import pytest
 import urllib3
+from tables import for_each
 
 from lmstudio_provider import ProtocolError, RequestTimeoutError, ServerError, ServerUnavailableError, Timeouts
 
@@ -62,7 +63,7 @@ RESPONSES = {
 }
 
 
-@pytest.mark.parametrize("make", RESPONSES.values(), ids=RESPONSES)
+@for_each("make", RESPONSES.values(), ids=RESPONSES)
 def test_a_response_that_is_not_of_our_connections_is_read(provider_of, make):
     lm = provider_of("http://lmstudio.invalid", http=Answering(lambda: make(BODY)))
     assert [lm.complete("Hi").text for _ in range(2)] == ["Hello", "Hello"]
@@ -81,7 +82,7 @@ def test_a_response_that_is_not_of_our_connections_is_closed_after_the_last_even
     assert response.closings == 1
 
 
-@pytest.mark.parametrize("make", RESPONSES.values(), ids=RESPONSES)
+@for_each("make", RESPONSES.values(), ids=RESPONSES)
 def test_a_stream_that_is_not_of_our_connections_is_read(provider_of, make):
     lm = provider_of("http://lmstudio.invalid", http=Answering(lambda: make(HI + HI + STOP + DONE, SSE)))
     with lm.stream("Hi") as stream:
@@ -107,7 +108,7 @@ class Broken(io.BytesIO):
         raise self.error
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("error", "kind"),
     [
         (OSError("gone"), ServerUnavailableError),
@@ -122,7 +123,7 @@ def test_nothing_of_urllib3_gets_out_of_a_response_that_is_not_of_our_connection
     assert caught.value.sent
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("error", "sent"),
     [
         (urllib3.exceptions.NewConnectionError(None, "refused"), False),

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 import pytest
 import urllib3
 from raw import stream_of
+from tables import for_each
 
 from lmstudio_provider import (
     AuthenticationError,
@@ -262,7 +263,7 @@ def call(url, streaming, **arguments):
         return list(lm.stream("Hi")) if streaming else lm.complete("Hi")
 
 
-@pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.name)
+@for_each("fault", FAULTS, ids=lambda fault: fault.name)
 def test_a_fault_gives_its_error(raw_server, nothing_shows_the_token, fault):
     server = raw_server(*fault.parts)
     started = time.monotonic()
@@ -298,9 +299,9 @@ STATUSES = {
 }
 
 
-@pytest.mark.parametrize("streaming", [False, True])
-@pytest.mark.parametrize("body", [b'{"error": {"message": "no"}}', b'{"error": "no"}', b"<html>no</html>", b""])
-@pytest.mark.parametrize(("status", "kind"), STATUSES.items())
+@for_each("streaming", [False, True])
+@for_each("body", [b'{"error": {"message": "no"}}', b'{"error": "no"}', b"<html>no</html>", b""])
+@for_each(("status", "kind"), STATUSES.items())
 def test_a_status_gives_its_error_whatever_the_body(raw_server, nothing_shows_the_token, status, kind, body, streaming):
     server = raw_server(b"HTTP/1.1 %d X\r\nContent-Length: %d\r\n\r\n%b" % (status, len(body), body))
     with pytest.raises(ProviderError) as caught:
@@ -311,8 +312,8 @@ def test_a_status_gives_its_error_whatever_the_body(raw_server, nothing_shows_th
     assert len(server.requests) == 1
 
 
-@pytest.mark.parametrize("streaming", [False, True])
-@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+@for_each("streaming", [False, True])
+@for_each("status", [301, 302, 303, 307, 308])
 def test_a_redirect_is_not_followed_and_the_token_stays_here(raw_server, nothing_shows_the_token, status, streaming):
     elsewhere = raw_server(reply())
     head = b"HTTP/1.1 %d X\r\nLocation: %b/v1/chat/completions\r\n\r\n" % (status, elsewhere.url.encode())
@@ -362,7 +363,7 @@ def test_plain_http_to_a_tls_port_gives_its_error(nothing_shows_the_token):
     assert "https://" in caught.value.hint
 
 
-@pytest.mark.parametrize(("parts", "said"), [([b""], True), ([reset], True), ([b"HTTP/1.1 20"], False)])
+@for_each(("parts", "said"), [([b""], True), ([reset], True), ([b"HTTP/1.1 20"], False)])
 def test_a_server_that_hangs_up_without_a_byte_may_want_tls(raw_server, parts, said):
     with pytest.raises(ServerUnavailableError) as caught:
         call(raw_server(*parts).url, False)
@@ -393,10 +394,8 @@ SECRETS = {
 }
 
 
-@pytest.mark.parametrize(("arguments", "secret"), SECRETS.values(), ids=SECRETS)
-@pytest.mark.parametrize(
-    "write", [str, lambda text: json.dumps(f"{text}/")[1:-1], lambda text: text.replace(":", "%3a")]
-)
+@for_each(("arguments", "secret"), SECRETS.values(), ids=SECRETS)
+@for_each("write", [str, lambda text: json.dumps(f"{text}/")[1:-1], lambda text: text.replace(":", "%3a")])
 def test_a_secret_is_in_no_error_however_it_is_written(raw_server, arguments, secret, write):
     body = f'{{"error": {{"message": "no {write(secret)}", "code": "{write(secret)}"}}}}'.encode()
     with pytest.raises(ProviderError) as caught:
@@ -417,8 +416,8 @@ def test_the_password_of_a_proxy_is_a_secret_too(raw_server, userinfo):
     assert "proxy-pass" not in f"{caught.value!r} {vars(caught.value)}"
 
 
-@pytest.mark.parametrize("streaming", [False, True])
-@pytest.mark.parametrize(("arguments", "secret"), SECRETS.values(), ids=SECRETS)
+@for_each("streaming", [False, True])
+@for_each(("arguments", "secret"), SECRETS.values(), ids=SECRETS)
 def test_an_answer_is_not_altered_whatever_it_repeats(raw_server, arguments, secret, streaming):
     text = f"{secret} {secret[:10]}**** application/json"
     body = json.dumps({"choices": [{"message": {"content": text}, "finish_reason": "stop"}], "id": secret}).encode()
@@ -427,7 +426,7 @@ def test_an_answer_is_not_altered_whatever_it_repeats(raw_server, arguments, sec
     assert ("".join(chunk.delta for chunk in got) if streaming else got.text) == text
 
 
-@pytest.mark.parametrize("name", ["lm-studio", "EMPTY", "Not-Needed", "sk-no-key-required", "your-api-key"])
+@for_each("name", ["lm-studio", "EMPTY", "Not-Needed", "sk-no-key-required", "your-api-key"])
 def test_a_placeholder_for_a_token_is_shown(raw_server, name):
     body = json.dumps({"error": f"Invalid model identifier '{name}-community/qwen3'"}).encode()
     with pytest.raises(ProviderError, match=f"'{name}-community/qwen3'"):
@@ -471,7 +470,7 @@ FINE = [
 ]
 
 
-@pytest.mark.parametrize("parts", [parts for _, parts in FINE], ids=[name for name, _ in FINE])
+@for_each("parts", [parts for _, parts in FINE], ids=[name for name, _ in FINE])
 def test_a_reply_that_is_merely_unusual_is_read(raw_server, parts):
     assert call(raw_server(*parts).url, False).text == "Hi"
 
@@ -485,7 +484,7 @@ KEPT = [
 ]
 
 
-@pytest.mark.parametrize(("head", "kept"), KEPT)
+@for_each(("head", "kept"), KEPT)
 def test_the_version_and_the_headers_say_whether_the_connection_stays_open(raw_server, head, kept):
     server = raw_server(reply(BODY, head), keep_open=True)
     lm = LMStudioProvider(server.url, model="m", refresh=False)
@@ -513,7 +512,7 @@ FINE_STREAMS = [
 ]
 
 
-@pytest.mark.parametrize("parts", [parts for _, parts in FINE_STREAMS], ids=[name for name, _ in FINE_STREAMS])
+@for_each("parts", [parts for _, parts in FINE_STREAMS], ids=[name for name, _ in FINE_STREAMS])
 def test_a_stream_that_is_merely_unusual_is_read(raw_server, parts):
     chunks = call(raw_server(*parts).url, True)
     assert [chunk.delta for chunk in chunks] == ["Hi", ""]
@@ -533,7 +532,7 @@ PIECES = [
 ]
 
 
-@pytest.mark.parametrize("pieces", [pieces for _, *pieces in PIECES], ids=[name for name, *_ in PIECES])
+@for_each("pieces", [pieces for _, *pieces in PIECES], ids=[name for name, *_ in PIECES])
 def test_tool_calls_with_parts_missing_are_put_together(raw_server, pieces):
     events = [event(tool_calls=each) for each in pieces]
     last = call(raw_server(stream_of(*events, STOP, DONE)).url, True)[-1]

@@ -2,7 +2,7 @@
 
 import itertools
 
-import pytest
+from tables import for_each
 
 from lmstudio_provider import Limits
 from lmstudio_provider._http.readers import Event, SSEReader
@@ -12,7 +12,7 @@ LINE_ENDS = [b"\n", b"\r", b"\r\n"]
 ENDS = [each for each in itertools.product(LINE_ENDS, repeat=3) if each[1:] != (b"\r", b"\n")]
 
 
-@pytest.mark.parametrize("ends", ENDS)
+@for_each("ends", ENDS)
 def test_two_lines_of_data_are_one_event_wherever_they_are_cut(ends):
     body = b"data: a%bdata: b%b%bdata: c\n\n" % ends
     for cut, again in itertools.combinations_with_replacement(range(len(body) + 1), 2):

@@ -6,6 +6,7 @@ import zlib
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tables import for_each
 
 from lmstudio_provider import Limits, ProtocolError
 from lmstudio_provider._http.readers import Event, NDJSONReader, SSEReader, dechunk, decompress
@@ -62,13 +63,13 @@ def test_an_event_has_the_id_that_came_last():
     assert [(event.data, event.id) for event in read(stream)] == list(zip("abcdef", ["", "1", "1", "2", "2", ""]))
 
 
-@pytest.mark.parametrize("line", [b"data: [DONE]\n", b"data:[DONE]\r", b"data:  [DONE]\n", b"data: [DONE] \t\r\n"])
+@for_each("line", [b"data: [DONE]\n", b"data:[DONE]\r", b"data:  [DONE]\n", b"data: [DONE] \t\r\n"])
 def test_the_last_event_needs_no_blank_line_whatever_blanks_are_in_it(line):
     (event,) = SSEReader(LIMITS).feed(line)
     assert event.is_done()
 
 
-@pytest.mark.parametrize("line", [b"\n", b": still here\n", b"event: x\n", b"id: 1\n", b"data:\n\n", b"data:   \n\n"])
+@for_each("line", [b"\n", b": still here\n", b"event: x\n", b"id: 1\n", b"data:\n\n", b"data:   \n\n"])
 def test_endless_lines_without_data_are_refused(line):
     with pytest.raises(ProtocolError, match="no data"):
         read(*[line] * 101, limits=Limits(max_events_without_data=100))
@@ -176,7 +177,7 @@ def values(*pieces, limits=LIMITS):
     return [value for piece in pieces for value in reader.feed(piece)] + reader.finish()
 
 
-@pytest.mark.parametrize("bad", [b"oops", b"{", b"\xff", b"[" * 100_000, b"\xef\xbb\xbf{}", b"{} {}", "ü".encode()[:1]])
+@for_each("bad", [b"oops", b"{", b"\xff", b"[" * 100_000, b"\xef\xbb\xbf{}", b"{} {}", "ü".encode()[:1]])
 def test_a_line_that_is_not_json_is_refused_with_its_number_and_beginning(bad):
     for end in (b"\n", b""):
         with pytest.raises(ProtocolError, match="line 3 of the stream") as caught:
@@ -259,8 +260,8 @@ def test_whatever_json_can_say_is_read(value):
 # Time and memory
 
 
-@pytest.mark.parametrize("make", [SSEReader, NDJSONReader])
-@pytest.mark.parametrize("size", [1, 65536])
+@for_each("make", [SSEReader, NDJSONReader])
+@for_each("size", [1, 65536])
 def test_a_long_line_costs_memory_in_proportion_to_its_length(make, size):
     """A reader that copied its buffer at each piece would copy 20 GB for 200 kB in pieces of one byte."""
     length = 200_000 if size == 1 else 8_000_000
@@ -293,7 +294,7 @@ SIZES = [b"zz\r\n", b"\r\n", b"-1\r\n", b"+1\r\n1", b"0x1\r\n1", b"1_0\r\n", b"1
 ENDLESS = [b"1" * 20_000, b"1;" + b"x" * 20_000]
 
 
-@pytest.mark.parametrize("bad", [*SIZES, *ENDLESS, b"1\r\n22\r\n", b"1\r\n1\n1\r\n"])
+@for_each("bad", [*SIZES, *ENDLESS, b"1\r\n22\r\n", b"1\r\n1\n1\r\n"])
 def test_a_malformed_chunk_is_refused_after_the_content_before_it(bad):
     for pieces in ([b"2\r\nHi\r\n" + bad], [b"2\r\nHi\r\n", *[bad[i : i + 1] for i in range(len(bad))]]):
         found, _, error = content(*pieces)
@@ -301,14 +302,14 @@ def test_a_malformed_chunk_is_refused_after_the_content_before_it(bad):
         assert error is ValueError
 
 
-@pytest.mark.parametrize("length", range(CHUNKS.index(b"0;last")))
+@for_each("length", range(CHUNKS.index(b"0;last")))
 def test_chunks_without_the_last_one_are_an_error_after_their_content(length):
     found, _, error = content(CHUNKS[:length])
     assert error is EOFError
     assert CONTENT.startswith(found)
 
 
-@pytest.mark.parametrize("end", [b"0\r\n", b"0\r\nX: y", b"0\r\nX: y\r\n", b"0\r\n\r", b"0\r\n\r\n", b"0\n\n"])
+@for_each("end", [b"0\r\n", b"0\r\nX: y", b"0\r\nX: y\r\n", b"0\r\n\r", b"0\r\n\r\n", b"0\n\n"])
 def test_after_the_last_chunk_nothing_has_to_come(end):
     assert content(b"2\r\nHi\r\n" + end) == (b"Hi", b"", None)
 
@@ -351,8 +352,8 @@ def packed(data, wbits=zlib.MAX_WBITS | 16):
     return packer.compress(data) + packer.flush()
 
 
-@pytest.mark.parametrize("encoding", ["gzip", "x-gzip", "deflate"])
-@pytest.mark.parametrize("size", [1, 7, 1000, 65536, 65537, 300_000])
+@for_each("encoding", ["gzip", "x-gzip", "deflate"])
+@for_each("size", [1, 7, 1000, 65536, 65537, 300_000])
 def test_compressed_data_comes_out_in_bounded_pieces(encoding, size):
     data = bytes(range(256)) * (size // 256 + 1)
     whole = packed(data, zlib.MAX_WBITS if encoding == "deflate" else zlib.MAX_WBITS | 16)
@@ -412,8 +413,8 @@ def squeezed(wbits, data=b"Hello, hello, hello"):
 GZIP = squeezed(zlib.MAX_WBITS | 16)
 
 
-@pytest.mark.parametrize("size", [1, 2, 3, 7, 1000])
-@pytest.mark.parametrize(
+@for_each("size", [1, 2, 3, 7, 1000])
+@for_each(
     ("encoding", "data"),
     [
         ("gzip", GZIP),
@@ -429,26 +430,26 @@ def test_compressed_data_does_not_depend_on_how_the_network_cut_it(encoding, dat
     assert b"".join(decompress(pieces, encoding)) == b"Hello, hello, hello"
 
 
-@pytest.mark.parametrize("wbits", [zlib.MAX_WBITS | 16, zlib.MAX_WBITS, -zlib.MAX_WBITS])
-@pytest.mark.parametrize("left", [1, 2, 10])
+@for_each("wbits", [zlib.MAX_WBITS | 16, zlib.MAX_WBITS, -zlib.MAX_WBITS])
+@for_each("left", [1, 2, 10])
 def test_compressed_data_that_is_cut_off_is_an_error(wbits, left):
     encoding = "gzip" if wbits > zlib.MAX_WBITS else "deflate"
     with pytest.raises(EOFError):
         b"".join(decompress([squeezed(wbits)[:left]], encoding))
 
 
-@pytest.mark.parametrize("encoding", ["gzip", "deflate"])
-@pytest.mark.parametrize("pieces", [[], [b""]])
+@for_each("encoding", ["gzip", "deflate"])
+@for_each("pieces", [[], [b""]])
 def test_nothing_is_nothing_compressed_or_not(encoding, pieces):
     assert list(decompress(pieces, encoding)) == []
 
 
-@pytest.mark.parametrize("size", [b"3", b" 3", b"\t 3", b"3 ", b"0" * 40 + b"3"])
+@for_each("size", [b"3", b" 3", b"\t 3", b"3 ", b"0" * 40 + b"3"])
 def test_a_size_may_have_blanks_and_zeros_around_it(size):
     assert list(dechunk([size + b"\r\nabc\r\n0\r\n\r\n"])) == [b"abc"]
 
 
-@pytest.mark.parametrize("step", [1, 1000, 100_000])
+@for_each("step", [1, 1000, 100_000])
 def test_content_is_kept_however_long_the_trailers_are_and_however_they_come(step):
     body = b"3\r\nabc\r\n0\r\n" + b"A: b\r\n" * 2000 + b"\r\n"
     assert b"".join(dechunk(body[at : at + step] for at in range(0, len(body), step))) == b"abc"

@@ -11,6 +11,7 @@ import zlib
 import pytest
 import urllib3
 from raw import stream_of
+from tables import for_each
 
 from lmstudio_provider import (
     ConfigurationError,
@@ -60,7 +61,7 @@ def reset(connection):
 # Time
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("arguments", "limit"),
     [
         ({"timeout": 0.1}, "first_byte"),
@@ -69,7 +70,7 @@ def reset(connection):
         ({"timeout": 5, "deadline": 0.1}, "deadline"),
     ],
 )
-@pytest.mark.parametrize("method", ["complete", "stream"])
+@for_each("method", ["complete", "stream"])
 def test_a_server_that_never_answers_runs_into_its_limit(silent_server, provider_of, method, arguments, limit):
     usage = MemoryUsage()
     with pytest.raises(RequestTimeoutError) as caught:
@@ -161,7 +162,7 @@ def test_a_timeout_of_none_is_allowed(raw_server, provider_of, timeout):
 # Never twice
 
 
-@pytest.mark.parametrize(
+@for_each(
     "part",
     [
         b"",
@@ -172,7 +173,7 @@ def test_a_timeout_of_none_is_allowed(raw_server, provider_of, timeout):
         status(503, b"Retry-After: 11"),
     ],
 )
-@pytest.mark.parametrize("method", ["complete", "stream"])
+@for_each("method", ["complete", "stream"])
 def test_a_generation_that_was_sent_is_not_sent_again(raw_server, provider_of, part, method):
     server = raw_server(part)
     with pytest.raises(ProviderError) as caught:
@@ -374,7 +375,7 @@ def test_a_piece_is_handed_over_when_it_arrives(raw_server, provider_of):
     assert next(stream).done
 
 
-@pytest.mark.parametrize(
+@for_each(
     "parts",
     [
         [stream_of(HI)],
@@ -397,7 +398,7 @@ def test_a_stream_that_stops_before_its_end_keeps_the_text_that_came(raw_server,
     assert list(stream) == []
 
 
-@pytest.mark.parametrize(
+@for_each(
     "parts",
     [
         [stream_of(HI, STOP)],
@@ -496,7 +497,7 @@ def raise_in_the_loop(lm):
         pass
 
 
-@pytest.mark.parametrize("leave", [leave_the_loop, leave_the_with_block, raise_in_the_loop])
+@for_each("leave", [leave_the_loop, leave_the_with_block, raise_in_the_loop])
 def test_leaving_a_stream_early_closes_the_socket(raw_server, provider_of, leave):
     server = raw_server(stream_of(), endless)
     leave(provider_of(server))
@@ -623,7 +624,7 @@ def test_resetting_lets_calls_under_way_continue(raw_server, provider_of):
 # What else a server may send
 
 
-@pytest.mark.parametrize("wbits", [zlib.MAX_WBITS | 16, zlib.MAX_WBITS, -zlib.MAX_WBITS])
+@for_each("wbits", [zlib.MAX_WBITS | 16, zlib.MAX_WBITS, -zlib.MAX_WBITS])
 def test_a_compressed_reply_is_read_although_none_was_asked_for(raw_server, provider_of, wbits):
     packer = zlib.compressobj(wbits=wbits)
     packed = packer.compress(BODY) + packer.flush()
@@ -930,7 +931,7 @@ class Elsewhere(urllib3.PoolManager):
         self.pool_classes_by_scheme = {"http": Pool}
 
 
-@pytest.mark.parametrize("host", ["gpu-box", "10.0.0.5", "[fd00::5]", "host.docker.internal"])
+@for_each("host", ["gpu-box", "10.0.0.5", "[fd00::5]", "host.docker.internal"])
 def test_an_error_about_another_machine_that_refuses_names_the_switch_to_serve_others(provider_of, closed_port, host):
     url = f"http://{host}:1234"
     with pytest.raises(ServerUnavailableError, match="no server answers at") as caught:
@@ -944,7 +945,7 @@ def test_an_error_about_another_machine_that_refuses_names_the_switch_to_serve_o
     assert "OLLAMA_HOST=0.0.0.0" in caught.value.hint
 
 
-@pytest.mark.parametrize("host", ["localhost", "127.0.0.1", "[::1]", "ollama.localhost"])
+@for_each("host", ["localhost", "127.0.0.1", "[::1]", "ollama.localhost"])
 def test_an_error_about_this_machine_that_refuses_says_how_to_start_the_server(provider_of, closed_port, host):
     with pytest.raises(ServerUnavailableError) as caught:
         provider_of(f"http://{host}:1234", http=Elsewhere(closed_port)).complete("Hi")

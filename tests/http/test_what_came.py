@@ -7,6 +7,7 @@ import warnings
 
 import pytest
 from raw import stream_of
+from tables import for_each
 from werkzeug import Response
 
 from lmstudio_provider import (
@@ -53,14 +54,14 @@ def test_a_model_that_an_ollama_does_not_have_is_not_found_at_every_openai_endpo
     assert "OllamaProvider" in caught.value.hint
 
 
-@pytest.mark.parametrize(
+@for_each(
     "body",
     [
         {"error": "prompt too long; exceeded max context length by 3000 tokens"},
         {"error": {"message": "prompt too long; exceeded max context length by 3000 tokens", "type": "api_error"}},
     ],
 )
-@pytest.mark.parametrize("kind", [OllamaProvider, LMStudioProvider])
+@for_each("kind", [OllamaProvider, LMStudioProvider])
 def test_a_prompt_over_the_longest_context_is_a_context_error(httpserver, kind, body):
     httpserver.expect_request("/api/chat").respond_with_json(body, status=400)
     httpserver.expect_request("/v1/chat/completions").respond_with_json(body, status=400)
@@ -117,8 +118,8 @@ def test_a_response_that_max_output_tokens_cut_ended_at_its_length_although_it_s
     assert (cut.finish_reason, whole.finish_reason) == ("length", "stop")
 
 
-@pytest.mark.parametrize("way", WAY.values(), ids=WAY)
-@pytest.mark.parametrize("kind", [OllamaProvider, LMStudioProvider])
+@for_each("way", WAY.values(), ids=WAY)
+@for_each("kind", [OllamaProvider, LMStudioProvider])
 def test_an_answer_without_text_and_thoughts_that_was_cut_gives_a_warning(kind, way):
     reply = {"content": "", "completion_tokens": 3, "finish_reason": "length"}
     with (

@@ -12,6 +12,7 @@ import traceback
 import pytest
 from conftest import SAMPLES
 from raw import stream_of
+from tables import for_each
 
 from lmstudio_provider import (
     AuthenticationError,
@@ -370,7 +371,7 @@ def test_lines_without_data_have_a_limit(raw_server, provider_of):
         list(stream)
 
 
-@pytest.mark.parametrize("length", range(0, 2600, 260))
+@for_each("length", range(0, 2600, 260))
 def test_a_cut_anywhere_is_an_interruption(raw_server, provider_of, length):
     data = (SAMPLES / "v1_chat_stream.sse").read_bytes()[:length]
     head = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nContent-Length: 9999\r\n\r\n"

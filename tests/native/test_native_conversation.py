@@ -3,6 +3,7 @@
 import json
 
 import pytest
+from tables import for_each
 
 from lmstudio_provider import (
     Completion,
@@ -45,7 +46,7 @@ def texts(messages):
 # Refused
 
 
-@pytest.mark.parametrize("provider", [None, "http://localhost", Completion("", "m", "m")])
+@for_each("provider", [None, "http://localhost", Completion("", "m", "m")])
 def test_only_a_provider_can_have_a_conversation(provider):
     with pytest.raises(InvalidRequestError, match="not an LMStudioProvider"):
         NativeConversation(provider)

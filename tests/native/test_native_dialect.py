@@ -7,6 +7,7 @@ import pytest
 from conftest import SAMPLES
 from hypothesis import given
 from hypothesis import strategies as st
+from tables import for_each
 
 from lmstudio_provider import (
     ContextLengthError,
@@ -66,7 +67,7 @@ def asked():
 # The request
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("fields", "words"),
     [
         ({"input": 7}, "input is int"),
@@ -94,12 +95,12 @@ def test_a_request_that_cannot_work_is_refused(fields, words):
         native.chat_call(NativeRequest(**{"input": "Hi", **fields}), "m", stream=False)
 
 
-@pytest.mark.parametrize("level", ["off", "on", "low", "xhigh", "minimal", "max", "much"])
+@for_each("level", ["off", "on", "low", "xhigh", "minimal", "max", "much"])
 def test_any_level_of_reasoning_is_sent_because_the_model_says_which_there_are(level):
     assert body_of(reasoning=level)["reasoning"] == level
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("make", "words"),
     [
         (lambda: Plugin(""), "Plugin: id"),
@@ -164,7 +165,7 @@ def test_items_go_out_as_they_are():
     assert body_of(input=iter(items))["input"] == items
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("given", "sent"),
     [
         ("mcp/browser", "mcp/browser"),
@@ -198,7 +199,7 @@ def test_a_repr_shows_no_secret_of_an_integration():
     assert SECRET not in repr(request) + repr(call)
 
 
-@pytest.mark.parametrize(
+@for_each(
     "fields",
     [
         {"integrations": EphemeralMCP("s", "http://a", headers={"Authorization": f"Bearer {SECRET}"})},
@@ -222,7 +223,7 @@ def test_no_other_header_of_an_integration_is_a_secret():
 # A whole reply
 
 
-@pytest.mark.parametrize(
+@for_each(
     "value",
     [
         [],
@@ -265,7 +266,7 @@ def test_a_prompt_of_no_tokens_is_not_known_and_other_counts_of_nothing_are():
     assert native.chat_reply({"output": [], "stats": {"input_tokens": 0}}, asked(), 1.0).usage is None
 
 
-@pytest.mark.parametrize("stats", [None, [], {"input_tokens": "7", "tokens_per_second": None}])
+@for_each("stats", [None, [], {"input_tokens": "7", "tokens_per_second": None}])
 def test_stats_of_the_wrong_shape_cost_nothing_but_themselves(stats):
     got = native.chat_reply({"output": [], "stats": stats}, asked(), 1.0)
     assert (got.model, got.usage, got.stats.tokens_per_second) == ("asked", None, None)
@@ -279,14 +280,14 @@ def test_an_item_of_an_unknown_kind_is_kept():
 # Models and downloads
 
 
-@pytest.mark.parametrize("read", [native.load_reply, native.unload_reply, native.download_reply])
-@pytest.mark.parametrize("value", [None, [], {}, {"instance_id": 7, "status": 7}])
+@for_each("read", [native.load_reply, native.unload_reply, native.download_reply])
+@for_each("value", [None, [], {}, {"instance_id": 7, "status": 7}])
 def test_a_value_that_is_not_an_answer_is_a_protocol_error(read, value):
     with pytest.raises(ProtocolError):
         read(value)
 
 
-@pytest.mark.parametrize("value", [{"status": "resting"}, {"status": "downloading"}, {"status": "paused", "job_id": 7}])
+@for_each("value", [{"status": "resting"}, {"status": "downloading"}, {"status": "paused", "job_id": 7}])
 def test_a_download_without_a_known_status_or_a_job_is_a_protocol_error(value):
     with pytest.raises(ProtocolError):
         native.download_reply(value)
@@ -325,7 +326,7 @@ def test_an_unloaded_instance_is_answered_with_its_id(sample):
         native.unload_reply({**value, "instance_id": None})
 
 
-@pytest.mark.parametrize("name", ["v1_download.json", "v1_download_already.json", "v1_download_status.json"])
+@for_each("name", ["v1_download.json", "v1_download_already.json", "v1_download_status.json"])
 def test_the_fields_of_a_download_are_read_unchanged(sample, name):
     value = json.loads(sample(name))
     assert native.download_reply(value) == value
@@ -363,13 +364,13 @@ def message(text):
 BOOM = {"type": "error", "error": {"type": "unknown", "message": "Boom."}}
 
 
-@pytest.mark.parametrize("data", ["7", "[]", "{oops", '"text"', "null"])
+@for_each("data", ["7", "[]", "{oops", '"text"', "null"])
 def test_an_event_that_is_not_an_object_is_a_protocol_error(data):
     with pytest.raises(ProtocolError):
         assembly().feed(Event("message.delta", data))
 
 
-@pytest.mark.parametrize(
+@for_each(
     "value",
     [
         {"type": "message.delta"},
@@ -391,19 +392,19 @@ def test_an_event_of_the_wrong_shape_is_a_protocol_error_and_costs_no_text(value
     assert made.completion().text == "Hi"
 
 
-@pytest.mark.parametrize("value", [None, "half", True, {}, float("nan"), 10**400])
+@for_each("value", [None, "half", True, {}, float("nan"), 10**400])
 def test_progress_that_is_not_a_number_is_none(value):
     data = json.dumps({"type": "prompt_processing.progress", "progress": value}).replace("NaN", "null")
     assert assembly().feed(Event("", data)) == events.PromptProcessingProgress(0.0)
 
 
-@pytest.mark.parametrize(("told", "fraction"), [(-1, 0.0), (0.5, 0.5), (2, 1.0)])
+@for_each(("told", "fraction"), [(-1, 0.0), (0.5, 0.5), (2, 1.0)])
 def test_progress_is_from_0_to_1(told, fraction):
     _, (event,) = fed({"type": "model_load.progress", "progress": told})
     assert event == events.ModelLoadProgress("", fraction)
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("name", "data"),
     [
         ("error", '{"error": {"type": "unknown", "message": "Boom."}}'),
@@ -439,7 +440,7 @@ def test_of_two_errors_the_first_is_raised():
         made.finish()
 
 
-@pytest.mark.parametrize("last", ["{oops", '{"type": "chat.end"}', '{"type": "message.delta"}'])
+@for_each("last", ["{oops", '{"type": "chat.end"}', '{"type": "message.delta"}'])
 def test_a_broken_event_after_an_error_does_not_hide_the_error(last):
     made, _ = fed(BOOM)
     assert made.feed(Event("message", last)) is None
@@ -463,7 +464,7 @@ def test_a_stream_without_an_end_is_interrupted():
     assert (made.completion().text, made.completion().model) == ("Hello", "served")
 
 
-@pytest.mark.parametrize("items", [[], [{"type": "reasoning", "content": "Hm"}], [message("Hel")]])
+@for_each("items", [[], [{"type": "reasoning", "content": "Hm"}], [message("Hel")]])
 def test_an_end_with_less_in_it_than_came_costs_no_text(items):
     made, events_ = fed(delta("Hel"), delta("lo"), BOOM, end(*items, response_id=ID))
     assert events_[-1].result == made.completion()

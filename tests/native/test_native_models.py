@@ -12,6 +12,7 @@ import threading
 from pathlib import Path
 
 import pytest
+from tables import for_each
 
 import lmstudio_provider
 from lmstudio_provider import (
@@ -934,7 +935,7 @@ def test_secrets_of_a_url_are_not_shown(httpserver, provider):
         assert secret not in f"{caught.value!r} {caught.value.body}"
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("given", "says"),
     [({"ctx": 3}, "no option 'ctx'"), ({"context_length": 0}, "context_length=0"), ({"timeout": 0}, "timeout=0")],
 )

@@ -9,6 +9,7 @@ import pickle
 import threading
 
 import pytest
+from tables import for_each
 
 from lmstudio_provider import (
     Capabilities,
@@ -70,13 +71,13 @@ class Words:
 # What cannot work
 
 
-@pytest.mark.parametrize("bad", ["text", b"text", None, 7, {"a": 1}, lambda: iter(())])
+@for_each("bad", ["text", b"text", None, 7, {"a": 1}, lambda: iter(())])
 def test_a_value_that_is_not_an_iterator_is_refused(bad):
     with pytest.raises(InvalidRequestError, match="not an iterator of Chunks"):
         Stream.from_chunks(bad)
 
 
-@pytest.mark.parametrize("bad", ["text", ("a", False), None, {"delta": "a"}])
+@for_each("bad", ["text", ("a", False), None, {"delta": "a"}])
 def test_a_value_that_is_not_a_chunk_is_an_error_that_keeps_the_partial_reply(bad):
     stream = Stream.from_chunks([Chunk("a"), bad])
     with pytest.raises(InvalidRequestError, match=r"Chunk\('text'\)") as caught:
@@ -91,7 +92,7 @@ def test_an_on_chunk_that_cannot_be_called_is_refused_before_anything_is_taken()
     assert words.given == 0
 
 
-@pytest.mark.parametrize("error", [ProviderError("boom"), ServerUnavailableError("gone"), InvalidRequestError("no")])
+@for_each("error", [ProviderError("boom"), ServerUnavailableError("gone"), InvalidRequestError("no")])
 def test_a_provider_error_of_the_iterator_is_raised_unchanged_with_the_partial_reply(error):
     error = copy.copy(error)  # the parameter lives as long as the tests, and would keep its traceback
     stream = Stream.from_chunks(Words("a", "b", raising=error).chunks(), model="m")
@@ -106,7 +107,7 @@ def test_a_provider_error_of_the_iterator_is_raised_unchanged_with_the_partial_r
     assert list(stream) == []
 
 
-@pytest.mark.parametrize("error", [ValueError("boom"), LookupError(), Warning("w"), TimeoutError()])
+@for_each("error", [ValueError("boom"), LookupError(), Warning("w"), TimeoutError()])
 def test_another_error_of_the_iterator_reaches_the_caller_and_the_stream_is_over(error):
     error = copy.copy(error)
     stream = Stream.from_chunks(Words("a", raising=error).chunks())
@@ -195,7 +196,7 @@ def test_after_a_chunk_with_done_nothing_is_read_and_the_generator_is_closed():
     assert (words.given, words.closed) == (2, 1)
 
 
-@pytest.mark.parametrize("chunks", [[], (), iter(())])
+@for_each("chunks", [[], (), iter(())])
 def test_nothing_is_an_empty_answer(chunks):
     stream = Stream.from_chunks(chunks)
     assert list(stream) == [Chunk("", done=True)]
@@ -250,7 +251,7 @@ def leave_the_texts(stream):
         break
 
 
-@pytest.mark.parametrize("leave", [leave_the_loop, leave_the_block, leave_the_texts])
+@for_each("leave", [leave_the_loop, leave_the_block, leave_the_texts])
 def test_leaving_it_closes_the_generator(leave):
     words = Words("a", "b")
     stream = Stream.from_chunks(words.chunks())

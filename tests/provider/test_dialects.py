@@ -5,6 +5,7 @@ import pickle
 from dataclasses import dataclass
 
 import pytest
+from tables import for_each
 
 from lmstudio_provider import (
     ChatRequest,
@@ -222,8 +223,8 @@ def responded(lm, text, stream, **given):
     return [*reply, reply.completion][-1]
 
 
-@pytest.mark.parametrize("stream", [False, True], ids=["whole", "streamed"])
-@pytest.mark.parametrize(
+@for_each("stream", [False, True], ids=["whole", "streamed"])
+@for_each(
     "given", [{"previous_response_id": "resp_1"}, {"extra": {"previous_response_id": "resp_1"}}], ids=["field", "extra"]
 )
 def test_a_server_that_keeps_no_conversation_and_begins_it_anew_is_warned_of(stream, given):

@@ -9,6 +9,7 @@ import math
 import struct
 
 import pytest
+from tables import for_each
 from werkzeug import Response
 
 from lmstudio_provider import (
@@ -42,7 +43,7 @@ def entry(vector, **more):
 # Replies that are none
 
 
-@pytest.mark.parametrize(
+@for_each(
     "value",
     [
         None,

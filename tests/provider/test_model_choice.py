@@ -7,6 +7,7 @@ import json
 import threading
 
 import pytest
+from tables import for_each
 from werkzeug import Response
 
 from lmstudio_provider import (
@@ -93,8 +94,8 @@ def hanging_list(raw_server):
 # Models that are never chosen
 
 
-@pytest.mark.parametrize("way", WAYS)
-@pytest.mark.parametrize("refresh", [True, False])
+@for_each("way", WAYS)
+@for_each("refresh", [True, False])
 def test_a_text_never_goes_to_a_cloud_model_that_was_not_named(httpserver, way, refresh):
     tags(httpserver, cloud("gpt-oss:120b-cloud"))
     with OllamaProvider(httpserver.url_for(""), refresh=refresh) as provider:
@@ -232,7 +233,7 @@ def test_the_local_model_of_an_ollama_is_chosen_over_the_openai_endpoints(httpse
 # Models that are named
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("settings", "options"),
     [
         ({}, {"model": "gpt-oss:120b-cloud"}),
@@ -269,7 +270,7 @@ def test_an_ollama_that_is_down_is_one_that_is_down(closed_port):
                 assert (caught.value.sent, caught.value.provider) == (False, "ollama")
 
 
-@pytest.mark.parametrize("way", WAYS)
+@for_each("way", WAYS)
 def test_the_error_of_an_ollama_without_models_says_how_to_pull_one(way):
     with SimulatedOllama([]) as server, OllamaProvider(server.url) as provider:
         with pytest.raises(InvalidRequestError, match=r"has no models\. Pull one with 'ollama pull MODEL'"):
@@ -507,8 +508,8 @@ def test_a_list_that_hangs_leaves_time_for_the_call_itself(hanging_list):
         assert lm.complete("Hi", deadline=2).requested_model == "local-model"
 
 
-@pytest.mark.parametrize("way", ["complete", "stream", "native.chat", "native.stream", "responses"])
-@pytest.mark.parametrize("limits", [{"timeout": 0.3}, {"deadline": 0.3}, {"timeout": Timeouts(first_byte=0.3)}])
+@for_each("way", ["complete", "stream", "native.chat", "native.stream", "responses"])
+@for_each("limits", [{"timeout": 0.3}, {"deadline": 0.3}, {"timeout": Timeouts(first_byte=0.3)}])
 def test_waiting_for_a_discovery_counts_as_waiting_for_the_server(silent_server, way, limits):
     calls = {
         "complete": lambda lm: lm.complete("Hi", **limits),
@@ -526,9 +527,9 @@ def test_waiting_for_a_discovery_counts_as_waiting_for_the_server(silent_server,
     assert caught.value.sent is not way.startswith("native")  # which needs the list
 
 
-@pytest.mark.parametrize("refresh", [True, False])
-@pytest.mark.parametrize("limits", [{"timeout": 0.3}, {"deadline": 0.3}])
-@pytest.mark.parametrize("way", ["complete", "embed"])
+@for_each("refresh", [True, False])
+@for_each("limits", [{"timeout": 0.3}, {"deadline": 0.3}])
+@for_each("way", ["complete", "embed"])
 def test_an_ollama_whose_list_hangs_has_the_time_of_the_call(silent_server, refresh, limits, way):
     with OllamaProvider(silent_server.url, refresh=refresh) as provider:
         with pytest.raises(RequestTimeoutError) as caught:

@@ -3,6 +3,7 @@
 import json
 
 import pytest
+from tables import for_each
 from werkzeug import Response
 
 from lmstudio_provider import (
@@ -27,8 +28,8 @@ def paths(httpserver):
     return [request.path for request, _ in httpserver.log]
 
 
-@pytest.mark.parametrize("read", [native_models, v0_models, openai_models])
-@pytest.mark.parametrize(
+@for_each("read", [native_models, v0_models, openai_models])
+@for_each(
     "value",
     [
         None,
@@ -261,7 +262,7 @@ def test_nothing_is_known_of_a_server_that_is_not_there(provider_of, closed_port
 # Names
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("asked", "served"),
     [
         ("qwen/qwen3-8b", "qwen/qwen3-8b"),
@@ -279,7 +280,7 @@ def test_names_of_one_model_are_the_same(asked, served):
     assert is_same(served, asked)
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("asked", "served"),
     [
         ("qwen/qwen3-8b", "qwen/qwen3-4b"),

@@ -13,6 +13,7 @@ import weakref
 import pytest
 import urllib3
 from raw import stream_of
+from tables import for_each
 
 from lmstudio_provider import (
     AuthenticationError,
@@ -88,14 +89,14 @@ def test_a_call_inside_a_call_harms_neither(simulator, provider_of):
     assert inner[1].ok
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("arguments", "limit"),
     [
         ({"timeout": Timeouts(connect=0.2, first_byte=30)}, "connect"),
         ({"timeout": None, "deadline": 0.2}, "deadline"),
     ],
 )
-@pytest.mark.parametrize("answer", [b"", b"HTTP/1.1 200 Go\r\n\r\n"])
+@for_each("answer", [b"", b"HTTP/1.1 200 Go\r\n\r\n"])
 def test_a_tunnel_through_a_proxy_counts_as_connecting(raw_server, provider_of, answer, arguments, limit):
     """The proxy never answers CONNECT, or the server behind it never answers the TLS handshake."""
     proxy = raw_server(answer, silence)
@@ -141,7 +142,7 @@ def test_a_server_that_does_not_read_is_reported_as_such(provider_of):
     assert caught.value.sent
 
 
-@pytest.mark.parametrize("interim", [b"100 Continue", b"102 Processing", b"103 Early Hints"])
+@for_each("interim", [b"100 Continue", b"102 Processing", b"103 Early Hints"])
 def test_after_an_interim_reply_the_model_may_be_silent_still(raw_server, provider_of, interim):
     server = raw_server(b"HTTP/1.1 %b\r\n\r\n" % interim, lambda _: time.sleep(0.4), OK)
     assert provider_of(server.url).complete("Hi", timeout=Timeouts(first_byte=10, idle=0.1)).text == "Hello"
@@ -185,8 +186,8 @@ FAILING = {
 }
 
 
-@pytest.mark.parametrize("streaming", [False, True])
-@pytest.mark.parametrize("parts", FAILING.values(), ids=FAILING.keys())
+@for_each("streaming", [False, True])
+@for_each("parts", FAILING.values(), ids=FAILING.keys())
 def test_an_error_that_is_gone_keeps_nothing_of_its_call(raw_server, provider_of, parts, streaming):
     """Without the garbage collector: prompts with images are megabytes, and it may not come for a long time."""
     lm = provider_of(raw_server(*parts).url, max_retries=0)

@@ -7,6 +7,7 @@ import textwrap
 from pathlib import Path
 
 import pytest
+from tables import for_each
 
 from lmstudio_provider import (
     Capabilities,
@@ -99,7 +100,7 @@ def test_a_call_that_came_as_text_is_a_call_of_ones_own_provider_too():
         Writes().complete_with_tools("Hi", tools=[Tool("now")])
 
 
-@pytest.mark.parametrize("request_", ["Hi", [Message.user("Hi")], ChatRequest("Hi"), CompletionRequest("Hi")])
+@for_each("request_", ["Hi", [Message.user("Hi")], ChatRequest("Hi"), CompletionRequest("Hi")])
 def test_every_form_of_a_chat_is_read_at_once(request_):
     chat = ChatRequest.from_input(request_, temperature=0, tools=[add], timeout=5, deadline=None)
     assert chat == ChatRequest([Message.user("Hi")], [Tool.from_function(add)], temperature=0)
@@ -112,7 +113,7 @@ def test_options_that_belong_to_a_text_are_refused_with_messages():
         ChatRequest.from_input([Message.user("Hi")], system_prompt="Be brief")
 
 
-@pytest.mark.parametrize("request_", [TextRequest("Hi"), 7, None])
+@for_each("request_", [TextRequest("Hi"), 7, None])
 def test_a_value_that_is_not_a_chat_is_not_read(request_):
     with pytest.raises(InvalidRequestError, match="messages"):
         ChatRequest.from_input(request_)

@@ -10,6 +10,7 @@ import threading
 from dataclasses import dataclass
 
 import pytest
+from tables import for_each
 from werkzeug import Response
 
 from lmstudio_provider import (
@@ -140,8 +141,8 @@ def test_an_invalid_reply_is_never_a_success(httpserver, provider, method, statu
     assert caught.value.url.startswith(httpserver.url_for("/v1/"))
 
 
-@pytest.mark.parametrize("method", ["chat", "stream", "responses", "messages"])
-@pytest.mark.parametrize("tools", [[], [Tool("look", "Looks.", {"type": "object", "properties": {}})]])
+@for_each("method", ["chat", "stream", "responses", "messages"])
+@for_each("tools", [[], [Tool("look", "Looks.", {"type": "object", "properties": {}})]])
 def test_a_template_error_mentions_the_tools_if_the_request_had_any(raw_server, method, tools):
     body = b'{"error": "Error rendering prompt with jinja template: \\"Unknown type\\""}'
     server = raw_server(b"HTTP/1.1 400 X\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body))
@@ -175,7 +176,7 @@ def test_the_source_of_a_refused_token_is_named_and_the_token_is_nowhere(httpser
 # Arguments that cannot work
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("arguments", "says"),
     [
         ({"base_url": "ftp://x"}, "the argument base_url"),
@@ -218,7 +219,7 @@ def test_chat_wants_messages_or_a_text(provider, method, bad):
         getattr(provider, method)(bad, tools=[Tool("now")])
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("typed", "says"),
     [
         ("api_key", "Did you mean 'api_token'?"),
@@ -240,7 +241,7 @@ def test_chat_wants_messages_or_a_text(provider, method, bad):
         ("organization", "There are base_url, model, api_token"),
     ],
 )
-@pytest.mark.parametrize("kind", [LMStudioProvider, OllamaProvider])
+@for_each("kind", [LMStudioProvider, OllamaProvider])
 def test_an_unknown_argument_is_refused_with_the_right_word_and_without_its_value(kind, typed, says):
     with pytest.raises(ConfigurationError, match=rf"{kind.__name__} has no argument '{typed}'") as caught:
         kind(**{typed: "a-secret"})
@@ -504,8 +505,8 @@ def failover(url, **arguments):
     return Failover([LMStudioProvider(url, **arguments)])
 
 
-@pytest.mark.parametrize("method", ["chat", "stream", "complete_with_tools"])
-@pytest.mark.parametrize(
+@for_each("method", ["chat", "stream", "complete_with_tools"])
+@for_each(
     ("make", "simulated"),
     [(LMStudioProvider, SimulatedLMStudio), (OllamaProvider, SimulatedOllama), (failover, SimulatedLMStudio)],
 )
@@ -748,7 +749,7 @@ def recorded(httpserver, sample, name, call, content_type="application/json"):
     return usage.records
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("operation", "call"),
     [
         ("complete", lambda lm: lm.complete("Hi")),
@@ -815,7 +816,7 @@ def test_an_error_of_the_server_is_recorded_and_a_server_that_is_not_there_is_no
     assert usage.records == ()
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("name", "error_type"),
     [
         ("chat_stream_cut.sse", "StreamInterruptedError"),
@@ -884,7 +885,7 @@ def test_memory_usage_forgets_the_oldest_and_adds_up(httpserver, sample):
 # Closing
 
 
-@pytest.mark.parametrize(
+@for_each(
     "use",
     [
         lambda lm: lm.complete("Hi"),
@@ -897,7 +898,7 @@ def test_memory_usage_forgets_the_oldest_and_adds_up(httpserver, sample):
         lambda lm: lm.reset_client(),
     ],
 )
-@pytest.mark.parametrize("model", [None, "m"])
+@for_each("model", [None, "m"])
 def test_using_a_closed_provider_is_an_error_that_says_so(use, model):
     lm = LMStudioProvider(model=model)
     lm.close()
@@ -945,7 +946,7 @@ def test_a_bias_that_is_not_a_number_is_refused(provider, biases):
         provider.complete("Hi", logit_bias=biases)
 
 
-@pytest.mark.parametrize("id_", ["", " ", 7])
+@for_each("id_", ["", " ", 7])
 def test_an_id_that_is_not_a_name_is_refused(id_):
     with pytest.raises(ConfigurationError, match="id="):
         LMStudioProvider(id=id_)

@@ -3,6 +3,7 @@ import socket
 import threading
 
 import pytest
+from tables import for_each
 
 from lmstudio_provider import (
     AuthenticationError,
@@ -16,7 +17,7 @@ from lmstudio_provider import (
 from lmstudio_provider.simulator import SimulatedLMStudio, SimulatedOllama
 
 
-@pytest.mark.parametrize("bad", [0, -1, "1", True])
+@for_each("bad", [0, -1, "1", True])
 def test_a_time_to_wait_that_is_not_valid_is_refused(bad, closed_port):
     with LMStudioProvider(f"localhost:{closed_port}", refresh=False) as lm, pytest.raises(ConfigurationError):
         lm.wait_until_ready(bad)

@@ -1,6 +1,7 @@
 """The option ``reasoning``: refused, sent, and warned of if it had no effect."""
 
 import pytest
+from tables import for_each
 
 from lmstudio_provider import (
     ChatRequest,
@@ -66,16 +67,16 @@ REQUESTS = [CompletionRequest, ChatRequest, ResponsesRequest, NativeRequest]
 # Refused before sending
 
 
-@pytest.mark.parametrize("kind", REQUESTS)
-@pytest.mark.parametrize("value", ["", " ", True, False, 3, ["low"], {"effort": "low"}])
-@pytest.mark.parametrize("name", ["reasoning", "reasoning_effort"])
+@for_each("kind", REQUESTS)
+@for_each("value", ["", " ", True, False, 3, ["low"], {"effort": "low"}])
+@for_each("name", ["reasoning", "reasoning_effort"])
 def test_a_value_that_is_not_a_word_is_refused_with_the_words(kind, value, name):
     with pytest.raises(InvalidRequestError, match=r"^reasoning=.* is not a word") as caught:
         kind("Hi", **{name: value})
     assert "'off', 'on', 'low'" in caught.value.hint
 
 
-@pytest.mark.parametrize("kind", REQUESTS)
+@for_each("kind", REQUESTS)
 def test_both_names_at_once_are_refused(kind):
     with pytest.raises(InvalidRequestError, match="the same option"):
         kind("Hi", reasoning="low", reasoning_effort="high")
@@ -107,8 +108,8 @@ def test_a_model_that_cannot_think_refuses_to():
 # No effect
 
 
-@pytest.mark.parametrize(("name", "word"), [("reasoning", "off"), ("reasoning_effort", "none")])
-@pytest.mark.parametrize(("server", "provider", "call"), KINDS)
+@for_each(("name", "word"), [("reasoning", "off"), ("reasoning_effort", "none")])
+@for_each(("server", "provider", "call"), KINDS)
 def test_thoughts_that_were_not_wanted_are_warned_of(server, provider, call, name, word):
     with server(["m"], STUBBORN) as simulated, provider(simulated.url, refresh=False) as lm:
         with pytest.warns(ReasoningWarning, match=f"reasoning='{word}' had no effect: 'm' sent thoughts") as caught:
@@ -117,7 +118,7 @@ def test_thoughts_that_were_not_wanted_are_warned_of(server, provider, call, nam
     assert caught[0].filename == __file__
 
 
-@pytest.mark.parametrize("name", ["chat", "stream", "responses", "messages"])
+@for_each("name", ["chat", "stream", "responses", "messages"])
 def test_the_warning_names_the_way_that_works_with_lm_studio(name):
     with SimulatedLMStudio(["m"], STUBBORN) as server, LMStudioProvider(server.url, refresh=False) as lm:
         with pytest.warns(ReasoningWarning, match=r"lm\.native\.chat\('\.\.\.', reasoning='off'\)"):
@@ -151,15 +152,15 @@ def test_a_warning_that_is_an_error_keeps_the_answer():
 # Sent
 
 
-@pytest.mark.parametrize(("name", "word"), [("reasoning", "on"), ("reasoning", "low"), ("reasoning_effort", "high")])
-@pytest.mark.parametrize(("server", "provider", "call"), KINDS)
+@for_each(("name", "word"), [("reasoning", "on"), ("reasoning", "low"), ("reasoning_effort", "high")])
+@for_each(("server", "provider", "call"), KINDS)
 def test_a_model_thinks_if_it_is_asked_to(server, provider, call, word, name):
     with server(["m"]) as simulated, provider(simulated.url, refresh=False) as lm:
         assert call(lm, model="m", **{name: word}).reasoning.startswith("This is simulated reasoning")
 
 
-@pytest.mark.parametrize("word", ["off", None])
-@pytest.mark.parametrize(("server", "provider", "call"), KINDS)
+@for_each("word", ["off", None])
+@for_each(("server", "provider", "call"), KINDS)
 def test_a_model_does_not_think_if_it_is_asked_not_to(server, provider, call, word):
     with server(["m"]) as simulated, provider(simulated.url, refresh=False) as lm:
         assert call(lm, model="m", reasoning=word).reasoning == ""

@@ -4,6 +4,7 @@ import sys
 import threading
 
 import pytest
+from tables import for_each
 
 from lmstudio_provider import ConfigurationError, LMStudioProvider, OllamaProvider, RequestTimeoutError, Timeouts
 from lmstudio_provider._core.types import UNSET
@@ -38,7 +39,7 @@ def test_a_bad_timeout_is_named_with_its_source_and_value(monkeypatch, bad):
         settings().config()
 
 
-@pytest.mark.parametrize("bad", [0, -1, "5", True, float("nan")])
+@for_each("bad", [0, -1, "5", True, float("nan")])
 def test_a_bad_timeout_argument_is_refused(bad):
     with pytest.raises(ConfigurationError, match="timeout="):
         settings(timeout=bad).config()
@@ -50,13 +51,13 @@ def test_a_bad_timeout_says_how_to_write_one():
     assert caught.value.hint == "Write '30s', '500ms' or '2m', or a number of milliseconds"
 
 
-@pytest.mark.parametrize("bad", [True, [], {}])
+@for_each("bad", [True, [], {}])
 def test_a_timeout_of_the_wrong_type_in_a_mapping_is_refused(bad):
     with pytest.raises(ConfigurationError, match="the setting lmstudio_timeout"):
         settings({"lmstudio_timeout": bad}).config()
 
 
-@pytest.mark.parametrize("bad", ["with blank", "line\nbreak", "ümlaut", 7])
+@for_each("bad", ["with blank", "line\nbreak", "ümlaut", 7])
 def test_a_bad_token_is_named_by_its_source_and_never_shown(bad):
     with pytest.raises(ConfigurationError, match="the setting lmstudio_api_token") as caught:
         settings({"lmstudio_api_token": bad}).config()
@@ -71,7 +72,7 @@ def test_a_url_and_a_model_that_are_not_text_are_refused():
         settings({"lmstudio_model": 7}).model(None)
 
 
-@pytest.mark.parametrize("bad", ["", "a b", "../x", 7])
+@for_each("bad", ["", "a b", "../x", 7])
 def test_a_tier_that_is_not_a_name_is_refused(bad):
     with pytest.raises(ConfigurationError, match="tier="):
         settings().model(bad)
@@ -194,7 +195,7 @@ def test_a_timeout_as_a_setting_may_have_a_unit(monkeypatch, tmp_path, text, sec
     assert settings().config().timeouts.idle == seconds
 
 
-@pytest.mark.parametrize(("value", "unit"), [("30", "30"), (" 30 ", "30"), (30, "30"), (2.5, "2.5")])
+@for_each(("value", "unit"), [("30", "30"), (" 30 ", "30"), (30, "30"), (2.5, "2.5")])
 def test_a_number_without_a_unit_is_reported_as_milliseconds(value, unit):
     source = settings({"lmstudio_timeout": value}).config().timeouts_source
     assert source == f"the setting lmstudio_timeout, in milliseconds: {unit} means {unit} ms, write {unit}s for seconds"
@@ -313,7 +314,7 @@ def test_a_secret_that_becomes_blank_lets_the_environment_decide(monkeypatch):
     assert found.config().api_token == "another"
 
 
-@pytest.mark.parametrize("bad", ["with blank", 7, b"secret-token"])
+@for_each("bad", ["with blank", 7, b"secret-token"])
 def test_a_secret_that_is_not_a_token_is_never_shown(bad):
     with pytest.raises(ConfigurationError, match="the argument api_token") as caught:
         settings(api_token=SecretStr(bad)).config()
@@ -340,7 +341,7 @@ def test_a_colon_and_a_port_are_refused_for_lm_studio_and_mean_this_machine_for_
     )
 
 
-@pytest.mark.parametrize("blank", ["", "  ", "\n"])
+@for_each("blank", ["", "  ", "\n"])
 def test_a_blank_model_as_an_argument_is_refused_with_what_to_write(blank):
     for kind in (LMStudioProvider, OllamaProvider):
         with pytest.raises(ConfigurationError, match="the argument model") as caught:
@@ -355,7 +356,7 @@ def test_a_blank_tier_is_refused_with_what_to_write(blank):
     assert "tier='fast'" in caught.value.hint
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("key", "meant"),
     [
         ("lmstudio_modle", "lmstudio_model"),
@@ -403,7 +404,7 @@ def test_every_setting_there_is_may_be_in_a_mapping_beside_those_of_others():
     assert settings({**mapping, ("lmstudio_x",): 1, None: 1}).model("fast") == "a"
 
 
-@pytest.mark.parametrize("kind", [dict, collections.OrderedDict, collections.UserDict, collections.ChainMap])
+@for_each("kind", [dict, collections.OrderedDict, collections.UserDict, collections.ChainMap])
 def test_an_unknown_setting_is_found_also_when_it_appears_later(kind):
     mapping = kind({"lmstudio_model": "m", "other": 1})
     with LMStudioProvider(settings=mapping, refresh=False) as lm:

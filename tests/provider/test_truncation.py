@@ -8,6 +8,7 @@ import time
 import warnings
 
 import pytest
+from tables import for_each
 from werkzeug import Response
 
 from lmstudio_provider import (
@@ -247,7 +248,7 @@ def test_an_engine_that_ran_full_may_have_generated_and_is_not_asked_again(https
     assert len(httpserver.log) == 1
 
 
-@pytest.mark.parametrize("status", [400, 404, 422, 500])
+@for_each("status", [400, 404, 422, 500])
 def test_any_other_refusal_is_not_sent_again(httpserver, status):
     httpserver.expect_request("/api/chat").respond_with_json({"error": "no"}, status)
     with OllamaProvider(httpserver.url_for(""), model="m", refresh=False) as ollama, pytest.raises(ProviderError):
@@ -367,7 +368,7 @@ def test_lm_studio_takes_the_option_everywhere_and_is_sent_nothing_of_it(simulat
     assert not [name for body in sent for name in body if "truncat" in name]
 
 
-@pytest.mark.parametrize("policy", ["warn", "error", "ignore"])
+@for_each("policy", ["warn", "error", "ignore"])
 def test_a_prompt_that_lm_studio_refuses_is_an_error_in_any_case(policy):
     with SimulatedLMStudio(context_length=20) as server, LMStudioProvider(server.url) as lm:
         for call in (lm.chat, lm.responses, lm.messages, lm.complete_text):
@@ -591,9 +592,7 @@ def test_a_list_that_is_too_old_warns_of_nothing(httpserver):
         assert lm.embed(words(100), "m").truncated == ()
 
 
-@pytest.mark.parametrize(
-    ("counted", "truncated"), [(None, None), (0, None), (5, ()), (13, ()), (16, None), (17, (0,)), (99, (0,))]
-)
+@for_each(("counted", "truncated"), [(None, None), (0, None), (5, ()), (13, ()), (16, None), (17, (0,)), (99, (0,))])
 def test_a_count_of_the_server_decides_if_there_is_one(httpserver, counted, truncated):
     httpserver.expect_request("/api/v1/models").respond_with_json(native_list(16))
     reply = {"data": [{"embedding": [1.0], "index": 0}], "model": "m"}
@@ -610,7 +609,7 @@ def test_a_count_of_the_server_decides_if_there_is_one(httpserver, counted, trun
 # The estimate
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("text", "contexts", "cut"),
     [
         ("", [8], False),
@@ -651,7 +650,7 @@ def instance(id_, context_length):
     return LoadedInstance(id_, context_length)
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("name", "model", "contexts"),
     [
         ("m", ModelInfo("m", instances=(instance("m", 512),)), [512]),

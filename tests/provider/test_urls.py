@@ -3,12 +3,13 @@ import socket
 import threading
 
 import pytest
+from tables import for_each
 
 from lmstudio_provider import ConfigurationError, LMStudioProvider, ServerUnavailableError
 from lmstudio_provider._provider.urls import parse_base_url
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("value", "origin"),
     [
         ("localhost:1234", "http://localhost:1234"),
@@ -46,7 +47,7 @@ def test_each_form_of_a_base_url_means_an_origin(value, origin):
     assert url.authorization is None
 
 
-@pytest.mark.parametrize(
+@for_each(
     "value",
     [
         "ftp://host",
@@ -102,19 +103,19 @@ ENDPOINTS = """
 """
 
 
-@pytest.mark.parametrize("port", [1234, 11434])
-@pytest.mark.parametrize("endpoint", ENDPOINTS.split())
+@for_each("port", [1234, 11434])
+@for_each("endpoint", ENDPOINTS.split())
 def test_every_endpoint_is_cut_off_and_the_prefix_of_a_proxy_stays(endpoint, port):
     for base in (f"http://host:{port}", "https://example.org", "https://example.org/lm/studio", "http://host:8080/llm"):
         assert parse_base_url(base + endpoint, "x", port).text == base
 
 
-@pytest.mark.parametrize("path", ["/v2", "/v1/ollama", "/apis", "/api/chat/completions", "/my-v1", "/llm", "/api/x"])
+@for_each("path", ["/v2", "/v1/ollama", "/apis", "/api/chat/completions", "/my-v1", "/llm", "/api/x"])
 def test_a_path_that_is_not_an_endpoint_stays(path):
     assert parse_base_url(f"https://example.org{path}", "x", 1234).text == f"https://example.org{path}"
 
 
-@pytest.mark.parametrize(
+@for_each(
     "origin",
     [
         "http://localhost:8080",
@@ -131,7 +132,7 @@ def test_a_path_of_only_api_is_cut_off_if_it_cannot_be_the_prefix_of_a_proxy(ori
     assert parse_base_url(f"{origin}/api/", "x", 1234).text == origin.lower()
 
 
-@pytest.mark.parametrize("base", ["https://example.org/api", "http://127.example.org/api", "http://gpu-box:8080/api"])
+@for_each("base", ["https://example.org/api", "http://127.example.org/api", "http://gpu-box:8080/api"])
 def test_a_path_of_only_api_stays_if_it_may_be_the_prefix_of_a_proxy(base):
     assert parse_base_url(base, "x", 1234).text == base
 
@@ -141,14 +142,14 @@ def test_a_host_without_a_port_has_the_default_port_when_api_is_cut_off():
     assert parse_base_url("http://gpu-box/api", "x", 11434).text == "http://gpu-box/api"
 
 
-@pytest.mark.parametrize("name", ["llm", "embedding", "system", "LLM/"])
+@for_each("name", ["llm", "embedding", "system", "LLM/"])
 def test_a_namespace_of_the_sdk_is_cut_off_only_from_a_websocket_url(name):
     assert parse_base_url(f"ws://host:1234/{name}", "x", 1234).text == "http://host:1234"
     assert parse_base_url(f"wss://host/lm/{name}", "x", 1234).text == "https://host/lm"
     assert parse_base_url(f"http://host:1234/{name}", "x", 1234).text == f"http://host:1234/{name.rstrip('/')}"
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("value", "port"),
     [
         ("1234", 1234),
@@ -168,14 +169,14 @@ def test_a_port_without_a_host_is_refused_with_the_url_that_was_meant(value, por
     assert caught.value.hint == f"Write it like http://localhost:{port}"
 
 
-@pytest.mark.parametrize("value", ["0", "99999", "127001"])
+@for_each("value", ["0", "99999", "127001"])
 def test_a_number_that_is_not_a_port_is_not_a_host_either(value):
     with pytest.raises(ConfigurationError) as caught:
         parse_base_url(value, "x", 1234)
     assert caught.value.hint == "Write it like http://localhost:1234"
 
 
-@pytest.mark.parametrize(
+@for_each(
     "value",
     [
         "two words",
@@ -202,7 +203,7 @@ def test_a_blank_or_a_control_character_inside_is_refused_and_shown(value):
     assert repr(value) in str(caught.value)
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("value", "text"),
     [
         ("http://[fe80::1%25eth0]:1234", "http://[fe80::1%25eth0]:1234"),
@@ -218,7 +219,7 @@ def test_the_zone_of_an_ipv6_address_is_kept_in_the_form_of_urls(value, text):
     assert parse_base_url(text, "x", 1234).text == text
 
 
-@pytest.mark.parametrize("path", ["/" * 100_000, "/v1" * 50_000, "/v1/models" * 20_000, "/api" * 50_000])
+@for_each("path", ["/" * 100_000, "/v1" * 50_000, "/v1/models" * 20_000, "/api" * 50_000])
 def test_a_path_of_any_length_is_read_in_linear_time(path):
     assert parse_base_url(f"http://host:1234{path}x", "x", 1234).text.startswith("http://host:1234")
 
@@ -230,7 +231,7 @@ def test_userinfo_becomes_a_header_and_leaves_the_url():
     assert "YW5u" not in repr(url)
 
 
-@pytest.mark.parametrize(
+@for_each(
     "value",
     [
         "http://ann:s3cret@host:x",

@@ -1,6 +1,7 @@
 """LMStudioProvider at an Ollama, and OllamaProvider at an LM Studio: both say so, whatever is asked."""
 
 import pytest
+from tables import for_each
 
 from lmstudio_provider import (
     AuthenticationError,
@@ -42,14 +43,14 @@ def answer(status, body, kind):
     return head.encode() + body
 
 
-@pytest.mark.parametrize("ask", [*CALLS.values(), *OF_LM_STUDIO.values()], ids=[*CALLS, *OF_LM_STUDIO])
+@for_each("ask", [*CALLS.values(), *OF_LM_STUDIO.values()], ids=[*CALLS, *OF_LM_STUDIO])
 def test_an_lm_studio_provider_that_meets_ollama_says_so(raw_server, provider_of, ask):
     with pytest.raises(EndpointNotFoundError, match="it answers as Ollama does") as caught:
         ask(provider_of(raw_server(answer(*NOT_FOUND), keep_open=True)))
     assert "OllamaProvider" in caught.value.hint
 
 
-@pytest.mark.parametrize("ask", [*CALLS.values(), *OF_OLLAMA.values()], ids=[*CALLS, *OF_OLLAMA])
+@for_each("ask", [*CALLS.values(), *OF_OLLAMA.values()], ids=[*CALLS, *OF_OLLAMA])
 def test_an_ollama_provider_that_meets_lm_studio_says_so(ask):
     with SimulatedLMStudio() as server, OllamaProvider(server.url, refresh=False) as ollama:
         with pytest.raises(ProviderError, match="it answers as LM Studio does") as caught:

@@ -7,6 +7,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
+from tables import for_each
 
 from lmstudio_provider import ConfigurationError, Endpoint, discover
 from lmstudio_provider._servers.discovery import candidates
@@ -51,19 +52,19 @@ def lm_studio_file(tmp_path, data):
     return path
 
 
-@pytest.mark.parametrize("bad", [None, 0, -1, "1", True, float("nan")])
+@for_each("bad", [None, 0, -1, "1", True, float("nan")])
 def test_a_timeout_that_is_not_a_number_of_seconds_is_refused(bad):
     with pytest.raises(ConfigurationError, match="timeout="):
         discover(bad)
 
 
-@pytest.mark.parametrize("bad", ["ftp://x", "a b", "", "http://", "x:0", "fd00::5"])
+@for_each("bad", ["ftp://x", "a b", "", "http://", "x:0", "fd00::5"])
 def test_a_host_that_cannot_be_is_refused_with_its_source(bad):
     with pytest.raises(ConfigurationError, match="from the argument hosts"):
         discover(hosts=[bad])
 
 
-@pytest.mark.parametrize("bad", [7, [7], [b"x"]])
+@for_each("bad", [7, [7], [b"x"]])
 def test_a_host_that_is_not_text_is_refused(bad):
     with pytest.raises(ConfigurationError, match=r"hosts: (int|bytes) is not text"):
         discover(hosts=bad)

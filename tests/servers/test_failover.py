@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from plugin import Plugin
+from tables import for_each
 
 from lmstudio_provider import (
     CompletionRequest,
@@ -82,7 +83,7 @@ def fail(balancer):
     return lease.provider.id
 
 
-@pytest.mark.parametrize("bad", [None, ["lm-studio"], [Plugin(), Plugin]])
+@for_each("bad", [None, ["lm-studio"], [Plugin(), Plugin]])
 def test_a_value_that_is_not_a_provider_is_refused(bad):
     with pytest.raises(ConfigurationError, match="is not a Provider"):
         Failover(bad)
@@ -93,13 +94,13 @@ def test_no_providers_at_all_are_refused():
         Failover([])
 
 
-@pytest.mark.parametrize("bad", ["random", "", True, 1])
+@for_each("bad", ["random", "", True, 1])
 def test_an_unknown_balance_is_refused(bad):
     with pytest.raises(ConfigurationError, match="balance="):
         Failover([Plugin()], balance=bad)
 
 
-@pytest.mark.parametrize("bad", ["", None, 7])
+@for_each("bad", ["", None, 7])
 def test_an_id_that_is_not_a_name_is_refused(bad):
     with pytest.raises(ConfigurationError, match="id="):
         Failover([Plugin()], id=bad)
@@ -192,8 +193,8 @@ CALLS = [
 ]
 
 
-@pytest.mark.parametrize("call", CALLS)
-@pytest.mark.parametrize("error", [refused(), RequestTimeoutError("no connection", limit="connect")])
+@for_each("call", CALLS)
+@for_each("error", [refused(), RequestTimeoutError("no connection", limit="connect")])
 def test_a_call_that_reaches_no_server_goes_to_the_next(call, error):
     first, second = Plugin("a", error=error), Plugin("b")
     call(failover_of(first, second))
@@ -201,8 +202,8 @@ def test_a_call_that_reaches_no_server_goes_to_the_next(call, error):
     assert first.calls == second.calls
 
 
-@pytest.mark.parametrize("call", CALLS)
-@pytest.mark.parametrize(
+@for_each("call", CALLS)
+@for_each(
     "error",
     [
         refused(sent=True),
@@ -258,7 +259,7 @@ def test_if_no_server_is_reached_one_error_names_all_with_their_reasons(closed_p
     assert isinstance(caught.value.__cause__, ServerUnavailableError)
 
 
-@pytest.mark.parametrize("bad", [0, -1, "1"])
+@for_each("bad", [0, -1, "1"])
 def test_a_deadline_that_cannot_be_is_refused(bad):
     with pytest.raises(ConfigurationError, match="deadline="):
         failover_of(Plugin()).complete("Hi", deadline=bad)

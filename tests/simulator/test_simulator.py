@@ -8,12 +8,13 @@ from urllib.parse import urlsplit
 
 import pytest
 from plain_http import CHAT, HI, ask, events, keys
+from tables import for_each
 
 from lmstudio_provider import simulator
 from lmstudio_provider.simulator import SimulatedLMStudio
 
 
-@pytest.mark.parametrize(("method", "path"), [("GET", "/"), ("POST", "/v1/models"), ("GET", "/v1/v1/models")])
+@for_each(("method", "path"), [("GET", "/"), ("POST", "/v1/models"), ("GET", "/v1/v1/models")])
 def test_an_unknown_endpoint_is_an_error_under_200_as_in_lm_studio(method, path):
     with SimulatedLMStudio() as server:
         status, headers, data = ask(server, method, path)
@@ -22,7 +23,7 @@ def test_an_unknown_endpoint_is_an_error_under_200_as_in_lm_studio(method, path)
     assert data == f'{{"error":"Unexpected endpoint or method. ({method} {path})"}}'.encode()
 
 
-@pytest.mark.parametrize("data", [b"", b"no json", b"[]", b"{}", b'{"messages": []}'])
+@for_each("data", [b"", b"no json", b"[]", b"{}", b'{"messages": []}'])
 def test_a_chat_without_messages_is_refused(data):
     with SimulatedLMStudio() as server:
         status, _, body = ask(server, "POST", CHAT, data=data)
@@ -147,7 +148,7 @@ def test_the_url_exists_only_while_the_simulator_runs():
         _ = server.url
 
 
-@pytest.mark.parametrize("path", sorted(Path(simulator.__file__).parent.glob("*.py")), ids=lambda path: path.name)
+@for_each("path", sorted(Path(simulator.__file__).parent.glob("*.py")), ids=lambda path: path.name)
 def test_it_imports_nothing_else_of_ours_and_nothing_that_is_not_in_python(path):
     tree = ast.parse(path.read_text(encoding="utf-8"))
     froms = [node for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)]
@@ -157,7 +158,7 @@ def test_it_imports_nothing_else_of_ours_and_nothing_that_is_not_in_python(path)
     assert not [name for name in names if name.startswith(("lmstudio_provider", "urllib3"))]
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("replies", "says"),
     [
         (lambda body: 1 / 0, "ZeroDivisionError: division by zero"),
@@ -165,7 +166,7 @@ def test_it_imports_nothing_else_of_ours_and_nothing_that_is_not_in_python(path)
         (lambda body: {"text": "x"}, "TypeError: the result of the function given as replies has the key 'text'; a"),
     ],
 )
-@pytest.mark.parametrize("stream", [False, True])
+@for_each("stream", [False, True])
 def test_an_exception_in_a_function_is_the_first_line_of_a_server_error(replies, says, stream):
     with SimulatedLMStudio(replies=replies) as server:
         status, _, data = ask(server, "POST", CHAT, {"messages": HI, "stream": stream})
@@ -211,7 +212,7 @@ def test_a_forked_child_that_stops_does_not_stop_the_parents_server():
             os._exit(1)
 
 
-@pytest.mark.parametrize(
+@for_each(
     "arguments", [{"loaded": ["nobody"]}, {"models": ["too-large"], "loaded": ["too-large"]}, {"context_length": -1}]
 )
 def test_impossible_settings_are_a_value_error(arguments):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 from plain_http import post
+from tables import for_each
 
 from lmstudio_provider import (
     Choice,
@@ -27,7 +28,7 @@ NOUL = {"q": {"type": "noul", "instructions": "It is urgent"}}
 PNG = b"\x89PNG\r\n\x1a\n" + bytes(20)
 
 
-@pytest.mark.parametrize(
+@for_each(
     "change",
     [
         {"state": ""},
@@ -40,7 +41,7 @@ PNG = b"\x89PNG\r\n\x1a\n" + bytes(20)
     ],
     ids=str,
 )
-@pytest.mark.parametrize("kind", [SimulatedLMStudio, SimulatedOllama])
+@for_each("kind", [SimulatedLMStudio, SimulatedOllama])
 def test_a_request_that_is_not_valid_is_refused(kind, change):
     with kind(["nimble"]) as server:
         status, value = post(server, PATH, {"model": "nimble", "state": "text", "questions": NOUL, **change})

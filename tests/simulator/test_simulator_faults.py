@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 
 import pytest
 from plain_http import CHAT, HI, ask, chat_reply, post
+from tables import for_each
 
 from lmstudio_provider.simulator import Fault, SimulatedLMStudio, SimulatedOllama
 
@@ -28,9 +29,7 @@ GENERATING = [
     (SimulatedOllama, "/api/chat", MESSAGES),
     (SimulatedOllama, "/api/generate", {"model": MODEL, "prompt": "Hi"}),
 ]
-EACH = pytest.mark.parametrize(
-    ("kind", "path", "body"), GENERATING, ids=[f"{kind.__name__}{path}" for kind, path, _ in GENERATING]
-)
+EACH = for_each(("kind", "path", "body"), GENERATING, ids=[f"{kind.__name__}{path}" for kind, path, _ in GENERATING])
 BOTH = pytest.mark.parametrize("kind", [SimulatedLMStudio, SimulatedOllama])
 WORDS = "one two three four"
 
@@ -62,7 +61,7 @@ def silent(connection):
 # Refused when they are written
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("arguments", "says"),
     [
         ({}, "Fault() needs one of kind, cut_after, stall_after, status; write Fault('stall') or Fault(status=503)"),
@@ -115,7 +114,7 @@ def test_the_fault_of_a_reply_has_to_be_one(kind):
 
 
 @EACH
-@pytest.mark.parametrize("stream", [True, False])
+@for_each("stream", [True, False])
 def test_a_reply_is_cut_after_as_many_pieces(kind, path, body, stream):
     with kind(MODEL, {"content": WORDS, "fault": Fault(cut_after=2)}) as server:
         came = cut_short(server, path, {**body, "stream": stream})
@@ -124,7 +123,7 @@ def test_a_reply_is_cut_after_as_many_pieces(kind, path, body, stream):
     assert b"three" not in came
 
 
-@pytest.mark.parametrize(("kind", "path", "body"), [each for each in GENERATING if each[1] != "/v1/completions"])
+@for_each(("kind", "path", "body"), [each for each in GENERATING if each[1] != "/v1/completions"])
 def test_thoughts_are_counted_as_pieces_too(kind, path, body):
     reply = {"reasoning_content": "first second third", "content": WORDS, "fault": Fault(cut_after=2)}
     with kind(MODEL, reply) as server:
@@ -255,7 +254,7 @@ def test_a_status_that_has_no_name_is_sent():
 
 
 @EACH
-@pytest.mark.parametrize("stream", [True, False])
+@for_each("stream", [True, False])
 def test_a_page_comes_instead_of_the_answer(kind, path, body, stream):
     with kind(MODEL, Fault("garbage")) as server:
         status, headers, data = ask(server, "POST", path, {**body, "stream": stream})
@@ -370,7 +369,7 @@ def test_a_function_can_count_the_requests():
         assert [ask(server, "GET", "/v1/models")[0] for _ in range(3)] == [200, 500, 200]
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("fault", "says"),
     [
         (lambda request: 1 / 0, "ZeroDivisionError: division by zero"),
@@ -413,7 +412,7 @@ def test_all_replies_can_begin_after_a_delay_and_other_answers_do_not(kind):
         chat_reply(server, model=MODEL)
 
 
-@pytest.mark.parametrize("seconds", [-1, "1", True, float("nan"), float("inf")])
+@for_each("seconds", [-1, "1", True, float("nan"), float("inf")])
 def test_an_impossible_delay_is_refused(seconds):
     with pytest.raises(TypeError, match=r'^replies\["first_byte_s"\] is .*; use seconds, 0 or more'):
         SimulatedLMStudio(replies={"first_byte_s": seconds})

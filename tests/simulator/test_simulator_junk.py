@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 
 import pytest
 from plain_http import ask
+from tables import for_each
 
 from lmstudio_provider.simulator import SimulatedLMStudio, SimulatedOllama
 
@@ -138,8 +139,8 @@ def variants(value, values):
 
 
 # What is refused does not depend on the replies: for a reply of the test's own, some of the junk is enough.
-@pytest.mark.parametrize(("replies", "values"), [(None, JUNK), ("Hello", JUNK[::7])], ids=["echo", "scripted"])
-@pytest.mark.parametrize(
+@for_each(("replies", "values"), [(None, JUNK), ("Hello", JUNK[::7])], ids=["echo", "scripted"])
+@for_each(
     ("kind", "path", "body"),
     [
         pytest.param(kind, path, body, id=f"{kind.__name__} {path}")

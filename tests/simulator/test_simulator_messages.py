@@ -5,6 +5,7 @@ import json
 
 import pytest
 from plain_http import HI, ask, keys, named_events, post
+from tables import for_each
 
 from lmstudio_provider.simulator import SimulatedLMStudio
 
@@ -40,7 +41,7 @@ def asked_of(messages, **fields):
 # Refused
 
 
-@pytest.mark.parametrize(
+@for_each(
     "fields",
     [
         {"messages": []},
@@ -62,7 +63,7 @@ def test_a_request_that_does_not_fit_is_refused_in_anthropics_form(sample, field
     assert value["error"]["type"] == "invalid_request_error"
 
 
-@pytest.mark.parametrize("body", [None, [], {"model": "m", "messages": HI}, {"model": "m", "max_tokens": 9}])
+@for_each("body", [None, [], {"model": "m", "messages": HI}, {"model": "m", "max_tokens": 9}])
 def test_messages_and_max_tokens_are_required(body):
     with SimulatedLMStudio(["m"]) as server:
         assert post(server, PATH, body)[0] == 400
@@ -75,7 +76,7 @@ def test_an_image_that_is_neither_png_nor_jpeg_is_refused():
     assert (status, "neither PNG nor JPEG" in value["error"]["message"]) == (400, True)
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("model", "arguments", "status", "type_"),
     [
         ("no", {"loaded": []}, 404, "not_found_error"),
@@ -143,7 +144,7 @@ def test_thoughts_are_a_separate_block():
     assert first == {"type": "thinking", "thinking": "The weather", "signature": ""}
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("fields", "text", "reason", "stop"),
     [
         ({}, "one two three", "end_turn", None),

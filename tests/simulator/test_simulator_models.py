@@ -5,6 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from plain_http import CHAT, HI, ask, keys, post
+from tables import for_each
 
 from lmstudio_provider.simulator import SimulatedLMStudio
 
@@ -42,7 +43,7 @@ def server():
 # Token
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("headers", "name"),
     [
         ({}, "missing"),
@@ -52,7 +53,7 @@ def server():
         ({"Authorization": "Bearer sk-bogus-Example"}, "malformed"),
     ],
 )
-@pytest.mark.parametrize("path", ["/v1/models", "/api/v1/models", "/nowhere"])
+@for_each("path", ["/v1/models", "/api/v1/models", "/nowhere"])
 def test_without_the_token_every_request_is_refused(sample, headers, name, path):
     with SimulatedLMStudio(api_token=TOKEN) as server:
         status, _, data = ask(server, "GET", path, headers=headers)
@@ -68,7 +69,7 @@ def test_the_token_is_accepted_and_the_greeting_does_not_need_it(sample):
 # Version
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("version", "path", "there"),
     [
         ("0.3.5", "/api/v0/models", False),
@@ -151,7 +152,7 @@ def test_an_unknown_name_loads_nothing(server):
     assert loaded(server) == []
 
 
-@pytest.mark.parametrize("name", ["no", "text-embedding-x", None])
+@for_each("name", ["no", "text-embedding-x", None])
 def test_an_unknown_name_is_answered_by_the_only_model_that_chats(name):
     with SimulatedLMStudio(MODELS, loaded=["b", "text-embedding-x"]) as server:
         assert chat(server, name)[1]["model"] == "b"

@@ -5,6 +5,7 @@ import json
 
 import pytest
 from plain_http import ask, keys, named_events, post
+from tables import for_each
 
 from lmstudio_provider.simulator import SimulatedLMStudio
 
@@ -140,7 +141,7 @@ def test_a_reply_that_is_not_stored_has_no_id(server, sample):
     assert server.responses == {}
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("call", "fields", "metadata"),
     [
         (CALL, {}, {"type": "invalid_name", "tool_name": "search"}),

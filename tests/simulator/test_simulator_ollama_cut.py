@@ -4,6 +4,7 @@ import json
 
 import pytest
 from plain_http import ask, lines, post
+from tables import for_each
 
 from lmstudio_provider.simulator import OllamaModel, SimulatedOllama
 
@@ -31,8 +32,8 @@ def read_of(messages, context_length, **fields):
     return got[0], value["prompt_eval_count"]
 
 
-@pytest.mark.parametrize("stream", [False, True])
-@pytest.mark.parametrize(
+@for_each("stream", [False, True])
+@for_each(
     ("path", "prompt"),
     [
         ("/api/chat", {"messages": [user(words(9, "old")), user(words(5000))]}),
@@ -46,7 +47,7 @@ def test_a_prompt_that_must_not_be_cut_is_refused_with_its_counts(sample, path, 
     assert (status, data) == (400, sample("errors/ollama_seen_prompt_too_long.json").rstrip())
 
 
-@pytest.mark.parametrize("fields", [{}, {"truncate": True}, {"truncate": None}])
+@for_each("fields", [{}, {"truncate": True}, {"truncate": None}])
 def test_a_last_message_that_is_too_long_is_cut_to_half_the_context_and_two(fields):
     messages, count = read_of([user(words(5009))], 2048, **fields)
     assert (len(messages[0]["content"].split()), count) == (1026, 1026)
@@ -88,7 +89,7 @@ def test_the_cut_prompt_keeps_its_pictures():
     assert (status, [part["type"] for part in message["content"]]) == (200, ["image_url", "text"])
 
 
-@pytest.mark.parametrize("num_ctx", [-5, -1, 1, 2])
+@for_each("num_ctx", [-5, -1, 1, 2])
 def test_an_impossible_context_still_reads_three_tokens(num_ctx):
     messages, count = read_of([user(words(50))], 4096, options={"num_ctx": num_ctx})
     assert (len(messages[0]["content"].split()), count) == (3, 3)
@@ -158,8 +159,8 @@ def test_the_cut_part_does_not_change_the_vector():
     assert first == second
 
 
-@pytest.mark.parametrize("truncate", [True, False])
-@pytest.mark.parametrize("texts", ["", [""], ["a", ""]])
+@for_each("truncate", [True, False])
+@for_each("texts", ["", [""], ["a", ""]])
 def test_an_empty_text_is_refused_with_an_error_about_its_length(sample, texts, truncate):
     with SimulatedOllama("embed") as server:
         status, _, data = ask(server, "POST", "/api/embed", {"model": "embed", "input": texts, "truncate": truncate})
@@ -196,7 +197,7 @@ def test_the_older_endpoint_embeds_one_text():
 # Limits and times of replies
 
 
-@pytest.mark.parametrize("limit", [0, -1, -2, None, 99])
+@for_each("limit", [0, -1, -2, None, 99])
 def test_num_predict_of_0_does_not_limit_a_reply(limit):
     with SimulatedOllama("m", "one two three") as server:
         value = chat(server, [user("Hi")], options={"num_predict": limit})[1]
@@ -222,7 +223,7 @@ def test_a_thinking_model_may_be_cut_before_it_says_a_word():
     assert value["eval_count"] == 3
 
 
-@pytest.mark.parametrize(("cached", "wanted"), [({}, None), ({"cached_tokens": 0}, 0), ({"cached_tokens": 5}, 5)])
+@for_each(("cached", "wanted"), [({}, None), ({"cached_tokens": 0}, 0), ({"cached_tokens": 5}, 5)])
 def test_cached_tokens_are_reported_if_the_reply_has_them(cached, wanted):
     with SimulatedOllama("m", {"content": "x", **cached}) as server:
         assert chat(server, [user("Hi")])[1].get("prompt_eval_cached_count") == wanted

@@ -3,8 +3,8 @@
 import hashlib
 import json
 
-import pytest
 from plain_http import HI, ask, lines, post
+from tables import for_each
 
 from lmstudio_provider.simulator import OllamaModel, SimulatedOllama
 
@@ -43,7 +43,7 @@ def test_a_copy_is_the_same_model_under_another_name():
         assert post(server, "/api/embed", {"model": "acme/vec:2", "input": "a"})[0] == 200
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("body", "status", "said"),
     [
         ({"source": "no", "destination": "n"}, 404, 'model "no" not found'),
@@ -114,7 +114,7 @@ def test_a_file_can_be_sent_in_chunks():
         assert ask(server, "POST", f"/api/blobs/{digest_of(big)}", data=pieces)[0] == 201
 
 
-@pytest.mark.parametrize("name", ["sha256:abc", "md5:" + "0" * 64, "", "sha256:" + "g" * 64])
+@for_each("name", ["sha256:abc", "md5:" + "0" * 64, "", "sha256:" + "g" * 64])
 def test_a_file_without_a_digest_is_refused(name):
     with SimulatedOllama("m") as server:
         assert ask(server, "HEAD", f"/api/blobs/{name}")[0] == 400
@@ -172,7 +172,7 @@ def test_a_file_that_is_not_a_model_is_an_error_line():
         assert server.models == ["m:latest"]
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("body", "said"),
     [
         ({"from": "m"}, "invalid model name"),

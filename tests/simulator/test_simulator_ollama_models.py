@@ -7,6 +7,7 @@ from datetime import datetime, timezone
 
 import pytest
 from plain_http import HI, ask, keys, lines, post
+from tables import for_each
 
 from lmstudio_provider.simulator import OllamaModel, SimulatedOllama
 
@@ -163,7 +164,7 @@ def test_a_loaded_model_says_its_context_length():
         assert get(server, "/api/ps")["models"][0]["context_length"] == 4096
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("keep_alive", "stays_s"),
     [
         (None, 300),
@@ -183,7 +184,7 @@ def test_a_loaded_model_says_its_context_length():
         ("-0", 0),
     ],
 )
-@pytest.mark.parametrize("path", ["/api/chat", "/api/generate", "/api/embed"])
+@for_each("path", ["/api/chat", "/api/generate", "/api/embed"])
 def test_a_model_stays_as_long_as_keep_alive_says(path, keep_alive, stays_s):
     clock, name = Clock(), "embed" if path == "/api/embed" else "m"
     with SimulatedOllama(name, clock=clock) as server:
@@ -196,7 +197,7 @@ def test_a_model_stays_as_long_as_keep_alive_says(path, keep_alive, stays_s):
         assert bool(server.loaded) is (stays_s == math.inf)
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("keep_alive", "said"),
     [
         ("300", 'time: missing unit in duration "300"'),

@@ -5,6 +5,7 @@ import json
 
 import pytest
 from plain_http import CHAT, HI, ask, lines, post
+from tables import for_each
 
 from lmstudio_provider.simulator import OllamaModel, SimulatedOllama
 
@@ -65,7 +66,7 @@ def test_a_call_that_was_cut_off_says_so():
     assert (value["done_reason"], len(value["message"]["tool_calls"])) == ("length", 1)
 
 
-@pytest.mark.parametrize("arguments", ["{oops", "[1]", "5"])
+@for_each("arguments", ["{oops", "[1]", "5"])
 def test_a_call_without_an_object_is_an_error_of_the_test(arguments):
     with SimulatedOllama("m", {"tool_calls": [{"name": "get_weather", "arguments": arguments}]}) as server:
         status, value = chat(server, tools=[TOOL])
@@ -82,7 +83,7 @@ def test_a_model_without_tools_refuses_them(sample):
 # Formats
 
 
-@pytest.mark.parametrize("replies", [None, {"tool_calls": [CALL]}, '{"city": "Oslo"}'])
+@for_each("replies", [None, {"tool_calls": [CALL]}, '{"city": "Oslo"}'])
 def test_with_a_format_no_tool_is_ever_called(replies):
     with SimulatedOllama("m", replies) as server:
         message = chat(server, tools=[TOOL], format=CITY)[1]["message"]
@@ -98,7 +99,7 @@ def test_the_format_json_gives_an_object():
     assert isinstance(json.loads(content), dict)
 
 
-@pytest.mark.parametrize("form", ["xml", 5, ["json"], True])
+@for_each("form", ["xml", 5, ["json"], True])
 def test_an_invalid_format_is_refused_with_a_500(form):
     with SimulatedOllama("m") as server:
         status, value = chat(server, format=form)
@@ -135,7 +136,7 @@ def test_a_model_that_thinks_although_it_should_not_sends_its_thoughts(think):
     assert (value["response"], value["thinking"]) == ("Yes.", "Hm.")
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("model", "think", "thinks"),
     [
         (OllamaModel("m"), None, False),
@@ -157,7 +158,7 @@ def test_a_model_thinks_as_the_request_says_or_by_its_default(model, think, thin
     assert (status, "thinking" in value["message"]) == (200, thinks)
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("model", "think", "said"),
     [
         (OllamaModel("m"), "max", 'invalid think value: "max" (must be "low", "medium", "high", true, or false)'),
@@ -203,8 +204,8 @@ def test_a_picture_for_a_model_without_vision_is_refused(path, prompt):
         assert post(server, path, {"model": "sees", "stream": False, **prompt})[0] == 200
 
 
-@pytest.mark.parametrize("image", ["%%%", "data:image/png;base64,aGk=", "aGk"])
-@pytest.mark.parametrize("path", ["/api/chat", "/api/generate"])
+@for_each("image", ["%%%", "data:image/png;base64,aGk=", "aGk"])
+@for_each("path", ["/api/chat", "/api/generate"])
 def test_a_picture_that_is_not_base64_is_refused(image, path):
     prompt = {"messages": [{"role": "user", "content": "", "images": [image]}], "prompt": "x", "images": [image]}
     with SimulatedOllama("m") as server:

@@ -7,6 +7,7 @@ import struct
 
 import pytest
 from plain_http import CHAT, HI, ask, events, named_events, post
+from tables import for_each
 
 from lmstudio_provider.simulator import OllamaModel, SimulatedOllama
 
@@ -27,8 +28,8 @@ def timeless(data):
 # Errors
 
 
-@pytest.mark.parametrize("stream", [False, True])
-@pytest.mark.parametrize(
+@for_each("stream", [False, True])
+@for_each(
     ("path", "body"),
     [
         (CHAT, {"messages": HI}),
@@ -59,7 +60,7 @@ def test_each_error_in_anthropics_form_has_a_different_id():
     assert len(ids) == 3
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("body", "said"),
     [
         ({"messages": []}, "[] is too short - 'messages'"),
@@ -93,7 +94,7 @@ def test_refusals_have_openais_form(body, said):
     assert {**error, "message": ""} == {"message": "", "type": "invalid_request_error", "param": None, "code": None}
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("body", "said"),
     [
         ({"max_tokens": None}, "max_tokens is required and must be positive"),
@@ -188,7 +189,7 @@ def test_an_empty_answer_is_still_a_stream():
     assert only["choices"] == [{"index": 0, "delta": {}, "finish_reason": "stop"}]
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("fields", "thinks"),
     [
         ({}, False),
@@ -262,7 +263,7 @@ def test_vectors_come_as_numbers_or_as_base64():
         assert struct.unpack("<4f", base64.b64decode(text["embedding"])) == pytest.approx(numbers["embedding"])
 
 
-@pytest.mark.parametrize("fields", [{"input": None}, {"input": []}, {"input": 5}, {"encoding_format": "hex"}])
+@for_each("fields", [{"input": None}, {"input": []}, {"input": 5}, {"encoding_format": "hex"}])
 def test_an_input_that_cannot_be_embedded_is_refused(fields):
     with SimulatedOllama("embed") as server:
         status, value = post(server, "/v1/embeddings", {"model": "embed", "input": "a", **fields})
@@ -353,9 +354,7 @@ def test_a_message_says_why_it_ended():
     assert got[1]["usage"] == {"input_tokens": 1, "output_tokens": 2}
 
 
-@pytest.mark.parametrize(
-    ("thinking", "thinks"), [(None, False), ({"type": "enabled"}, True), ({"type": "disabled"}, False)]
-)
+@for_each(("thinking", "thinks"), [(None, False), ({"type": "enabled"}, True), ({"type": "disabled"}, False)])
 def test_thoughts_are_a_block_if_a_request_asks_for_them(thinking, thinks):
     with SimulatedOllama(OllamaModel("m")) as server:
         body = {"model": "m", **MESSAGES, "thinking": thinking}

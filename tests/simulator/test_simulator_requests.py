@@ -5,6 +5,7 @@ import json
 
 import pytest
 from plain_http import CHAT, HI, ask, chat_reply
+from tables import for_each
 
 from lmstudio_provider.simulator import SimulatedLMStudio
 
@@ -28,8 +29,8 @@ def refusal(body, path=CHAT):
     return data
 
 
-@pytest.mark.parametrize("stream", [False, True])
-@pytest.mark.parametrize("form", [{"type": "json_object"}, {"type": None}, {}, "text"])
+@for_each("stream", [False, True])
+@for_each("form", [{"type": "json_object"}, {"type": None}, {}, "text"])
 def test_a_response_format_that_lm_studio_does_not_know_is_refused(sample, form, stream):
     data = refusal({"messages": HI, "response_format": form, "stream": stream})
     assert data == sample("errors/response_format.json").rstrip()
@@ -40,7 +41,7 @@ def test_a_tool_choice_that_names_a_function_is_refused(sample):
     assert refusal({"messages": HI, "tool_choice": choice}) == sample("errors/tool_choice.json").rstrip()
 
 
-@pytest.mark.parametrize(
+@for_each(
     "message",
     [
         {"role": "user"},
@@ -54,7 +55,7 @@ def test_a_message_without_content_is_refused_at_any_position(sample, message):
     assert refusal({"messages": [message, *HI]}) == sample("errors/message_content.json").rstrip()
 
 
-@pytest.mark.parametrize(
+@for_each(
     "url",
     [
         "https://example.com/a.png",
@@ -78,14 +79,14 @@ def test_png_and_jpeg_are_accepted(url):
     assert reply["choices"][0]["message"]["content"].endswith("You said: What is this? [image]")
 
 
-@pytest.mark.parametrize("call", [{"id": ""}, {"id": None}, {}, "call"])
+@for_each("call", [{"id": ""}, {"id": None}, {}, "call"])
 def test_a_tool_call_without_an_id_is_refused(call):
     call = {"type": "function", "function": {"name": "f", "arguments": "{}"}, **call} if call != "call" else call
     messages = [*HI, {"role": "assistant", "content": "", "tool_calls": [call]}]
     assert json.loads(refusal({"messages": messages})) == BAD_MESSAGES
 
 
-@pytest.mark.parametrize("messages", ["Hi", {"role": "user"}, ["Hi"], [None]])
+@for_each("messages", ["Hi", {"role": "user"}, ["Hi"], [None]])
 def test_messages_that_are_not_a_list_of_objects_are_refused(messages):
     assert json.loads(refusal({"messages": messages})) == BAD_MESSAGES
 
@@ -125,8 +126,8 @@ def test_a_prompt_that_is_too_long_is_an_error_of_the_engine(sample, path, promp
     assert (name, json.loads(value[6:])) == ("event: error", {"error": {"message": text}, "message": text})
 
 
-@pytest.mark.parametrize("stream", [False, True])
-@pytest.mark.parametrize(
+@for_each("stream", [False, True])
+@for_each(
     ("path", "prompt"),
     [
         (CHAT, {"messages": [{"role": "user", "content": "\ud800"}]}),

@@ -5,6 +5,7 @@ import json
 
 import pytest
 from plain_http import ask, keys, named_events, post
+from tables import for_each
 
 from lmstudio_provider.simulator import SimulatedLMStudio
 
@@ -41,14 +42,14 @@ def asked_of(*inputs, **fields):
 # Refused
 
 
-@pytest.mark.parametrize("body", [None, {"model": "m"}, {"model": "m", "input": []}, {"model": "m", "input": 5}])
+@for_each("body", [None, {"model": "m"}, {"model": "m", "input": []}, {"model": "m", "input": 5}])
 def test_input_is_required(body):
     with SimulatedLMStudio(["m"]) as server:
         status, value = post(server, PATH, body)
     assert (status, value["error"]["param"]) == (400, "input")
 
 
-@pytest.mark.parametrize(
+@for_each(
     "item",
     [
         "Hi",
@@ -67,7 +68,7 @@ def test_an_item_that_does_not_fit_is_refused(item):
     assert (status, value["error"]["param"]) == (400, "input")
 
 
-@pytest.mark.parametrize("text", [{}, "plain", {"format": {"type": "json_object"}}])
+@for_each("text", [{}, "plain", {"format": {"type": "json_object"}}])
 def test_a_format_that_is_not_known_is_refused(text):
     with SimulatedLMStudio(["m"]) as server:
         status, value = respond(server, text=text)

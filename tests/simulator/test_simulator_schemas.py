@@ -4,6 +4,7 @@ import json
 
 import pytest
 from plain_http import CHAT, HI, ask, chat_reply
+from tables import for_each
 
 from lmstudio_provider.simulator import SimulatedLMStudio
 
@@ -45,8 +46,8 @@ MALFORMED = [
 ]
 
 
-@pytest.mark.parametrize("replies", [None, "Hello"])
-@pytest.mark.parametrize("schema", MALFORMED)
+@for_each("replies", [None, "Hello"])
+@for_each("schema", MALFORMED)
 def test_a_schema_that_is_malformed_is_refused_by_the_engine(sample, schema, replies):
     wanted = json.loads(sample("errors/grammar.json"))["error"]
     with SimulatedLMStudio(replies=replies) as server:
@@ -54,8 +55,8 @@ def test_a_schema_that_is_malformed_is_refused_by_the_engine(sample, schema, rep
     assert (status, json.loads(data)["error"].startswith(wanted)) == (400, True)
 
 
-@pytest.mark.parametrize("replies", [None, "Hello"])
-@pytest.mark.parametrize("schema", MALFORMED)
+@for_each("replies", [None, "Hello"])
+@for_each("schema", MALFORMED)
 def test_a_tool_with_such_a_schema_is_refused_by_the_engine(schema, replies):
     inside = {"type": "object", "properties": {"x": schema}, "required": ["x"]}
     tools = [{"type": "function", "function": {"name": "f", "parameters": inside}}]
@@ -64,7 +65,7 @@ def test_a_tool_with_such_a_schema_is_refused_by_the_engine(schema, replies):
     assert (status, b"failed to parse grammar" in data) == (400, True)
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("schema", "value"),
     [
         ({}, "simulated"),

@@ -9,12 +9,13 @@ from urllib.parse import urlsplit
 
 import pytest
 from plain_http import HI, ask
+from tables import for_each
 
 from lmstudio_provider.simulator import SimulatedLMStudio, SimulatedOllama
 from lmstudio_provider.simulator._server import Handler
 
 
-@pytest.mark.parametrize("method", ["PUT", "PATCH", "OPTIONS"])
+@for_each("method", ["PUT", "PATCH", "OPTIONS"])
 def test_another_method_is_answered_as_a_real_server_does(method):
     with SimulatedLMStudio() as one, SimulatedOllama() as other:
         status, _, data = ask(one, method, "/v1/models")

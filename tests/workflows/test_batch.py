@@ -17,6 +17,7 @@ from dataclasses import dataclass
 
 import pytest
 from interrupts import interrupted, lines_of
+from tables import for_each
 
 from lmstudio_provider import (
     ChatRequest,
@@ -100,7 +101,7 @@ def wait_for(count, semaphore):
 # What goes wrong
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("arguments", "said"),
     [
         ({"provider": LMStudioProvider}, "complete_many got the class LMStudioProvider"),
@@ -153,7 +154,7 @@ def test_one_failure_does_not_stop_the_rest():
     assert {each.error for each in fine} == {None}
 
 
-@pytest.mark.parametrize("wrong", [None, 7, b"bytes", {"role": "user", "content": "Hi"}, [], [7], Message.user("Hi")])
+@for_each("wrong", [None, 7, b"bytes", {"role": "user", "content": "Hi"}, [], [7], Message.user("Hi")])
 def test_a_request_that_cannot_work_is_an_error_of_its_own(wrong):
     bad, good = complete_many(Own(), [wrong, "good"])
     assert isinstance(bad.error, InvalidRequestError)
@@ -228,8 +229,8 @@ def test_a_system_without_threads_left_makes_the_calls_one_by_one(monkeypatch):
 # What is taken, and when
 
 
-@pytest.mark.parametrize("ordered", [True, False])
-@pytest.mark.parametrize("max_workers", [1, 3])
+@for_each("ordered", [True, False])
+@for_each("max_workers", [1, 3])
 def test_at_most_twice_as_many_are_taken_as_there_are_workers(ordered, max_workers):
     taken = Counted(50)
     for count, _ in enumerate(complete_many(Own(), taken, max_workers=max_workers, ordered=ordered), 1):

@@ -12,6 +12,7 @@ import warnings
 from pathlib import Path
 
 import pytest
+from tables import for_each
 
 from lmstudio_provider import (
     Chunk,
@@ -56,7 +57,7 @@ def texts(conversation):
 # What goes wrong
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("arguments", "said"),
     [({"system_prompt": 7}, "system_prompt"), ({"token_budget": 0}, "token_budget"), ({"token_budget": "9"}, "token")],
 )
@@ -648,7 +649,7 @@ def test_a_system_message_that_is_added_first_is_the_system_prompt_unless_there_
     assert [message.content for message in conversation.undo()] == ["T", "2?"]
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("messages", "said"),
     [
         ([["Hi"]], r"add\(\*messages\)"),
@@ -804,15 +805,15 @@ def test_a_stream_with_tools_that_is_left_after_the_call_keeps_it(calling):
     assert texts(conversation) == ["1 + 2?", "Let me see.", "3", "It"]
 
 
-@pytest.mark.parametrize("tools", ["add", [7], [add, add]])
-@pytest.mark.parametrize("method", ["ask", "stream"])
+@for_each("tools", ["add", [7], [add, add]])
+@for_each("method", ["ask", "stream"])
 def test_tools_that_cannot_be_called_are_refused_before_anything_is_sent(method, tools):
     with pytest.raises((InvalidRequestError, ConfigurationError)):
         getattr(Conversation(Nobody()), method)("1 + 2?", tools=tools)
 
 
-@pytest.mark.parametrize("method", ["ask", "stream"])
-@pytest.mark.parametrize("name", ["on_chunk", "on_event"])
+@for_each("method", ["ask", "stream"])
+@for_each("name", ["on_chunk", "on_event"])
 def test_a_callback_that_cannot_be_called_is_refused_before_anything_is_sent(method, name):
     with pytest.raises(InvalidRequestError, match=f"{name}=7"):
         getattr(Conversation(Nobody()), method)("1?", **{name: 7})
@@ -857,8 +858,8 @@ def streaming(conversation, **options):
 WAYS = [asking, asking_in_chunks, streaming]
 
 
-@pytest.mark.parametrize("ask", WAYS)
-@pytest.mark.parametrize(
+@for_each("ask", WAYS)
+@for_each(
     "error", [ServerError("boom"), ServerUnavailableError("gone"), ValueError("bug"), KeyboardInterrupt()], ids=repr
 )
 def test_a_run_that_fails_in_the_middle_keeps_the_calls_that_were_made(ask, error):
@@ -872,7 +873,7 @@ def test_a_run_that_fails_in_the_middle_keeps_the_calls_that_were_made(ask, erro
     assert roles(conversation) == ROLES
 
 
-@pytest.mark.parametrize("ask", WAYS)
+@for_each("ask", WAYS)
 def test_an_error_of_the_provider_in_a_run_has_the_messages_so_far(ask):
     error = ServerUnavailableError("gone", refused=True)
     with pytest.raises(ServerUnavailableError) as caught:
@@ -881,10 +882,8 @@ def test_an_error_of_the_provider_in_a_run_has_the_messages_so_far(ask):
     assert [message.role for message in caught.value.messages] == ROLES[:3]
 
 
-@pytest.mark.parametrize("ask", WAYS)
-@pytest.mark.parametrize(
-    ("kind", "result"), [("completion", "Error: not called, because the run was interrupted"), ("result", "3")]
-)
+@for_each("ask", WAYS)
+@for_each(("kind", "result"), [("completion", "Error: not called, because the run was interrupted"), ("result", "3")])
 def test_what_on_event_raises_ends_the_run_and_the_calls_are_kept(ask, kind, result):
     def broken(event):
         if event.kind == kind:
@@ -896,7 +895,7 @@ def test_what_on_event_raises_ends_the_run_and_the_calls_are_kept(ask, kind, res
     assert texts(conversation) == ["1 + 2?", "", result, ""]
 
 
-@pytest.mark.parametrize("ask", WAYS)
+@for_each("ask", WAYS)
 def test_what_confirm_raises_ends_the_run_and_reaches_the_caller(ask):
     conversation = Conversation(Failing(AssertionError("it went on")))
     with pytest.raises(ZeroDivisionError):
@@ -904,7 +903,7 @@ def test_what_confirm_raises_ends_the_run_and_reaches_the_caller(ask):
     assert roles(conversation) == ROLES
 
 
-@pytest.mark.parametrize("ask", WAYS)
+@for_each("ask", WAYS)
 def test_a_run_that_fails_before_any_call_leaves_no_half_turn(ask, closed_port):
     with LMStudioProvider(f"127.0.0.1:{closed_port}", refresh=False) as gone:
         conversation = Conversation(gone)

@@ -11,6 +11,7 @@ from dataclasses import FrozenInstanceError
 from xml.etree import ElementTree
 
 import pytest
+from tables import for_each
 
 from lmstudio_provider import (
     ChatRequest,
@@ -68,7 +69,7 @@ def kinds(measured):
 # What goes wrong
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("arguments", "said"),
     [
         ({"prompts": []}, "prompts is empty"),
@@ -105,7 +106,7 @@ def test_time_limits_that_cannot_work_are_refused_before_anything_is_sent(limit)
         measure(Nobody(), "Hi", **{limit: -1})
 
 
-@pytest.mark.parametrize("wrong", ["http://localhost:1234", LMStudioProvider, None])
+@for_each("wrong", ["http://localhost:1234", LMStudioProvider, None])
 def test_what_is_not_a_provider_is_refused(wrong):
     with pytest.raises(InvalidRequestError, match="not a provider"):
         measure(wrong, "Hi")
@@ -120,7 +121,7 @@ def test_a_request_that_fails_is_counted_with_its_error_and_the_others_go_on():
     assert not measured.interrupted
 
 
-@pytest.mark.parametrize("error", [SystemExit(3), GeneratorExit(), KeyboardInterrupt(), ValueError("x")])
+@for_each("error", [SystemExit(3), GeneratorExit(), KeyboardInterrupt(), ValueError("x")])
 def test_a_provider_that_raises_anything_does_not_stop_the_rest(error):
     class Raising:
         def stream(self, request, on_chunk=None, **limits):
@@ -421,7 +422,7 @@ def test_failover_is_measured_as_one_provider(simulator, closed_port):
     assert (row.completed, row.errors) == (6, {})
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("values", "percentiles"),
     [
         ([], None),

@@ -13,6 +13,7 @@ from typing import Iterator, List, Literal
 
 import pytest
 from raw import stream_of
+from tables import for_each
 
 from lmstudio_provider import (
     ChatRequest,
@@ -86,13 +87,13 @@ def results(run):
 # What cannot work
 
 
-@pytest.mark.parametrize("tools", [[], None, "get_weather", get_weather, {}])
+@for_each("tools", [[], None, "get_weather", get_weather, {}])
 def test_no_tools_are_refused(tools):
     with pytest.raises(InvalidRequestError, match="needs tools"):
         run_tools(Scripted(), ASK, tools)
 
 
-@pytest.mark.parametrize("provider", [LMStudioProvider, "http://localhost:1234", None, 7])
+@for_each("provider", [LMStudioProvider, "http://localhost:1234", None, 7])
 def test_an_object_that_is_not_a_provider_is_refused(provider):
     for call in (lambda: run_tools(provider, ASK, [add]), lambda: Conversation(provider)):
         with pytest.raises(InvalidRequestError, match="not a provider"):
@@ -116,9 +117,7 @@ def test_a_function_that_cannot_be_a_tool_is_refused_before_anything_is_sent():
     assert scripted.requests == []
 
 
-@pytest.mark.parametrize(
-    ("name", "value"), [("max_rounds", 0), ("max_rounds", True), ("confirm", "yes"), ("on_event", 7)]
-)
+@for_each(("name", "value"), [("max_rounds", 0), ("max_rounds", True), ("confirm", "yes"), ("on_event", 7)])
 def test_arguments_that_cannot_work_are_refused(name, value):
     with pytest.raises(InvalidRequestError, match=name):
         run_tools(Scripted(), ASK, [add], **{name: value})
@@ -127,7 +126,7 @@ def test_arguments_that_cannot_work_are_refused(name, value):
 # What goes wrong on the way
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("wanted", "told"),
     [
         (call("subtract", {}), "Error: there is no tool 'subtract'; there are add, fail, get_weather"),
@@ -162,7 +161,7 @@ def purge(path: str = "/", force: bool = True) -> str:
     raise AssertionError("it must not be called")
 
 
-@pytest.mark.parametrize("arguments", ["", "{}", '{"path": "/tmp/x"}', '{"path": "/tm', "null"])
+@for_each("arguments", ["", "{}", '{"path": "/tmp/x"}', '{"path": "/tm', "null"])
 def test_a_call_of_a_reply_that_was_cut_off_is_not_made(arguments):
     cut = Completion("", "m", "m", "length", tool_calls=(call("purge", raw_arguments=arguments),))
     with pytest.warns(
@@ -173,7 +172,7 @@ def test_a_call_of_a_reply_that_was_cut_off_is_not_made(arguments):
     assert run.messages[1].tool_calls[0].raw_arguments == arguments
 
 
-@pytest.mark.parametrize("reason", ["error", "abort", "content_filter", "max_tokens", "unload"])
+@for_each("reason", ["error", "abort", "content_filter", "max_tokens", "unload"])
 def test_a_call_of_a_reply_that_broke_off_in_other_words_is_not_made(reason):
     broken = Completion("", "m", "m", reason, tool_calls=(call("purge"),))
     with pytest.warns(ToolCallWarning, match="purge"):
@@ -181,7 +180,7 @@ def test_a_call_of_a_reply_that_broke_off_in_other_words_is_not_made(reason):
     assert results(run)[0].startswith("Error: not called")
 
 
-@pytest.mark.parametrize("reason", ["maxPredictedTokensReached", "contextLengthReached", "modelUnloaded", "failed"])
+@for_each("reason", ["maxPredictedTokensReached", "contextLengthReached", "modelUnloaded", "failed"])
 def test_a_call_of_a_reply_that_lm_studios_own_words_say_was_cut_is_not_made(reason):
     cut = Completion("", "m", "m", "tool_calls", tool_calls=(call("purge"),), stats=Stats(stop_reason=reason))
     with pytest.warns(ToolCallWarning, match="purge"):
@@ -303,7 +302,7 @@ def test_functions_are_called_with_what_their_hints_say_until_there_is_an_answer
     assert [overrides for _, overrides in scripted.requests] == [{"temperature": 0.1}] * 2
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("arguments", "result"),
     [
         ('{"numbers": [1, "2", 3.0]}', "6"),
@@ -326,7 +325,7 @@ def test_raw_line_breaks_and_tabs_in_the_text_of_arguments_are_kept():
     assert results(run_tools(Scripted(wanted, "Done."), ASK, [note])) == ["a\n\tb"]
 
 
-@pytest.mark.parametrize("arguments", ["", " ", "null", "{}", '"{}"'])
+@for_each("arguments", ["", " ", "null", "{}", '"{}"'])
 def test_a_function_without_parameters_takes_nothing_and_null(arguments):
     def now() -> str:
         return "noon"
@@ -439,8 +438,8 @@ def test_a_stream_that_is_closed_in_the_middle_ends_the_run_without_its_calls():
     assert run.messages[-1].tool_calls == ()
 
 
-@pytest.mark.parametrize("stream", [False, True])
-@pytest.mark.parametrize("declared", ["addNumbers", "add-numbers", "Add.Numbers"])
+@for_each("stream", [False, True])
+@for_each("declared", ["addNumbers", "add-numbers", "Add.Numbers"])
 def test_a_name_that_comes_back_in_snake_case_finds_its_tool(stream, declared):
     wanted = {"tool_calls": [{"name": "add_numbers", "arguments": {"numbers": [2]}}]}
     with SimulatedLMStudio(replies=[wanted, "2"]) as server, LMStudioProvider(server.url) as lm:
@@ -561,8 +560,8 @@ def test_thoughts_of_a_reply_that_was_cancelled_stay_in_the_conversation():
     assert run_tools(scripted, ASK, [add]).messages[1:] == [Message.assistant("It", reasoning="Hm.")]
 
 
-@pytest.mark.parametrize("stream", [False, True], ids=["whole", "streamed"])
-@pytest.mark.parametrize(
+@for_each("stream", [False, True], ids=["whole", "streamed"])
+@for_each(
     ("provider_class", "stand_in", "field"),
     [(OllamaProvider, SimulatedOllama, "thinking"), (LMStudioProvider, SimulatedLMStudio, "reasoning")],
 )

@@ -25,6 +25,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tables import for_each
 from usage_records import RECORD, changed, record_many, record_times
 
 from lmstudio_provider import (
@@ -78,7 +79,7 @@ def in_child(function):
 # What cannot work
 
 
-@pytest.mark.parametrize("wrong", ["", " ", ":memory:", b"usage.db", 7, None, "a\0b"])
+@for_each("wrong", ["", " ", ":memory:", b"usage.db", 7, None, "a\0b"])
 def test_what_is_not_the_path_of_a_file_is_refused(wrong):
     with pytest.raises(ConfigurationError, match=r"path=.* is not the path of a file.*MemoryUsage\(\)"):
         SqliteUsage(wrong)

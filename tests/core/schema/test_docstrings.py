@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 
-import pytest
+from tables import for_each
 
 from lmstudio_provider import Tool
 from lmstudio_provider._core.schema.docstrings import described
@@ -55,7 +55,7 @@ SPHINX = """Tell the weather.
     """
 
 
-@pytest.mark.parametrize("docstring", [GOOGLE, NUMPY, SPHINX], ids=["Google", "NumPy", "Sphinx"])
+@for_each("docstring", [GOOGLE, NUMPY, SPHINX], ids=["Google", "NumPy", "Sphinx"])
 def test_the_parameters_are_described_in_each_style(docstring):
     description, parameters = described(inspect.cleandoc(docstring))
     assert description == "Tell the weather.\n\nLooks into the sky."
@@ -68,7 +68,7 @@ def test_several_parameters_of_numpys_style_share_a_description():
     assert (parameters["low"], parameters["high"], parameters["unit"]) == ("The bounds.", "The bounds.", "")
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("docstring", "description"),
     [
         ("Look.\n\nArgs:\n    city (str): The city (see docs): capital first.", "The city (see docs): capital first."),
@@ -81,7 +81,7 @@ def test_a_description_is_whole(docstring, description):
     assert described(docstring) == ("Look.", {"city": description})
 
 
-@pytest.mark.parametrize(
+@for_each(
     "docstring",
     [
         "",

@@ -17,6 +17,7 @@ from uuid import UUID
 
 import pytest
 import typing_extensions
+from tables import for_each
 
 from lmstudio_provider import ConfigurationError, InvalidRequestError, Tool
 from lmstudio_provider._core.schema.functions import Function
@@ -99,7 +100,7 @@ def called(function, arguments):
 # What cannot be a tool
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("hint", "said"),
     [
         (bytes, "bytes, which JSON schema cannot express; use a str of base64"),
@@ -158,7 +159,7 @@ def test_an_async_function_is_refused():
         Tool.from_function(wait)
 
 
-@pytest.mark.parametrize("value", [None, 7, "get_weather"])
+@for_each("value", [None, 7, "get_weather"])
 def test_a_tool_that_is_not_a_function_is_refused(value):
     with pytest.raises(ConfigurationError, match="cannot be called"):
         Tool.from_function(value)
@@ -179,7 +180,7 @@ def test_a_function_without_a_name_needs_one():
 # The schema of each kind
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("hint", "schema"),
     [
         (str, {"type": "string"}),
@@ -353,7 +354,7 @@ def test_methods_partials_classes_and_callable_objects_are_functions():
 # Calling it with the arguments that the model wrote
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("hint", "value", "path"),
     [
         (str, 7, "$.x"),
@@ -413,7 +414,7 @@ def test_a_number_that_no_float_holds_does_not_fit():
         called(of_hint(float), {"x": 10**400})
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("hint", "value", "built"),
     [
         (int, 3.0, 3),
@@ -609,7 +610,7 @@ def test_required_keys_are_found_in_each_notation_of_hints(hint):
     assert of_hint(hint).schema["properties"]["x"]["required"] == ["needed"]
 
 
-@pytest.mark.parametrize("hint", [[int], {"a": int}, Literal["a", ("b",)]], ids=str)
+@for_each("hint", [[int], {"a": int}, Literal["a", ("b",)]], ids=str)
 def test_a_hint_that_is_not_a_type_is_refused(hint):
     with pytest.raises(ConfigurationError, match="'x'"):
         of_hint(hint)
@@ -682,7 +683,7 @@ def test_a_dataclass_whose_init_takes_something_else_is_refused():
             of_hint(cls)
 
 
-@pytest.mark.parametrize("hint", [Optional[int], Optional[Place], Optional[Literal["a"]], None])
+@for_each("hint", [Optional[int], Optional[Place], Optional[Literal["a"]], None])
 def test_an_optional_parameter_may_be_left_out_and_may_be_null(hint):
     function = of_hint(hint)
     if hint is not None:
@@ -779,7 +780,7 @@ def model_of(kind, word):
     return Like
 
 
-@pytest.mark.parametrize("tags", ['["a"]', None, ["a"]])
+@for_each("tags", ['["a"]', None, ["a"]])
 def test_values_are_converted_inside_a_model_of_pydantic_too(tags):
     built = called(of_hint(model_of(int, "integer")), {"x": {"n": "3", "tags": tags}})
     assert built.value == ({"n": 3} if tags is None else {"n": 3, "tags": ["a"]})
@@ -825,7 +826,7 @@ def test_constraints_of_annotated_are_said_and_kept():
             called(of_hint(hint), {"x": value})
 
 
-@pytest.mark.parametrize("value", ["a", [1], {"x": 1}])
+@for_each("value", ["a", [1], {"x": 1}])
 def test_the_bounds_of_a_union_concern_the_values_of_each_type(value):
     union = Annotated[Union[str, list[int], int], Bounds(min_length=2)]
     with pytest.raises(MisfitError):

@@ -8,9 +8,9 @@ import threading
 from dataclasses import dataclass
 from typing import Any, Dict, List, Optional, Tuple, TypedDict, Union
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tables import for_each
 
 from lmstudio_provider._core.growing_text import GrowingText
 from lmstudio_provider._core.schema.partial import text_since
@@ -87,12 +87,12 @@ def steps(type_: Any, *texts: str) -> list[Any]:
     return [partial(type_, *texts[: end + 1]) for end in range(len(texts))]
 
 
-@pytest.mark.parametrize("text", ["", " \n", "Sure, here it is:", "```json\n", '"Oslo"', "12", "nul"])
+@for_each("text", ["", " \n", "Sure, here it is:", "```json\n", '"Oslo"', "12", "nul"])
 def test_before_the_value_begins_there_is_nothing(text):
     assert partial(Author, text) is None
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("text", "expected"),
     [
         ("{", {}),
@@ -134,7 +134,7 @@ def test_a_number_is_finished_by_what_follows_it():
     assert values == [[], [], [12], [12], [12], [12], [12, 30]]
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("type_", "text", "expected"),
     [
         (List[Work], '{"value": [{"title": "a"}, {', [Work("a")]),  # noqa: UP006
@@ -176,11 +176,11 @@ def test_an_item_that_does_not_fit_is_left_out():
     assert partial(Author, text) == {"works": [Work("a"), Work("c")]}
 
 
-@pytest.mark.parametrize(
+@for_each(
     "before",
     ["Sure!\n```json\n", "Here (see [1] and {x}):", "{", "{{", "[a {b: ", "{1: 2} ", '{"a" "b"} ', "{'a': 1} "],
 )
-@pytest.mark.parametrize("after", ["", "\n```\nI hope {this} helps [1].", ' Source: {"url": "x"}', ' See [1, "a"].'])
+@for_each("after", ["", "\n```\nI hope {this} helps [1].", ' Source: {"url": "x"}', ' See [1, "a"].'])
 def test_words_and_a_fence_around_the_value_do_not_matter(before, after):
     text = f'{before}{{"name": "a", "works": [{{"title": "b"}}]}}{after}'
     expected = {"name": "a", "works": [Work("b")]}
@@ -199,7 +199,7 @@ def test_members_that_the_type_does_not_have_are_given_only_beside_others():
     assert partial(List[Work], '{"cities": [{"title": "a"}]}') is None  # noqa: UP006
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("type_", "before"),
     [
         (Author, """f = () => { log('it"s') }\n"""),
@@ -218,7 +218,7 @@ def test_the_answer_is_found_in_what_only_seemed_to_be_its_beginning(type_, befo
     assert partial(type_, *f"{before}{answer}]\n") == expected
 
 
-@pytest.mark.parametrize(
+@for_each(
     "broken", ['"famous": yes, ', '"famous": true "x"', "oops {", "]", ":", ", ,", '"a": 1 : 2', "[]", '"famous" }']
 )
 def test_what_was_finished_stays_when_the_text_stops_being_json(broken):

@@ -12,6 +12,7 @@ from typing import Any, List, Literal, Optional, TypedDict, Union
 from uuid import UUID
 
 import pytest
+from tables import for_each
 
 from lmstudio_provider import (
     ChatRequest,
@@ -92,13 +93,13 @@ def parsed(response_format, text, **fields):
 # What cannot be asked for
 
 
-@pytest.mark.parametrize("response_format", ["json", 7, Weather("a", Sky.GREY, []), [Weather]])
+@for_each("response_format", ["json", 7, Weather("a", Sky.GREY, []), [Weather]])
 def test_a_response_format_that_is_not_a_type_or_a_schema_is_refused(response_format):
     with pytest.raises(InvalidRequestError, match="dataclass"):
         ChatRequest(HI, response_format=response_format)
 
 
-@pytest.mark.parametrize("name", ["chat", "complete", "stream", "responses"])
+@for_each("name", ["chat", "complete", "stream", "responses"])
 def test_json_object_is_refused_before_it_is_sent_because_lm_studio_refuses_it(name):
     with SimulatedLMStudio() as server, LMStudioProvider(server.url, model="m", refresh=False) as lm:
         with pytest.raises(InvalidRequestError, match=r"json_object.*LM Studio refuses"):
@@ -106,21 +107,21 @@ def test_json_object_is_refused_before_it_is_sent_because_lm_studio_refuses_it(n
         assert server.requests == []
 
 
-@pytest.mark.parametrize("more", [{"schema": {"type": "object"}}, {"json_schema": {"schema": {}}}, {"strict": True}])
+@for_each("more", [{"schema": {"type": "object"}}, {"json_schema": {"schema": {}}}, {"strict": True}])
 def test_json_object_with_a_schema_is_refused_because_the_schema_would_be_ignored(more):
     with pytest.raises(InvalidRequestError, match="json_object") as caught:
         ChatRequest(HI, response_format={**JSON, **more})
     assert "only the JSON schema" in caught.value.hint
 
 
-@pytest.mark.parametrize("text", ["", "No.", '{"a": ', "[1, 2"])
+@for_each("text", ["", "No.", '{"a": ', "[1, 2"])
 def test_an_answer_without_json_is_an_error_with_its_text(text):
     with pytest.raises(StructuredOutputError, match="not valid as JSON: ") as caught:
         parsed(JSON, text)
     assert caught.value.text == text
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("text", "value"),
     [
         ('{"a": [1, null]}', {"a": [1, None]}),
@@ -147,7 +148,7 @@ def test_json_object_asks_ollama_for_json_whole_and_streamed(name):
         assert [each["body"]["format"] for each in server.requests] == ["json", "json"]
 
 
-@pytest.mark.parametrize("inner", [{}, {"json_schema": 7}, {"json_schema": {"name": "x"}}])
+@for_each("inner", [{}, {"json_schema": 7}, {"json_schema": {"name": "x"}}])
 def test_openai_form_without_a_schema_is_refused(inner):
     with pytest.raises(InvalidRequestError, match="schema"):
         ChatRequest(HI, response_format={"type": "json_schema", **inner})
@@ -170,7 +171,7 @@ def test_a_type_that_json_schema_cannot_say_names_class_and_field():
 # Answers that do not fit
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("response_format", "text", "path"),
     [
         (Weather, "I cannot tell.", "$"),
@@ -220,14 +221,14 @@ def test_a_typed_dict_a_schema_and_a_model_of_pydantic_are_read():
     assert parsed(Model, '{"value": 7}').value == 7
 
 
-@pytest.mark.parametrize(
+@for_each(
     "text", ['{"value": 7}', ' \n{"value": 7} ', '```json\n{"value": 7}\n```', 'Here:\n```\n{"value": 7}\n```\nDone.']
 )
 def test_json_in_a_fenced_block_is_found(text):
     assert parsed(Model, text).value == 7
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("response_format", "text", "value"),
     [
         (int, '{"value": 7}', 7),
@@ -259,19 +260,19 @@ def test_any_type_hint_is_read_from_an_answer_with_or_without_the_wrapping(respo
     assert parsed(response_format, text) == value
 
 
-@pytest.mark.parametrize("response_format", [int, str, Sky, list[Wind], Optional[Wind], Union[Wind, int], Literal["a"]])
+@for_each("response_format", [int, str, Sky, list[Wind], Optional[Wind], Union[Wind, int], Literal["a"]])
 def test_a_type_that_is_not_an_object_is_wrapped_into_one(response_format):
     schema = structure_of(response_format).schema
     assert schema["type"] == "object"
     assert list(schema["properties"]) == ["value"]
 
 
-@pytest.mark.parametrize("response_format", [Weather, City, Model, dict[str, int]])
+@for_each("response_format", [Weather, City, Model, dict[str, int]])
 def test_an_object_is_not_wrapped(response_format):
     assert "value" not in structure_of(response_format).schema.get("properties", {}) or response_format is Model
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("response_format", "name"),
     [(Weather, "Weather"), (list[Wind], "answer"), (int, "int"), ({"title": "a b"}, "a_b"), ({}, "answer")],
 )
@@ -279,12 +280,12 @@ def test_the_name_that_is_sent_is_one_that_endpoints_take(response_format, name)
     assert structure_of(response_format).name == name
 
 
-@pytest.mark.parametrize("reasoning", ['{"value": 7}', 'I think {so}.\n{"value": 7}', '[hm]\n{\n "value": 7}\n'])
+@for_each("reasoning", ['{"value": 7}', 'I think {so}.\n{"value": 7}', '[hm]\n{\n "value": 7}\n'])
 def test_json_that_landed_in_the_reasoning_is_found_there(reasoning):
     assert parsed(Model, "", reasoning=reasoning).value == 7
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("schema", "value", "path"),
     [
         (False, 1, "$"),
@@ -317,7 +318,7 @@ def test_a_schema_finds_the_first_misfit(schema, value, path):
         assert caught.value.path == path
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("schema", "value"),
     [
         (True, 1),
@@ -368,7 +369,7 @@ def test_the_schema_is_sent_with_strict_and_a_name(lm_of):
     assert sent["json_schema"]["schema"]["required"] == ["city", "sky", "winds"]
 
 
-@pytest.mark.parametrize("hint", [date, datetime, time, timedelta, UUID, Decimal, Path, List[date], Sky])  # noqa: UP006
+@for_each("hint", [date, datetime, time, timedelta, UUID, Decimal, Path, List[date], Sky])  # noqa: UP006
 def test_the_stand_in_makes_up_an_answer_of_any_type(hint):
     with SimulatedLMStudio() as server, LMStudioProvider(server.url) as lm:
         value = lm.chat(HI, response_format=hint).parsed
@@ -446,7 +447,7 @@ def test_alternatives_inside_alternatives_take_no_time_without_end():
     assert isinstance(parsed(Times, json.dumps(value)).left, Times)
 
 
-@pytest.mark.parametrize(
+@for_each(
     "text", ["```json" + "\n" * 200_000, "[" * 300_000, "{" * 300_000, '{"a": ' * 50_000, "[1] " * 100_000], ids=len
 )
 def test_long_texts_without_an_answer_take_no_time_without_end(text):
@@ -454,7 +455,7 @@ def test_long_texts_without_an_answer_take_no_time_without_end(text):
         parsed(Model, text)
 
 
-@pytest.mark.parametrize(
+@for_each(
     "text",
     [
         'The form is:\n```json\n{"example": 1}\n```\nMine:\n```json\n{"value": 7}\n```',
@@ -480,7 +481,7 @@ def test_a_part_of_an_answer_that_was_cut_off_is_not_an_answer():
         parsed(Model, '{"outer": {"value": 7}, }', finish_reason="length")
 
 
-@pytest.mark.parametrize(
+@for_each(
     "schema",
     [
         {"pattern": "^\\p{L}+$"},
@@ -494,7 +495,7 @@ def test_a_part_of_an_answer_that_was_cut_off_is_not_an_answer():
     ],
     ids=str,
 )
-@pytest.mark.parametrize("value", ["a", {"x1": 1}, [1], 0.5])
+@for_each("value", ["a", {"x1": 1}, [1], 0.5])
 def test_words_of_a_schema_that_make_no_sense_here_are_passed_over(schema, value):
     if schema.get("type") != ["string", None] or isinstance(value, str):
         assert fitted(value, schema) == value
