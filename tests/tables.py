@@ -33,7 +33,6 @@ def for_each(names: str | Sequence[str], cases: Iterable[Any], ids: Any = None) 
 
         @functools.wraps(test)
         def run(*own: Any, **fixtures: Any) -> None:
-            __tracebackhide__ = True
             failed = []
             for title, (_, values) in zip(titles, rows):
                 if "httpserver" in fixtures:

@@ -1,7 +1,9 @@
 """The programs of the README, of docs/ and of examples/ run as they stand."""
 
 import contextlib
+import io
 import json
+import logging
 import os
 import re
 import runpy
@@ -60,15 +62,17 @@ json.dump(printed, sys.stdout)
 """
 
 
-def run(*arguments, url, given=None, cwd=None):
-    """Return what a program prints; a carriage return becomes a new line."""
-    environment = {**os.environ, "LM_STUDIO_URL": url, "PYTHONPATH": str(ROOT), "PYTHONIOENCODING": "utf-8"}
-    command = [sys.executable, "-X", "dev", "-W", "error", *map(str, arguments)]
-    result = subprocess.run(
-        command, input=given, capture_output=True, text=True, timeout=60, env=environment, check=False, cwd=cwd
-    )
-    assert (result.returncode, result.stderr) == (0, "")
-    return result.stdout
+def run(path, *arguments, url):
+    """Return what an example prints, in this interpreter; a carriage return becomes a new line."""
+    handlers = logging.getLogger().handlers[:]
+    with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(io.StringIO()) as out:
+        patch.setenv("LM_STUDIO_URL", url)
+        patch.setattr(sys, "argv", [str(path), *map(str, arguments)])
+        with contextlib.redirect_stderr(io.StringIO()) as errors:
+            runpy.run_path(str(path), run_name="__main__")
+    logging.getLogger().handlers[:] = handlers
+    assert errors.getvalue() == ""
+    return out.getvalue().replace("\r", "\n")
 
 
 @pytest.fixture(scope="module")
@@ -85,8 +89,20 @@ def printed(tmp_path_factory):
         for path in [*paths, *EXAMPLES]:
             lm_studio, ollama = (stack.enter_context(kind(models)) for kind in (SimulatedLMStudio, SimulatedOllama))
             jobs.append((str(path), {"LM_STUDIO_URL": lm_studio.url, "OLLAMA_HOST": ollama.url}))
-        printed = json.loads(run("-c", RUNNER, url="", given=json.dumps(jobs), cwd=folder))
-    return dict(zip([*PROGRAMS, *PAGES, *EXAMPLES], printed))
+        environment = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONIOENCODING": "utf-8"}
+        command = [sys.executable, "-X", "dev", "-W", "error", "-c", RUNNER]
+        result = subprocess.run(
+            command,
+            input=json.dumps(jobs),
+            capture_output=True,
+            text=True,
+            timeout=60,
+            env=environment,
+            check=False,
+            cwd=folder,
+        )
+    assert (result.returncode, result.stderr) == (0, "")
+    return dict(zip([*PROGRAMS, *PAGES, *EXAMPLES], json.loads(result.stdout)))
 
 
 @for_each("program", PROGRAMS, ids=lambda program: program.splitlines()[-1].strip()[:40])
@@ -162,9 +178,10 @@ def test_the_example_for_ollama_models_makes_one_from_a_file(monkeypatch, simula
     assert shown.endswith("\nBecause of Rayleigh.\n")
 
 
-def test_the_error_in_the_readme_says_how_to_start_the_server(simulator):
-    program = next(program for program in PROGRAMS if '"localhost:1"' in program)
-    assert "lms server start" in run("-c", program, url=simulator.url)
+def test_the_error_in_the_readme_says_how_to_start_the_server(simulator, tmp_path):
+    path = tmp_path / "program.py"
+    path.write_text(next(program for program in PROGRAMS if '"localhost:1"' in program), encoding="utf-8")
+    assert "lms server start" in run(path, url=simulator.url)
 
 
 def test_the_example_of_loading_shows_its_progress():

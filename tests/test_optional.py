@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import ast
 import io
+import os
 import shutil
 import subprocess
 import sys
 import zipfile
+from importlib.util import cache_from_source
 from pathlib import Path
 
 import pytest
@@ -17,6 +19,8 @@ import lmstudio_provider
 from lmstudio_provider.cli.vendoring import PARTS, belongs, with_needs
 
 PACKAGE = Path(lmstudio_provider.__file__).parent
+SOURCES = [path.relative_to(PACKAGE).as_posix() for path in PACKAGE.rglob("*.py")]
+END = "-- the end of a program --"
 CHAT = """
 from lmstudio_provider import *
 with LMStudioProvider({url!r}) as lm:
@@ -32,76 +36,91 @@ def copy(tmp_path):
 
     def make(*names):
         assert set(names) <= set(PARTS)
-        folder = tmp_path / "lmstudio_provider"
-        shutil.copytree(PACKAGE, folder)  # with its bytecode, so that nothing is compiled again
+        folder = tmp_path / f"without {' '.join(names)[:80]}" / "lmstudio_provider"
         kept = [part for part in PARTS if not set(names).intersection(with_needs([part]))]
-        for path in sorted(folder.rglob("*.py")):
-            if not belongs(path.relative_to(folder).as_posix(), kept):
-                path.unlink()
-        for each in folder.iterdir():
-            if each.is_dir() and not any(each.glob("*.py")):
-                shutil.rmtree(each)
+        for path in SOURCES:
+            if belongs(path, kept):
+                bytecode = Path(cache_from_source(path)).as_posix()  # with it, nothing is compiled again
+                (folder / bytecode).parent.mkdir(parents=True, exist_ok=True)
+                for each in (path, bytecode) if (PACKAGE / bytecode).exists() else (path,):
+                    try:
+                        os.link(PACKAGE / each, folder / each)
+                    except OSError:  # the folder is on another volume
+                        shutil.copy2(PACKAGE / each, folder / each)
         return folder
 
     return make
 
 
-def run(folder, code):
+def run_each(folders_and_codes):
+    """Run each code with the package of its folder, in one interpreter, which imports the package anew each time."""
     # -I and -S keep the installed package and the current folder away.
-    paths = [str(folder.parent), str(Path(urllib3.__file__).parent.parent)]
-    program = f"import sys; sys.path[:0] = {paths!r}\n{code}"
+    program = f"""
+import sys
+sys.path.append({str(Path(urllib3.__file__).parent.parent)!r})
+for folder, code in {[(str(folder.parent), code) for folder, code in folders_and_codes]!r}:
+    for name in [name for name in sys.modules if name.partition(".")[0] == "lmstudio_provider"]:
+        del sys.modules[name]
+    sys.path.insert(0, folder)
+    exec(code, {{"__name__": "__main__"}})
+    sys.path.remove(folder)
+    print({END!r}, flush=True)
+"""
     return subprocess.run(
         [sys.executable, "-I", "-S", "-c", program], capture_output=True, text=True, timeout=60, check=False
     )
 
 
-def printed(folder, code):
-    ended = run(folder, code)
+def run(folder, code):
+    return run_each([(folder, code)])
+
+
+def printed_by_each(folders_and_codes):
+    ended = run_each(folders_and_codes)
     assert (ended.returncode, ended.stderr) == (0, "")
-    return ended.stdout
+    texts = ended.stdout.split(f"{END}\n")
+    assert texts.pop() == ""
+    assert len(texts) == len(folders_and_codes)
+    return texts
 
 
-def chat_with(folder, url):
-    *texts, vectors = printed(folder, CHAT.format(url=url)).splitlines()
-    assert len(texts) == 2
-    assert all(text.endswith("You said: Hi") for text in texts)
-    assert vectors == "2"
+def printed(folder, code):
+    return printed_by_each([(folder, code)])[0]
 
 
-@pytest.mark.parametrize("name", PARTS)
-def test_a_copy_without_an_optional_part_chats(copy, simulator, name):
-    chat_with(copy(name), simulator.url)
+def check_chats(folders, url):
+    for text in printed_by_each([(folder, CHAT.format(url=url)) for folder in folders]):
+        *texts, vectors = text.splitlines()
+        assert len(texts) == 2
+        assert all(text.endswith("You said: Hi") for text in texts)
+        assert vectors == "2"
+
+
+def test_a_copy_without_an_optional_part_chats(copy, simulator):
+    check_chats([copy(name) for name in PARTS], simulator.url)
 
 
 def test_a_copy_without_all_optional_parts_chats(copy, simulator):
-    chat_with(copy(*PARTS), simulator.url)
+    check_chats([copy(*PARTS)], simulator.url)
 
 
-def test_a_copy_in_a_zip_file_chats(copy, simulator):
-    folder = copy("servers")
-    archive = shutil.make_archive(str(folder.parent / "vendored"), "zip", folder.parent, folder.name)
-    shutil.rmtree(folder)
-    chat_with(Path(archive) / "lmstudio_provider", simulator.url)
+LEFT_OUT = [
+    (["native"], "_native", ["Native", "NativeRequest", "events"]),
+    (["batch", "tools", "measure", "usage"], "_workflows", ["Conversation", "MemoryUsage", "measure", "run_tools"]),
+    (["tools"], "_workflows.tools", ["ToolRun", "run_tools"]),
+    (["conversation"], "_workflows.conversation", ["Conversation"]),
+    (["measure"], "_workflows.measure", ["measure"]),
+    (["types"], "_workflows.tools", ["run_tools"]),
+    (["batch"], "_workflows.batch", ["complete_many"]),
+    (["usage"], "_workflows.usage", ["MemoryUsage"]),
+    (["servers"], "_servers", ["Registry", "discover"]),
+    (["ollama"], "_ollama", ["OllamaProvider"]),
+    (["decisions"], "_core.decisions", ["Choice", "Condition", "Decisions", "Score"]),
+]
 
 
-@pytest.mark.parametrize(
-    ("parts", "module", "names"),
-    [
-        (["native"], "_native", ["Native", "NativeRequest", "events"]),
-        (["batch", "tools", "measure", "usage"], "_workflows", ["Conversation", "MemoryUsage", "measure", "run_tools"]),
-        (["tools"], "_workflows.tools", ["ToolRun", "run_tools"]),
-        (["conversation"], "_workflows.conversation", ["Conversation"]),
-        (["measure"], "_workflows.measure", ["measure"]),
-        (["types"], "_workflows.tools", ["run_tools"]),
-        (["batch"], "_workflows.batch", ["complete_many"]),
-        (["usage"], "_workflows.usage", ["MemoryUsage"]),
-        (["servers"], "_servers", ["Registry", "discover"]),
-        (["ollama"], "_ollama", ["OllamaProvider"]),
-        (["decisions"], "_core.decisions", ["Choice", "Condition", "Decisions", "Score"]),
-    ],
-)
-def test_the_error_about_a_name_that_was_left_out_names_the_missing_part(copy, parts, module, names):
-    code = f"""
+def test_the_error_about_a_name_that_was_left_out_names_the_missing_part(copy):
+    code = """
 import lmstudio_provider
 for name in {names!r}:
     try:
@@ -114,10 +133,12 @@ for name in {names!r}:
         print(error)
     print(name in lmstudio_provider.__all__, name in dir(lmstudio_provider), hasattr(lmstudio_provider, name))
 """
-    messages = [f"{name!r} needs {module!r}, which was left out of this copy of lmstudio_provider" for name in names]
-    assert printed(copy(*parts), code).splitlines() == [
-        line for message in messages for line in (message, message, "False False False")
-    ]
+    texts = printed_by_each([(copy(*parts), code.format(names=names)) for parts, _, names in LEFT_OUT])
+    for text, (_, module, names) in zip(texts, LEFT_OUT):
+        messages = [
+            f"{name!r} needs {module!r}, which was left out of this copy of lmstudio_provider" for name in names
+        ]
+        assert text.splitlines() == [line for message in messages for line in (message, message, "False False False")]
 
 
 def test_the_error_about_a_call_names_the_missing_part_that_it_needs(copy):
@@ -158,18 +179,15 @@ for command in ("complete Hi", "models --json", "status", "chat -p Hi", "simulat
     assert errors[3:] == ["error: 'native' needs '_native', which was left out of this copy of lmstudio_provider"]
 
 
-@pytest.mark.parametrize(
-    "code",
-    [
+def test_there_is_one_module_of_events():
+    codes = [
         "import lmstudio_provider.events as one; two = lmstudio_provider.events",
         "one = lmstudio_provider.events; import lmstudio_provider.events as two",
         "from lmstudio_provider import events as one; import lmstudio_provider.events as two",
-    ],
-)
-def test_each_way_to_import_events_gives_the_same_module(code):
-    assert printed(PACKAGE, f"import lmstudio_provider\n{code}\nprint(one is two, one.__name__)") == (
-        "True lmstudio_provider.events\n"
-    )
+    ]
+    code = "import lmstudio_provider\n{}\nprint(one is two, one.__name__)"
+    texts = printed_by_each([(PACKAGE, code.format(each)) for each in codes])
+    assert texts == ["True lmstudio_provider.events\n"] * 3
 
 
 def test_dir_lists_only_public_names():

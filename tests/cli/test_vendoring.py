@@ -319,49 +319,57 @@ def test_a_file_that_no_part_names_is_of_the_core():
 
 
 # Commands of the command line need parts that may be missing, and say so: tests/test_optional.py.
-@pytest.mark.parametrize("part", sorted({*PARTS} - {"cli"}))
-def test_a_copy_with_one_part_has_what_each_of_its_modules_imports(tmp_path, part):
-    make_copy(tmp_path, [part])
-    import_all(
-        tmp_path,
-        [
-            ".".join(path.relative_to(tmp_path).with_suffix("").parts)
-            for path in sorted(tmp_path.rglob("*.py"))
+def test_a_copy_with_one_part_has_what_each_of_its_modules_imports(tmp_path):
+    copies = []
+    for part in sorted({*PARTS} - {"cli"}):
+        make_copy(tmp_path / part, [part])
+        paths = [
+            path.relative_to(tmp_path / part)
+            for path in sorted((tmp_path / part).rglob("*.py"))
             if path.name not in ("__init__.py", "__main__.py", "pytest_plugin.py")
-        ],
-    )
+        ]
+        copies.append((tmp_path / part, [".".join(path.with_suffix("").parts) for path in paths]))
+    import_all(copies)
 
 
-@pytest.mark.parametrize(
-    ("command", "part"),
-    [
-        ("batch", "batch"),
-        ("bench", "measure"),
-        ("chat", "conversation"),
-        ("decide", "decisions"),
-        ("download", "native"),
-        ("pull", "ollama"),
-        ("simulate", "simulator"),
-        ("status", "servers"),
-        ("usage", "usage"),
-    ],
-)
-def test_a_command_imports_nothing_beside_its_part(tmp_path, command, part):
-    make_copy(tmp_path, ["cli", part])
-    import_all(tmp_path, [f"lmstudio_provider.cli.{command}"])
+def test_a_command_imports_nothing_beside_its_part(tmp_path):
+    commands = {
+        "batch": "batch",
+        "bench": "measure",
+        "chat": "conversation",
+        "decide": "decisions",
+        "download": "native",
+        "pull": "ollama",
+        "simulate": "simulator",
+        "status": "servers",
+        "usage": "usage",
+    }
+    for part in commands.values():
+        make_copy(tmp_path / part, ["cli", part])
+    import_all([(tmp_path / part, [f"lmstudio_provider.cli.{command}"]) for command, part in commands.items()])
 
 
-def import_all(folder, modules):
+def import_all(copies):
+    """Import the modules of each folder, in one interpreter, which compiles a module once and runs it for each copy."""
     # The finder of an editable installation would find what is missing here in the sources.
     code = f"""
-import importlib, sys
-sys.path[0] = {str(folder)!r}
+import functools, importlib, sys
+from importlib.machinery import SourceFileLoader
 sys.meta_path[:] = [each for each in sys.meta_path if "editable" not in repr(each)]
-for module in {modules!r}:
-    importlib.import_module(module)
+compiled = functools.lru_cache(None)(lambda data: compile(data, "a module", "exec", dont_inherit=True))
+SourceFileLoader.source_to_code = lambda loader, data, path, **_: compiled(data)
+for folder, modules in {[(str(folder), modules) for folder, modules in copies]!r}:
+    for name in [name for name in sys.modules if name.partition(".")[0] == "lmstudio_provider"]:
+        del sys.modules[name]
+    sys.path[0] = folder
+    for module in modules:
+        try:
+            assert importlib.import_module(module).__spec__.origin.startswith(folder)
+        except ImportError as error:
+            print(folder, module, error, file=sys.stderr)
 """
     ended = subprocess.run(
-        [sys.executable, "-c", code], cwd=folder, capture_output=True, text=True, timeout=60, check=False
+        [sys.executable, "-c", code], cwd=copies[0][0], capture_output=True, text=True, timeout=60, check=False
     )
     assert ended.stderr == ""
 

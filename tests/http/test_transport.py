@@ -61,7 +61,7 @@ def reset(connection):
 # Time
 
 
-@for_each(
+@pytest.mark.parametrize(
     ("arguments", "limit"),
     [
         ({"timeout": 0.1}, "first_byte"),
@@ -70,7 +70,7 @@ def reset(connection):
         ({"timeout": 5, "deadline": 0.1}, "deadline"),
     ],
 )
-@for_each("method", ["complete", "stream"])
+@pytest.mark.parametrize("method", ["complete", "stream"])
 def test_a_server_that_never_answers_runs_into_its_limit(silent_server, provider_of, method, arguments, limit):
     usage = MemoryUsage()
     with pytest.raises(RequestTimeoutError) as caught:
