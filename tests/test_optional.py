@@ -179,7 +179,7 @@ for command in ("complete Hi", "models --json", "status", "chat -p Hi", "simulat
     assert errors[3:] == ["error: 'native' needs '_native', which was left out of this copy of lmstudio_provider"]
 
 
-def test_there_is_one_module_of_events():
+def test_each_way_to_import_events_gives_the_same_module():
     codes = [
         "import lmstudio_provider.events as one; two = lmstudio_provider.events",
         "one = lmstudio_provider.events; import lmstudio_provider.events as two",
