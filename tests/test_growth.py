@@ -427,7 +427,7 @@ def check(make):
             break
     else:
         pytest.fail(f"{FACTOR} times the input takes more than {MOST} times the time: {times}")
-    size = max(size // FACTOR, 10)  # counting makes it several times slower
+    size = max(size // FACTOR, 6)  # counting makes it several times slower
     before, after = peak(make(size)), peak(make(FACTOR * size))
     assert after <= MOST * max(before, 30_000), f"{before} bytes became {after}"
 
