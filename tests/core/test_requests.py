@@ -448,8 +448,8 @@ def test_a_request_that_cannot_be_sent_is_refused_when_it_is_made(make):
         make()
 
 
-@pytest.mark.parametrize("blank", ["", " ", "\n"])
-@pytest.mark.parametrize(("field", "hint"), [("model", "list_models()"), ("tier", "tier='fast'")])
+@for_each("blank", ["", " ", "\n"])
+@for_each(("field", "hint"), [("model", "list_models()"), ("tier", "tier='fast'")])
 def test_a_blank_model_or_tier_is_refused_with_what_to_write(provider, field, hint, blank):
     calls = [
         lambda: CompletionRequest("Hi", **{field: blank}),

@@ -552,7 +552,7 @@ def test_a_request_does_not_show_what_extra_holds():
 QUOTED = 'Digest username="ada", response="TOP\\SECRET123"'
 
 
-@pytest.mark.parametrize("how", ["text", "json", "json in json", "repr of json"])
+@for_each("how", ["text", "json", "json in json", "repr of json"])
 def test_a_header_is_not_shown_however_a_server_quotes_it(httpserver, provider, how):
     said = json.dumps([{"headers": {"Authorization": QUOTED}}])
     said = {"text": QUOTED, "json": said, "json in json": json.dumps(said), "repr of json": repr(said)}[how]

@@ -71,7 +71,7 @@ def test_a_server_that_is_too_old_does_not_know_the_endpoint(httpserver, provide
     assert caught.value.url == httpserver.url_for(path)
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("name", "options", "word"),
     [
         ("responses", {"seed": 7}, "seed cannot be given to /v1/responses"),
@@ -90,14 +90,14 @@ def test_an_option_that_does_not_fit_is_refused_before_anything_is_sent(httpserv
     assert httpserver.log == []
 
 
-@pytest.mark.parametrize("request_", [TextRequest("Once"), 7, []])
-@pytest.mark.parametrize("name", ["responses", "messages"])
+@for_each("request_", [TextRequest("Once"), 7, []])
+@for_each("name", ["responses", "messages"])
 def test_a_request_of_another_kind_is_refused(provider, name, request_):
     with pytest.raises(InvalidRequestError):
         getattr(provider, name)(request_, model="m")
 
 
-@pytest.mark.parametrize("name", ["chat", "complete_with_tools", "stream", "messages"])
+@for_each("name", ["chat", "complete_with_tools", "stream", "messages"])
 def test_a_request_for_responses_goes_nowhere_else(provider, name):
     request = ResponsesRequest(USER, model="m", tools=[Tool("now")], previous_response_id="resp_1")
     with pytest.raises(InvalidRequestError, match=r"only responses\(\) takes"):
@@ -166,7 +166,7 @@ def test_an_answer_that_does_not_match_the_schema_is_an_error_because_the_server
 # Requests
 
 
-@pytest.mark.parametrize("request_", ["Hi", CompletionRequest("Hi"), USER, ChatRequest(USER), ResponsesRequest(USER)])
+@for_each("request_", ["Hi", CompletionRequest("Hi"), USER, ChatRequest(USER), ResponsesRequest(USER)])
 def test_responses_takes_texts_messages_and_requests(httpserver, provider, sample, request_):
     answer(httpserver, RESPONSES, sample("response.json"))
     completion = provider.responses(request_, model="m", store=False, reasoning_effort="low", max_tokens=9)
@@ -184,7 +184,7 @@ def test_responses_takes_texts_messages_and_requests(httpserver, provider, sampl
     ]
 
 
-@pytest.mark.parametrize("request_", ["Hi", CompletionRequest("Hi"), USER, ChatRequest(USER)])
+@for_each("request_", ["Hi", CompletionRequest("Hi"), USER, ChatRequest(USER)])
 def test_messages_takes_texts_messages_and_requests(httpserver, provider, sample, request_):
     answer(httpserver, MESSAGES, sample("message.json"))
     assert provider.messages(request_, model="m", top_k=5).text == "Let me look."
@@ -372,8 +372,8 @@ def test_one_loop_reads_every_dialect(httpserver, provider, sample, path, text, 
     assert completion.provider_id == "lm-studio"
 
 
-@pytest.mark.parametrize("option", [{"stream": True}, {"stream": False}, {"on_chunk": print}], ids=str)
-@pytest.mark.parametrize("name", ["responses", "messages"])
+@for_each("option", [{"stream": True}, {"stream": False}, {"on_chunk": print}], ids=str)
+@for_each("name", ["responses", "messages"])
 def test_an_option_of_the_stream_is_refused_with_the_method_that_streams(httpserver, provider, name, option):
     with pytest.raises(InvalidRequestError, match=rf"no option '{next(iter(option))}'.*{name}_stream\(\)"):
         getattr(provider, name)("Hi", model="m", **option)

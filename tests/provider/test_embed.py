@@ -86,7 +86,7 @@ def test_a_reply_that_is_not_the_vectors_of_the_texts_is_a_protocol_error(value)
         read(value)
 
 
-@pytest.mark.parametrize("texts", [7, None, [7], ["a", None], [b"a"], [["a"]]])
+@for_each("texts", [7, None, [7], ["a", None], [b"a"], [["a"]]])
 def test_a_value_that_is_not_text_is_refused_with_its_position(provider, texts):
     with pytest.raises(InvalidRequestError, match=r"texts\[[01]\]"):
         provider.embed(texts, "m")

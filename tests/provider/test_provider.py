@@ -109,8 +109,8 @@ def test_without_a_server_refreshing_is_silent_and_health_says_why(closed_port, 
 # Replies that are errors
 
 
-@pytest.mark.parametrize("method", ["complete", "chat", "stream", "list_models"])
-@pytest.mark.parametrize(
+@for_each("method", ["complete", "chat", "stream", "list_models"])
+@for_each(
     ("status", "body", "content_type", "kind"),
     [
         (200, b'{"error":"Unexpected endpoint or method. (POST /x)"}', "application/json", EndpointNotFoundError),
@@ -206,14 +206,14 @@ def test_an_argument_that_cannot_work_is_a_configuration_error(arguments, says):
         LMStudioProvider(**arguments)
 
 
-@pytest.mark.parametrize("bad", [None, 7, b"Hi", [Message.user("Hi")]])
+@for_each("bad", [None, 7, b"Hi", [Message.user("Hi")]])
 def test_complete_wants_a_text_or_a_request(provider, bad):
     with pytest.raises(InvalidRequestError):
         provider.complete(bad)
 
 
-@pytest.mark.parametrize("method", ["chat", "complete_with_tools"])
-@pytest.mark.parametrize("bad", [CompletionRequest("Hi"), Message.user("Hi"), b"Hi"])
+@for_each("method", ["chat", "complete_with_tools"])
+@for_each("bad", [CompletionRequest("Hi"), Message.user("Hi"), b"Hi"])
 def test_chat_wants_messages_or_a_text(provider, method, bad):
     with pytest.raises(InvalidRequestError, match="messages"):
         getattr(provider, method)(bad, tools=[Tool("now")])
@@ -273,7 +273,7 @@ CALLS = {
 }
 
 
-@pytest.mark.parametrize("name", CALLS)
+@for_each("name", CALLS)
 def test_a_misspelt_option_is_refused_with_the_right_one_whatever_the_call(httpserver, provider, name):
     with pytest.raises(InvalidRequestError, match="'temprature'") as caught:
         CALLS[name](provider, temprature=1)
@@ -281,7 +281,7 @@ def test_a_misspelt_option_is_refused_with_the_right_one_whatever_the_call(https
     assert not httpserver.log
 
 
-@pytest.mark.parametrize("name", [each for each in CALLS if not each.startswith(("native", "Native"))])
+@for_each("name", [each for each in CALLS if not each.startswith(("native", "Native"))])
 def test_a_misspelt_option_of_a_tool_loop_is_named_and_no_class_is(httpserver, provider, name):
     with pytest.raises(InvalidRequestError, match="there is no option 'max_round'") as caught:
         CALLS[name](provider, max_round=1)
@@ -289,8 +289,8 @@ def test_a_misspelt_option_of_a_tool_loop_is_named_and_no_class_is(httpserver, p
     assert not httpserver.log
 
 
-@pytest.mark.parametrize("name", [each for each in CALLS if each.startswith(("native", "Native"))])
-@pytest.mark.parametrize(
+@for_each("name", [each for each in CALLS if each.startswith(("native", "Native"))])
+@for_each(
     ("typed", "says"),
     [
         ("on_progres", "Did you mean 'on_progress'? native.stream()"),
@@ -307,8 +307,8 @@ def test_an_option_that_lm_studios_own_api_does_not_have_is_refused_without_olla
     assert "Ollama" not in caught.value.hint
 
 
-@pytest.mark.parametrize("name", ["complete", "chat", "stream", "complete_with_tools", "complete_text", "Failover"])
-@pytest.mark.parametrize(
+@for_each("name", ["complete", "chat", "stream", "complete_with_tools", "complete_text", "Failover"])
+@for_each(
     ("option", "says"),
     [
         ("max_completion_tokens", "'max_tokens'"),
@@ -327,8 +327,8 @@ def test_a_word_of_another_library_is_refused_with_ours(httpserver, provider, na
     assert not httpserver.log
 
 
-@pytest.mark.parametrize("method", ["complete", "chat", "stream", "complete_text", "responses", "messages"])
-@pytest.mark.parametrize("named", [{}, {"messages": [{"role": "user", "content": "Hi"}]}, {"prompt": "Hi"}])
+@for_each("method", ["complete", "chat", "stream", "complete_text", "responses", "messages"])
+@for_each("named", [{}, {"messages": [{"role": "user", "content": "Hi"}]}, {"prompt": "Hi"}])
 def test_a_call_without_its_first_argument_says_that_it_is_missing(provider, method, named):
     for each in (provider, Failover([provider])):
         if hasattr(each, method):
@@ -940,7 +940,7 @@ def test_vision_is_reported_if_the_server_reports_it(httpserver, provider, told,
     assert provider.capabilities.vision is vision
 
 
-@pytest.mark.parametrize("biases", [{"15": "high"}, {"15": True}, {"15": float("nan")}, [15], "15"])
+@for_each("biases", [{"15": "high"}, {"15": True}, {"15": float("nan")}, [15], "15"])
 def test_a_bias_that_is_not_a_number_is_refused(provider, biases):
     with pytest.raises(InvalidRequestError, match="logit_bias"):
         provider.complete("Hi", logit_bias=biases)
