@@ -436,7 +436,7 @@ def test_a_server_that_is_silent_about_a_model_has_time_left_for_the_call(raw_se
 
     server = raw_server(answer)
     try:
-        for limits in ({"timeout": 2}, {"deadline": 2}):
+        for limits in ({"timeout": 1}, {"deadline": 1}):
             with OllamaProvider(server.url, refresh=False) as provider:
                 assert provider.complete("Hi", **limits).requested_model == "m"
     finally:
