@@ -139,13 +139,13 @@ def learned_line(data, text="first"):
     return same
 
 
-@pytest.mark.parametrize("time", ["2026-03-01T09:12:34Z", "", "soon"])
+@for_each("time", ["2026-03-01T09:12:34Z", "", "soon"])
 def test_a_line_with_another_time_is_the_same_otherwise(time):
     assert learned_line(line("first")).text_of(line("a", time)) == "a"
     assert learned_line(line("first")).text_of(line("\n", time)) == "\n"
 
 
-@pytest.mark.parametrize(
+@for_each(
     "data",
     [
         line("a", end=True),
