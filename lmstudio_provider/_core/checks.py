@@ -48,6 +48,7 @@ TEXT = instance(str, "is not text")
 FLAG = instance(bool, "is not True or False")
 MAPPING = instance(Mapping, "is not a mapping")
 FUNCTION = Check(callable, "cannot be called")
+ON_TRUNCATION = one_of("warn", "error", "ignore")
 
 
 def check(what: str, value: object, rule: Check, kind: type[ProviderError] = InvalidRequestError) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Callable, Iterable, Literal, TypeVar, Union
 
-from .checks import FLAG, MAPPING, NAME, TEXT, Check, check, check_fields, number, one_of
+from .checks import FLAG, MAPPING, NAME, ON_TRUNCATION, TEXT, Check, check, check_fields, number
 from .errors import InvalidRequestError, preview
 from .frozen import Frozen
 from .images import Image, data_url, listed, repr_without_images
@@ -48,9 +48,6 @@ _CHECKS = {
     "tier": NAME._replace(hint="Write tier='fast' for the setting lmstudio_model_fast"),
     "logit_bias": Check(_are_biases, "is not a mapping of token ids to numbers"),
 }
-
-
-_ON_TRUNCATION = one_of("warn", "error", "ignore")
 _TOOL_CHOICE = {"tool_choice": TEXT._replace(hint="Give the name of the tool")}
 
 
@@ -63,11 +60,6 @@ def check_name(what: str, value: object) -> None:
 def check_given(what: str, value: object) -> None:
     """Raise InvalidRequestError unless ``value`` is a text that is not blank."""
     check(what, value, _CHECKS.get(what, NAME))
-
-
-def check_on_truncation(value: object) -> None:
-    """Raise InvalidRequestError unless ``value`` is one of the three words."""
-    check("on_truncation", value, _ON_TRUNCATION)
 
 
 def check_extra(extra: object) -> None:
@@ -130,7 +122,7 @@ class _Options(Frozen):
         if self.extra is None:
             object.__setattr__(self, "extra", {})
         check_fields(vars(self), _CHECKS)
-        check_on_truncation(self.on_truncation)
+        check("on_truncation", self.on_truncation, ON_TRUNCATION)
         check_extra(self.extra)
         _check_stop(self.stop)
         if self.max_tokens == 0:

@@ -23,6 +23,7 @@ from typing import (
 )
 
 from .._core.callbacks import Callback, report_failure, warn
+from .._core.checks import ON_TRUNCATION, check
 from .._core.errors import (
     EmptyAnswerWarning,
     InvalidRequestError,
@@ -47,7 +48,6 @@ from .._core.requests import (
     any_request,
     chat_request,
     check_name,
-    check_on_truncation,
     completion_request,
     embed_options,
     text_request,
@@ -143,7 +143,7 @@ class HTTPProvider(LocalModels):
         deadline: float | Unset | None = UNSET,
     ) -> Embeddings:
         inputs = checked_texts(texts)
-        check_on_truncation(on_truncation)
+        check("on_truncation", on_truncation, ON_TRUNCATION)
         session, options = self._for_call(timeout, deadline)
         fields = embed_options(self._defaults(options.config), num_ctx=num_ctx, keep_alive=keep_alive)
         check_name("model", model)
