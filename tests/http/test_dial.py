@@ -1,9 +1,14 @@
 """How a connection to a host is opened, and what is said if it cannot be."""
 
+import socket
+import threading
+
 import pytest
 import urllib3
 
-from lmstudio_provider import ConfigurationError, ServerUnavailableError
+from lmstudio_provider import ConfigurationError, ServerUnavailableError, Timeouts
+from lmstudio_provider._http.dial import dial
+from lmstudio_provider._http.exchange import Exchange
 
 BODY = b'{"choices": [{"message": {"content": "Hello"}, "finish_reason": "stop"}]}'
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(BODY), BODY)
@@ -40,6 +45,37 @@ def test_an_address_to_which_nobody_can_connect_is_an_error_at_once(provider_of)
     with pytest.raises(ServerUnavailableError, match=r"255\.255\.255\.255 port 9") as caught:
         provider_of("http://255.255.255.255:9", max_retries=0).complete("Hi")
     assert not caught.value.sent
+
+
+def test_a_host_is_looked_up_by_its_name():
+    """In capitals, because localhost in small letters is not looked up."""
+    exchange = Exchange(Timeouts(5, 5, 5), None)
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        connection = urllib3.connection.HTTPConnection("LOCALHOST", listener.getsockname()[1])
+        with dial(exchange, connection, None) as opened:
+            assert opened.getpeername() == listener.getsockname()
+    assert exchange.address == "127.0.0.1"
+
+
+def test_an_address_that_cannot_be_tried_does_not_hide_the_next_one(provider_of):
+    """A socket for IPv4 cannot be bound to an address of IPv6."""
+
+    def serve():
+        with listener.accept()[0] as connection:
+            connection.recv(65536)
+            connection.sendall(OK)
+
+    try:
+        listener = socket.create_server(("::1", 0), family=socket.AF_INET6)
+    except OSError:
+        pytest.skip("this machine has no IPv6 loopback")
+    with listener:
+        serving = threading.Thread(target=serve)
+        serving.start()
+        manager = urllib3.PoolManager(source_address=("::1", 0))
+        lm = provider_of(f"http://localhost:{listener.getsockname()[1]}", http=manager)
+        assert lm.complete("Hi").text == "Hello"
+        serving.join(5)
 
 
 def test_a_manager_may_set_no_options_of_sockets(provider_of, raw_server):

@@ -1,6 +1,7 @@
 """The limits and the progress of one call, without a server."""
 
 import http.client
+import os
 import socket
 import time
 
@@ -175,3 +176,22 @@ def test_after_a_byte_the_limit_is_that_between_bytes_unless_a_proxy_sent_it(pai
     theirs.sendall(b"H")
     call.receive(ours, bytearray(8))
     assert call.allowed() == limit
+
+
+# Cancelling
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
+def test_a_cancel_in_a_forked_child_leaves_the_connection_to_the_parent(begun, pair):
+    ours, theirs = pair
+    begun.send(ours, b"a")
+    child = os.fork()
+    if child == 0:
+        try:
+            begun.cancel()
+        finally:
+            os._exit(0)
+    os.waitpid(child, 0)
+    begun.send(ours, b"b")
+    assert theirs.recv(2) == b"ab"
