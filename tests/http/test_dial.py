@@ -70,7 +70,7 @@ def test_an_address_that_cannot_be_tried_does_not_hide_the_next_one(provider_of)
     except OSError:
         pytest.skip("this machine has no IPv6 loopback")
     with listener:
-        serving = threading.Thread(target=serve)
+        serving = threading.Thread(target=serve, daemon=True)
         serving.start()
         manager = urllib3.PoolManager(source_address=("::1", 0))
         lm = provider_of(f"http://localhost:{listener.getsockname()[1]}", http=manager)
