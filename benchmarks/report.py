@@ -59,7 +59,7 @@ def verdicts(samples: dict[str, Any]) -> list[Verdict]:
 
 def verdict(samples: dict[str, Any], bound: Bound) -> Verdict:
     row = samples[bound.title]
-    ours, base = row["values"][our_name(row)], bound.base
+    ours, base = row["values"][bound.ours or our_name(row)], bound.base
     if not base:
         return Verdict(bound, "", spread(ours), row["unit"])
     others = samples[bound.base_title or bound.title]["values"]

@@ -77,4 +77,4 @@ def test_a_client_with_few_rounds_is_compared_with_the_same_rounds():
 
 
 def test_each_bound_has_a_different_title():
-    assert len({(bound.title, bound.base) for bound in BOUNDS}) == len(BOUNDS)
+    assert len({(bound.what, bound.base) for bound in BOUNDS}) == len(BOUNDS)
