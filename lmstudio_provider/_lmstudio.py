@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import importlib
 import time
 from typing import TYPE_CHECKING, Any, Callable, Mapping, TypeVar, overload
@@ -204,6 +205,7 @@ class LMStudioProvider(LMStudioServer):
         return self._stream("messages", given, on_chunk, overrides, self._part("messages").DIALECT)
 
 
+@functools.cache  # each provider asks
 def _imported(module: str) -> Any:
     """Return a module of this package, or None if it was left out."""
     name = f"{__package__}.{module}"

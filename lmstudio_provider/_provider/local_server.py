@@ -47,6 +47,13 @@ _OTHERS = {
 _FOR_CALLS = ("configparser", "decimal", f"{_CORE}.results", f"{_CORE}.schema.typed", f"{_CORE}.schema.functions")
 
 
+@functools.cache
+def _import_for_calls() -> None:
+    for module in _FOR_CALLS:
+        with contextlib.suppress(ImportError):  # a vendored copy may leave it out
+            importlib.import_module(module)
+
+
 @show_options()
 class LocalServer(Provider):
     """The base of the providers of local servers: everything except generating. Subclasses describe their server."""
@@ -88,9 +95,7 @@ class LocalServer(Provider):
         ConfigurationError.
         """
         given = {**locals()}
-        for module in _FOR_CALLS:
-            with contextlib.suppress(ImportError):  # a vendored copy may leave it out
-                importlib.import_module(module)
+        _import_for_calls()
         self._arguments = {name: given[name] for name in given if name not in ("self", "others", "__class__")}
         before = set(vars(self))
         self._arguments.update((name, others.pop(name, None)) for name in self._names.arguments)
