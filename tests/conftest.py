@@ -24,6 +24,12 @@ settings.load_profile("tests")
 HOMES = ("XDG_CONFIG_HOME", "APPDATA", "HOME", "USERPROFILE")
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers():
+    """Run one worker more than there are cores: a third of the time of the tests is waits."""
+    return (os.cpu_count() or 1) + 1
+
+
 @pytest.fixture(autouse=True, scope="module")
 def quick_collections():
     """Keep pytest's objects out of each garbage collection: many tests ask for one, and some for hundreds."""
