@@ -69,11 +69,6 @@ def check_fields(
             check(f"{owner}{field}", values[field], rule, kind)
 
 
-def check_numbers(values: Mapping[str, Any], bounds: Mapping[str, tuple[float, float, bool]]) -> None:
-    """Raise InvalidRequestError for a number that is out of its bounds; None always passes."""
-    check_fields(values, {field: number(*each) for field, each in bounds.items()})
-
-
 _COMPACT = json.JSONEncoder(allow_nan=False, separators=(",", ":"))  # json.dumps would make one for each call
 
 

@@ -155,8 +155,6 @@ def check_names(
 
 def with_defaults(request: _Owner, defaults: Mapping[str, Any]) -> _Owner:
     """Return ``request`` with the ``defaults`` of the fields that it leaves None."""
-    if not defaults:  # as with LM Studio
-        return request
     missing = {name: value for name, value in defaults.items() if value is not None and getattr(request, name) is None}
     if vars(request).get("ttl") is not None:
         missing.pop("keep_alive", None)

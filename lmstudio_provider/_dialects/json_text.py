@@ -90,7 +90,7 @@ class SameJSON:
 
     Of such an event only the text is read, which takes 0.5 us instead of 4.5. ``only_text`` takes the value of an event
     and returns its text, or None if the event says anything else that matters. ``time`` is the name of a string before
-    the text that each event has another value of, which does not matter.
+    the text that changes and does not matter.
     """
 
     def __init__(self, only_text: Callable[[Any], str | None], time: str = "") -> None:

@@ -167,10 +167,8 @@ class Connections:
         try:
             url = parse_url(base_url)  # writes the host in ASCII
         except LocationParseError as error:
-            hint = "Write its ASCII form, which begins with xn--, or install the package idna"
-            raise ConfigurationError(
-                f"the host of the base URL {base_url!r} is not a domain name", hint=hint
-            ) from error
+            hint = "Write its ASCII form, xn--..., or install the package idna"
+            raise ConfigurationError(f"the host of base URL {base_url!r} is not a domain name", hint=hint) from error
         scheme = url.scheme or "http"
         # A separate pool, made in the way in which the manager makes its pools; the manager itself is not changed.
         maker = copy.copy(manager)

@@ -8,9 +8,8 @@ from typing import Any, Callable, Iterable, Mapping
 from ._echo import echo, echo_text
 from ._examples import SchemaError, check_schema
 from ._generate import Generated, generate, text_only, usage
-from ._replies import MakeReply, NextReply, Scripted
+from ._replies import MakeReply, NextReply, Scripted, count
 from ._state import FailedError, Instance
-from ._tokens import count
 
 
 class Engine:

@@ -7,8 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Callable, Mapping
 
 from ._faults import marked
-from ._replies import Scripted
-from ._tokens import call_tokens, cut
+from ._replies import Scripted, call_tokens, cut
 
 
 @dataclass(frozen=True)

@@ -16,12 +16,11 @@ from ._generate import Generated, whole_calls
 from ._messages import Messages
 from ._models import Models
 from ._native import Native
-from ._replies import Replies
+from ._replies import Replies, pieces
 from ._responses import Responses
 from ._server import Answer, Whole, error, event, events, indented
 from ._stand_in import Faults, StandIn
 from ._state import FailedError, Instance, State, embeds
-from ._tokens import pieces
 
 _FINGERPRINT = "simulated"
 _DOWNLOAD_STATUS = "GET /api/v1/models/download/status/"

@@ -25,8 +25,8 @@ from ._ollama_checks import (
 from ._ollama_json import lines, refused, whole
 from ._ollama_models import KEEP_ALIVE_S, STAMP, Shelf, remote
 from ._ollama_run import Ask, Outcome, Runner
+from ._replies import pieces
 from ._server import Answer
-from ._tokens import pieces
 
 _GENERATE: Fields = {**RUN, "prompt": TEXT, "system": TEXT, "raw": BOOL, "images": ((list,), "[]api.ImageData")}
 _EMBED: Fields = {name: RUN[name] for name in ("model", "options", "truncate")}

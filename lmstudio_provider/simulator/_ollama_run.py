@@ -13,8 +13,7 @@ from ._generate import Generated, generate
 from ._ollama_checks import check_options, seconds
 from ._ollama_json import refused
 from ._ollama_models import KEEP_ALIVE_S, OllamaModel, Shelf
-from ._replies import NextReply, Script
-from ._tokens import count, pieces
+from ._replies import NextReply, Script, count, pieces
 
 _NO_VISION = "Multimodal data provided, but model does not support multimodal requests."
 _LEVELS = ("low", "medium", "high", "max")

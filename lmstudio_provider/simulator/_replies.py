@@ -5,13 +5,13 @@ from __future__ import annotations
 import itertools
 import json
 import math
+import re
 import reprlib
 import threading
 from dataclasses import dataclass, field, replace
 from typing import Any, Callable, Iterable, Mapping, Union
 
 from ._faults import Fault
-from ._tokens import pieces
 
 # A text, a fault, or a dict; the docstring of SimulatedLMStudio lists its keys.
 Reply = Union[str, Fault, Mapping[str, Any]]
@@ -189,3 +189,32 @@ def _arguments(arguments: Any, where: str) -> str:
         return json.dumps(dict(arguments))
     except (TypeError, ValueError) as error:
         raise TypeError(f'{where}["arguments"] is not JSON: {error}') from error
+
+
+# The tokens of a stand-in: a word with the blanks before it is one.
+
+
+def pieces(text: str) -> list[str]:
+    """Split the text into tokens, which are words."""
+    return re.findall(r"\s*\S+|\s+", text)
+
+
+def count(texts: Iterable[str]) -> int:
+    """Return the number of tokens in the texts."""
+    return sum(len(pieces(text)) for text in texts)
+
+
+def cut(tokens: list[str], length: int) -> list[str]:
+    """Return the tokens of the first ``length`` characters; the last one may be cut."""
+    kept = []
+    for token in tokens:
+        if length <= 0:
+            break
+        kept.append(token[:length])
+        length -= len(token)
+    return kept
+
+
+def call_tokens(call: Mapping[str, Mapping[str, str]]) -> int:
+    """Return the number of tokens of a tool call in OpenAI's form, those of its name and of its arguments."""
+    return count((call["function"]["name"], call["function"]["arguments"]))
