@@ -39,7 +39,7 @@ def for_each(names: str | Sequence[str], cases: Iterable[Any], ids: Any = None) 
                     fixtures["httpserver"].clear()
                 try:
                     test(*own, **fixtures, **dict(zip(keys, values)))
-                except (Exception, pytest.fail.Exception) as error:
+                except (Exception, pytest.fail.Exception, pytest.skip.Exception) as error:
                     failed.append((title, error))
             if failed:
                 lines = [f"{title}: {type(error).__name__}: {error}" for title, error in failed]
@@ -56,6 +56,7 @@ def for_each(names: str | Sequence[str], cases: Iterable[Any], ids: Any = None) 
 
 def _row(case: Any, width: int) -> tuple[str, tuple[Any, ...]]:
     """Return the title of ``case`` and its values."""
+    assert not getattr(case, "marks", ()), "a case of a table cannot be marked, as one test runs all"
     title = getattr(case, "id", None) if isinstance(case, type(pytest.param())) else None
     values = tuple(case.values) if isinstance(case, type(pytest.param())) else (case,) if width == 1 else tuple(case)
     return str(title or ", ".join(f"{value!r:.200}" for value in values)), values

@@ -1,6 +1,7 @@
 """The folders are floors: an import goes to the same folder or to a lower floor, and never in a circle."""
 
 import ast
+import re
 from functools import cache
 from pathlib import Path
 from typing import Iterator
@@ -114,6 +115,13 @@ def test_the_stand_ins_import_nothing_from_the_rest_of_the_package():
             if isinstance(node, ast.ImportFrom):
                 assert node.level < 2, path
                 assert not (node.module or "").startswith("lmstudio_provider"), path
+
+
+def test_no_call_caches_a_property_under_a_lock():
+    """Before Python 3.12 a ``cached_property`` has one, and a fork may leave it locked for ever."""
+    floors = [path for name, path in NAMES.items() if room(name) in ("_core", "_http", "_dialects", "_provider")]
+    assert [path for path in floors if re.search(r"@(functools\.)?cached_property", path.read_text("utf-8"))] == []
+    assert len(floors) > 50
 
 
 def test_no_module_is_over_400_lines():

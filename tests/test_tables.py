@@ -31,7 +31,17 @@ def test_tables_multiply_and_leave_the_fixtures_to_pytest(first, second, third, 
     assert capsys.readouterr().out == f"{first} {second} {third}\n"
 
 
-@pytest.mark.parametrize("cases", [[], [(1, 2)]])
+def test_a_case_that_skips_the_test_is_a_failure_and_hides_none():
+    @for_each("number", [0, 1])
+    def test(number):
+        assert number
+        pytest.skip("not here")
+
+    with pytest.raises(AssertionError, match=r"^2 of 2 cases failed"):
+        test()
+
+
+@pytest.mark.parametrize("cases", [[], [(1, 2)], [pytest.param(1, 2, 3, marks=pytest.mark.xfail)]])
 def test_a_table_that_tests_nothing_or_does_not_fit_is_refused(cases):
     with pytest.raises(AssertionError):
         for_each(("a", "b", "c"), cases)

@@ -297,7 +297,13 @@ def _only_text(line: Any) -> str | None:
         text = message["content"]
     except (LookupError, TypeError):
         return None
-    more = len(message) > 2 or "role" not in message or "response" in line or line.get("done") or line.get("error")
+    more = (
+        len(message) > 2
+        or "role" not in message
+        or {"response", "status"} & line.keys()
+        or line.get("done")
+        or line.get("error")
+    )
     return text if isinstance(text, str) and not more and line.get("object") != "error" else None
 
 

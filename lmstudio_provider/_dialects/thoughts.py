@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import collections
-import functools
 import re
 from typing import Collection, Iterator
 
@@ -14,17 +13,21 @@ class _Section:
     def __init__(self, thinking: bool, *ends: tuple[str, str]) -> None:
         self.thinking = thinking
         self._ends = ends
+        self._end: re.Pattern[str] | None = None
         # A mark in code does not count: that is known as soon as the backtick behind it has come.
         quoted = [f"`{end}`" for end, following in ends if not following]
         self._awaited = [end + following for end, following in ends] + quoted
         self._longest = max(map(len, self._awaited), default=0)
         self._last = [end for end, following in ends if end and following]
 
-    @functools.cached_property
+    @property
     def end(self) -> re.Pattern[str]:
-        """Return the pattern of the marks that end the section."""
-        patterns = [re.escape(end) + (f"(?={re.escape(after)})" if after else "") for end, after in self._ends]
-        return re.compile("|".join(patterns) or "(?!)")
+        """The pattern of the marks that end the section."""
+        # Not a cached_property: before Python 3.12 that has a lock, which a fork may leave locked.
+        if self._end is None:
+            patterns = [re.escape(end) + (f"(?={re.escape(after)})" if after else "") for end, after in self._ends]
+            self._end = re.compile("|".join(patterns) or "(?!)")
+        return self._end
 
     def held_from(self, text: str, at: int) -> int:
         """Return the position from which ``text`` could become a mark that ends the section."""

@@ -90,7 +90,7 @@ class NDJSONReader:
         self.strange: list[str] = []
 
     def feed(self, data: bytes) -> Iterator[Any]:
-        """Yield the values that ``data`` completes, also those before a broken line; raises ProtocolError."""
+        """Yield the values that ``data`` completes, also those before a line that is not JSON; raises ProtocolError."""
         for line in self._lines.feed(data):
             self._number += 1
             if line and not line.isspace():

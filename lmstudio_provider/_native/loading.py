@@ -167,10 +167,12 @@ class Block:
         limit = self.plan.timeouts.first_byte
         instance = None
         try:
-            instance = self._own_session.ask(self._call, self._plan(limit and limit + _MORE_S), native.load_reply)
-            self.loads.forget(shared.base_url, instance.instance_id)  # one of that name before is gone
+            if shared.users:  # the block was not left before this thread began
+                instance = self._own_session.ask(self._call, self._plan(limit and limit + _MORE_S), native.load_reply)
+                self.loads.forget(shared.base_url, instance.instance_id)  # one of that name before is gone
         except BaseException as error:  # which the block raises
             shared.errors.append(error)
+        if instance is None:
             self.loads.shared.discard(shared)
             self._own_session.retire()
         with shared.lock:  # either this thread or the block sees that the other one is done

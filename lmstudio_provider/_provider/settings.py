@@ -150,7 +150,7 @@ class Settings:
 
     def _given(self) -> object:
         """Return the values that may change in argument and mapping, or None for objects that may change inside."""
-        if self._mapping is None and isinstance(self._arguments.get("api_token"), (str, type(None))):
+        if self._mapping is None and type(self._arguments.get("api_token")) in (str, type(None)):
             return ()
         values = [self._arguments.get("api_token")]  # only a Secret may have another value at each use
         if self._mapping is not None:

@@ -143,12 +143,15 @@ class _Probe:
 
     def run(self) -> None:
         """Ask until the server is identified, no server answers, or the deadline passes."""
-        # An error only means that no server of these kinds is there.
-        with contextlib.closing(self.transport), contextlib.suppress(ProviderError, CancelledCall):
-            self._identify()
-            found = self.endpoint
-            if found is not None and found.provider_id == "lm-studio":
-                self.endpoint = dataclasses.replace(found, version=read_version(found.base_url, self._deadline))
+        with contextlib.closing(self.transport), contextlib.suppress(CancelledCall):
+            try:
+                self._identify()
+                found = self.endpoint
+                if found is not None and found.provider_id == "lm-studio":
+                    self.endpoint = dataclasses.replace(found, version=read_version(found.base_url, self._deadline))
+            except ProviderError as error:  # most only mean that no server of these kinds is there
+                if isinstance(error, ConfigurationError):
+                    raise
 
     def _identify(self) -> None:
         greeting = self._ask(lmstudio.greeting_call().path)

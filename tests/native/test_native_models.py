@@ -33,6 +33,7 @@ from lmstudio_provider import (
     ServerUnavailableError,
     Timeouts,
 )
+from lmstudio_provider._core.types import UNSET
 from lmstudio_provider._native import loading as _loading
 from lmstudio_provider.simulator import SimulatedLMStudio
 
@@ -498,6 +499,17 @@ def test_a_load_that_fails_after_its_block_was_left_is_logged(server, lm, slow, 
     go_on.set()
     settled()
     assert "'too-large' was still being loaded" in caplog.text
+
+
+def test_a_model_whose_block_was_left_before_its_thread_began_is_not_loaded(server, lm):
+    native = lm.native
+    block = _loading.Block(native._loads, native._caller, "m", {}, *native._caller.for_call(UNSET, UNSET))
+    shared = _loading.SharedModel("m", server.url, block)
+    shared.users.clear()
+    block._ask(shared)
+    assert shared.loaded.is_set()
+    assert [each["path"] for each in server.requests] == []
+    assert native._loads.shared == set()
 
 
 def test_an_instance_that_reuses_the_name_of_one_that_was_unloaded_is_unloaded(server, lm, slow):

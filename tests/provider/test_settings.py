@@ -1,4 +1,5 @@
 import collections
+import itertools
 import os
 import sys
 import threading
@@ -292,6 +293,17 @@ class SecretStr:
 
     def __repr__(self):
         return "SecretStr('**********')"
+
+
+def test_a_secret_that_is_also_text_is_asked_for_its_value_at_each_use():
+    class Changing(str):
+        def get_secret_value(self):
+            return next(values)
+
+    values = map(str, itertools.count(1))
+    found = settings(api_token=Changing("shown"))
+    first, second = (int(found.config().api_token) for _ in range(2))
+    assert first < second
 
 
 def test_a_token_may_be_a_secret_that_is_asked_for_its_value(monkeypatch):

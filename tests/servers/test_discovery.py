@@ -64,6 +64,11 @@ def test_a_host_that_cannot_be_is_refused_with_its_source(bad):
         discover(hosts=[bad])
 
 
+def test_a_host_that_has_no_ascii_form_is_refused():
+    with pytest.raises(ConfigurationError, match="is not a domain name"):
+        discover(10, hosts=["http://\N{SNOWMAN}\ufe0f.invalid"])
+
+
 @for_each("bad", [7, [7], [b"x"]])
 def test_a_host_that_is_not_text_is_refused(bad):
     with pytest.raises(ConfigurationError, match=r"hosts: (int|bytes) is not text"):
