@@ -41,7 +41,7 @@ _LONGEST_PATH, _LONGEST_SHOWN = 32767, 100
 
 def listed(images: Image | Sequence[Image] | None) -> list[Image]:
     """Return one image, or several, as a list."""
-    if images is None or (isinstance(images, tuple) and not images):  # as in most messages
+    if images is None or (isinstance(images, tuple) and not images):
         return []
     one = isinstance(images, (str, bytes, bytearray, memoryview, os.PathLike, Mapping))
     one = one or hasattr(images, "read") or hasattr(images, "save")  # an open file iterates over its lines

@@ -235,7 +235,7 @@ ToolInput = Union[Callable[..., Any], Tool, Mapping[str, Any]]
 
 def all_of(what: str, values: Any, kinds: Any) -> tuple[Any, ...]:
     """Return ``values`` as a tuple; raise InvalidRequestError unless each is of one of ``kinds``."""
-    if values is None or (isinstance(values, tuple) and not values):  # as most are
+    if values is None or (isinstance(values, tuple) and not values):
         return ()
     if isinstance(values, (str, bytes, Mapping)) or not isinstance(values, Iterable):
         hint = f"Put it into a list: {what.rpartition(' ')[2]}=[...]" if isinstance(values, kinds) else ""

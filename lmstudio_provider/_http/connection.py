@@ -125,7 +125,7 @@ class _Response(http.client.HTTPResponse):
         self.chunked, self.chunk_left = fields.get("transfer-encoding", "").lower() == "chunked", None
         self.length = int(length) if not self.chunked and re.fullmatch(r"\+?[0-9]{1,4000}", length) else None
         if self.status in (204, 304) or self._method == "HEAD":  # type: ignore[attr-defined]
-            self.length, self.chunked = 0, False  # whatever the headers say about the body that another call would get
+            self.length, self.chunked = 0, False  # no body comes, whatever the headers say
         self.will_close = "close" in connection or (self.length is None and not self.chunked)
         if version == "HTTP/1.0" and "keep-alive" not in connection:
             self.will_close = True

@@ -129,7 +129,7 @@ class Files:
         _check_digest(digest)
         if digest in self._blobs:
             return Whole(b"", 200, {})
-        return whole({"error": f'blob "{digest}" not found'}, 404)  # of which HEAD gets the headers, with their length
+        return whole({"error": f'blob "{digest}" not found'}, 404)  # of which HEAD gets the headers
 
     def take_blob(self, digest: str, body: Iterable[bytes]) -> Answer:
         """``POST /api/blobs/sha256:…``; it reads the whole file and keeps only the beginning."""
