@@ -148,6 +148,7 @@ def _bounds() -> list[Bound]:
         ),
         Bound("import lmstudio_provider, CPU", "import: CPU", 1.35, "import urllib3", ours=PACKAGE),
         Bound("import lmstudio_provider, memory", "import: memory", 4, "import urllib3", minus=True, ours=PACKAGE),
+        Bound("import of LMStudioProvider, CPU", "import: CPU", 1.35, "import urllib3"),
         Bound("import of LMStudioProvider, memory", "import: memory", 4, "import urllib3", minus=True),
         Bound("constructor, server down, CPU", "constructor, server down: CPU", 0.5),
         Bound("256 streams at once, CPU a piece", "256 streams at once: CPU a piece", 1.3, OURS, threads),

@@ -415,7 +415,7 @@ def check(make):
 
     Each try is with twice the input of the one before: what grows too fast shows the more.
     """
-    size, times = 10, []
+    size, times = 25, []
     while seconds(make(size)) < 0.001 and size < 5_000:
         size *= 2
     for attempt in range(TRIES):
@@ -427,8 +427,7 @@ def check(make):
             break
     else:
         pytest.fail(f"{FACTOR} times the input takes more than {MOST} times the time: {times}")
-    size = max(size // FACTOR, 6)  # counting makes it several times slower
-    before, after = peak(make(size)), peak(make(FACTOR * size))
+    before, after = peak(make(max(size // FACTOR, 10))), peak(make(size))  # counting makes it several times slower
     assert after <= MOST * max(before, 30_000), f"{before} bytes became {after}"
 
 

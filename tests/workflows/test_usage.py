@@ -531,12 +531,12 @@ def test_forks_while_threads_record_lose_nothing(usage, path):
     threads = [threading.Thread(target=record, args=(position,)) for position in range(2)]
     for thread in threads:
         thread.start()
-    codes = [in_child(lambda: usage.record(RECORD) or usage.close()) for _ in range(8)]
+    codes = [in_child(lambda: usage.record(RECORD) or usage.close()) for _ in range(20)]
     over.set()
     for thread in threads:
         thread.join()
-    assert codes == [0] * 8
-    assert calls(path) == sum(counts) + 8
+    assert codes == [0] * 20
+    assert calls(path) == sum(counts) + 20
     with contextlib.closing(sqlite3.connect(str(path))) as connection:
         assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
 
