@@ -4,12 +4,13 @@ VENV := .venv
 BIN := $(VENV)/bin
 BENCH_VENV := .venv-bench
 
-.PHONY: help demo test check docs load soak vendor-check package-check matrix matrix-ends bench import-time \
+.PHONY: help demo test test-slow check docs load soak vendor-check package-check matrix matrix-ends bench import-time \
 	integration format clean
 
 help:
 	@echo "make demo         a tour of the package, with your LM Studio or a stand-in"
-	@echo "make test         the tests, which use only loopback"
+	@echo "make test         the quick tests, which use only loopback"
+	@echo "make test-slow    the tests that start programs, interrupt them, or measure growth"
 	@echo "make docs         build the documentation with Sphinx, in .venv/docs"
 	@echo "make check        run ruff, mypy --strict and pyright"
 	@echo "make load         the load tests: many streams at once, and a very long one"
@@ -24,10 +25,15 @@ help:
 demo: $(VENV)/.installed
 	$(BIN)/python examples/quickstart.py
 
-# A process for each core; bytecode is kept, whatever the environment says, because the tests start many interpreters.
+# Bytecode is kept, whatever the environment says, because the tests start many interpreters.
+PYTEST := PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -n auto --ignore=tests/integration --ignore=tests/load \
+	--ignore=tests/soak --ignore=tests/vendor --ignore=tests/package
+
 test: $(VENV)/.test
-	PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -n auto --ignore=tests/integration --ignore=tests/load --ignore=tests/soak \
-		--ignore=tests/vendor --ignore=tests/package
+	$(PYTEST) -m "not slow"
+
+test-slow: $(VENV)/.test
+	$(PYTEST) -m slow
 
 check: $(VENV)/.dev
 	$(BIN)/ruff check .

@@ -25,6 +25,7 @@ def server():
         process.stdin.close()
 
 
+@pytest.mark.slow
 @for_each("protocol", ["sse", "ndjson"])
 @for_each("name", HERE)
 def test_each_client_reads_a_whole_chat(server, name, protocol):

@@ -105,6 +105,7 @@ def printed(tmp_path_factory):
     return dict(zip([*PROGRAMS, *PAGES, *EXAMPLES], json.loads(result.stdout)))
 
 
+@pytest.mark.slow
 @for_each("program", PROGRAMS, ids=lambda program: program.splitlines()[-1].strip()[:40])
 def test_a_program_of_the_readme_runs_as_it_stands(printed, program):
     assert printed[program].strip()
@@ -193,6 +194,7 @@ def test_the_example_of_loading_shows_its_progress():
     assert "  small, with a context of 4096 tokens\n  large, with" in shown
 
 
+@pytest.mark.slow
 def test_the_example_of_downloading_shows_its_progress_and_resumes_a_job():
     with SimulatedLMStudio() as server:
         shown = run(ROOT / "examples" / "download_with_progress.py", "qwen/qwen3-4b", url=server.url)

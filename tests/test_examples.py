@@ -34,6 +34,7 @@ def read_until(process, text):
     return came
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.name == "nt", reason="Windows cannot send Ctrl-C to one process")
 def test_ctrl_c_stops_an_answer_and_keeps_the_chat():
 
@@ -54,6 +55,7 @@ def test_ctrl_c_stops_an_answer_and_keeps_the_chat():
     assert process.returncode == 0
 
 
+@pytest.mark.slow
 def test_the_example_of_summaries_waits_for_a_server_and_keeps_older_ones(tmp_path):
     with SimulatedLMStudio() as server:
         url = server.url

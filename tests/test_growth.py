@@ -44,6 +44,8 @@ from lmstudio_provider._http.readers import Event, NDJSONReader, SSEReader, deco
 from lmstudio_provider._native.events_reader import NativeAssembly
 from lmstudio_provider._provider.settings import Settings
 
+pytestmark = pytest.mark.slow
+
 FACTOR, MOST, TRIES = 4, 6.0, 4
 LIMITS = Limits(max_line_bytes=1 << 30, max_events_without_data=1 << 30)
 TOKEN = "sk-lm-AbCd1234:0123456789abcdefghij"

@@ -361,6 +361,7 @@ def large(tmp_path):
     return path
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("limits", "limit"), [({"timeout": Timeouts(first_byte=0.3)}, "first_byte"), ({"deadline": 2.0}, "deadline")]
 )
@@ -565,6 +566,7 @@ def test_a_file_is_sent_if_a_proxy_refuses_head(httpserver, scripted, gguf):
     scripted.create("n", gguf=gguf)
 
 
+@pytest.mark.slow
 def test_a_file_is_never_in_memory_as_a_whole(ollama, large):
     tracemalloc.start()
     try:

@@ -17,6 +17,8 @@ import urllib3
 import lmstudio_provider
 from lmstudio_provider.cli.vendoring import PARTS, belongs, with_needs
 
+pytestmark = pytest.mark.slow
+
 PACKAGE = Path(lmstudio_provider.__file__).parent
 SOURCES = [path.relative_to(PACKAGE).as_posix() for path in PACKAGE.rglob("*.py")]
 END = "-- the end of a program --"

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ast
 import dataclasses
+import functools
 import importlib
 import inspect
 import json
@@ -55,6 +56,7 @@ def is_ours(kind):
     return kind.__module__.split(".")[0] == "lmstudio_provider"
 
 
+@functools.cache
 def set_on_self(kind):
     """Return the public attributes that the methods of ``kind`` set on ``self``."""
     tree = ast.parse(textwrap.dedent(inspect.getsource(kind)))

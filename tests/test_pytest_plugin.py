@@ -52,6 +52,7 @@ def programs(path):
     return [textwrap.dedent(each) for each in re.findall(r"code-block:: python\n\n((?:    .*\n|\n)+)", text)]
 
 
+@pytest.mark.slow
 def test_the_programs_of_the_documentation_run_as_tests(pytester):
     conftest, *tests = programs("docs/testing.rst")
     assert conftest.strip() == CONFTEST
@@ -152,6 +153,7 @@ def test_a_test_is_recorded_once_and_replayed_without_the_server(project, pytest
     assert status == 0, printed
 
 
+@pytest.mark.slow
 def test_without_a_url_the_server_of_the_settings_is_recorded(project, pytester):
     with SimulatedLMStudio(api_token="secret-token-of-mine") as server:
         status, printed = project(
@@ -180,6 +182,7 @@ def test_a_path_is_not_taken_for_the_url(project):
     )
 
 
+@pytest.mark.slow
 def test_a_test_that_fails_keeps_its_older_recording(project, pytester):
     with SimulatedLMStudio(replies=["old", "new"]) as server:
         assert project(RECORDED, f"--lmstudio-record={server.url}")[0] == 0
@@ -191,6 +194,7 @@ def test_a_test_that_fails_keeps_its_older_recording(project, pytester):
     assert recordings(pytester) == [path, f"{path}.partial"]
 
 
+@pytest.mark.slow
 def test_a_request_that_was_not_recorded_fails_the_test_even_if_the_application_hides_it(project):
     with SimulatedLMStudio() as server:
         assert project(RECORDED, f"--lmstudio-record={server.url}")[0] == 0
@@ -203,6 +207,7 @@ def test_a_request_that_was_not_recorded_fails_the_test_even_if_the_application_
     assert "Why is it red?" in printed
 
 
+@pytest.mark.slow
 def test_each_test_has_its_own_recording(project, pytester):
     program = (
         ASK
@@ -228,6 +233,7 @@ class TestGroup:
     assert project(program)[0] == 0
 
 
+@pytest.mark.slow
 def test_a_run_without_the_plugin_does_not_import_the_package(pytester):
     pytester.makepyfile("import sys\ndef test(): assert 'lmstudio_provider' not in sys.modules")
     assert pytester.runpytest_subprocess("-q", "-p", "no:cacheprovider").ret == 0

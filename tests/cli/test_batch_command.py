@@ -401,6 +401,7 @@ def test_failures_are_asked_again_only_if_that_is_wanted(files):
     assert sorted(path.name for path in files.written.parent.iterdir()) == ["in.jsonl", "out.jsonl"]
 
 
+@pytest.mark.slow
 def test_a_last_line_that_was_half_written_is_repaired_wherever_it_was_cut(files, simulator):
     files.give({"prompt": "one"}, {"prompt": "two"})
     batch(files, simulator)
@@ -420,6 +421,7 @@ def test_a_last_line_that_was_half_written_is_repaired_wherever_it_was_cut(files
 # Two at a time
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("options", [[], ["--retry-errors"]])
 def test_a_file_that_another_batch_writes_is_refused(files, options):
     come, left = threading.Event(), threading.Event()
@@ -477,6 +479,7 @@ def test_a_device_is_not_locked(files, simulator):
 # Stopping
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no kill -9")
 def test_no_line_is_lost_or_repeated_if_it_is_killed_at_random_moments(files):
     count, kills, chance = 40, 3, random.Random()
@@ -503,6 +506,7 @@ def test_no_line_is_lost_or_repeated_if_it_is_killed_at_random_moments(files):
     assert len(asked) <= count + 2 * 4 * kills  # those that were on their way
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.name == "nt", reason="Windows sends no Ctrl-C to one process")
 def test_ctrl_c_keeps_what_came_and_closes_the_connections(files):
     come, left = threading.Semaphore(0), threading.Event()
@@ -529,6 +533,7 @@ def test_ctrl_c_keeps_what_came_and_closes_the_connections(files):
     assert [line["text"] for line in files.read()] == ["1"]
 
 
+@pytest.mark.slow
 def test_a_reader_that_leaves_early_is_not_an_error(files, simulator):
     files.give(*[{"prompt": "one"}] * 50)
     command = [*PROGRAM, "batch", str(files.given), "--base-url", simulator.url]
@@ -542,6 +547,7 @@ def test_a_reader_that_leaves_early_is_not_an_error(files, simulator):
 # On a terminal
 
 
+@pytest.mark.slow
 @WITH_PTY
 def test_ctrl_c_in_a_terminal_says_on_a_line_of_its_own_what_is_answered(files):
     come, left = threading.Event(), threading.Event()

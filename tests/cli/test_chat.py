@@ -320,6 +320,7 @@ def test_an_error_does_not_end_a_conversation(closed_port):
     assert ended.err.count("error: ") == 2
 
 
+@pytest.mark.slow
 @WITH_PTY
 def test_ctrl_c_stops_the_answer_and_keeps_the_chat(tmp_path):
     long = {"content": ["Once upon ", *["a time "] * 500]}
@@ -343,6 +344,7 @@ def test_ctrl_c_stops_the_answer_and_keeps_the_chat(tmp_path):
         assert [each["role"] for each in sent(server)] == ["user", "assistant", "user"]
 
 
+@pytest.mark.slow
 @WITH_PTY
 def test_ctrl_c_ends_a_single_question_with_130():
     with SimulatedLMStudio(replies=[{"content": ["Once ", *["more "] * 500]}], delay_s=0.02) as server:

@@ -179,6 +179,7 @@ def test_a_bench_whose_requests_fail_exits_with_1(closed_port):
     assert "ServerUnavailableError" in ended.out
 
 
+@pytest.mark.slow
 @WITH_PTY
 def test_ctrl_c_ends_a_bench_and_shows_what_was_measured():
     with SimulatedLMStudio(replies=["a " * 20], delay_s=0.01) as server:
@@ -189,6 +190,7 @@ def test_ctrl_c_ends_a_bench_and_shows_what_was_measured():
     assert "Interrupted: " in terminal.screen
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("options", "kind"), [([], "SimulatedLMStudio"), (["--provider", "ollama"], "SimulatedOllama")]
 )

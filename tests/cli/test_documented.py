@@ -5,6 +5,7 @@ import re
 import shlex
 from pathlib import Path
 
+import pytest
 from commands import run
 from tables import for_each
 
@@ -21,6 +22,7 @@ def test_each_command_has_an_example_on_the_page(name):
     assert f"lmstudio-provider {name} " in PAGE.replace("\n", " ")
 
 
+@pytest.mark.slow
 def test_the_commands_of_the_page_work(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     Path("notes.txt").write_text("The sky is blue.\nGrass is green.\n")

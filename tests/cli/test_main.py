@@ -184,6 +184,7 @@ def test_a_warning_of_the_library_is_a_line(simulator):
     assert line.startswith("warning: 'simulated-model' answered, but 'another' was asked for")
 
 
+@pytest.mark.slow
 def test_a_pipe_that_is_closed_ends_quietly(simulator):
     process = subprocess.Popen(
         [*PROGRAM, "models", "--base-url", simulator.url], stdout=subprocess.PIPE, stderr=subprocess.PIPE
@@ -218,6 +219,7 @@ def test_a_locale_without_unicode_shows_escapes(simulator):
         assert json.loads(ended.out)["text"] == "Grüße: 你好 \U0001f600"
 
 
+@pytest.mark.slow
 def test_the_program_runs_as_a_module_in_the_c_locale():
     environment = {**os.environ, "LC_ALL": "C", "PYTHONCOERCECLOCALE": "0", "PYTHONUTF8": "0"}
     with SimulatedLMStudio(replies=["Grüße"]) as server:

@@ -144,6 +144,7 @@ def test_with_tqdm_a_terminal_shows_a_bar(ollama):
     assert "B/s" in ended.err
 
 
+@pytest.mark.slow
 @WITH_PTY
 def test_ctrl_c_during_a_download_says_how_to_wait_for_it_again(raw_server):
     job = b'{"job_id": "job_1", "status": "downloading", "total_size_bytes": 100, "downloaded_bytes": 50}'

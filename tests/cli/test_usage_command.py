@@ -362,6 +362,7 @@ def test_no_calls_make_charts_that_say_so(tmp_path, db, option):
     assert "No calls" in path.read_text()
 
 
+@pytest.mark.slow
 def test_a_page_of_ten_thousand_calls_is_small(tmp_path):
     records = [changed(created_at=NOON - number * 3_000, model=f"m{number % 11}") for number in range(10_000)]
     assert len(page_of(tmp_path, *records)) < 400_000

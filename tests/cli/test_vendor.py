@@ -69,6 +69,7 @@ def test_changes_are_refused_until_they_are_forced(tmp_path):
     assert run("vendor", tmp_path, "--check").code == 0
 
 
+@pytest.mark.slow
 def test_a_copy_has_the_parts_that_were_asked_for(tmp_path):
     ended = run("vendor", tmp_path / "app" / "_vendor", "--with", "conversation, native", "--urllib3", "a.urllib3")
     folder = tmp_path / "app" / "_vendor" / NAME
@@ -150,6 +151,7 @@ def test_the_page_names_each_part_with_what_it_needs():
     assert [row[:-1] for row in rows] == [[name, part.about, *part.needs] for name, part in PARTS.items()]
 
 
+@pytest.mark.slow
 def test_the_commands_of_the_page_work_one_after_the_other(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     shown = ""

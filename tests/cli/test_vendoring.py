@@ -164,6 +164,7 @@ def test_a_name_that_the_system_does_not_take_is_an_error(tmp_path):
         make_copy(tmp_path / ("x" * 5000))
 
 
+@pytest.mark.slow
 def test_a_copy_of_a_copy_is_refused(tmp_path):
     make_copy(tmp_path, ["cli"])
     code = "import sys; sys.path[0] = sys.argv[1]; from pathlib import Path\n"
@@ -198,6 +199,7 @@ def test_an_interrupted_first_run_leaves_nothing(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="Windows has no SIGKILL")
 def test_a_run_that_was_killed_leaves_the_old_copy_and_the_next_one_ends_it(project):
     older(project)
@@ -319,6 +321,7 @@ def test_a_file_that_no_part_names_is_of_the_core():
 
 
 # Commands of the command line need parts that may be missing, and say so: tests/test_optional.py.
+@pytest.mark.slow
 def test_a_copy_with_one_part_has_what_each_of_its_modules_imports(tmp_path):
     copies = []
     for part in sorted({*PARTS} - {"cli"}):
@@ -332,6 +335,7 @@ def test_a_copy_with_one_part_has_what_each_of_its_modules_imports(tmp_path):
     import_all(copies)
 
 
+@pytest.mark.slow
 def test_a_command_imports_nothing_beside_its_part(tmp_path):
     commands = {
         "batch": "batch",
@@ -374,6 +378,7 @@ for folder, modules in {[(str(folder), modules) for folder, modules in copies]!r
     assert ended.stderr == ""
 
 
+@pytest.mark.slow
 def test_a_copy_imports_urllib3_from_the_given_module(tmp_path):
     _, copy = make_copy(tmp_path, PARTS, "app._vendor.urllib3")
     original = dict(package_files(PARTS))
@@ -390,6 +395,7 @@ def test_a_copy_imports_urllib3_from_the_given_module(tmp_path):
 # Updates
 
 
+@pytest.mark.slow
 def test_an_update_keeps_parts_and_urllib3_and_removes_what_is_gone(tmp_path):
     make_copy(tmp_path, ["native"], "app._vendor.urllib3")
     older(tmp_path / NAME)

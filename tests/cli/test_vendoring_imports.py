@@ -118,6 +118,7 @@ def test_what_is_imported_has_the_name_that_it_had(tmp_path, monkeypatch, module
         assert names["urllib3"].util.retry.__name__ == f"{module}.util.retry"
 
 
+@pytest.mark.slow
 def test_the_package_imports_urllib3_in_no_way_that_is_not_rewritten():
     for path, data in package_files(PARTS):
         if not path.endswith(".py") or path == "cli/vendoring.py":  # which looks for such imports

@@ -227,6 +227,7 @@ def test_a_file_of_that_name_wins_over_base64(tmp_path, monkeypatch, name):
     assert urls([name]) == [JPEG_URL]
 
 
+@pytest.mark.slow
 @for_each(
     "spoil",
     [

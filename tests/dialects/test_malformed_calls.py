@@ -94,6 +94,7 @@ def ask(request, raw_server):
         provider.close()
 
 
+@pytest.mark.slow
 @for_each("streamed", [False, True])
 @for_each(("calls", "said"), MALFORMED.values(), ids=MALFORMED)
 def test_a_malformed_call_is_an_error_that_keeps_the_partial_reply(ask, calls, said, streamed):
@@ -221,6 +222,7 @@ def ask_in(lm, dialect, streamed):
     return stream.completion
 
 
+@pytest.mark.slow
 @for_each("streamed", [False, True])
 @for_each("dialect", DIALECTS)
 @for_each(

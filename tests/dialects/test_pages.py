@@ -58,6 +58,7 @@ SEEN = [
 ]
 
 
+@pytest.mark.slow
 @for_each("kind", [LMStudioProvider, OllamaProvider])
 @for_each("method", ["complete", "stream"])
 @for_each(("name", "error", "says", "hint"), SEEN, ids=[name for name, *_ in SEEN])

@@ -2,6 +2,7 @@ import dataclasses
 import json
 import re
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tables import for_each
@@ -262,6 +263,7 @@ def outcome_of_events(events):
     return outcome(stream, (Event(kind, data) for kind, data in events))
 
 
+@pytest.mark.slow
 @settings(max_examples=200)
 @given(streams())
 def test_a_stream_means_the_same_as_one_whose_events_all_differ_in_their_blanks(events):
@@ -318,6 +320,7 @@ def outcome_of_lines(lines):
     return outcome(stream, DIALECT.reader(Limits()).feed("".join(f"{each}\n" for each in lines).encode()))
 
 
+@pytest.mark.slow
 @settings(max_examples=200)
 @given(line_streams())
 def test_a_stream_of_lines_means_the_same_as_one_whose_lines_all_differ_in_their_blanks(lines):

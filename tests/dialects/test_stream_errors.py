@@ -106,6 +106,7 @@ INSTEAD = [
 ]
 
 
+@pytest.mark.slow
 @for_each("head", HEADS.values(), ids=HEADS)
 @for_each(("body", "says"), INSTEAD)
 def test_a_reply_in_the_place_of_a_stream_is_shown(raw_server, head, body, says):
@@ -154,6 +155,7 @@ AMID = [
 DELTAS = {kind: delta for kind, (_, delta, _) in KINDS.items()}
 
 
+@pytest.mark.slow
 @for_each("kind", STREAMS)
 @for_each(("line", "says", "goes_on"), AMID)
 def test_an_error_in_the_middle_of_a_stream_keeps_the_partial_reply(raw_server, provider_of, kind, line, says, goes_on):

@@ -81,6 +81,7 @@ def interrupt():
 
 
 # A socket without references is closed, with a warning.
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning", "ignore::ResourceWarning")
 def test_ctrl_c_at_any_moment_of_a_call_lets_the_next_one_through(raw_server, provider_of):
     lm = provider_of(raw_server(OK, keep_open=True), timeout=10)
@@ -143,6 +144,7 @@ os._exit(0)
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
 @pytest.mark.parametrize("scheme", ["http", "https"])
 def test_a_fork_calls_although_a_thread_that_is_not_there_was_importing_a_codec(raw_server, scheme):
@@ -187,12 +189,14 @@ assert not left, f"{{len(left)}} of the children hang"
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
 def test_a_fork_while_another_thread_makes_its_very_first_call_can_call(raw_server):
     result = run(FIRST_CALLS.format(url=raw_server(OK).url))
     assert result.returncode == 0, result.stderr
 
 
+@pytest.mark.slow
 def test_a_thread_that_cannot_start_is_nothing_that_a_user_sees():
     """As for a process that has as many as it may have: here none has room for its stack."""
     result = run(
@@ -212,6 +216,7 @@ def test_a_thread_that_cannot_start_is_nothing_that_a_user_sees():
     assert "False False [" in result.stdout
 
 
+@pytest.mark.slow
 def test_a_call_at_the_end_of_the_interpreter_finds_its_host_all_the_same():
     """There no thread can be started any more, from Python 3.12 on."""
     result = run(

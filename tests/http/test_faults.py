@@ -263,6 +263,7 @@ def call(url, streaming, **arguments):
         return list(lm.stream("Hi")) if streaming else lm.complete("Hi")
 
 
+@pytest.mark.slow
 @for_each("fault", FAULTS, ids=lambda fault: fault.name)
 def test_a_fault_gives_its_error(raw_server, nothing_shows_the_token, fault):
     server = raw_server(*fault.parts)
@@ -299,6 +300,7 @@ STATUSES = {
 }
 
 
+@pytest.mark.slow
 @for_each("streaming", [False, True])
 @for_each("body", [b'{"error": {"message": "no"}}', b'{"error": "no"}', b"<html>no</html>", b""])
 @for_each(("status", "kind"), STATUSES.items())

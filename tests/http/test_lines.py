@@ -2,6 +2,7 @@
 
 import itertools
 
+import pytest
 from tables import for_each
 
 from lmstudio_provider import Limits
@@ -12,6 +13,7 @@ LINE_ENDS = [b"\n", b"\r", b"\r\n"]
 ENDS = [each for each in itertools.product(LINE_ENDS, repeat=3) if each[1:] != (b"\r", b"\n")]
 
 
+@pytest.mark.slow
 @for_each("ends", ENDS)
 def test_two_lines_of_data_are_one_event_wherever_they_are_cut(ends):
     body = b"data: a%bdata: b%b%bdata: c\n\n" % ends

@@ -260,6 +260,7 @@ def test_whatever_json_can_say_is_read(value):
 # Time and memory
 
 
+@pytest.mark.slow
 @for_each("make", [SSEReader, NDJSONReader])
 @for_each("size", [1, 65536])
 def test_a_long_line_costs_memory_in_proportion_to_its_length(make, size):
@@ -294,6 +295,7 @@ SIZES = [b"zz\r\n", b"\r\n", b"-1\r\n", b"+1\r\n1", b"0x1\r\n1", b"1_0\r\n", b"1
 ENDLESS = [b"1" * 20_000, b"1;" + b"x" * 20_000]
 
 
+@pytest.mark.slow
 @for_each("bad", [*SIZES, *ENDLESS, b"1\r\n22\r\n", b"1\r\n1\n1\r\n"])
 def test_a_malformed_chunk_is_refused_after_the_content_before_it(bad):
     for pieces in ([b"2\r\nHi\r\n" + bad], [b"2\r\nHi\r\n", *[bad[i : i + 1] for i in range(len(bad))]]):
@@ -394,6 +396,7 @@ def test_an_end_that_is_missing_is_noticed():
         list(decompress([packed(b"x" * 1000)[:-1]], "gzip"))
 
 
+@pytest.mark.slow
 def test_a_bomb_is_never_whole_in_memory():
     bomb = packed(bytes(40_000_000))
     tracemalloc.start()

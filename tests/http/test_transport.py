@@ -134,6 +134,7 @@ def test_a_stream_that_stalls_keeps_the_text_that_came(raw_server, provider_of):
     assert server.client_left.wait(5)
 
 
+@pytest.mark.slow
 def test_headers_do_not_end_the_wait_for_the_first_byte_of_the_reply(raw_server, provider_of):
     proceed = threading.Event()
     server = raw_server(stream_of(), lambda _: proceed.wait(5) and None, HI, STOP, DONE)
@@ -227,6 +228,7 @@ def test_a_retry_after_that_passes_the_deadline_is_not_waited_for(raw_server, pr
     assert len(server.requests) == 1
 
 
+@pytest.mark.slow
 def test_a_connection_that_dies_long_after_it_was_used_again_is_not_replaced(raw_server, provider_of):
     """The server may have been at work on the request, so it is not sent again."""
     replies = iter([ok(), None])
@@ -247,6 +249,7 @@ def test_a_connection_that_dies_long_after_it_was_used_again_is_not_replaced(raw
     assert len(server.requests) == 2
 
 
+@pytest.mark.slow
 def test_a_connection_that_was_idle_for_too_long_is_not_used_again(raw_server, provider_of):
     """LM Studio closes a connection that was idle for 5 s: after 4 s a new one is opened."""
     accepted = set()

@@ -432,6 +432,7 @@ def test_a_timeout_counts_while_another_thread_loads(lm, slow, in_background):
     loading.result(LONG)
 
 
+@pytest.mark.slow
 def test_closing_the_provider_ends_the_wait_and_the_model_is_unloaded(server, slow, in_background):
     begun, go_on = slow
     lm = LMStudioProvider(server.url, refresh=False)
@@ -715,6 +716,7 @@ def interrupted(block, step):
     return where
 
 
+@pytest.mark.slow
 def test_ctrl_c_at_any_line_leaves_nothing_loaded(server, lm):
     step, lines = 1, set()
     while where := interrupted(lm.native.loaded("m"), step):
@@ -750,12 +752,14 @@ def program(server, what):
     )
 
 
+@pytest.mark.slow
 def test_a_program_that_ends_inside_of_a_block_unloads(server):
     with program(server, "exit") as running:
         assert (running.stderr.read(), running.wait(LONG)) == ("", 0)
     assert ids(server) == ["n"]
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="SIGINT cannot be sent to one process there")
 @pytest.mark.parametrize("when", ["loading", "inside"])
 def test_ctrl_c_unloads(server, slow, when):

@@ -228,6 +228,7 @@ def test_what_on_chunk_raises_closes_the_generator_and_reaches_the_caller():
     assert (words.given, words.closed) == (1, 1)
 
 
+@pytest.mark.slow
 def test_a_long_stream_takes_time_and_memory_in_proportion():
     stream = Stream.from_chunks(Chunk("ab") for _ in range(200_000))
     assert sum(len(text) for text in stream.text()) == len(stream.completion.text) == 400_000

@@ -59,6 +59,7 @@ def test_the_constructor_never_waits(unhelpful_url):
     assert min(times) < 0.1
 
 
+@pytest.mark.slow
 def test_many_providers_leave_no_thread_and_no_descriptor(unhelpful_url):
     LMStudioProvider(unhelpful_url).close()  # what is only made once is made now
     gc.collect()
@@ -77,6 +78,7 @@ def test_many_providers_leave_no_thread_and_no_descriptor(unhelpful_url):
     assert descriptors() <= before
 
 
+@pytest.mark.slow
 def test_many_providers_that_were_used_leave_no_descriptor(simulator):
     def use():
         with LMStudioProvider(simulator.url) as lm:
@@ -109,6 +111,7 @@ def test_a_provider_that_is_dropped_closes_its_sockets(simulator):
     assert descriptors() <= before
 
 
+@pytest.mark.slow
 def test_importing_does_nothing():
     code = """
 import logging, os, socket, sys, threading
@@ -132,6 +135,7 @@ assert not ours and not others, (ours, others)
     assert (result.returncode, result.stderr) == (0, "")
 
 
+@pytest.mark.slow
 def test_a_provider_alive_at_exit_delays_nothing_and_prints_nothing(unhelpful_url):
     started = time.monotonic()
     result = run(
@@ -142,6 +146,7 @@ def test_a_provider_alive_at_exit_delays_nothing_and_prints_nothing(unhelpful_ur
     assert time.monotonic() - started < 30
 
 
+@pytest.mark.slow
 def test_a_stream_alive_at_exit_prints_nothing():
     with SimulatedLMStudio(delay_s=0.05) as server:
         result = run(
@@ -181,6 +186,7 @@ def answer(lm):
     return lm.complete("Hi").text
 
 
+@pytest.mark.slow
 def test_a_provider_goes_to_another_process_by_pickle(simulator):
     with LMStudioProvider(simulator.url, usage=MemoryUsage(), headers={"X-Title": "Demo"}) as lm:
         spawn = multiprocessing.get_context("spawn")
@@ -202,6 +208,7 @@ def test_a_provider_with_a_manager_of_the_users_says_that_it_cannot_be_pickled()
             pickle.dumps(lm)
 
 
+@pytest.mark.slow
 def test_a_provider_is_shared_by_threads_while_its_settings_change(simulator):
     mapping = {"lmstudio_base_url": simulator.url}
     with SimulatedLMStudio() as other, LMStudioProvider(settings=mapping) as lm:
@@ -217,6 +224,7 @@ def test_a_provider_is_shared_by_threads_while_its_settings_change(simulator):
     assert all(text.endswith(f"number {number}") for number, text in enumerate(texts))
 
 
+@pytest.mark.slow
 def test_the_package_works_as_a_copy_in_another_project(tmp_path, simulator):
     shutil.copytree(PACKAGE, tmp_path / "app" / "_vendor" / "lmstudio_provider")
     code = (

@@ -423,6 +423,7 @@ def test_the_list_is_used_if_the_description_of_a_model_fails(httpserver, ollama
     assert [(model.id, model.type) for model in ollama.list_models()] == [("e", "embedding"), ("m", "llm")]
 
 
+@pytest.mark.slow
 def test_a_server_that_is_silent_about_a_model_has_time_left_for_the_call(raw_server):
     bodies = {b"/api/tags": {"models": [{"name": "m"}]}, b"/api/chat": {"message": {"content": "Hi"}, "done": True}}
     over = threading.Event()
@@ -500,6 +501,7 @@ def test_health_advises_a_local_model_if_all_run_elsewhere(httpserver, ollama):
 # Within the time of the call
 
 
+@pytest.mark.slow
 def test_a_list_that_hangs_leaves_time_for_the_call_itself(hanging_list):
     body = json.dumps({"choices": [{"message": {"content": "Hi"}, "finish_reason": "stop"}]}).encode()
     server = hanging_list(b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n\r\n" + body)
@@ -508,6 +510,7 @@ def test_a_list_that_hangs_leaves_time_for_the_call_itself(hanging_list):
         assert lm.complete("Hi", deadline=2).requested_model == "local-model"
 
 
+@pytest.mark.slow
 @for_each("way", ["complete", "stream", "native.chat", "native.stream", "responses"])
 @for_each("limits", [{"timeout": 0.3}, {"deadline": 0.3}, {"timeout": Timeouts(first_byte=0.3)}])
 def test_waiting_for_a_discovery_counts_as_waiting_for_the_server(silent_server, way, limits):
@@ -527,6 +530,7 @@ def test_waiting_for_a_discovery_counts_as_waiting_for_the_server(silent_server,
     assert caught.value.sent is not way.startswith("native")  # which needs the list
 
 
+@pytest.mark.slow
 @for_each("refresh", [True, False])
 @for_each("limits", [{"timeout": 0.3}, {"deadline": 0.3}])
 @for_each("way", ["complete", "embed"])
@@ -550,6 +554,7 @@ def test_resolve_model_has_the_time_of_the_provider(silent_server):
         assert provider.resolve_model() == "local-model"
 
 
+@pytest.mark.slow
 def test_a_list_that_hangs_does_not_stop_the_failover_to_other_servers(silent_server):
     with SimulatedLMStudio(["m"]) as server:
         members = [OllamaProvider(silent_server.url), LMStudioProvider(server.url)]

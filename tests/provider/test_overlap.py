@@ -89,6 +89,7 @@ def test_a_call_inside_a_call_harms_neither(simulator, provider_of):
     assert inner[1].ok
 
 
+@pytest.mark.slow
 @for_each(
     ("arguments", "limit"),
     [
@@ -134,6 +135,7 @@ def test_headers_of_a_manager_and_a_password_are_secrets_and_a_content_type_is_n
     assert "application/octet-stream" in shown
 
 
+@pytest.mark.slow
 def test_a_server_that_does_not_read_is_reported_as_such(provider_of):
     with socket.create_server(("127.0.0.1", 0)) as listener:
         lm = provider_of(f"http://127.0.0.1:{listener.getsockname()[1]}")
@@ -142,6 +144,7 @@ def test_a_server_that_does_not_read_is_reported_as_such(provider_of):
     assert caught.value.sent
 
 
+@pytest.mark.slow
 @for_each("interim", [b"100 Continue", b"102 Processing", b"103 Early Hints"])
 def test_after_an_interim_reply_the_model_may_be_silent_still(raw_server, provider_of, interim):
     server = raw_server(b"HTTP/1.1 %b\r\n\r\n" % interim, lambda _: time.sleep(0.4), OK)

@@ -194,6 +194,7 @@ def test_another_thread_can_ask_while_the_stream_waits(raw_server):
         thread.join()
 
 
+@pytest.mark.slow
 def test_threads_that_ask_at_once_get_the_same():
     text = json.dumps({"name": "x", "works": [{"title": "y"}] * 300})
     with SimulatedLMStudio(replies=[text]) as server, LMStudioProvider(server.url) as lm:

@@ -152,6 +152,7 @@ def test_a_warning_that_is_an_error_keeps_the_answer():
 # Sent
 
 
+@pytest.mark.slow
 @for_each(("name", "word"), [("reasoning", "on"), ("reasoning", "low"), ("reasoning_effort", "high")])
 @for_each(("server", "provider", "call"), KINDS)
 def test_a_model_thinks_if_it_is_asked_to(server, provider, call, word, name):

@@ -468,6 +468,7 @@ def test_settings_that_fail_to_be_iterated_are_a_configuration_error_with_its_ca
     assert isinstance(caught.value.__cause__, OSError)
 
 
+@pytest.mark.slow
 def test_a_mapping_that_changes_while_it_is_looked_through_is_looked_through_again(in_background):
     mapping, over = {"lmstudio_model": "m"}, threading.Event()
 

@@ -409,6 +409,7 @@ def test_one_text_that_is_too_long_is_known(embed, server):
     assert [body["truncate"] for body in bodies(server)] == [False, True]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "long", [[0], [63], [64], [5, 6], [0, 64, 129], [17, 40, 63, 100], [*range(130)], [*range(0, 130, 2)]], ids=str
 )

@@ -371,6 +371,7 @@ def test_a_stream_that_was_over_before_it_came_counts_no_longer(simulator):
         assert busy(failover) == [0]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("balance", [None, "least_busy"])
 def test_no_call_is_lost_or_made_twice_when_a_server_dies(balance):
     """Calls that the dying server had begun may fail; every other call is answered, by only one living server."""

@@ -166,6 +166,7 @@ def test_a_command_that_starts_nothing_is_an_error_after_the_timeout(lms, closed
     assert called() == [f"server start --port {closed_port}"]
 
 
+@pytest.mark.slow
 def test_a_command_that_hangs_is_ended(lms, tmp_path, closed_port):
     pid = tmp_path / "pid of lms"
     lms(f"open({str(pid)!r}, 'w').write(str(os.getpid()))\nprint('Waking up', flush=True)\ntime.sleep(600)")
@@ -245,6 +246,7 @@ def test_a_command_that_keeps_running_does_not_block(lms, starting):
     assert start_server(port=port, timeout=60).base_url == f"http://localhost:{port}"
 
 
+@pytest.mark.slow
 def test_a_server_that_logs_to_the_pipe_goes_on_answering(lms, starting):
     """http.server logs each request to the output that it has from the command."""
     port = free_port()

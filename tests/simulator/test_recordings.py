@@ -300,6 +300,7 @@ def test_bytes_that_are_not_text_are_repeated(path, raw_server):
     assert replayed(path, asked)[0][2] == body
 
 
+@pytest.mark.slow
 def test_a_large_body_arrives_and_is_recognised(path, raw_server):
     asked = ("POST", "/v1/chat/completions", {"image": "data:image/png;base64," + "A" * 5_000_000})
     real = raw_server(OK)
@@ -347,6 +348,7 @@ def test_the_replies_to_one_request_come_in_their_order_and_then_the_last_one_ag
     assert [json.loads(data)["response"] for _, _, data in replayed(path, asked)] == ["one"]
 
 
+@pytest.mark.slow
 def test_requests_in_parallel_are_recorded_and_replayed_each_with_its_reply(path):
     def use(server):
         with ThreadPoolExecutor(8) as pool:

@@ -217,6 +217,7 @@ def test_a_full_disk_is_an_error_of_the_with_statement_and_not_of_the_client(pat
         record(real, path).__enter__()
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.name != "posix", reason="only POSIX limits the size of files")
 def test_a_disk_that_becomes_full_is_an_error_at_the_end_and_not_of_the_client(path, real):
     program = """

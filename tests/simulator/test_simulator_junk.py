@@ -139,6 +139,7 @@ def variants(value, values):
 
 
 # What is refused does not depend on the replies: for a reply of the test's own, some of the junk is enough.
+@pytest.mark.slow
 @for_each(("replies", "values"), [(None, JUNK), ("Hello", JUNK[::7])], ids=["echo", "scripted"])
 @for_each(
     ("kind", "path", "body"),

@@ -48,6 +48,7 @@ def run(*arguments):
     return subprocess.run([*PROGRAM, *arguments], capture_output=True, text=True, timeout=60, check=False)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("arguments", [["--port", "x"], ["--port", "65536"]])
 def test_invalid_arguments_are_refused_with_the_usage(arguments):
     ended = run(*arguments)
@@ -56,6 +57,7 @@ def test_invalid_arguments_are_refused_with_the_usage(arguments):
     assert "Traceback" not in ended.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("arguments", [[], ["--ollama"]])
 def test_a_port_in_use_is_an_error_of_one_line(arguments):
     with socket.create_server(("127.0.0.1", 0)) as taken:
@@ -67,6 +69,7 @@ def test_a_port_in_use_is_an_error_of_one_line(arguments):
     assert line.endswith("use another port, or 0 for any")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "kind", "path", "data", "name"),
     [
@@ -81,6 +84,7 @@ def test_it_runs_until_it_is_stopped_and_exits_with_0(arguments, kind, path, dat
         assert program.stop(name) == (0, "", "")
 
 
+@pytest.mark.slow
 def test_it_stops_even_if_clients_are_connected():
     with running("--port", "0") as program:
         host, port = program.url[len("http://") :].split(":")
@@ -97,12 +101,14 @@ def test_the_port_can_be_chosen_on_the_command_line():
         assert program.url == f"http://127.0.0.1:{port}"
 
 
+@pytest.mark.slow
 def test_help_lists_the_options():
     ended = run("--help")
     assert (ended.returncode, ended.stderr) == (0, "")
     assert all(each in ended.stdout for each in ("--ollama", "--port", "1234", "11434"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("module", "absent"),
     [

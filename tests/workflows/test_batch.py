@@ -411,6 +411,7 @@ except KeyboardInterrupt:
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.name == "nt", reason="Windows sends no Ctrl-C to one process")
 def test_ctrl_c_closes_the_connections_and_ends_the_program(unanswered):
     with subprocess.Popen([sys.executable, "-c", INTERRUPTED, unanswered.url], stdout=subprocess.PIPE) as child:
@@ -488,6 +489,7 @@ def pool():
         yield executor
 
 
+@pytest.mark.slow
 def test_an_exception_that_does_not_pickle_does_not_break_the_pool(pool):
     bad, good = complete_many(Somewhere(), ["fail", "Hi"], executor=pool)
     assert str(bad.error) == "UnpicklableError: one and two"
@@ -506,6 +508,7 @@ class Unsendable(ChatRequest):
         raise TypeError("cannot be sent")
 
 
+@pytest.mark.slow
 def test_a_worker_that_dies_is_an_error_that_says_where_to_go_on():
     got = []
     with two_processes() as pool, pytest.raises(ConfigurationError, match="takes no more requests"):
@@ -570,6 +573,7 @@ def test_a_recorder_that_fails_is_one_warning_and_no_result_is_lost(pool, simula
     assert ["the disk is full" in str(each.message) for each in caught] == [True]
 
 
+@pytest.mark.slow
 def test_errors_of_a_server_come_home_whole(pool, closed_port):
     with LMStudioProvider(f"http://127.0.0.1:{closed_port}", model="m", refresh=False) as lm:
         (result,) = complete_many(lm, ["Hi"], executor=pool)

@@ -244,6 +244,7 @@ def check_text(conversation, seen):
     assert "one two three".startswith((kept or ["Hi", ""])[1])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("read", "which"), [(loop, last), (by_hand, first)])
 def test_a_stream_is_kept_at_any_line(lm, usage, read, which):
     started = []
@@ -273,6 +274,7 @@ def test_a_stream_that_was_ended_gives_nothing_more(lm):
         assert not given or stream.completion.finish_reason != "cancelled", line
 
 
+@pytest.mark.slow
 def test_a_native_conversation_goes_on_from_what_came_whole(lm):
     def read(conversation, ended):
         ended += [event for event in conversation.stream("Hi") if event.type == "chat.end"]
@@ -347,6 +349,7 @@ def adding(made):
     return add
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("run", "which"), [(ask, first), (stream_by_hand, last)])
 def test_no_call_is_lost_at_any_line(run, which):
     assert interrupt_each_line(lambda: Conversation(Caller()), run, check_calls, which) > 150

@@ -185,6 +185,7 @@ def test_what_on_progress_raises_reaches_the_caller_and_closes_the_streams():
     assert closed.wait(10)
 
 
+@pytest.mark.slow
 def test_requests_for_which_the_system_has_no_thread_are_counted_as_failed():
     code = """
 import threading
@@ -278,6 +279,7 @@ def test_a_real_ctrl_c_while_a_server_is_silent_closes_the_connection(raw_server
     assert gone.wait(10)
 
 
+@pytest.mark.slow
 def test_a_measurement_that_ctrl_c_stopped_lets_the_program_end(silent_server):
     code = f"""
 import threading, _thread

@@ -159,6 +159,7 @@ def test_a_folder_as_the_file_is_an_error(tmp_path):
         usage.summary()
 
 
+@pytest.mark.slow
 def test_without_the_module_of_sqlite_the_error_says_so(tmp_path):
     # A Python can be built without it.
     code = """
@@ -242,6 +243,7 @@ def test_only_the_last_thousand_records_wait(tmp_path):
     assert [count for (count,) in rows(path, "prompt_tokens")] == list(range(100, 1_100))
 
 
+@pytest.mark.slow
 def test_a_locked_file_is_waited_for_once_and_written_when_it_is_free(usage, path):
     usage.record(RECORD)
     with contextlib.closing(sqlite3.connect(str(path), isolation_level=None)) as other:
@@ -255,6 +257,7 @@ def test_a_locked_file_is_waited_for_once_and_written_when_it_is_free(usage, pat
     assert calls(path) == 22
 
 
+@pytest.mark.slow
 def test_a_file_that_is_locked_for_readers_too_cannot_be_summed_up(path):
     with contextlib.closing(sqlite3.connect(str(path), isolation_level=None)) as other:
         other.execute("CREATE TABLE usage (x)")
@@ -263,6 +266,7 @@ def test_a_file_that_is_locked_for_readers_too_cannot_be_summed_up(path):
             SqliteUsage(path).summary()
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no limit of the size of files")
 def test_a_full_disk_is_named_once_and_what_waits_is_written_when_there_is_room(tmp_path):
     code = f"""
@@ -349,6 +353,7 @@ def test_nothing_is_opened_before_the_first_record(path):
     assert path.exists()
 
 
+@pytest.mark.slow
 def test_the_module_of_sqlite_is_imported_only_if_it_is_used():
     code = """
 import sys
@@ -463,6 +468,7 @@ def test_several_threads_share_a_recorder(usage, path):
     assert calls(path) == 400
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", multiprocessing.get_all_start_methods())
 def test_several_processes_write_and_the_first_record_of_each_comes_at_once(path, method):
     context = multiprocessing.get_context(method)
@@ -518,6 +524,7 @@ def test_records_that_wait_are_written_by_the_parent_alone(tmp_path):
     assert rows(path, "model") == [("child",), ("waits",)]
 
 
+@pytest.mark.slow
 @needs_fork
 def test_forks_while_threads_record_lose_nothing(usage, path):
     over = threading.Event()
@@ -740,6 +747,7 @@ records = st.builds(
 groups = st.lists(st.sampled_from(["model", "day", "hour", "operation"]), unique=True)
 
 
+@pytest.mark.slow
 @given(st.lists(records, max_size=20), groups, st.none() | st.floats(1.6e9, 1.9e9))
 def test_both_sum_up_alike(given_records, by, since):
     with tempfile.TemporaryDirectory() as folder, SqliteUsage(Path(folder) / "usage.db") as sqlite:

@@ -8,6 +8,7 @@ import threading
 from dataclasses import dataclass
 from typing import Any, Dict, List, Optional, Tuple, TypedDict, Union
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from tables import for_each
@@ -275,6 +276,7 @@ JSON = st.recursive(
 )
 
 
+@pytest.mark.slow
 @given(value=st.dictionaries(st.text(max_size=5), JSON), cuts=st.lists(st.integers(0, 500)), escaped=st.booleans())
 def test_a_whole_value_is_given_whole_however_it_is_cut(value, cuts, escaped):
     text = json.dumps(value, ensure_ascii=escaped)
@@ -282,6 +284,7 @@ def test_a_whole_value_is_given_whole_however_it_is_cut(value, cuts, escaped):
     assert partial({"type": "json_object"}, *(text[a:b] for a, b in zip(edges, edges[1:]))) == value
 
 
+@pytest.mark.slow
 @given(value=st.dictionaries(st.text(max_size=5), JSON), end=st.integers(0, 500))
 def test_a_part_of_a_value_never_has_more_than_the_whole(value, end):
     found = partial({"type": "json_object"}, json.dumps(value)[:end])
