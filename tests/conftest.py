@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import gc
 import os
+import signal
 import socket
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
@@ -28,6 +29,13 @@ HOMES = ("XDG_CONFIG_HOME", "APPDATA", "HOME", "USERPROFILE")
 def pytest_xdist_auto_num_workers():
     """Run one worker more than there are cores: a third of the time of the tests is waits."""
     return (os.cpu_count() or 1) + 1
+
+
+@pytest.fixture(autouse=True, scope="session")
+def ctrl_c_works():
+    """Have the programs that tests start listen to Ctrl-C, also if a shell runs the tests in the background."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(autouse=True, scope="module")
