@@ -40,9 +40,14 @@ def find_python(minor: int) -> str | None:
     wanted = f"import sys, venv; sys.exit(sys.version_info[:2] != (3, {minor}))"
     for candidate in candidates:
         # A shim may be there without a Python behind it, so it has to be run.
-        if candidate and subprocess.run([candidate, "-c", wanted], capture_output=True, check=False).returncode == 0:
+        if candidate and runs(candidate, wanted):
             return str(candidate)
     return None
+
+
+def runs(python: str | Path, code: str) -> bool:
+    """Return True if ``python`` runs ``code`` without an error."""
+    return subprocess.run([str(python), "-c", code], capture_output=True, check=False).returncode == 0
 
 
 def run(python: str, minor: int, urllib3: str) -> str:
@@ -50,11 +55,11 @@ def run(python: str, minor: int, urllib3: str) -> str:
     print(f"\n== Python 3.{minor}, {urllib3}", flush=True)
     folder = FOLDER / f"3.{minor}-{urllib3.translate(str.maketrans('=<>,', '----'))}"
     inside = folder / ("Scripts" if os.name == "nt" else "bin") / "python"
-    if not inside.exists():
+    if not (inside.exists() and runs(inside, "import pip")):  # making it may have been interrupted
         subprocess.run([python, "-m", "venv", str(folder)], check=True)
     install = [str(inside), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "-e", ".[test]", urllib3]
     subprocess.run(install, cwd=ROOT, check=True)
-    if subprocess.run([str(inside), "-c", "import urllib3"], capture_output=True, check=False).returncode:
+    if not runs(inside, "import urllib3"):
         return "skipped: this urllib3 does not import on this Python"
     tests = [str(inside), "-m", "pytest", "-q", "-n", "auto", "-p", "no:cacheprovider"]
     tests += [f"--ignore=tests/{folder}" for folder in ("integration", "load", "soak", "package")]
