@@ -30,8 +30,7 @@ from ._core.upload import StoppedError, Upload
 from ._core.usage import UsageRecorder
 from ._dialects import ollama
 from ._dialects import ollama_models as wire
-from ._http.exchange import Deadline
-from ._http.transport import PoolManager
+from ._http.exchange import Deadline, PoolManager
 from ._provider.local_models import Fits, first, patience
 from ._provider.session import CallOptions, ServerInfo, Session
 from ._provider.settings import Config, Names, Secret

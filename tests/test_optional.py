@@ -320,6 +320,17 @@ print([name for name in {names!r} if name in set(sys.modules) - before])
     assert printed(PACKAGE, code) == "[]\n"
 
 
+def test_urllib3_is_imported_when_a_provider_is_made():
+    code = """
+import sys
+from lmstudio_provider import LMStudioProvider, OllamaProvider
+print("urllib3" in sys.modules)
+OllamaProvider(refresh=False)
+print("urllib3" in sys.modules)
+"""
+    assert printed(PACKAGE, code) == "False\nTrue\n"
+
+
 def test_an_unknown_name_is_an_ordinary_attribute_error():
     with pytest.raises(AttributeError, match=r"^module 'lmstudio_provider' has no attribute 'Nonsense'$"):
         lmstudio_provider.Nonsense  # noqa: B018

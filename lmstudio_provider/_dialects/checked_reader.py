@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import re
-from typing import Any, Callable, Iterable, Union
+from typing import TYPE_CHECKING, Any, Callable, Iterable, Union
 
 from .._core.errors import ProtocolError, ProviderError, StreamInterruptedError
 from .._http.readers import NDJSONReader, SSEReader
-from .._http.reply import Reply
 from .json_text import parse
 from .pages import is_page, read_answer
+
+if TYPE_CHECKING:
+    from .._http.reply import Reply
 
 StreamReader = Union[SSEReader, NDJSONReader]
 

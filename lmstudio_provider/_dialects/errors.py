@@ -21,7 +21,7 @@ from .._core.errors import (
 from .._core.json import loads
 from .._core.model_names import close_matches
 from .._core.redaction import redact
-from .._http.reply import retry_after
+from .._http.exchange import retry_after
 from .json_text import count
 from .pages import HINTS, Answer, read_answer, redirect, wants_basic
 

@@ -7,7 +7,7 @@ import re
 from typing import Any, Mapping, NamedTuple
 
 from .._core.redaction import hide, url_secrets
-from .._http.reply import USE_HTTPS
+from .._http.exchange import USE_HTTPS
 
 # The hint if a web page answers.
 CHECK_ADDRESS = "Another program, or a proxy, answers at that address: check host and port"

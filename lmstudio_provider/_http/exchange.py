@@ -4,16 +4,24 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import email.utils
 import http.client
 import os
 import socket
 import ssl
 import threading
 import time
-from typing import Any, Callable, NamedTuple
+from typing import TYPE_CHECKING, Any, Callable, Mapping, NamedTuple
 
 from .._core.errors import RequestTimeoutError
 from .._core.types import Timeouts
+
+if TYPE_CHECKING:
+    import urllib3
+
+    PoolManager = urllib3.PoolManager
+else:
+    PoolManager = Any  # for the annotations of the floors above, which do not import urllib3
 
 # A lookup, the opening of a connection and a wait between attempts cannot be woken: so often they look for a cancel.
 _SLICE_S = 0.05
@@ -27,6 +35,8 @@ _CLOCK_S = 0.02
 # A kept-alive connection that the server closed while it was idle dies at once when it is used. One that dies later
 # may have carried the request to a server that was at work on it.
 _STALE_S = 1.0
+USE_HTTPS = "That port speaks TLS: write https:// in the base URL"
+HUNG_UP = "Ask again; if it happens each time, see the server's log"
 _MISSED = {
     "connect": "a connection did not come",
     "first_byte": "the first byte of the reply did not come",
@@ -329,3 +339,16 @@ class Exchange:
     def is_foreign(self) -> bool:
         """Return True in a forked child: the socket of the call belongs to the parent."""
         return self._forks != _Forks.count
+
+
+def retry_after(headers: Mapping[str, str]) -> float | None:
+    """Return the seconds of ``Retry-After``, given as a number or as a date (RFC 9110, 10.2.3)."""
+    text = (headers.get("Retry-After") or "").strip()
+    if not text:
+        return None
+    if text.isascii() and text.isdigit() and len(text) < 10:
+        return float(text)
+    try:
+        return max(0.0, email.utils.parsedate_to_datetime(text).timestamp() - time.time())
+    except (TypeError, ValueError, OverflowError):
+        return None

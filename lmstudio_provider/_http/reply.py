@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import email.utils
 import functools
 import http.client
 import time
@@ -13,7 +12,7 @@ from urllib3.exceptions import HTTPError
 from .._core.errors import ProtocolError, ProviderError, RequestTimeoutError, ServerUnavailableError
 from .._core.types import Limits
 from .connection import causes, timed_out
-from .exchange import CancelledCall, Exchange
+from .exchange import HUNG_UP, CancelledCall, Exchange
 from .readers import dechunk, decompress
 
 _PIECE_BYTES = 64 * 1024
@@ -23,8 +22,6 @@ _MAX_ERROR_BYTES = 1024 * 1024
 _DRAIN_S = 0.1
 # What a body that breaks off or is malformed raises.
 _BROKEN = (http.client.HTTPException, HTTPError, OSError, EOFError, ValueError)
-USE_HTTPS = "That port speaks TLS: write https:// in the base URL"
-HUNG_UP = "Ask again; if it happens each time, see the server's log"
 
 
 def reason(error: BaseException) -> str:
@@ -40,21 +37,10 @@ def short(error: BaseException | None) -> BaseException | None:
     return error
 
 
-def retry_after(headers: Mapping[str, str]) -> float | None:
-    """Return the seconds of ``Retry-After``, given as a number or as a date (RFC 9110, 10.2.3)."""
-    text = (headers.get("Retry-After") or "").strip()
-    if not text:
-        return None
-    if text.isascii() and text.isdigit() and len(text) < 10:
-        return float(text)
-    try:
-        return max(0.0, email.utils.parsedate_to_datetime(text).timestamp() - time.time())
-    except (TypeError, ValueError, OverflowError):
-        return None
-
-
 class Reply:
     """The reply to a call: status and headers are in, the body is read by one thread at a time."""
+
+    of_server = True
 
     def __init__(
         self, response: Any, exchange: Exchange, limits: Limits, on_end: Callable[[Exchange, object], None]

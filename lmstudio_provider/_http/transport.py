@@ -21,12 +21,10 @@ from .._core.redaction import header_secrets
 from .._core.threads import here
 from .._core.types import Call, Limits
 from .connection import Connections, causes, timed_out
-from .exchange import CancelledCall, Exchange
-from .reply import HUNG_UP, USE_HTTPS, Reply, reason, retry_after, short
+from .exchange import HUNG_UP, USE_HTTPS, CancelledCall, Exchange, retry_after
+from .reply import Reply, reason, short
 
 logger = logging.getLogger("lmstudio_provider")
-# For the annotations of the floors above, which do not import urllib3.
-PoolManager = urllib3.PoolManager
 
 # A call does not wait for a longer ``Retry-After``; the caller can.
 _MAX_RETRY_AFTER_S = 10.0

@@ -22,9 +22,9 @@ from .._core.errors import (
 from .._core.types import Completion
 from .._dialects.checked_reader import CheckedReader
 from .._http.exchange import CancelledCall
-from .._http.reply import Reply
 
 if TYPE_CHECKING:
+    from .._http.reply import Reply
     from .chunks import PieceSource  # a vendored copy may leave it out
 
 # The type of the items of a stream, and of the whole reply.
@@ -271,7 +271,7 @@ class BaseStream(Iterator[Item], Generic[Item, Whole]):
         if self._accumulator.ended:
             self._finish()  # only [DONE] or the end of the body is missing
             return
-        if not isinstance(self._reply, Reply):
+        if not self._reply.of_server:
             self._fail(cause)  # the caller's iterator raised it
             return
         error = StreamInterruptedError(
@@ -296,7 +296,7 @@ class BaseStream(Iterator[Item], Generic[Item, Whole]):
     def _fail(self, error: ProviderError, finish_reason: str | None = None) -> None:
         self._reply.drop()
         whole = self._accumulator.completion(finish_reason)
-        if isinstance(self._reply, Reply):
+        if self._reply.of_server:
             error.sent, error.partial = True, whole
         elif error.partial is None:  # the iterator that raised it has set ``sent``
             error.partial = whole

@@ -17,6 +17,8 @@ _Piece = TypeVar("_Piece")
 class PieceSource(Generic[_Piece]):
     """Stands in for the Reply, the Exchange and the reader of a stream, and passes on the pieces of an iterator."""
 
+    of_server = False
+
     def __init__(self, pieces: Iterable[_Piece], on_cancel: Callable[[], object] = lambda: None) -> None:
         if isinstance(pieces, (str, bytes, Mapping)) or not isinstance(pieces, Iterable):
             raise InvalidRequestError(f"from_chunks() got {type(pieces).__name__}, not an iterator of Chunks")

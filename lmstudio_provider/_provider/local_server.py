@@ -5,7 +5,9 @@ from __future__ import annotations
 import contextlib
 import functools
 import importlib
+import math
 import os
+import re
 import threading
 import time
 import weakref
@@ -13,15 +15,14 @@ from contextlib import AbstractContextManager
 from typing import Any, Literal, Mapping, NoReturn
 
 from .._core import checks
+from .._core.checks import FLAG, NAME, Check, check, check_fields, instance, number
 from .._core.errors import ConfigurationError, ProviderClosedError, RequestTimeoutError
 from .._core.ollama_options import INSTEAD
 from .._core.options import OTHERS, check_names, show_options
 from .._core.overrides import Options
 from .._core.types import UNSET, Limits, ModelInfo, Timeout, Timeouts, Unset, check_seconds
 from .._core.usage import UsageRecorder
-from .._http.exchange import Deadline
-from .._http.transport import PoolManager, Transport
-from .arguments import check_arguments
+from .._http.exchange import Deadline, PoolManager
 from .base import Provider
 from .model_cache import DISCOVERY_S, ModelCache
 from .session import CallOptions, ServerInfo, Session
@@ -45,10 +46,26 @@ _OTHERS = {
 # What only some calls need. A call imports nothing, because a fork meanwhile could leave the child waiting for that
 # import: so these come with the provider.
 _FOR_CALLS = ("configparser", "decimal", f"{_CORE}.results", f"{_CORE}.schema.typed", f"{_CORE}.schema.functions")
+_HEADER_NAME = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"  # a token of RFC 9110, 5.6.2
+_HEADER_VALUE = r"[\t\x20-\x7e\xa0-\xff]*"
+
+
+def _is_ttl(value: object) -> bool:
+    return value == math.inf or bool(number(0).fits(value))
+
+
+_ARGUMENTS = {
+    "max_retries": number(0, whole=True),
+    "models_ttl": Check(_is_ttl, "is not valid: use seconds, 0 or more"),
+    "refresh": FLAG,
+    "limits": instance(Limits, "is not a Limits"),
+}
 
 
 @functools.cache
 def _import_for_calls() -> None:
+    from .._http import transport  # noqa: F401, PLC0415 (it imports urllib3)
+
     for module in _FOR_CALLS:
         with contextlib.suppress(ImportError):  # a vendored copy may leave it out
             importlib.import_module(module)
@@ -102,7 +119,7 @@ class LocalServer(Provider):
         what = f"{type(self).__name__} has no argument"
         advice = {**_OTHERS, "": f"There are {', '.join(self._arguments)}"}
         check_names(what, others, self._arguments, advice, ConfigurationError)
-        check_arguments(self._arguments)
+        _check_arguments(self._arguments)
         check_seconds("deadline", deadline)
         if id is not None:
             self.id = id
@@ -229,6 +246,8 @@ class LocalServer(Provider):
 
     def _new_session(self, config: Config) -> Session:
         """Return a session with separate connections."""
+        from .._http.transport import Transport  # noqa: PLC0415 (the constructor has imported it)
+
         url, arguments = config.base_url.text, self._arguments
         transport = Transport(url, arguments["http"], arguments["limits"], arguments["max_retries"])
         return Session(self._server, url, transport, ModelCache(arguments["models_ttl"], arguments["refresh"]))
@@ -252,3 +271,25 @@ class LocalServer(Provider):
     def _check_open(self) -> None:
         if self._closed:
             raise ProviderClosedError.before_call()
+
+
+def _check_arguments(values: Mapping[str, Any]) -> None:
+    """Raise ConfigurationError for an argument of a provider that cannot work."""
+    headers, http, usage = values["headers"], values["http"], values["usage"]
+    # What these three hold may be secret, and stays out of the messages.
+    if not isinstance(headers, (Mapping, type(None))):
+        raise ConfigurationError(f"headers is {type(headers).__name__}, not a mapping")
+    for header, value in (headers or {}).items():
+        if not isinstance(header, str) or not re.fullmatch(_HEADER_NAME, header):
+            raise ConfigurationError(f"headers: {header!r} is not a name of a header")
+        if not isinstance(value, str) or not re.fullmatch(_HEADER_VALUE, value):
+            raise ConfigurationError(f"headers: the value of {header!r} is not a single line of Latin-1 text")
+    if http is not None and not hasattr(http, "pool_classes_by_scheme"):
+        raise ConfigurationError(f"http={type(http).__name__} is not a urllib3 PoolManager or ProxyManager")
+    if isinstance(usage, type):
+        raise ConfigurationError(f"usage={usage.__name__} is a class", hint=f"Give an instance: {usage.__name__}()")
+    if usage is not None and not callable(getattr(usage, "record", None)):
+        raise ConfigurationError(f"usage={type(usage).__name__} has no record(UsageRecord)")
+    for argument, rule in _ARGUMENTS.items():
+        check(argument, values[argument], rule, ConfigurationError)
+    check_fields(values, {"id": NAME}, kind=ConfigurationError)

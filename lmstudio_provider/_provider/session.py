@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import json
-from typing import Any, Callable, Generator, Iterator, Mapping, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, Callable, Generator, Iterator, Mapping, NamedTuple, TypeVar
 from urllib.parse import urlsplit
 
 from .._core.errors import (
@@ -24,13 +24,15 @@ from .._dialects.dialect import Dialect
 from .._dialects.errors import PASSWORD, ErrorContext, find_fault
 from .._dialects.json_text import parse, preview
 from .._dialects.pages import is_page, read_answer
-from .._http.exchange import CancelledCall, Deadline, Exchange
-from .._http.reply import HUNG_UP, Reply
-from .._http.transport import Transport
+from .._http.exchange import HUNG_UP, CancelledCall, Deadline, Exchange
 from .base_stream import BaseStream
 from .model_cache import ModelCache
 from .settings import Config
 from .urls import is_loopback
+
+if TYPE_CHECKING:
+    from .._http.reply import Reply
+    from .._http.transport import Transport
 
 _Stream = TypeVar("_Stream", bound=BaseStream[Any, Any])
 

@@ -24,7 +24,7 @@ from lmstudio_provider import (
 from lmstudio_provider._dialects import lmstudio_errors, ollama_errors
 from lmstudio_provider._dialects.errors import PASSWORD, ErrorContext
 from lmstudio_provider._dialects.lmstudio_errors import find_error
-from lmstudio_provider._http.reply import retry_after
+from lmstudio_provider._http.exchange import retry_after
 
 TOKEN = "sk-lm-AbCd1234:0123456789abcdefghij"
 ASKED = ErrorContext("qwen3-99b", "the argument api_token", (TOKEN,))
