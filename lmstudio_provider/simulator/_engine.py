@@ -5,8 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any, Callable, Iterable, Mapping
 
-from ._echo import echo, echo_text
-from ._examples import SchemaError, check_schema
+from ._examples import SchemaError, check_schema, echo, echo_text
 from ._generate import Generated, generate, text_only, usage
 from ._replies import MakeReply, NextReply, Scripted, count
 from ._state import FailedError, Instance

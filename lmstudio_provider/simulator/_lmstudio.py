@@ -9,9 +9,9 @@ from typing import Any, Callable, ClassVar, Iterable, Iterator, Mapping
 
 from ._checks import check_chat, refused, wrong_field
 from ._decisions import LM_STUDIO, WrongError, answers, sees
-from ._echo import vector
 from ._engine import Engine
 from ._errors import failure_answer, unauthorized
+from ._examples import vector
 from ._generate import Generated, whole_calls
 from ._messages import Messages
 from ._models import Models

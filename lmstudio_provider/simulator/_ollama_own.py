@@ -6,7 +6,7 @@ import json
 import math
 from typing import Any, Mapping
 
-from ._echo import vector
+from ._examples import vector
 from ._generate import Generated
 from ._ollama_checks import (
     BOOL,

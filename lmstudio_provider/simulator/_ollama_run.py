@@ -7,8 +7,8 @@ import json
 from dataclasses import dataclass, field
 from typing import Any, Mapping
 
-from ._echo import echo, echo_text
 from ._engine import json_overflow
+from ._examples import echo, echo_text
 from ._generate import Generated, generate
 from ._ollama_checks import check_options, seconds
 from ._ollama_json import refused
