@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 import re
 import zlib
-from typing import Any, Callable, ClassVar, Generator, Iterable, Iterator, NamedTuple
+from typing import Any, Callable, ClassVar, Generator, Iterable, Iterator, NamedTuple, TypeVar
 
 from .._core.errors import ProtocolError
 from .._core.json import loads
@@ -30,6 +32,7 @@ class Event(NamedTuple):
         return not self.data.strip() and self.event != "error"
 
 
+_Item = TypeVar("_Item")
 # The constructor of a NamedTuple is a Python function.
 _new = tuple.__new__
 
@@ -41,15 +44,16 @@ class _Lines:
         self._max_line_bytes = max_line_bytes
         self._unfinished = bytearray()
 
-    def feed(self, data: bytes) -> list[bytes]:
-        """Return the lines that ``data`` completes, without their ends; raises ProtocolError."""
+    def feed(self, data: bytes) -> Iterable[bytes]:
+        """Return the lines that ``data`` completes, without their ends; the iteration raises ProtocolError."""
         most = len(self._unfinished) + len(data)
         *lines, rest = data.split(b"\n")
         if lines:
             lines[0] = self.finish() + lines[0]
         self._unfinished += rest
         if most > self._max_line_bytes < max(len(self._unfinished), *map(len, lines), 0):
-            raise _too_long("a line", self._max_line_bytes)
+            good = itertools.takewhile(lambda line: len(line) <= self._max_line_bytes, lines)
+            return _then_raise(good, _too_long("a line", self._max_line_bytes))
         return lines
 
     def finish(self) -> bytes:
@@ -63,8 +67,8 @@ class _SSELines(_Lines):
 
     _after_cr = False
 
-    def feed(self, data: bytes) -> list[bytes]:
-        """Return the lines that ``data`` completes, without their ends; raises ProtocolError."""
+    def feed(self, data: bytes) -> Iterable[bytes]:
+        """Return the lines that ``data`` completes, without their ends; the iteration raises ProtocolError."""
         whole = data.removeprefix(b"\n") if self._after_cr else data  # the LF may be of a CRLF that was cut in two
         self._after_cr = data.endswith(b"\r") if data else self._after_cr
         return super().feed(whole.replace(b"\r\n", b"\n").replace(b"\r", b"\n"))
@@ -118,6 +122,14 @@ class NDJSONReader:
         raise ProtocolError(f"line {self._number} of the stream is not JSON: {begin!r}")
 
 
+def _then_raise(came: Iterable[_Item], error: ProtocolError) -> Iterator[_Item]:
+    yield from came
+    try:
+        raise error
+    finally:
+        del error  # its traceback refers to this frame
+
+
 def _too_long(what: str, most: int) -> ProtocolError:
     return ProtocolError(
         f"{what} of the stream is longer than {most} bytes", hint="If that is expected, raise Limits.max_line_bytes"
@@ -155,23 +167,23 @@ class SSEReader:
         # The first lines since the last event that are not fields; the standard ignores them.
         self.strange: list[str] = []
 
-    def feed(self, data: bytes) -> list[Event]:
-        """Return the events that ``data`` completes; raises ProtocolError."""
+    def feed(self, data: bytes) -> Iterable[Event]:
+        """Return the events that ``data`` completes; the iteration raises ProtocolError."""
         events: list[Event] = []
-        for line in self._lines.feed(data):
-            if line.startswith(b"data: {") and not self._first_line:  # a shorter way for most lines
-                self._without_data = 0
-                self._field("data", line[6:].decode("utf-8", "replace"))
-            else:
-                self._take(line, events)
+        try:
+            for line in self._lines.feed(data):
+                if line.startswith(b"data: {") and not self._first_line:  # a shorter way for most lines
+                    self._without_data = 0
+                    self._field("data", line[6:].decode("utf-8", "replace"))
+                else:
+                    self._take(line, events)
+        except ProtocolError as error:
+            return _then_raise(events, error)
         return events
 
     def finish(self) -> list[Event]:
         """Return the event that the end of the body cut off, if any: the standard drops it, proxies produce it."""
-        events: list[Event] = []
-        for line in (self._lines.finish(), b""):
-            self._take(line, events)
-        return events
+        return list(self.feed(self._lines.finish() + b"\n\n"))
 
     def _take(self, raw: bytes, events: list[Event]) -> None:
         if self._first_line:
@@ -279,9 +291,12 @@ def decompress(pieces: Iterable[bytes], encoding: str) -> Iterator[bytes]:
                 if not rest:
                     break
                 inflater = zlib.decompressobj(bits)
+            before = inflater.copy()
             try:
                 piece = inflater.decompress(rest, _INFLATED_BYTES)
             except zlib.error as error:
+                with contextlib.suppress(zlib.error):  # byte by byte, what comes before the fault comes out
+                    yield from filter(None, (before.decompress(rest[at : at + 1]) for at in range(len(rest))))
                 raise ProtocolError(f"the reply's compression is broken ({error})") from error
             # A single byte may stand for gigabytes, so more may follow a full piece.
             full = len(piece) == _INFLATED_BYTES

@@ -1,13 +1,21 @@
 """Errors inside streams, in every dialect, at their beginning and after some text."""
 
 import json
+import zlib
 
 import pytest
 from raw import stream_of
 from tables import for_each
 from test_error_tables import QUIRKS
 
-from lmstudio_provider import LMStudioProvider, OllamaProvider, ProtocolError, ProviderError, StreamInterruptedError
+from lmstudio_provider import (
+    Limits,
+    LMStudioProvider,
+    OllamaProvider,
+    ProtocolError,
+    ProviderError,
+    StreamInterruptedError,
+)
 from lmstudio_provider._core.types import Call
 from lmstudio_provider._dialects.errors import ErrorContext
 from lmstudio_provider._dialects.messages import MessagesStream
@@ -166,6 +174,37 @@ def test_an_error_in_the_middle_of_a_stream_keeps_the_partial_reply(raw_server, 
         assert says in caught.value.message
         assert len(caught.value.message) < 1000
         assert caught.value.partial.text == "Hi"
+
+
+def test_text_before_a_fault_is_kept_although_it_came_with_it(raw_server, provider_of):
+    hi, long = b"data: %b\n\n" % json.dumps(DELTAS["chat"]).encode(), b"data: " + b"x" * 2000
+    packer = zlib.compressobj(wbits=zlib.MAX_WBITS | 16)
+    zipped = packer.compress(hi) + packer.flush(zlib.Z_SYNC_FLUSH) + b"\xff" * 20
+    for headers, body, says in [
+        (b"", hi + long, "a line of the stream is longer"),
+        (b"Transfer-Encoding: chunked\r\n", b"%x\r\n%b\r\nzz\r\n" % (len(hi), hi), "chunks are malformed"),
+        (b"Content-Encoding: gzip\r\n", zipped, "compression is broken"),
+    ]:
+        server = raw_server(b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n" + headers + b"\r\n" + body)
+        with pytest.raises(ProtocolError, match=says) as caught:
+            list(provider_of(server, limits=Limits(max_line_bytes=1000)).stream("Hi", model="m"))
+        assert caught.value.partial.text == "Hi"
+
+
+@for_each("kind", STREAMS)
+def test_text_before_a_line_over_the_limit_is_kept_by_every_kind_of_stream(raw_server, provider_of, kind):
+    server = raw_server(stream_of(b"data: %b\n\ndata: %b" % (json.dumps(DELTAS[kind]).encode(), b"x" * 2000)))
+    with pytest.raises(ProtocolError, match="longer") as caught:
+        STREAMS[kind](provider_of(server, limits=Limits(max_line_bytes=1000)))
+    assert caught.value.partial.text == "Hi"
+
+
+def test_text_before_a_line_over_the_limit_is_kept_in_a_stream_of_lines(raw_server):
+    server = raw_server(stream_of(b'{"message": {"content": "Hi"}}\n' + b"x" * 2000))
+    with OllamaProvider(server.url, refresh=False, limits=Limits(max_line_bytes=1000)) as ollama:
+        with pytest.raises(ProtocolError, match="longer") as caught:
+            list(ollama.stream("Hi", model="m"))
+    assert caught.value.partial.text == "Hi"
 
 
 def test_a_json_object_that_describes_an_error_instead_of_choices_is_an_error(raw_server, provider_of):

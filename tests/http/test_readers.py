@@ -1,4 +1,5 @@
 import contextlib
+import itertools
 import json
 import tracemalloc
 import zlib
@@ -45,6 +46,14 @@ def read(*pieces, limits=LIMITS):
     return [event for piece in pieces for event in reader.feed(piece)] + reader.finish()
 
 
+def before_error(items):
+    """Return what came of an iterable before it raised ProtocolError, which it must, and the error."""
+    came = []
+    with pytest.raises(ProtocolError) as caught:
+        came.extend(items)
+    return came, caught.value
+
+
 def test_a_line_over_the_limit_is_refused_however_it_comes():
     limits = Limits(max_line_bytes=10)
     for pieces in ([b"data: 78901\n"], [b"data: ", b"78901"], [b"x"] * 11):
@@ -56,6 +65,27 @@ def test_a_line_over_the_limit_is_refused_however_it_comes():
 def test_an_event_of_endless_data_lines_is_refused():
     with pytest.raises(ProtocolError, match="an event"):
         read(*[b"data: 12345\n"] * 10, limits=Limits(max_line_bytes=20))
+
+
+FAULTS = {
+    "a line without its end": (b"data: " + b"x" * 60, "a line"),
+    "a line and events after it": (b"data: " + b"x" * 60 + b"\n\ndata: c\n\n", "a line"),
+    "an event": (b"data: 1234567890\n" * 6 + b"\ndata: c\n\n", "an event"),
+}
+
+
+@for_each(("fault", "says"), FAULTS.values(), ids=FAULTS)
+def test_events_before_a_fault_in_the_same_piece_come_before_its_error(fault, says):
+    came, error = before_error(SSEReader(Limits(max_line_bytes=50)).feed(b"data: a\n\ndata: {}\n\ndata: b\n\n" + fault))
+    assert [event.data for event in came] == ["a", "{}", "b"]
+    assert says in error.message
+
+
+def test_events_come_before_the_error_of_endless_lines_without_data():
+    reader = SSEReader(Limits(max_events_without_data=20))
+    assert [event.data for event in reader.feed(b"data: a\n\n" + b": comment\n" * 30)] == ["a"]
+    with pytest.raises(ProtocolError, match="no data"):
+        list(reader.feed(b": comment\n"))
 
 
 def test_an_event_has_the_id_that_came_last():
@@ -186,11 +216,21 @@ def test_a_line_that_is_not_json_is_refused_with_its_number_and_beginning(bad):
         assert len(str(caught.value)) < 1000
 
 
-def test_the_values_before_a_bad_line_are_kept_and_nothing_after_it_is_read():
-    came = []
-    with pytest.raises(ProtocolError, match="line 3 of the stream"):
-        came.extend(NDJSONReader(LIMITS).feed(b"1\n\noops\n2\n"))
+BAD_LINES = {
+    "not JSON": (b"oops\n2\n", "line 3 of the stream"),
+    "not UTF-8": (b'"\xff"\n2\n', "line 3 of the stream"),
+    "too long": (b'"' + b"x" * 60 + b'"\n2\n', "a line"),
+    "too long, without its end": (b'"' + b"x" * 60, "a line"),
+    "blank lines": (b"\n" * 30 + b"2\n", "no data"),
+}
+
+
+@for_each(("bad", "says"), BAD_LINES.values(), ids=BAD_LINES)
+def test_the_values_before_a_bad_line_are_kept_and_nothing_after_it_is_read(bad, says):
+    reader = NDJSONReader(Limits(max_line_bytes=50, max_events_without_data=20))
+    came, error = before_error(reader.feed(b"1\n\n" + bad))
     assert came == [1]
+    assert says in error.message
 
 
 def test_the_beginning_of_a_bad_line_is_its_first_200_characters():
@@ -384,6 +424,42 @@ def test_several_members_are_one_body():
 def test_data_that_is_not_compressed_is_a_protocol_error(data):
     with pytest.raises(ProtocolError, match="compression"):
         list(decompress([data], "gzip"))
+
+
+@for_each("sync", [zlib.Z_SYNC_FLUSH, zlib.Z_NO_FLUSH])
+@for_each("wbits", [zlib.MAX_WBITS | 16, zlib.MAX_WBITS, -zlib.MAX_WBITS])
+def test_what_was_compressed_before_a_fault_in_the_same_piece_comes_before_its_error(sync, wbits):
+    packer = zlib.compressobj(wbits=wbits)
+    events = b"".join(b"data: %d, Gr\xc3\xbc\xc3\x9fe\n\n" % number for number in range(300))
+    good = packer.compress(events) + packer.flush(zlib.Z_SYNC_FLUSH)
+    # 0xff begins a block of a type that does not exist.
+    came, error = before_error(decompress([good + b"\xff" * 1000], "gzip" if wbits > 15 else "deflate"))
+    assert b"".join(came) == events
+    assert all(came)
+    assert "compression is broken" in error.message
+
+
+def test_a_body_with_a_wrong_checksum_comes_before_the_error():
+    body = packed(b"Hello" * 30_000)
+    came, _ = before_error(decompress([body[:-8] + b"12345678"], "gzip"))
+    assert b"".join(came) == b"Hello" * 30_000
+    assert all(0 < len(piece) <= 65536 for piece in came)
+
+
+def test_what_comes_before_a_fault_does_not_depend_on_how_the_network_cut_the_bytes():
+    good, faults = packed(bytes(97 + (number * number // 7) % 3 for number in range(400))), 0
+    for at, bit in itertools.product(range(10, len(good)), range(8)):
+        bad = good[:at] + bytes([good[at] ^ 1 << bit]) + good[at + 1 :]
+        outcomes = set()
+        for size in (1, 7, len(bad)):
+            came = []
+            with contextlib.suppress(EOFError, ProtocolError):
+                came.extend(decompress([bad[i : i + size] for i in range(0, len(bad), size)], "gzip"))
+                faults -= 1
+            faults += 1
+            outcomes.add(b"".join(came))
+        assert len(outcomes) == 1
+    assert faults > 100
 
 
 def test_an_encoding_that_was_not_requested_is_a_protocol_error():
