@@ -131,6 +131,20 @@ def test_ollama(ollama_server):
     assert status == 0, printed
 
 
+def test_a_misspelt_attribute_fails_the_test_and_is_named(project):
+    program = """
+def test_one(lmstudio_server):
+    lmstudio_server.reply = "Hello"
+
+def test_two(ollama_server):
+    ollama_server.first_byte = 1
+"""
+    status, printed = project(program)
+    assert (status, "2 failed" in printed) == (1, True)
+    assert "did you mean 'replies'?" in printed
+    assert "did you mean 'first_byte_s'?" in printed
+
+
 # Recordings
 
 

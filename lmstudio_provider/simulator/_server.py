@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import json
 import os
 import selectors
@@ -12,9 +13,11 @@ import threading
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler
 from types import TracebackType
-from typing import Any, Iterable, Iterator, Mapping, TypeVar, Union
+from typing import TYPE_CHECKING, Any, Iterable, Iterator, Mapping, TypeVar, Union
 
 _Self = TypeVar("_Self", bound="Listener")
+# What a test may set while a server runs; a kind of server has some of them.
+_SETTABLE = ("delay_s", "fault", "first_byte_s", "replies", "requests")
 
 
 @dataclass(frozen=True)
@@ -81,6 +84,17 @@ class Listener:
         self.port = port
         self.requests: list[dict[str, Any]] = []
         self._server: _Server | None = None
+
+    if not TYPE_CHECKING:  # for a checker, each name could then be set
+
+        def __setattr__(self, name: str, value: object) -> None:
+            """Refuse a name that a running server does not read, such as a misspelt one."""
+            if vars(self).get("_server") and name[0] != "_" and (name == "models" or not hasattr(self, name)):
+                names = [each for each in _SETTABLE if hasattr(self, each)]
+                near = difflib.get_close_matches(name, names, 1, 0.65)
+                hint = f"; did you mean {near[0]!r}?" if near else f", only {', '.join(names)}"
+                raise AttributeError(f"{name!r} of a running {type(self).__name__} cannot be set{hint}")
+            super().__setattr__(name, value)
 
     @property
     def url(self) -> str:

@@ -11,7 +11,7 @@ import pytest
 from plain_http import HI, ask
 from tables import for_each
 
-from lmstudio_provider.simulator import SimulatedLMStudio, SimulatedOllama
+from lmstudio_provider.simulator import SimulatedLMStudio, SimulatedOllama, record, replay
 from lmstudio_provider.simulator._server import Handler
 
 
@@ -44,6 +44,55 @@ def test_a_body_whose_length_cannot_be_read_is_refused(head):
         with socket.create_connection(urlsplit(server.url).netloc.split(":"), timeout=10) as client:
             client.sendall(f"POST /v1/models HTTP/1.1\r\nHost: x\r\n{head}\r\n\r\nzz\r\n".encode())
             assert client.recv(100).startswith(b"HTTP/1.1 400 ")
+
+
+@for_each(
+    ("name", "hint"),
+    [
+        ("reply", "did you mean 'replies'?"),
+        ("delays_s", "did you mean 'delay_s'?"),
+        ("faults", "did you mean 'fault'?"),
+        ("models", "cannot be set, only delay_s, fault, first_byte_s, replies, requests"),
+        ("api_token", "cannot be set, only "),
+    ],
+)
+@for_each("kind", [SimulatedLMStudio, SimulatedOllama])
+def test_setting_what_a_running_server_does_not_read_names_what_it_reads(kind, name, hint):
+    with kind() as server, pytest.raises(AttributeError) as caught:
+        setattr(server, name, "x")
+    assert f"{name!r} of a running {kind.__name__} cannot be set" in str(caught.value)
+    assert hint in str(caught.value)
+
+
+@for_each(
+    ("name", "value"), [("replies", "x"), ("fault", None), ("delay_s", 0.1), ("first_byte_s", 0), ("requests", [])]
+)
+def test_what_a_running_server_reads_can_be_set(name, value):
+    with SimulatedLMStudio() as server:
+        setattr(server, name, value)
+        assert getattr(server, name) == value
+
+
+def test_a_replay_has_less_to_set(tmp_path):
+    with SimulatedLMStudio() as server, record(server.url, tmp_path / "a.jsonl") as recorder:
+        with pytest.raises(AttributeError, match="of a running record cannot be set, only requests"):
+            recorder.replies = "x"
+        ask(recorder, "GET", "/v1/models")
+    with replay(tmp_path / "a.jsonl") as replayed:
+        replayed.delay_s = 0.01
+        with pytest.raises(AttributeError, match="'replies' of a running replay cannot be set"):
+            replayed.replies = "x"
+
+
+def test_a_subclass_may_have_attributes_of_its_own():
+    class Counting(SimulatedLMStudio):
+        def __init__(self):
+            super().__init__()
+            self.count = 0
+
+    with Counting() as server:
+        server.count = 1
+        assert server.count == 1
 
 
 def test_a_port_that_is_taken_is_named():
