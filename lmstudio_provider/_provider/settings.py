@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 _INI_VARIABLE = "LM_STUDIO_CONFIG"
 _INI_NAME = "lmstudio-provider.ini"
+_SECTIONS = ("lmstudio", "ollama")
 # ``set`` of Windows, and files of variables for containers, make quotes a part of the value.
 _AROUND = " \t\r\n\"'`“”„‘’‚«»"  # noqa: RUF001
 # The variables that say where the INI file is.
@@ -278,7 +279,7 @@ class Settings:
         known, values = self._ini
         if file is None or known != (path, file):
             try:
-                values = self._parse_ini(Path(path or ""))
+                values = self._parse_ini(Path(path or ""), required)
             except OSError as error:
                 if required:
                     why = error.strerror or type(error).__name__
@@ -287,7 +288,7 @@ class Settings:
             self._ini = (path, file), values
         return values
 
-    def _parse_ini(self, path: Path) -> dict[str, str]:
+    def _parse_ini(self, path: Path, shared: bool) -> dict[str, str]:
         import configparser  # noqa: PLC0415 (imported with each provider)
 
         parser = configparser.ConfigParser(interpolation=None)  # a "%" in a token is not a reference
@@ -300,16 +301,19 @@ class Settings:
             where = f", line {lines[0][0]}" if lines[0][0] else ""
             wrong = f"the settings in {path}{where} are not a valid INI file ({type(error).__name__})"
         else:
-            return self._section(parser, path)
+            return self._section(parser, path, shared)
         # Out here the error has no context, which would quote the line, or all of the file: it may hold a token.
         raise ConfigurationError(wrong)
 
-    def _section(self, parser: configparser.ConfigParser, path: Path) -> dict[str, str]:
+    def _section(self, parser: configparser.ConfigParser, path: Path, shared: bool) -> dict[str, str]:
+        """Return our section; a file that is ``shared`` with an application may have other sections."""
         prefix = self._names.prefix
         for name in parser.sections():
-            if name != prefix and re.sub(r"\W|_", "", name).lower() == prefix:
-                raise ConfigurationError(f"the section [{name}] of {path} is never read", hint=f"Write [{prefix}]")
-        values = dict(parser[prefix]) if parser.has_section(prefix) else {}
+            near = difflib.get_close_matches(re.sub(r"\W|_", "", name).lower(), _SECTIONS, 1, 0.8)
+            if name not in _SECTIONS and (near or not shared):
+                hint = f"Write [{near[0]}]" if near else "The sections are [lmstudio] and [ollama]"
+                raise ConfigurationError(f"the section [{name}] of {path} is never read", hint=hint)
+        values = dict(parser[prefix] if parser.has_section(prefix) else parser.defaults())
         for key in values:
             if not self._names.has(key):
                 hint = self._names.hint(key)

@@ -582,12 +582,15 @@ def test_settings_that_have_not_changed_are_not_read_again(monkeypatch, tmp_path
     assert kept.config() is not before
 
 
-def test_the_ini_file_of_the_user_is_read_from_its_folder(monkeypatch, tmp_path):
-    folder = tmp_path
-    if sys.platform == "darwin":
-        folder = tmp_path / "Library" / "Application Support"
-        folder.mkdir(parents=True)
-    (folder / "lmstudio-provider.ini").write_text("[lmstudio]\nmodel = mine%s\n")
+def write_default_file(home, text):
+    folder = home / "Library" / "Application Support" if sys.platform == "darwin" else home
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "lmstudio-provider.ini").write_text(text)
+
+
+@pytest.mark.usefixtures("own_home")
+def test_the_ini_file_of_the_user_is_read_from_its_folder(tmp_path):
+    write_default_file(tmp_path, "[lmstudio]\nmodel = mine%s\n")
     assert settings().model(None) == "mine%s"
 
 
@@ -603,7 +606,11 @@ def test_without_a_home_there_is_no_ini_file(monkeypatch):
     ("text", "says"),
     [
         ("[lm-studio]\nmodel=m", r"\[lm-studio\]"),
-        ("[LMStudio]\nmodel=m", r"\[LMStudio\]"),
+        ("[LMStudio]\nmodel=m", r"\[LMStudio\].*Write \[lmstudio\]"),
+        ("[lmstdio]\nmodel=m", r"\[lmstdio\].*Write \[lmstudio\]"),
+        ("[lmstudio2]\nmodel=m", r"\[lmstudio2\].*Write \[lmstudio\]"),
+        ("[lmstudio]\nmodel=m\n[olama]\nmodel=m", r"\[olama\].*Write \[ollama\]"),
+        ("[DEFAULT]\nbaseurl=x", "'baseurl'.*Did you mean 'base_url'"),
         ("[lmstudio]\nbaseurl=x", "'baseurl'.*Did you mean 'base_url'"),
         ("[lmstudio]\nlmstudio_model=x", "'lmstudio_model'"),
         ("[lmstudio]\nzzz=x", "'zzz'.*base_url, model, timeout, api_token"),
@@ -618,6 +625,24 @@ def test_a_name_in_an_ini_file_that_is_never_read_is_an_error(monkeypatch, tmp_p
 def test_a_section_of_others_is_theirs(monkeypatch, tmp_path):
     ini(tmp_path, monkeypatch, "[ollama]\nkeep_alive=5m\n")
     assert settings().model(None) is None
+
+
+def test_a_file_that_the_application_names_may_have_sections_of_its_own(monkeypatch, tmp_path):
+    ini(tmp_path, monkeypatch, "[database]\nurl = x\n[llama.cpp]\nmodel = x\n[lmstudio]\nmodel = m\n")
+    assert settings().model(None) == "m"
+
+
+@pytest.mark.usefixtures("own_home")
+def test_a_section_that_the_file_of_this_package_does_not_have_is_an_error(tmp_path):
+    write_default_file(tmp_path, "[lmstudio]\nmodel = m\n[database]\nurl = x\n")
+    with pytest.raises(ConfigurationError, match=r"\[database\] of .* is never read") as caught:
+        settings().config()
+    assert caught.value.hint == "The sections are [lmstudio] and [ollama]"
+
+
+def test_values_for_all_sections_hold_for_a_section_that_is_not_there(monkeypatch, tmp_path):
+    ini(tmp_path, monkeypatch, "[DEFAULT]\nmodel = m\n")
+    assert settings().model(None) == "m"
 
 
 def test_a_home_that_is_not_a_folder_has_no_ini_file(monkeypatch, tmp_path):
