@@ -46,6 +46,8 @@ class _Parser(argparse.ArgumentParser):
     """A parser whose errors are one line; that of a command imports the command when it is used."""
 
     command: str | None = None
+    given: argparse.Namespace | None = None
+    """What stands before the command; what stands after it is added."""
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
         if self.command is None:
@@ -55,7 +57,7 @@ class _Parser(argparse.ArgumentParser):
             module.add_arguments(self)
             _add_common(self)
             self.epilog = f"example:\n  {module.EXAMPLE}"
-        given, others = super().parse_known_args(args, namespace)
+        given, others = super().parse_known_args(args, self.given)
         if others:
             self.error(f"unrecognized arguments: {' '.join(others)}")
         return given, others
@@ -76,7 +78,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     args, console = argparse.Namespace(**_DEFAULTS), Console()
     try:
-        parser = _parser()
+        parser = _parser(args)
         if "_ARGCOMPLETE" in os.environ:
             importlib.import_module("argcomplete").autocomplete(parser)
         parser.parse_args(argv, args)
@@ -95,7 +97,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _end(error, args, console)
 
 
-def _parser() -> argparse.ArgumentParser:
+def _parser(args: argparse.Namespace) -> argparse.ArgumentParser:
     # Abbreviations of options would change their meaning when others are added.
     same: Any = {"allow_abbrev": False, "formatter_class": argparse.RawDescriptionHelpFormatter}
     parser = _Parser(prog=_program(), description="Use LM Studio and Ollama from a terminal.", **same)
@@ -103,7 +105,8 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", title="commands")
     for name, summary in COMMANDS.items():
         about = f"{summary[:1].upper()}{summary[1:]}."
-        commands.add_parser(name, help=summary, description=about, **same).command = name
+        command = commands.add_parser(name, help=summary, description=about, **same)
+        command.command, command.given = name, args
     _add_common(parser)
     return parser
 

@@ -117,11 +117,25 @@ def test_the_example_of_a_command_works(name, servers):
     assert ended.out
 
 
+@for_each("arguments", [["-v", "models", "-v"], ["-vv", "models"], ["models", "-v", "--verbose"]])
+def test_each_v_counts_wherever_it_stands(closed_port, arguments):
+    assert "Traceback" in run(*arguments, "--base-url", f"localhost:{closed_port}").err
+
+
+def test_a_wrong_option_after_v_shows_where_the_error_came_from():
+    assert "Traceback" in run("-v", "models", "-v", "--nonsense").err
+
+
 def test_options_of_all_commands_stand_before_and_after_the_command(simulator):
     before = run("--json", "--base-url", simulator.url, "models")
     after = run("models", "--json", "--base-url", simulator.url)
     assert before == after
     assert [each["id"] for each in json.loads(before.out)] == simulator.models
+
+
+def test_an_option_before_the_command_holds_if_others_stand_after_it(simulator):
+    ended = run("--base-url", simulator.url, "--json", "models", "--timeout", "5", "--provider", "lm-studio", "-v")
+    assert [each["id"] for each in json.loads(ended.out)] == simulator.models
 
 
 def test_an_option_after_the_command_wins(simulator, closed_port):
