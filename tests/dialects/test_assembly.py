@@ -27,6 +27,11 @@ def test_pieces_without_index_are_joined_by_id_or_to_the_last_call():
     assert assembled(*deltas) == [("1", "f", "{} "), ("2", "g", "[]")]
 
 
+def test_a_piece_alone_belongs_to_the_last_of_the_calls_that_stood_beside_each_other():
+    deltas = [[piece("{", "f", id="1"), piece("[", "g", id="2")], [piece("]")]]
+    assert assembled(*deltas) == [("1", "f", "{"), ("2", "g", "[]")]
+
+
 def test_a_new_id_under_an_index_that_is_taken_is_another_call():
     assert assembled(
         [piece("{}", "f", index=0, id="1")], [piece("{}", "f", index=0, id="2")], [piece(" ", index=0)]

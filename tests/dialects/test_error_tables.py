@@ -169,6 +169,7 @@ def test_an_error_about_a_missing_token_says_how_to_get_one():
 
 def test_the_detail_of_fastapi_is_shown():
     assert "Not Found" in str(error_of({"detail": "Not Found"}, 404))
+    assert error_of({"detail": "no"}, 418).hint == ""
 
 
 def test_long_texts_are_cut():
@@ -303,6 +304,8 @@ def test_an_error_about_an_unknown_endpoint_names_the_version_that_has_it(sample
         assert isinstance(error, EndpointNotFoundError)
         assert error.since == since
         assert (since or "the version of LM Studio") in error.hint
+    assert (since or "the version of LM Studio") in error_of({"error": "no"}, 404, ErrorContext(path=path)).hint
+    assert "has it since" not in error_of(b"<title>Not Found</title>", 404, ErrorContext(path=path)).hint
 
 
 def test_the_beginning_of_a_malformed_token_is_removed_from_the_error(sample):

@@ -71,6 +71,7 @@ def test_a_page_is_shown_by_its_title_and_server(raw_server, sample, kind, metho
     assert hint in caught.value.hint
     assert "<" not in str(caught.value)
     assert (ADDRESS in str(caught.value)) == name.endswith(("_200", "_404"))
+    assert (TLS in str(caught.value)) == (hint == TLS)
 
 
 def test_every_sample_is_tried():
@@ -104,6 +105,7 @@ def reply(status, body=b"", *headers):
         (524, b"<title>host | 524: A timeout occurred</title>", [], ServerError, "524: A timeout occurred", SLOW),
         (502, b'{"message":"An invalid response"}', [], ServerError, "HTTP 502, no content type: An invalid", OFF),
         (400, b"This combination of host and port requires TLS.", [], InvalidRequestError, "requires TLS", TLS),
+        (400, b"Bad Request", [], InvalidRequestError, "HTTP 400, 'Bad Request'", ""),
         (501, b"<h1>Error</h1> response", [], ServerError, "a web server answered HTTP 501, 'Error'", "See the log"),
         (
             500,
@@ -129,7 +131,13 @@ def test_pages_of_other_servers_are_shown_without_markup_too(
     assert says in caught.value.message
     assert hint in caught.value.hint
     assert "<" not in str(caught.value)
+    assert (TLS in str(caught.value)) == (hint == TLS)
     assert caught.value.body == body.decode()
+
+
+@for_each(("status", "hint"), [(503, OFF), (521, OFF), (522, OFF), (523, OFF), (524, SLOW)])
+def test_the_statuses_of_a_proxy_say_what_is_wrong_behind_it(status, hint):
+    assert hint in read_answer(status, {}, "", None).hint
 
 
 @for_each("status", [502, 504, 413])
@@ -161,6 +169,7 @@ def test_an_error_of_a_proxy_in_json_has_the_same_hint(raw_server, provider_of, 
         ("<title" * 20_000, ""),
         ("<" * 100_000, ""),
         ("Hi <p class", "Hi"),
+        ("<h1>" + "x" * 200, "x" * 200),
         ("<h1>" + "x" * 1_000_000, f"{'x' * 200}…"),
     ],
 )
@@ -187,6 +196,7 @@ def test_a_server_may_call_itself_anything():
         ("https://ann:s3cret@host/v1/models", "to 'https://host/v1/models'", "the address of the server itself"),
         ("//ann@host/login", "to '//host/login'", "a login page"),
         ("/login?next=/v1", "to '/login?next=/v1'", "a login page"),
+        ("/v1/chat/completions", "to '/v1/chat/completions'", "the address of the server itself"),
         ("", "(HTTP 302) without a target", "the address of the server itself"),
     ],
 )

@@ -587,9 +587,10 @@ def test_a_message_that_only_the_last_event_has_is_not_lost_beside_another(came)
 
 
 @for_each("came", ["\n\nHello. ", "lo.", "Oh. Hello. Bye."])
-def test_a_text_that_is_another_at_the_end_is_not_doubled(came):
+@for_each("last", ["Hello.", "\nHello.\n"])
+def test_a_text_that_is_another_at_the_end_is_not_doubled(came, last):
     stream = new_stream()
-    fed(stream, delta(came), added(message("Hello."), 0, "done"), completed(message("Hello.")))
+    fed(stream, delta(came), added(message("Hello."), 0, "done"), completed(message(last)))
     assert stream.completion().text == came
 
 
@@ -642,6 +643,7 @@ def test_two_calls_are_put_together_from_their_pieces():
         [added(function_call("now", ""), 0), arguments('{"a"', 0), arguments(":1}", 0)],
         [added(function_call("now", ""), 0), arguments('{"a"', 0), arguments('{"a":1}', 0, "done")],
         [added(function_call("now", ""), 0), added(function_call("now", '{"a":1}'), 0, "done")],
+        [arguments('{"a"', 0), added(function_call("now", '{"a":1}'), 0, "done")],
         [added({**function_call("", ""), "name": None}, 0), {**arguments('{"a":1}', 0, "done"), "name": "now"}],
     ],
 )

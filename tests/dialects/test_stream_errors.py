@@ -11,17 +11,19 @@ from test_error_tables import QUIRKS
 from lmstudio_provider import (
     Limits,
     LMStudioProvider,
+    ModelNotFoundError,
     OllamaProvider,
     ProtocolError,
     ProviderError,
     StreamInterruptedError,
 )
 from lmstudio_provider._core.types import Call
+from lmstudio_provider._dialects.checked_reader import CheckedReader
 from lmstudio_provider._dialects.errors import ErrorContext
 from lmstudio_provider._dialects.messages import MessagesStream
 from lmstudio_provider._dialects.openai import ChatStream
 from lmstudio_provider._dialects.responses import ResponsesStream
-from lmstudio_provider._http.readers import Event
+from lmstudio_provider._http.readers import Event, SSEReader
 from lmstudio_provider._native.events_reader import NativeAssembly
 
 # For each kind of stream: what makes its items, an event with the text "Hi", and the shapes that an error can have.
@@ -80,6 +82,15 @@ def test_an_error_has_its_meaning_at_the_beginning_of_a_stream_and_after_text(ki
             assert assembly.completion().text == "Hi" * len(before)
 
 
+@for_each("kind", ["chat", "responses", "messages"])
+def test_an_event_that_is_named_error_and_holds_an_error_keeps_its_code(kind):
+    data = json.dumps({"type": "error", "error": {"message": "It went wrong.", "code": "model_not_found"}})
+    with pytest.raises(ModelNotFoundError) as caught:
+        KINDS[kind][0](Call("POST", "/", b"", "m"), ErrorContext("m"), 0.0).feed(Event("error", data))
+    assert caught.value.code == "model_not_found"
+    assert caught.value.sent
+
+
 # Replies in the place of a stream
 
 STREAMS = {
@@ -125,6 +136,18 @@ def test_a_reply_in_the_place_of_a_stream_is_shown(raw_server, head, body, says)
                 read_stream(lm)
             assert says in caught.value.message
             assert "fit into" not in caught.value.hint
+
+
+def test_a_byte_order_mark_does_not_hide_the_meaning_of_an_error_in_the_place_of_a_stream(raw_server):
+    server = raw_server(HEADS["json"], b'\xef\xbb\xbf{"error": {"code": "model_not_found", "message": "no"}}')
+    with LMStudioProvider(server.url, refresh=False) as lm, pytest.raises(ModelNotFoundError):
+        list(lm.stream("Hi", model="m"))
+
+
+def test_a_page_or_an_object_is_not_seen_in_a_piece_of_a_stream_that_has_begun():
+    reader = CheckedReader(SSEReader(Limits()), None, None)
+    pieces = [b'data: {"a": "', b'<html>"}\n\ndata: ', b"{\n\n"]
+    assert [event.data for piece in pieces for event in reader.feed(piece)] == ['{"a": "<html>"}', "{"]
 
 
 @for_each("head", HEADS.values(), ids=HEADS)

@@ -7,7 +7,17 @@ import warnings
 import pytest
 from tables import for_each
 
-from lmstudio_provider import Completion, LMStudioProvider, Message, Tool, ToolCall, ToolCallWarning, Usage, run_tools
+from lmstudio_provider import (
+    Completion,
+    LMStudioProvider,
+    Message,
+    Stats,
+    Tool,
+    ToolCall,
+    ToolCallWarning,
+    Usage,
+    run_tools,
+)
 from lmstudio_provider._dialects.tool_text import take_calls, warn_of_lost_calls
 from lmstudio_provider.simulator import SimulatedLMStudio
 
@@ -65,9 +75,30 @@ def test_a_text_that_is_more_or_less_than_calls_stays_text(text):
     assert take_calls(completion, [WEATHER]) is completion
 
 
-@pytest.mark.parametrize("finish_reason", ["length", "cancelled"])
-def test_a_call_in_a_text_that_was_cut_off_stays_text(finish_reason):
-    assert taken(f"<tool_call>{OSLO}</tool_call>", finish_reason=finish_reason) == []
+@for_each(
+    "reason",
+    [
+        "length",
+        "max_tokens",
+        "max_output_tokens",
+        "cancelled",
+        "error",
+        "abort",
+        "aborted",
+        "failed",
+        "incomplete",
+        "content_filter",
+        "load",
+        "unload",
+        "maxPredictedTokensReached",
+        "contextLengthReached",
+        "userStopped",
+        "modelUnloaded",
+    ],
+)
+def test_a_call_in_a_text_that_was_cut_off_stays_text(reason):
+    for fields in ({"finish_reason": reason}, {"stats": Stats(stop_reason=reason)}):
+        assert taken(f"<tool_call>{OSLO}</tool_call>", **fields) == []
 
 
 def test_a_text_beside_real_calls_stays_text():
