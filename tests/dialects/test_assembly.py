@@ -32,6 +32,19 @@ def test_a_piece_alone_belongs_to_the_last_of_the_calls_that_stood_beside_each_o
     assert assembled(*deltas) == [("1", "f", "{"), ("2", "g", "[]")]
 
 
+def test_a_piece_without_an_id_belongs_to_the_last_call_whether_that_has_one_or_not():
+    deltas = [[piece("{", "f")], [piece("[", "g", id="2")], [piece("]")]]
+    assert [call[1:] for call in assembled(*deltas)] == [("f", "{"), ("g", "[]")]
+
+
+def test_an_id_after_a_call_without_one_begins_another_call():
+    assert [call[1:] for call in assembled([piece("{}", "f")], [piece("{}", "f", id="1")])] == [("f", "{}")] * 2
+
+
+def test_arguments_without_a_name_are_kept():
+    assert [call[1:] for call in assembled([piece("{}")])] == [("", "{}")]
+
+
 def test_a_new_id_under_an_index_that_is_taken_is_another_call():
     assert assembled(
         [piece("{}", "f", index=0, id="1")], [piece("{}", "f", index=0, id="2")], [piece(" ", index=0)]
@@ -128,6 +141,7 @@ def named(*pieces):
         ([("f", {"a": 1}), ("f", {"a": 2})], [("f", '{"a": 1}'), ("f", '{"a": 2}')]),
         ([("f", ""), '{"a": "', "}", '{"}', ("f", ""), "{}"], [("f", '{"a": "}{"}'), ("f", "{}")]),
         ([("f", ""), '{"a": "\\', '"}"', "}", ("f", "{}")], [("f", '{"a": "\\"}"}'), ("f", "{}")]),
+        ([("f", '"a'), ("f", 'b"')], [("f", '"ab"')]),
         ([("f", '"{}"'), ("f", '"{}"')], [("f", '"{}"'), ("f", '"{}"')]),
         ([("f", "[1, [2]]"), ("f", "[]")], [("f", "[1, [2]]"), ("f", "[]")]),
         # One call, of which each piece says the name.
@@ -209,6 +223,7 @@ OFFERED = ("weather", "get_time", "getUser", "functions.exact", "files.read")
         ("files.weather", "files.weather"),
         ("my.functions.weather", "my.functions.weather"),
         ("functions.other<|channel|>commentary", "other"),
+        ("to=functions.other", "other"),
         ("assistant<|channel|>commentary to=functions.other json", "other"),
         ("assistant<|channel|>analysis", "assistant<|channel|>analysis"),
         ("<|channel|>commentary", "<|channel|>commentary"),
@@ -234,6 +249,10 @@ def test_a_name_is_that_of_the_tool_it_means(name, tool):
 )
 def test_without_offered_tools_only_markup_is_cut_off(name, tool):
     assert ToolCallAssembly().name_of(name) == tool
+
+
+def test_a_name_that_was_offered_as_it_is_means_no_other_tool():
+    assert ToolCallAssembly(("weather", "functions.weather")).name_of("functions.weather") == "functions.weather"
 
 
 def test_a_name_that_could_be_of_two_tools_stays():

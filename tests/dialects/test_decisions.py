@@ -7,6 +7,7 @@ import copy
 import json
 import math
 import pickle
+import types
 
 import pytest
 from tables import for_each
@@ -81,6 +82,10 @@ def test_a_score_has_a_list_of_descriptions(criteria):
 def test_a_state_is_a_text_or_an_object(state, limits):
     with pytest.raises(InvalidRequestError, match="state"):
         body({"q": URGENT}, limits, state)
+
+
+def test_a_state_may_be_any_mapping():
+    assert body({"q": URGENT}, state=types.MappingProxyType({"a": 1}))["state"] == {"a": 1}
 
 
 @BOTH

@@ -23,6 +23,7 @@ from lmstudio_provider import (
 )
 from lmstudio_provider._dialects import lmstudio_errors, ollama_errors
 from lmstudio_provider._dialects.errors import PASSWORD, ErrorContext
+from lmstudio_provider._dialects.json_text import preview
 from lmstudio_provider._dialects.lmstudio_errors import find_error
 from lmstudio_provider._http.exchange import retry_after
 
@@ -134,9 +135,18 @@ def test_text_that_only_looks_like_an_engine_error_is_reported_unchanged(wrapped
     assert wrapped[:15] in str(error_of({"error": wrapped}))
 
 
+def test_text_that_contains_an_error_of_an_engine_is_shown_whole():
+    assert "Failed" in error_of({"error": 'Failed: {"error": {"message": "no"}}'}).message
+
+
+def test_a_reply_is_not_an_error_for_the_words_in_it():
+    assert error_of({"said": "Ollama is running"}, 200) is None
+
+
 def test_a_redirect_is_a_protocol_error():
     error = error_of(b"", 307)
     assert type(error) is ProtocolError
+    assert error.sent
     assert "307" in str(error)
 
 
@@ -174,6 +184,11 @@ def test_the_detail_of_fastapi_is_shown():
 
 def test_long_texts_are_cut():
     assert len(str(error_of({"error": "x" * 100_000}))) < 1000
+
+
+@for_each(("length", "shown"), [(0, "it is empty"), (200, f"'{'x' * 200}'"), (201, f"'{'x' * 200}…'")])
+def test_the_beginning_of_a_text_is_shown_for_all_of_it(length, shown):
+    assert preview("x" * length) == shown
 
 
 @for_each(
@@ -220,6 +235,7 @@ QUIRKS = {
     'Error rendering prompt with jinja template: "Conversation roles must alternate"': InvalidRequestError,
     "Failed to initialize samplers: failed to parse grammar": InvalidRequestError,
     "Unrecognized key(s) in object: 'seed'": InvalidRequestError,
+    "Llama model must be created with embedding=True to call this method": InvalidRequestError,
 }
 
 
@@ -435,7 +451,8 @@ def test_ollama_is_recognised_by_its_error_texts(status, value, kind):
     error = error_of(value, status, ErrorContext("qwen3-99b", path="/api/v1/chat"))
     assert type(error) is kind
     assert "it answers as Ollama does" in error.message
-    assert "OllamaProvider" in error.hint
+    assert error.hint.startswith("Ask Ollama with OllamaProvider")
+    assert error.hint.endswith("lists the servers that answer")
     assert "lms" not in error.hint
     assert "update it" not in error.hint
 
@@ -485,6 +502,7 @@ def test_a_proxy_that_wants_a_name_and_a_password_does_not_want_a_token(source, 
     error = error_of(b"", 401, ErrorContext(token_source=source), {"WWW-Authenticate": 'basic realm="x"'})
     assert says in error.message
     assert "http://NAME:PASSWORD@host" in error.hint
+    assert ("give no API token" in error.hint) == bool(source)
     assert error.wants_password
 
 
@@ -492,6 +510,7 @@ def test_a_refused_authorization_header_is_reported_with_its_source():
     asked = ErrorContext(token_source="the argument headers", credentials="Authorization")
     error = error_of({"error": "no"}, 401, asked)
     assert "refused the Authorization that came from the argument headers" in error.message
+    assert error.hint == "Check the argument headers"
     assert not error.wants_password
 
 

@@ -33,7 +33,15 @@ from lmstudio_provider import (
 )
 from lmstudio_provider._core.types import Call
 from lmstudio_provider._dialects.errors import ErrorContext
-from lmstudio_provider._dialects.ollama import OllamaStream, chat_call, embed_call, embed_reply, reply, text_call
+from lmstudio_provider._dialects.ollama import (
+    DIALECT,
+    OllamaStream,
+    chat_call,
+    embed_call,
+    embed_reply,
+    reply,
+    text_call,
+)
 from lmstudio_provider._dialects.ollama_errors import find_error
 from lmstudio_provider._dialects.ollama_models import Inquiry, list_models, ps_reply, show_reply, tags_reply
 from lmstudio_provider._http.readers import NDJSONReader
@@ -221,6 +229,12 @@ def test_images_go_as_base64_beside_the_text():
     assert message == {"role": "user", "content": "What is it?", "images": ["iVBORw0KGgowMDAwMDAwMA=="]}
 
 
+def test_a_data_url_beside_the_text_of_a_dict_is_sent_as_its_base64():
+    url = "data:image/png;base64,iVBORw0KGgowMDAwMDAwMA=="
+    (message,) = body_of([{"role": "user", "content": "What is it?", "images": [url]}])["messages"]
+    assert message["images"] == ["iVBORw0KGgowMDAwMDAwMA=="]
+
+
 def test_calls_go_as_objects_and_results_with_the_name_of_their_tool():
     call, broken = ToolCall("7", "now", {"tz": "UTC"}), ToolCall("8", "then", raw_arguments="no json")
     as_dict = {"role": "tool", "content": "then", "tool_call_id": "8"}
@@ -257,6 +271,18 @@ def test_a_text_goes_on_without_a_template():
 def test_texts_are_embedded_together():
     call = embed_call(["a", "ü"], "m", truncate=False)
     assert (call.path, json.loads(call.body)) == ("/api/embed", {"model": "m", "input": ["a", "ü"], "truncate": False})
+    assert call.model_kind == "embedding"
+
+
+def test_vectors_without_the_name_of_a_model_have_the_name_that_was_asked():
+    assert embed_reply({"embeddings": [[1.0]]}, asked(), 1).model == "asked"
+
+
+@for_each(
+    ("path", "may_load"), [("/api/chat", True), ("/api/generate", True), ("/api/embed", True), ("/api/tags", False)]
+)
+def test_only_of_a_call_that_loads_a_model_it_is_said_that_the_load_stops(path, may_load):
+    assert ("stops loading" in DIALECT.load_hint(Call("POST", path, b"", "m"))) == may_load
 
 
 # Replies
@@ -549,6 +575,14 @@ def test_lm_studio_is_recognised_by_its_error_texts(status, error, kind):
         ("cudaMalloc failed: out of memory", ModelCrashedError),
         ("model requires more system memory (5.6 GiB) than is available (3.1 GiB)", ModelLoadError),
         ("unable to load model: {}", ModelLoadError),
+        ("time: missing unit in duration '{}'", InvalidRequestError),
+        ("time: unknown unit 'x' in duration '{}'", InvalidRequestError),
+        ("time: invalid duration '{}'", InvalidRequestError),
+        ("unsupported type: float64", InvalidRequestError),
+        ("pull model manifest: file does not exist", ModelNotFoundError),
+        ("digest mismatch: '{}'", InvalidRequestError),
+        ("template error: '{}'", InvalidRequestError),
+        ("invalid file magic", InvalidRequestError),
         ("model '{}' is broken", ServerError),
         ('open "{}": permission denied', ServerError),
     ],
@@ -688,8 +722,9 @@ def test_a_vector_with_a_value_that_is_not_a_finite_number_is_a_protocol_error(n
 
 
 def test_vectors_of_several_lengths_are_none():
-    with pytest.raises(ProtocolError):
+    with pytest.raises(ProtocolError) as caught:
         embed_reply({"embeddings": [[1.0, 2.0], [3.0]]}, asked(), 2)
+    assert caught.value.sent
 
 
 def test_a_server_that_forbids_does_not_want_a_token():

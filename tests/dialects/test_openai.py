@@ -19,6 +19,7 @@ from lmstudio_provider import (
     Usage,
 )
 from lmstudio_provider._core.types import Call
+from lmstudio_provider._dialects.accumulator import read_stats
 from lmstudio_provider._dialects.errors import ErrorContext
 from lmstudio_provider._dialects.models import openai_models as models_of
 from lmstudio_provider._dialects.openai import ChatStream, chat_call, reply
@@ -54,8 +55,9 @@ def reply_of(value):
     ],
 )
 def test_a_reply_of_the_wrong_shape_is_a_protocol_error(value):
-    with pytest.raises(ProtocolError):
+    with pytest.raises(ProtocolError) as caught:
         reply_of(value)
+    assert caught.value.sent
 
 
 @for_each("value", [None, [], {}, {"data": {}}, {"data": [None]}, {"data": [{}]}])
@@ -89,6 +91,23 @@ def test_a_plain_reply(sample):
 def test_the_speed_is_measured_if_the_server_does_not_report_it(sample):
     stats = reply_of(json.loads(sample("chat_completion.json"))).stats
     assert (stats.tokens_per_second, stats.generation_time_s, stats.time_to_first_token_s) == (5.5, 2.0, None)
+
+
+@for_each(
+    ("given", "tokens", "first_s", "duration_s", "speed"),
+    [
+        (None, 1, None, 2.0, 0.5),
+        (None, 1, 0.5, 1.0, None),  # its first text is also its end
+        (None, 6, 1.0, 3.0, 3.0),
+        (None, 6, 1.0, 1.0, None),
+        (None, 6, None, 0.0, None),
+        (None, 0, None, 2.0, None),
+        ({"stop_reason": "eosFound"}, 6, 1.0, 3.0, 3.0),
+        ({"tokens_per_second": 7}, 6, 1.0, 3.0, 7),
+    ],
+)
+def test_the_speed_is_that_of_the_server_or_measured_or_unknown(given, tokens, first_s, duration_s, speed):
+    assert read_stats(given, Usage(9, tokens), first_s, duration_s).tokens_per_second == speed
 
 
 def test_the_servers_own_stats_win(sample):
@@ -375,6 +394,7 @@ def test_a_stream_with_nothing_in_it_is_not_an_empty_answer(sample, data):
     with pytest.raises(ProtocolError, match="nothing in it") as caught:
         streamed(sample("chat_stream_empty.sse") if data is None else data)
     assert "context" in caught.value.hint
+    assert caught.value.sent
 
 
 def test_an_answer_without_text_is_valid_if_the_model_says_that_it_stopped():
@@ -386,8 +406,9 @@ def test_a_stream_that_ends_without_its_end_is_interrupted(sample):
     stream = ChatStream(asked(), ErrorContext("asked"), 0.0)
     for event in SSEReader(Limits()).feed(sample("chat_stream_cut.sse")):
         stream.feed(event)
-    with pytest.raises(StreamInterruptedError):
+    with pytest.raises(StreamInterruptedError) as caught:
         stream.finish()
+    assert caught.value.sent
     assert stream.completion().text == "Once upon a time"
     assert stream.completion().finish_reason is None
 
@@ -408,8 +429,9 @@ def test_a_stream_that_ends_without_its_end_is_interrupted(sample):
     ],
 )
 def test_an_event_of_the_wrong_shape_is_a_protocol_error(data):
-    with pytest.raises(ProtocolError):
+    with pytest.raises(ProtocolError) as caught:
         ChatStream(asked(), ErrorContext("asked"), 0.0).feed(Event("message", data))
+    assert caught.value.sent
 
 
 @for_each(

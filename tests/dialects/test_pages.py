@@ -160,6 +160,7 @@ def test_an_error_of_a_proxy_in_json_has_the_same_hint(raw_server, provider_of, 
         ("<script>var a='<b>'; document.title = '<title>x</title>'</script><p>Off</p>", "Off"),
         ("<!-- <title>x</title> --><body>Off", "Off"),
         ("<svg><title>Logo</title></svg><title>A</title>", "A"),
+        ("<head>noise</head><body>Off", "Off"),
         ("<body><svg viewBox='0 0 1 1'><title>Logo</title><path/></svg><h2>B</h2>", "B"),
         ("<script>not closed <h1>", ""),
         ("<script>" * 20_000, ""),
@@ -194,8 +195,8 @@ def test_a_server_may_call_itself_anything():
         ),
         ("https://host/x/v1/chat/completions/?a=b", "?a=b'", "Set the base URL to https://host/x"),
         ("https://ann:s3cret@host/v1/models", "to 'https://host/v1/models'", "the address of the server itself"),
-        ("//ann@host/login", "to '//host/login'", "a login page"),
-        ("/login?next=/v1", "to '/login?next=/v1'", "a login page"),
+        ("//ann@host/login", "to '//host/login'", "a proxy wants a login"),
+        ("/login?next=/v1", "to '/login?next=/v1'", "a proxy wants a login"),
         ("/v1/chat/completions", "to '/v1/chat/completions'", "the address of the server itself"),
         ("", "(HTTP 302) without a target", "the address of the server itself"),
     ],
@@ -203,7 +204,7 @@ def test_a_server_may_call_itself_anything():
 def test_a_redirect_names_its_target_without_userinfo(location, says, hint):
     said, advice = redirect(302, {"Location": location}, "/v1/chat/completions")
     assert says in said
-    assert hint in advice
+    assert f"{hint};" in f"{advice};"
     assert "ann" not in said + advice
 
 

@@ -637,12 +637,16 @@ def test_two_calls_are_put_together_from_their_pieces():
     assert stream.completion().finish_reason == "tool_calls"
 
 
+NO_ID = {"type": "function_call", "name": "now", "arguments": ""}
+
+
 @for_each(
     "events",
     [
         [added(function_call("now", ""), 0), arguments('{"a"', 0), arguments(":1}", 0)],
         [added(function_call("now", ""), 0), arguments('{"a"', 0), arguments('{"a":1}', 0, "done")],
         [added(function_call("now", ""), 0), added(function_call("now", '{"a":1}'), 0, "done")],
+        [added(NO_ID, 0), added(function_call("now", '{"a":1}'), 0, "done")],
         [arguments('{"a"', 0), added(function_call("now", '{"a":1}'), 0, "done")],
         [added({**function_call("", ""), "name": None}, 0), {**arguments('{"a":1}', 0, "done"), "name": "now"}],
     ],

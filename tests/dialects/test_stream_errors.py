@@ -138,6 +138,14 @@ def test_a_reply_in_the_place_of_a_stream_is_shown(raw_server, head, body, says)
             assert "fit into" not in caught.value.hint
 
 
+@for_each(
+    ("head", "body", "kind"), [("text", b"OK", "text/plain"), ("no type", b"OK", "text"), ("no type", b"7", "JSON")]
+)
+def test_the_type_of_a_reply_in_the_place_of_a_stream_is_named(raw_server, provider_of, head, body, kind):
+    with pytest.raises(ProtocolError, match=f"the server sent '{kind}' instead of a stream"):
+        list(provider_of(raw_server(HEADS[head], body)).stream("Hi", model="m"))
+
+
 def test_a_byte_order_mark_does_not_hide_the_meaning_of_an_error_in_the_place_of_a_stream(raw_server):
     server = raw_server(HEADS["json"], b'\xef\xbb\xbf{"error": {"code": "model_not_found", "message": "no"}}')
     with LMStudioProvider(server.url, refresh=False) as lm, pytest.raises(ModelNotFoundError):

@@ -72,6 +72,7 @@ UNTOUCHED = [
     "````\n```\n</think>\n````",
     "He wrote:\n> it ends with </think>\nand left.",
     "Escaped: \\</think>",
+    "He said 'it's </think> here'.",
 ]
 
 
@@ -166,6 +167,7 @@ UNOPENED = [
     ("the end of it.”</think>“Yes.”", ("“Yes.”", "the end of it.”")),
     ("そう」</think>「はい", ("「はい", "そう」")),
     ("```py\nx = 1\n```</think>Done.", ("Done.", "```py\nx = 1\n```")),
+    ("```\nx\n```\nSo.\n</think>Done.", ("Done.", "```\nx\n```\nSo.\n")),
     ("``` of `a\n</think>Done.", ("Done.", "``` of `a\n")),
     ("They want `</think>`.</think>It is `</think>`.", ("It is `</think>`.", "They want `</think>`.")),
     ("<think>a</think>b</think>c", ("c", "ab")),
@@ -227,6 +229,10 @@ def test_endless_blanks_are_not_held_back_for_ever(rest):
     assert sum(len(splitter.feed("\n" * 100)[0]) for _ in range(20)) == 2000
     text = "\n" * 2000 + rest
     assert split_thoughts(text) == fed(text) == fed(*text) == (text, "")
+
+
+def test_thoughts_may_follow_thoughts_of_any_length():
+    assert split_thoughts(f"<think>{'a' * 2000}</think><think>b</think>c") == ("c", f"{'a' * 2000}b")
 
 
 # In each dialect, whole and streamed
@@ -293,10 +299,12 @@ def stream_of(dialect, text):
         "ollama": (OllamaStream, [*({"message": {"content": each}} for each in text), {"done": True}]),
     }[dialect]
     stream = kind(call_to("/"), ErrorContext("asked"), 0.0)
-    for event in fed_:
-        stream.feed(event)
-    stream.finish()
-    return stream.completion()
+    chunks = [*map(stream.feed, fed_), *stream.finish()]
+    completion = stream.completion()
+    if "</think>" not in text or text.startswith("<think>"):
+        assert "".join(chunk.delta for chunk in chunks if chunk) == completion.text
+        assert "".join(chunk.reasoning for chunk in chunks if chunk) == completion.reasoning
+    return completion
 
 
 @for_each("text", TEXTS)
@@ -304,6 +312,22 @@ def stream_of(dialect, text):
 def test_every_dialect_parts_thoughts_from_the_answer(dialect, text):
     for completion in (whole(dialect, text), stream_of(dialect, text)):
         assert (completion.text, completion.reasoning) == ("Yes.", "I see.")
+
+
+@for_each("text", ["<thi", "<", "[THINK", "<|chan"])
+@for_each("dialect", ["chat", "responses", "messages", "ollama"])
+def test_no_dialect_loses_a_text_that_ends_as_a_mark_begins(dialect, text):
+    for completion in (whole(dialect, text), stream_of(dialect, text)):
+        assert (completion.text, completion.reasoning) == (text, "")
+
+
+@for_each(
+    ("module", "value"),
+    [(openai, {"choices": [{"text": "a</think>b"}]}), (ollama, {"response": "a</think>b", "done": True})],
+    ids=["openai", "ollama"],
+)
+def test_the_continuation_of_a_text_is_not_split(module, value):
+    assert module.reply(value, call_to("/"), 1.0).text == "a</think>b"
 
 
 def test_thoughts_in_the_text_follow_those_that_came_beside_it():

@@ -136,6 +136,11 @@ def test_several_calls_are_taken_in_order_with_an_id_each():
     assert calls[0].id != calls[1].id
 
 
+def test_arguments_that_are_not_an_object_are_not_a_call_even_if_the_tool_has_no_schema():
+    completion = said('<tool_call>{"name": "now", "arguments": [1]}</tool_call>')
+    assert take_calls(completion, [{"type": "function", "function": {"name": "now"}}]) is completion
+
+
 def test_a_tool_given_as_a_dict_is_offered_as_well():
     assert take_calls(said(f"<tool_call>{OSLO}</tool_call>"), [WEATHER.as_dict()]).tool_calls
 
@@ -211,6 +216,14 @@ def test_markup_after_the_tools_were_taken_away_gives_a_warning():
         (said(f"functools[{OSLO}]"), "as text"),
         (said('{"name": "get_weather", "parameters": {"city": "Oslo"}}'), "as text"),
         (said("", finish_reason="length", tool_calls=(ToolCall("1", "f"),)), "not be made: raise max_tokens"),
+        (said("<|tool_calls|>f"), "as text"),
+        (said("<|tool_call_begin|>f"), "as text"),
+        (said('<function_call> {"name": "f"}'), "as text"),
+        (said('<invoke name="f">'), "as text"),
+        (said("<|python_tag|>f()"), "as text"),
+        (said("<\uff5ctool\u2581calls\u2581begin\uff5c>"), "as text"),
+        (said("<|channel|>commentary to=functions.f"), "as text"),
+        (said("", finish_reason="error", tool_calls=(ToolCall("1", "f"),)), r"broke off \(error\).*; ask again"),
         (said("", usage=Usage(10, 25, 35)), "empty although the model generated 25 tokens"),
         (said(" \n", usage=Usage(10, 25, 35)), "empty although"),
         (said("", finish_reason="tool_calls"), "sent no call"),
@@ -228,6 +241,7 @@ def test_a_reply_that_lost_a_call_gives_a_warning(completion, match):
         said("Sunny."),
         said("A call looks like `<tool_call>{}</tool_call>`."),
         said("```\n<tool_call>{}</tool_call>\n```"),
+        said("~~~\n<tool_call>{}</tool_call>\n~~~"),
         said("The mark <tool_call> begins a call."),
         said(""),
         said("", usage=Usage(10, 0, 10)),
