@@ -80,7 +80,7 @@ def find_fault(value: object) -> ErrorBody | None:
 def _unwrap(fault: ErrorBody) -> ErrorBody:
     # "Engine protocol predict request returned 400: {json}" (LM Studio 0.4.20 on), or only the JSON (Ollama): the
     # inner object is the real cause.
-    if not fault.message.startswith(("Engine protocol", "{")) or "{" not in fault.message:
+    if not fault.message.startswith(("Engine protocol", "{")):
         return fault
     try:
         inner = loads(fault.message[fault.message.index("{") :])["error"]

@@ -136,8 +136,8 @@ _REASONS = {"end_turn": "stop", "stop_sequence": "stop", "max_tokens": "length",
 
 def finish_reason(stop_reason: object) -> str | None:
     """Return why a reply ended, in the word of chat if it has one."""
-    reason = text_or_none(stop_reason) or ""
-    return _REASONS.get(reason, reason) or None
+    reason = text_or_none(stop_reason)
+    return _REASONS.get(reason or "", reason)
 
 
 def read_usage(value: object) -> Usage | None:

@@ -318,7 +318,7 @@ class _Line:
         if same := self._same.text_of(line):
             return (same,)  # which no JSON is
         value = loads(line)
-        if (text := _only_text(value)) and value.get("model"):
+        if text := _only_text(value):
             self._same.learn(line, text)
         return value
 

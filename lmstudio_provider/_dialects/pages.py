@@ -143,4 +143,4 @@ _SERVER_ITSELF = "Set the base URL to the address of the server itself"
 
 def wants_basic(headers: Mapping[str, Any]) -> bool:
     """Return True if the answer asks for a name and a password (RFC 7617), as proxies do."""
-    return str(headers.get("WWW-Authenticate") or "").lower().startswith("basic")
+    return str(headers.get("WWW-Authenticate")).lower().startswith("basic")

@@ -131,7 +131,7 @@ class ThoughtSplitter:
             mark = header[0] if header else max(filter(following.startswith, _SECTIONS), key=len)
             section = _CHANNELS[header[1]] if header else _SECTIONS[mark]
         self._section, self._backticks, self.over = section, 0, section is _ANSWER
-        self._parted = self._parted or bool(mark)
+        self._parted = True
         return start + len(mark) if mark else at
 
 

@@ -37,6 +37,10 @@ def test_a_piece_without_an_id_belongs_to_the_last_call_whether_that_has_one_or_
     assert [call[1:] for call in assembled(*deltas)] == [("f", "{"), ("g", "[]")]
 
 
+def test_an_id_says_which_call_it_is_if_only_the_first_piece_has_an_index():
+    assert assembled([piece("{", "f", index=0, id="1")], [piece("}", id="1")]) == [("1", "f", "{}")]
+
+
 def test_an_id_after_a_call_without_one_begins_another_call():
     assert [call[1:] for call in assembled([piece("{}", "f")], [piece("{}", "f", id="1")])] == [("f", "{}")] * 2
 

@@ -566,6 +566,7 @@ def test_a_count_that_is_not_valid_is_unknown(number):
         "prompt too long; exceeded max context length by 812 tokens",
         "the input length exceeds the context length",
         "input exceeds maximum context length and cannot be truncated further",
+        "the prompt is longer than the context length currently set",
         "input is larger than the max context size. skipping",
     ],
 )

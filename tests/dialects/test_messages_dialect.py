@@ -294,6 +294,11 @@ def test_incomplete_usage_has_no_sum(usage, told):
     assert reply_of({"content": [], "usage": usage}).usage == told
 
 
+def test_calls_with_the_same_id_stay_apart():
+    call = {"type": "tool_use", "id": "1", "name": "f", "input": {}}
+    assert len(reply_of({"content": [call, call]}).tool_calls) == 2
+
+
 def test_calls_without_an_id_get_one_and_names_are_those_that_were_offered():
     blocks = [{"type": "tool_use", "name": "get_weather", "input": {"a": 1}}, {"type": "tool_use", "name": "b"}]
     calls = reply({"content": blocks}, asked("getWeather"), 1.0).tool_calls

@@ -380,6 +380,12 @@ def test_calls_without_ids_stay_apart():
     assert len({call.id for call in completion.tool_calls}) == 2
 
 
+def test_calls_of_one_name_without_arguments_stay_apart():
+    line = {"message": {"tool_calls": [{"function": {"name": "now"}}]}}
+    _, completion = streamed(b"".join(json.dumps(each).encode() + b"\n" for each in (line, line, {"done": True})))
+    assert [call.name for call in completion.tool_calls] == ["now", "now"]
+
+
 def test_a_text_that_goes_on_is_streamed(sample):
     chunks, completion = streamed(sample("ollama_generate_stream.ndjson"))
     assert [chunk.delta for chunk in chunks] == ["Four", ".", ""]
@@ -575,6 +581,7 @@ def test_lm_studio_is_recognised_by_its_error_texts(status, error, kind):
         ("cudaMalloc failed: out of memory", ModelCrashedError),
         ("model requires more system memory (5.6 GiB) than is available (3.1 GiB)", ModelLoadError),
         ("unable to load model: {}", ModelLoadError),
+        ("failed to load model '{}'", ModelLoadError),
         ("time: missing unit in duration '{}'", InvalidRequestError),
         ("time: unknown unit 'x' in duration '{}'", InvalidRequestError),
         ("time: invalid duration '{}'", InvalidRequestError),
@@ -731,6 +738,13 @@ def test_a_server_that_forbids_does_not_want_a_token():
     error = find_error(403, {}, b"", None, ErrorContext("m"))
     assert "forbids" in error.message
     assert "token" not in error.message
+
+
+def test_a_result_without_an_id_has_that_of_its_call():
+    _, result = body_of([Message.assistant("", [ToolCall("7", "now")]), {"role": "tool", "content": "noon"}])[
+        "messages"
+    ]
+    assert (result["tool_name"], result["tool_call_id"]) == ("now", "7")
 
 
 def test_a_result_of_an_unknown_call_has_no_name_of_a_tool():

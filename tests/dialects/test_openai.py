@@ -402,6 +402,11 @@ def test_an_answer_without_text_is_valid_if_the_model_says_that_it_stopped():
     assert (len(chunks), completion.text, completion.finish_reason) == (1, "", "stop")
 
 
+def test_a_call_is_an_answer_although_nobody_says_that_the_model_stopped():
+    chunks, _ = streamed(chunks_of([{"delta": call_delta("now", "{}")}]))
+    assert [call.name for call in chunks[-1].tool_calls] == ["now"]
+
+
 def test_a_stream_that_ends_without_its_end_is_interrupted(sample):
     stream = ChatStream(asked(), ErrorContext("asked"), 0.0)
     for event in SSEReader(Limits()).feed(sample("chat_stream_cut.sse")):

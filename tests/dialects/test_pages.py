@@ -118,7 +118,7 @@ def reply(status, body=b"", *headers):
         (403, b"<?xml version='1.0'?><Error><Code>Denied</Code></Error>", [], AuthenticationError, "403, 'Denied'", ""),
         (407, b"", [], StatusError, "HTTP 407 with an empty body", "proxy_headers="),
         (408, b"<html><body><h1>408 Request Time-out</h1>", [], StatusError, "408 Request Time-out", "raise its limit"),
-        (405, b"<p>No", [b"Content-Type: text/html"], EndpointNotFoundError, "HTTP 405, 'No'", "Check the base URL"),
+        (405, b"No<p>", [b"Content-Type: Text/HTML"], EndpointNotFoundError, "HTTP 405, 'No'", "Check the base URL"),
         (404, b"\xef\xbb\xbf  <html></html>", [], EndpointNotFoundError, "a page without a title", ADDRESS),
     ],
 )

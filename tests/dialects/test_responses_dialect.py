@@ -351,6 +351,10 @@ def test_the_status_says_why_a_reply_ended(status, details, finish_reason):
     assert completion.finish_reason == finish_reason
 
 
+def test_calls_with_the_same_id_stay_apart():
+    assert len(reply_of(output(function_call("f", "{}"), function_call("f", "{}"))).tool_calls) == 2
+
+
 def test_calls_without_an_id_get_one_and_names_are_those_that_were_offered():
     value = output(function_call("get_weather", "{}", ""), function_call("get_weather", '{"a":1}', None))
     calls = reply(value, asked("getWeather"), 1.0).tool_calls
