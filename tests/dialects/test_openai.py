@@ -21,6 +21,7 @@ from lmstudio_provider import (
 from lmstudio_provider._core.types import Call
 from lmstudio_provider._dialects.accumulator import read_stats
 from lmstudio_provider._dialects.errors import ErrorContext
+from lmstudio_provider._dialects.models import native_models
 from lmstudio_provider._dialects.models import openai_models as models_of
 from lmstudio_provider._dialects.openai import ChatStream, chat_call, reply
 from lmstudio_provider._http.readers import Event, SSEReader
@@ -698,6 +699,29 @@ def test_a_prompt_of_zero_tokens_is_unknown_and_cached_tokens_are_reported(usage
 def test_vision_and_type_come_from_the_server(entry, kind, vision):
     (model,) = models_of({"data": [{"id": "m", **entry}]})
     assert (model.type, model.vision) == (kind, vision)
+
+
+@for_each(
+    ("name", "remote"),
+    [
+        ("gpt-oss:120b-cloud", True),
+        ("kimi:cloud", True),
+        ("gpt-oss-cloud:latest", True),
+        ("kimi:cloud:latest", True),
+        ("Kimi:Cloud ", True),
+        ("cloud", False),
+        ("kimi:cloudy", False),
+    ],
+)
+def test_a_model_runs_in_the_cloud_if_its_name_ends_so(name, remote):
+    assert [model.remote for model in models_of({"data": [{"id": name}]})] == [remote]
+
+
+@for_each(("ids", "length"), [(["m:2"], 1), (["m:2", "m"], 2), (["m", "m:2"], 1), ([], None)])
+def test_the_context_of_a_model_is_that_of_the_instance_that_answers_to_its_name(ids, length):
+    loaded = [{"id": each, "config": {"context_length": count}} for count, each in enumerate(ids, 1)]
+    (model,) = native_models({"models": [{"key": "m", "loaded_instances": loaded}]})
+    assert model.context_length == length
 
 
 def begun():
