@@ -225,8 +225,9 @@ def test_a_choice_of_tools_is_sent_as_an_object(choice, sent):
     [None, [], {}, {"content": None}, {"content": "Hi"}, {"content": [7]}, {"content": [{"type": "text", "text": 7}]}],
 )
 def test_a_reply_of_the_wrong_shape_is_a_protocol_error(value):
-    with pytest.raises(ProtocolError):
+    with pytest.raises(ProtocolError) as caught:
         reply_of(value)
+    assert caught.value.sent
 
 
 def test_an_error_is_known_by_its_meaning(sample):
@@ -389,8 +390,9 @@ def ended(reason="end_turn", **usage):
     ],
 )
 def test_an_event_of_the_wrong_shape_is_a_protocol_error(value):
-    with pytest.raises(ProtocolError):
+    with pytest.raises(ProtocolError) as caught:
         new_stream().feed(Event("message", json.dumps(value)))
+    assert caught.value.sent
 
 
 def test_an_error_event_is_known_by_its_meaning(sample):

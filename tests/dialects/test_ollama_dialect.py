@@ -80,18 +80,22 @@ def streamed(data):
     ],
 )
 def test_a_reply_of_the_wrong_shape_is_a_protocol_error(value):
-    with pytest.raises(ProtocolError):
+    with pytest.raises(ProtocolError) as caught:
         reply(value, asked(), 1.0)
-    with pytest.raises(ProtocolError):
+    assert caught.value.sent
+    with pytest.raises(ProtocolError) as caught:
         OllamaStream(asked(), ErrorContext("asked"), 0.0).feed(value)
+    assert caught.value.sent
 
 
 @for_each("value", [{"done": True}, {"message": None, "done": True}, {"model": "m", "done": True}])
 def test_a_whole_reply_without_a_message_is_a_protocol_error_and_so_is_a_stream(value):
-    with pytest.raises(ProtocolError, match="message"):
+    with pytest.raises(ProtocolError, match="message") as caught:
         reply(value, asked(), 1.0)
-    with pytest.raises(ProtocolError, match="message"):
+    assert caught.value.sent
+    with pytest.raises(ProtocolError, match="message") as caught:
         streamed(json.dumps(value).encode() + b"\n")
+    assert caught.value.sent
 
 
 def test_a_text_in_the_last_line_is_not_lost_for_a_message_that_is_null():
@@ -101,22 +105,26 @@ def test_a_text_in_the_last_line_is_not_lost_for_a_message_that_is_null():
 
 @for_each("value", [None, [], {}, {"models": 7}, {"models": [None]}, {"models": [{"name": 7}]}])
 def test_a_list_of_models_of_the_wrong_shape_is_a_protocol_error(value):
-    with pytest.raises(ProtocolError):
+    with pytest.raises(ProtocolError) as caught:
         tags_reply(value, {})
-    with pytest.raises(ProtocolError):
+    assert caught.value.sent
+    with pytest.raises(ProtocolError) as caught:
         ps_reply(value)
+    assert caught.value.sent
 
 
 @for_each("value", [None, [], "m"])
 def test_a_model_description_in_the_wrong_shape_is_a_protocol_error(value):
-    with pytest.raises(ProtocolError):
+    with pytest.raises(ProtocolError) as caught:
         show_reply(value, "m")
+    assert caught.value.sent
 
 
 @for_each("value", [None, {}, {"embeddings": [[1.0]]}, {"embeddings": [[1.0], "a"]}, {"embeddings": []}])
 def test_vectors_that_are_not_those_of_the_texts_are_a_protocol_error(value):
-    with pytest.raises(ProtocolError):
+    with pytest.raises(ProtocolError) as caught:
         embed_reply(value, asked(), 2)
+    assert caught.value.sent
 
 
 @for_each(
@@ -230,7 +238,7 @@ def test_images_go_as_base64_beside_the_text():
 
 
 def test_a_data_url_beside_the_text_of_a_dict_is_sent_as_its_base64():
-    url = "data:image/png;base64,iVBORw0KGgowMDAwMDAwMA=="
+    url = "data:image/jpeg;base64,iVBORw0KGgowMDAwMDAwMA=="  # with another type, it would not look like base64 itself
     (message,) = body_of([{"role": "user", "content": "What is it?", "images": [url]}])["messages"]
     assert message["images"] == ["iVBORw0KGgowMDAwMDAwMA=="]
 
@@ -724,8 +732,9 @@ def test_the_usage_of_a_reply_with_a_wrong_vector_is_kept():
 
 @for_each("number", [True, float("nan"), float("inf"), None, "1"])
 def test_a_vector_with_a_value_that_is_not_a_finite_number_is_a_protocol_error(number):
-    with pytest.raises(ProtocolError, match="finite"):
+    with pytest.raises(ProtocolError, match="finite") as caught:
         embed_reply({"embeddings": [[1.0, number]]}, asked(), 1)
+    assert caught.value.sent
 
 
 def test_vectors_of_several_lengths_are_none():

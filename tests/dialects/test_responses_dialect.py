@@ -270,8 +270,9 @@ def test_a_format_is_sent_as_a_schema_of_the_text():
     ],
 )
 def test_a_reply_of_the_wrong_shape_is_a_protocol_error(value):
-    with pytest.raises(ProtocolError):
+    with pytest.raises(ProtocolError) as caught:
         reply_of(value)
+    assert caught.value.sent
 
 
 def test_a_failed_reply_raises_its_error_with_the_partial_reply():
@@ -430,8 +431,9 @@ def completed(*items, step="completed", **more):
     ],
 )
 def test_an_event_of_the_wrong_shape_is_a_protocol_error(value):
-    with pytest.raises(ProtocolError):
+    with pytest.raises(ProtocolError) as caught:
         new_stream().feed(Event("message", json.dumps(value)))
+    assert caught.value.sent
 
 
 def test_the_name_of_an_event_replaces_a_missing_type():
