@@ -1,5 +1,7 @@
+import email.utils
 import json
 import re
+import time
 
 import pytest
 from tables import for_each
@@ -205,6 +207,10 @@ def test_the_beginning_of_a_text_is_shown_for_all_of_it(length, shown):
 )
 def test_retry_after_is_read_as_seconds_or_date(value, seconds):
     assert retry_after({"Retry-After": value}) == seconds
+
+
+def test_a_date_in_retry_after_is_counted_from_now():
+    assert 0 < retry_after({"Retry-After": email.utils.formatdate(time.time() + 1000, usegmt=True)}) <= 1000
 
 
 # Texts that were seen in bug reports (wire facts: quirks seen in the wild).

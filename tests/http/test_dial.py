@@ -81,3 +81,12 @@ def test_an_address_that_cannot_be_tried_does_not_hide_the_next_one(provider_of)
 def test_a_manager_may_set_no_options_of_sockets(provider_of, raw_server):
     manager = urllib3.PoolManager(socket_options=None)
     assert provider_of(raw_server(OK), http=manager).complete("Hi").text == "Hello"
+
+
+def test_the_options_of_a_socket_are_those_of_its_connection():
+    option = (socket.SOL_SOCKET, socket.SO_KEEPALIVE)
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+        connection = urllib3.connection.HTTPConnection("127.0.0.1", port, socket_options=[(*option, 1)])
+        with dial(Exchange(Timeouts(5, 5, 5), None), connection, None) as opened:
+            assert opened.getsockopt(*option)
