@@ -213,6 +213,7 @@ def test_markup_after_the_tools_were_taken_away_gives_a_warning():
         (said('<|tool_call>call:get_weather{city:"Oslo"}<tool_call|>'), "as text"),
         (said(f"<tool_call>[{OSLO}]</tool_call>"), "as text"),
         (said(f"{OSLO}</tool_call>"), "as text"),
+        (said(f"So: {OSLO}</tool_call>"), "as text"),
         (said(f"functools[{OSLO}]"), "as text"),
         (said('{"name": "get_weather", "parameters": {"city": "Oslo"}}'), "as text"),
         (said("", finish_reason="length", tool_calls=(ToolCall("1", "f"),)), "not be made: raise max_tokens"),
