@@ -24,6 +24,8 @@ _new = tuple.__new__
 class ReplyAccumulator(ABC):
     """Reads one reply, whole or joined from the pieces of its stream; subclasses know the JSON."""
 
+    _END = "neither a finish_reason nor [DONE]"
+
     def __init__(self, call: Call, asked: ErrorContext, started: float) -> None:
         self._call = call
         self._asked = asked
@@ -106,7 +108,7 @@ class ReplyAccumulator(ABC):
         calls = self._tools.calls()
         if not (self.done or self._finish_reason) and (self._first is not None or calls):
             raise StreamInterruptedError(
-                "the stream ended before the reply did: neither a finish_reason nor [DONE] came",
+                f"the stream ended before the reply did: {self._END} came",
                 hint=".partial is the reply so far; ask again for all of it",
                 sent=True,
             )

@@ -154,6 +154,8 @@ _OF_PROMPT = ("input_tokens", "cache_read_input_tokens")
 class MessagesStream(TypedStream):
     """Reads one reply: whole, or makes chunks of the events of its stream."""
 
+    _END = "no message_stop"
+
     def __init__(self, call: Call, asked: ErrorContext, started: float) -> None:
         super().__init__(call, asked, started)
         self._counts: dict[str, Any] = {}

@@ -331,6 +331,8 @@ def reader(limits: Limits) -> NDJSONReader:
 class OllamaStream(ReplyAccumulator):
     """Reads one reply to a chat, or to a text: whole, or makes chunks of the lines of its stream."""
 
+    _END = 'no line with "done": true'
+
     def __init__(self, call: Call, asked: ErrorContext, started: float) -> None:
         super().__init__(call, asked, started)
         self._last: Mapping[str, Any] = {}

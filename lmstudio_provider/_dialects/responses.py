@@ -176,6 +176,8 @@ class ResponsesStream(TypedStream):
     reply. A whole text adds only the part of it that had not come before.
     """
 
+    _END = "no response.completed"
+
     def __init__(self, call: Call, asked: ErrorContext, started: float) -> None:
         super().__init__(call, asked, started)
         # The key of each call, by its place and its id, and of the last call that began in a place.

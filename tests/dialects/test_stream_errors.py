@@ -304,3 +304,31 @@ def test_an_error_without_words_is_an_error(raw_server, provider_of):
     with pytest.raises(ProviderError) as caught:
         list(stream)
     assert caught.value.partial.text == "Hi"
+
+
+OPENAI_TEXT = b'data: {"choices": [{"index": 0, "delta": {"content": "Hi"}}]}\n\n'
+TYPED_TEXT = {
+    "responses": {"type": "response.output_text.delta", "item_id": "m", "output_index": 0, "delta": "Hi"},
+    "messages": {"type": "content_block_delta", "index": 0, "delta": {"type": "text_delta", "text": "Hi"}},
+}
+
+
+@for_each(
+    "method, text, end",
+    [
+        ("stream", OPENAI_TEXT, r"neither a finish_reason nor \[DONE\] came"),
+        ("responses_stream", b"data: %s\n\n" % json.dumps(TYPED_TEXT["responses"]).encode(), "no response.completed"),
+        ("messages_stream", b"data: %s\n\n" % json.dumps(TYPED_TEXT["messages"]).encode(), "no message_stop"),
+    ],
+)
+def test_a_stream_without_its_end_names_the_end_that_its_api_has(raw_server, provider_of, method, text, end):
+    with pytest.raises(StreamInterruptedError, match=end) as caught:
+        list(getattr(provider_of(raw_server(stream_of(text))), method)("Hi", model="m"))
+    assert caught.value.partial.text == "Hi"
+
+
+def test_a_stream_of_ollama_without_its_end_misses_the_line_that_is_done(raw_server):
+    server = raw_server(stream_of(b'{"message": {"content": "Hi"}, "done": false}\n'))
+    with OllamaProvider(server.url, refresh=False) as ollama:
+        with pytest.raises(StreamInterruptedError, match='no line with "done": true came'):
+            list(ollama.stream("Hi", model="m"))
