@@ -67,15 +67,14 @@ def credentials(value: str | None, any_scheme: bool = True) -> Iterator[str]:
 
 
 def url_secrets(url: str) -> Iterator[str]:
-    """Yield the secrets in ``url``: the password, or the user name if there is none, and values of query and fragment.
+    """Yield the secrets in ``url``: the password, or else the user name, and values of parameters, query and fragment.
 
     A value is a secret if its name has a word such as "token", or if it is too long to be a common value.
     """
-    url, _, fragment = url.partition("#")
-    url, _, query = url.partition("?")
-    user, _, password = url.partition("//")[2].partition("/")[0].rpartition("@")[0].partition(":")
+    authority = re.split("[/?#]", url.partition("//")[2])[0]
+    user, _, password = authority.rpartition("@")[0].partition(":")
     found = [password or user]
-    for part in re.split("[&;]", f"{query}&{fragment}"):
+    for part in re.split("[?#;&]", url.replace(authority, "", 1))[1:]:
         name, _, value = part.rpartition("=")
         words = re.split(r"[\W_]|(?<=[a-z])(?=[A-Z])", name)
         if len(value) >= _LONG or not _WORDS.isdisjoint(word.lower() for word in words):

@@ -354,11 +354,11 @@ def _names(what: str, tools: Any) -> tuple[str, ...] | None:
 
 
 def without_secrets(text: str) -> str:
-    """Return ``text`` without the parts of a URL that may hold secrets: userinfo, query and fragment."""
+    """Return ``text`` without the parts of a URL that may hold secrets: userinfo, parameters, query and fragment."""
     if "://" not in text:
         return text
     url = urlsplit(text)
-    return f"{url.scheme}://{url.netloc.rpartition('@')[2]}{url.path}"
+    return f"{url.scheme}://{url.netloc.rpartition('@')[2]}{url.path.partition(';')[0]}"
 
 
 def is_http(url: object) -> bool:

@@ -27,7 +27,9 @@ _ENDPOINT = r"""
 _API_PATH = rf"/(?:{_ENDPOINT})$"
 # The SDK's WebSockets have these besides; a path of that name in another URL is the prefix of a proxy.
 _SDK_PATH = rf"/(?:{_ENDPOINT} | llm | embedding | system)$"
-_NOT_IN_HOSTS = frozenset("\\%\"'`<>{}|^")
+_NOT_IN_HOSTS = frozenset("\\%\"'`<>{}|^;&=")
+# What begins a query, a fragment or a parameter, which may hold a key; percent-encoded too.
+_PARAMETERS = "(?i)([?#;&=]|%(?:2[36]|3[bdf]))"
 _IPV6_HOST = r"\[([^%\]]*)(?:%[\w.~-]+)?\](?::[0-9]*)?"  # the zone as in RFC 6874, 2
 
 
@@ -51,7 +53,10 @@ def parse_base_url(value: str, source: str, default_port: int) -> BaseURL:
     text = value.strip()
 
     def refuse(why: str, port: int = default_port) -> ConfigurationError:
-        shown = re.sub(r"(://|^).*@", r"\1[hidden]@", re.sub(r"\?[^@]*$", "?…", text), flags=re.S)
+        userinfo, at, shown = text.rpartition("@")
+        if re.search(_PARAMETERS, userinfo):  # or it is a query with an @
+            at, shown = "", "[hidden]"
+        shown = ("[hidden]@" if at else "") + re.sub(f"{_PARAMETERS}(?s:.*)", r"\1…", shown)
         hint = f"Write it like http://localhost:{port}"
         return ConfigurationError(f"the base URL {shown!r}, from {source}, {why}", hint=hint)
 
@@ -73,8 +78,8 @@ def parse_base_url(value: str, source: str, default_port: int) -> BaseURL:
         raise refuse("has an IPv6 address without brackets")
     if ":" not in name and not _NOT_IN_HOSTS.isdisjoint(name):
         raise refuse("names no host")
-    if parts.query or parts.fragment or text.endswith(("?", "#")):
-        raise refuse("has a query or a fragment")
+    if parts.query or parts.fragment or text.endswith(("?", "#")) or re.search(_PARAMETERS, parts.path):
+        raise refuse("has a query, a fragment or parameters")
     if port is None and not has_scheme:
         port = default_port
     path = parts.path.rstrip("/")

@@ -209,10 +209,12 @@ def test_the_name_of_a_header_says_whether_its_value_is_a_secret(name, value, se
         ("https://example.com/?api_key=a%2Fb&accessToken=c&X-Key=d&monkey=e", {"a%2Fb", "a/b", "c", "d"}),
         (f"https://example.com/?code={TOKEN}", {TOKEN}),
         (f"https://example.com/?{TOKEN}#token=abcd", {TOKEN, "abcd"}),
+        ("https://example.com/mcp;token=abcd/x?page=1", {"abcd/x"}),
+        ("https://me:p;word@example.com/mcp", {"p;word"}),
         ("", set()),
     ],
 )
-def test_a_url_has_its_secrets_in_userinfo_and_query(url, secrets):
+def test_a_url_has_its_secrets_in_userinfo_parameters_query_and_fragment(url, secrets):
     assert set(url_secrets(url)) == secrets
 
 

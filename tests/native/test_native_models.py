@@ -940,14 +940,14 @@ def test_an_error_about_an_unknown_download_explains_model_names(lm):
 
 
 def test_secrets_of_a_url_are_not_shown(httpserver, provider):
-    url = "https://user:pass%21word@example.com/owner/repository?token=abcdefgh"
+    url = "https://user:pass%21word@example.com/owner/repository;key=ijklmnop?token=abcdefgh"
     said = {"error": f"Cannot fetch {url} (pass!word)"}
     httpserver.expect_ordered_request(DOWNLOAD).respond_with_json({"status": "downloading", "job_id": "j"})
     httpserver.expect_ordered_request(DOWNLOAD).respond_with_json(said, 500)
     assert repr(provider.native.download(url)) == "<Download j https://example.com/owner/repository downloading>"
     with pytest.raises(ServerError) as caught:
         provider.native.download(url)
-    for secret in ("pass%21word", "pass!word", "abcdefgh"):
+    for secret in ("pass%21word", "pass!word", "abcdefgh", "ijklmnop"):
         assert secret not in f"{caught.value!r} {caught.value.body}"
 
 

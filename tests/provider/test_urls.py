@@ -1,4 +1,5 @@
 import http.server
+import re
 import socket
 import threading
 
@@ -86,7 +87,7 @@ def test_a_value_that_is_not_a_base_url_is_refused_with_its_source(value):
     with pytest.raises(ConfigurationError) as caught:
         parse_base_url(value, "the environment variable LM_STUDIO_URL", 1234)
     assert "from the environment variable LM_STUDIO_URL" in str(caught.value)
-    assert repr(value.split("?")[0])[:-1] in str(caught.value)
+    assert repr(re.split("[?#]", value)[0])[:-1] in str(caught.value)
     assert caught.value.hint == "Write it like http://localhost:1234"
 
 
@@ -238,6 +239,9 @@ def test_userinfo_becomes_a_header_and_leaves_the_url():
         "ann:s3cret@host:x",
         "ftp://ann:s3cret@host",
         "http://ann:s3/cret@host",
+        "http://ann:x?s3cret@host",
+        "http://ann:x#s3cret@host",
+        "http://ann:x;s3cret@host:x",
         "s3cret@:1",
         "ann:s3\ncret@h:x",
     ],
@@ -249,9 +253,20 @@ def test_userinfo_is_in_no_message_and_no_cause(value):
     assert caught.value.__cause__ is caught.value.__context__ is None
 
 
-def test_a_query_is_in_no_message():
+@for_each("begin", ["http://host", "http://host/v1", "http://ann:pw@host/", "host", "http://host:x", "ftp://host", ""])
+@for_each("mark", ["?", "#", "/?", "/#", "/;", "/&", "/%3Fa=", "/%23a=", "/%3Ba=", "/%26a%3D", "//x/?"])
+@for_each("secret", ["s3cret", "key=s3cret", "key=a@s3cret", "key=s3cret@a", "token=s3cret/v1", "a\nb=s3cret"])
+def test_a_query_a_fragment_and_parameters_are_refused_and_in_no_message(begin, mark, secret):
     with pytest.raises(ConfigurationError) as caught:
-        parse_base_url("http://host/?key=s3cret", "x", 1234)
+        parse_base_url(begin + mark + secret, "x", 1234)
+    assert "s3cret" not in str(caught.value)
+    assert caught.value.__cause__ is caught.value.__context__ is None
+
+
+@for_each("value", ["http://host;s3cret", "http://host%3Fkey=s3cret", "host%23s3cret", "host&key=s3cret", ";s3cret"])
+def test_a_host_with_parameters_is_refused_and_they_are_in_no_message(value):
+    with pytest.raises(ConfigurationError, match="names no host") as caught:
+        parse_base_url(value, "x", 1234)
     assert "s3cret" not in str(caught.value)
 
 
