@@ -332,3 +332,17 @@ def test_a_stream_of_ollama_without_its_end_misses_the_line_that_is_done(raw_ser
     with OllamaProvider(server.url, refresh=False) as ollama:
         with pytest.raises(StreamInterruptedError, match='no line with "done": true came'):
             list(ollama.stream("Hi", model="m"))
+
+
+@for_each("label", ["text/event-stream", "application/x-ndjson; charset=utf-8", "text/plain", ""])
+@for_each(
+    "body, kind", [("<html><title>Log in</title>", "a page"), ("[1]", "JSON"), ('{"a": 1}', "JSON"), ("No.", "text")]
+)
+def test_what_came_instead_of_a_stream_is_named_by_its_content_and_not_by_its_label(
+    raw_server, provider_of, label, body, kind
+):
+    server = raw_server(f"HTTP/1.1 200 OK\r\nContent-Type: {label}\r\n\r\n{body}\n".encode())
+    with pytest.raises(ProtocolError) as caught:
+        list(provider_of(server).stream("Hi", model="m"))
+    labelled = f" (Content-Type {label!r})" if label else ""
+    assert caught.value.message.startswith(f"the server sent {kind}{labelled} instead of a stream: ")
