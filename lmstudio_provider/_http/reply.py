@@ -84,9 +84,10 @@ class Reply:
             rest = yield from dechunk(self._bytes(body.fp.read1))
             body.will_close = body.will_close or bool(rest)  # nobody asked for the rest: it is not the next reply
             return
+        size = body.length
         yield from self._bytes(body.read1)
-        if isinstance(body.length, int) and body.length:  # read1() does not notice that a body is too short
-            raise http.client.IncompleteRead(b"", body.length)
+        if size and body.length:  # read1() does not notice that a body is too short
+            raise http.client.HTTPException(f"{size - body.length} of {size} bytes came")
 
     def _bytes(self, read: Callable[[int], bytes]) -> Iterator[bytes]:
         while data := read(_PIECE_BYTES):  # returns the bytes that have arrived

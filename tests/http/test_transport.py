@@ -736,8 +736,15 @@ def test_the_cause_of_a_body_that_breaks_off_is_kept_without_the_frames_that_rai
     with pytest.raises(ServerUnavailableError) as caught:
         send(raw_server(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nHello"), Call("GET", "/"))
     cause = caught.value.__cause__
-    assert isinstance(cause, http.client.IncompleteRead)
+    assert isinstance(cause, http.client.HTTPException)
     assert cause.__traceback__ is cause.__context__ is None
+
+
+@for_each(("body", "came"), [(b"Hello", 5), (b"", 0), (b"x" * 70_000, 70_000)], ids=lambda value: str(value)[:9])
+def test_the_message_of_a_body_that_breaks_off_counts_what_came(raw_server, send, body, came):
+    server = raw_server(b"HTTP/1.1 200 OK\r\nContent-Length: 99999\r\n\r\n" + body)
+    with pytest.raises(ServerUnavailableError, match=rf"\({came} of 99999 bytes came\)"):
+        send(server, Call("GET", "/"))
 
 
 def test_a_call_is_logged_once_with_its_status_and_its_duration(raw_server, provider_of, caplog):
