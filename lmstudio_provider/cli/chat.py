@@ -115,11 +115,11 @@ class _Turn:
         else:
             said = _HELP if word == "/help" else f"{word} is not a word of the chat. {_HELP}"
         self._console.line(said)
-        if self._save_changes(before):
+        if self._save_changes(before) and self._args.save:
             self._console.line(f"{self._args.save} is written anew.")
 
     def _save_changes(self, before: Sequence[Message]) -> bool:
-        """Save the chat, if a file is named for it; return False if nothing changed."""
+        """Save the chat, if a file is named for it; return True if it changed."""
         changed = self.chat.messages != before
         if changed and self._args.save:
             self.chat.save(self._args.save)

@@ -255,6 +255,13 @@ def test_nothing_is_saved_if_there_was_nothing_to_forget(simulator, tmp_path):
     assert "written anew" not in ended.out
 
 
+def test_a_chat_without_a_file_does_not_say_that_it_is_written(simulator, tmp_path):
+    ended = talk(simulator, "One", "/undo", "Two", f"/save {tmp_path / 'chat.json'}", "/clear")
+    assert "The last question is forgotten.\n" in ended.out
+    assert "All questions are forgotten.\n" in ended.out
+    assert "written anew" not in ended.out
+
+
 @pytest.mark.parametrize(
     ("typed", "said"),
     [
