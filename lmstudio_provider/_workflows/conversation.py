@@ -53,8 +53,8 @@ class Conversation:
 
     A turn is a question and everything up to its answer. It is kept when its answer is complete: a call that fails
     leaves the conversation unchanged. If a stream is closed or interrupted by Ctrl-C, the text so far is kept as the
-    answer. If tools were called in a turn, the calls and their results are always kept, so that no tool is called
-    twice for them. Turns are added one at a time, from any thread.
+    answer. If tools were called in a turn, the calls, their results and the text so far are always kept, so that no
+    tool is called twice for them. Turns are added one at a time, from any thread.
 
     ``token_budget`` limits the messages that are sent, and that ``messages`` shows: the oldest turns are left out, each
     as a whole, but stay in the conversation. ``count_tokens(text)`` counts tokens; without it they are estimated, one
@@ -204,7 +204,7 @@ class Conversation:
 
         def keep(answer: Completion, error: BaseException | None) -> None:
             whole = getattr(error, "partial", None) or answer  # of a Warning, if each answer is one step
-            self._keep(turn.messages("" if _failed(error) else whole.text))
+            self._keep(turn.messages(whole.text, _failed(error)))
 
         answers._keep_with(keep)
         return answers

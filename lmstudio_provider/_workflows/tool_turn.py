@@ -70,20 +70,21 @@ class ToolTurn:
                     self._cut = step.completion is not None and step.completion.finish_reason == "cancelled"
                 yield step
 
-    def messages(self, text: str = "") -> tuple[Message, ...]:
+    def messages(self, text: str, failed: bool) -> tuple[Message, ...]:
         """Return the messages of the turn so far: every call gets a result, and the last message is an answer.
 
-        ``text`` is the beginning of an answer that was interrupted. Without any answer, there are no messages.
+        ``text`` is the beginning of an answer that was interrupted; if that ``failed``, it is kept only after calls.
         """
         answers = self._transcript[self._before :]
         if self._cut:  # another thread interrupted this answer, too
             text = str(answers.pop().content)
-        if not answers and not text:
+        if not answers and (failed or not text):
             return ()
         if not answers or answers[-1].tool_calls or answers[-1].role == "tool":
+            asked = answers and answers[-1].tool_calls  # then the text is that of this message
             for call in unanswered(answers):
                 answers.append(Message.tool(call, _UNKNOWN if call is self._begun else _NOT_MADE))
-            answers.append(Message.assistant(text))
+            answers.append(Message.assistant("" if asked else text))
         return (self._question, *answers)
 
     def stream(self, model: str, provider_id: str, response_format: Any, on_cancel: Callable[[], object]) -> Stream:

@@ -33,7 +33,7 @@ from lmstudio_provider import (
     ToolCall,
 )
 from lmstudio_provider._core.files import write_whole
-from lmstudio_provider.simulator import SimulatedLMStudio, SimulatedOllama
+from lmstudio_provider.simulator import Fault, SimulatedLMStudio, SimulatedOllama
 
 PNG = b"\x89PNG\r\n\x1a\n" + b"0" * 8
 
@@ -868,9 +868,48 @@ def test_a_run_that_fails_in_the_middle_keeps_the_calls_that_were_made(ask, erro
     with pytest.raises(type(error)) as caught:
         ask(conversation)
     assert caught.value is error
-    came = "It " if isinstance(error, KeyboardInterrupt) and ask is not asking else ""
-    assert texts(conversation) == ["1 + 2?", "", "3", came]
+    assert texts(conversation) == ["1 + 2?", "", "3", "" if ask is asking else "It "]
     assert roles(conversation) == ROLES
+
+
+class Explaining(Failing):
+    """Says why it calls."""
+
+    def chat(self, request, **overrides):
+        answer = super().chat(request, **overrides)
+        return Completion("I add.", "m", "m", "tool_calls", tool_calls=answer.tool_calls)
+
+    def stream(self, request, on_chunk=None, **overrides):
+        if request.messages[-1].role == "tool":
+            return super().stream(request)
+        answer = self.chat(request)
+        return Stream.from_chunks([Chunk(answer.text), Chunk("", True, tool_calls=answer.tool_calls)])
+
+
+@for_each("ask", WAYS)
+@for_each("kind", ["completion", "call"])
+@for_each("error", [LookupError, KeyboardInterrupt])
+def test_the_text_before_a_call_is_kept_once_if_the_run_ends_before_the_call_is_made(ask, kind, error):
+    def broken(event):
+        if event.kind == kind:
+            raise error
+
+    conversation = Conversation(Explaining(AssertionError("it went on")))
+    with pytest.raises(error):
+        ask(conversation, on_event=broken)
+    assert [texts(conversation)[each] for each in (0, 1, 3)] == ["1 + 2?", "I add.", ""]
+    assert len(conversation.messages) == 4
+
+
+def test_the_text_of_a_stream_that_is_cut_after_a_call_is_kept_with_the_call(provider_of):
+    calls = [{"name": "add", "arguments": {"a": 1, "b": 2}}]
+    replies = [{"tool_calls": calls}, {"content": "It is three, I think.", "fault": Fault(cut_after=3)}]
+    with SimulatedLMStudio(replies=replies) as server:
+        conversation = Conversation(provider_of(server))
+        with pytest.raises(StreamInterruptedError) as caught:
+            list(conversation.stream("1 + 2?", tools=[add]))
+    assert caught.value.partial.text
+    assert texts(conversation) == ["1 + 2?", "", "3", caught.value.partial.text]
 
 
 @for_each("ask", WAYS)
