@@ -74,7 +74,7 @@ class _Parser(argparse.ArgumentParser):
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line ``argv``, by default that of the program; return the exit code.
 
-    It is 0 if all is fine, 1 if the server or the model said no, 2 for wrong usage, and 130 after Ctrl-C.
+    It is 0 if all is fine, 1 if the server or the model said no, 2 for wrong usage or files, and 130 after Ctrl-C.
     """
     args, console = argparse.Namespace(**_DEFAULTS), Console()
     try:
@@ -176,6 +176,7 @@ def _end(error: BaseException, args: argparse.Namespace, console: Console) -> in
         console.error(str(error))
     elif isinstance(error, OSError):
         console.error(": ".join(str(each) for each in (error.filename, error.strerror or error) if each))
+        return 2 if error.filename else 1  # the user names the files; a full disk has none
     else:
         console.error(f"{type(error).__name__}: {error}; this is a mistake of the program, -vv shows where")
     return 1

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Collection, Iterable, Iterator, NamedTuple
 
 from .. import __version__
-from .._core.errors import ProviderError
+from .._core.errors import ConfigurationError
 
 NAME = "lmstudio_provider"
 PACKAGE = __name__.rpartition(".cli.")[0]
@@ -69,7 +69,7 @@ PARTS = {
 }
 
 
-class VendoringError(ProviderError):
+class VendoringError(ConfigurationError):
     """A copy could not be made, updated or checked; the copy that was there is still there."""
 
 

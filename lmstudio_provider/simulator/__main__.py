@@ -49,7 +49,7 @@ def serve(given: argparse.Namespace) -> int:
             stack.enter_context(server)
         except OSError as error:
             sys.stderr.write(f"{error.strerror}\n")
-            return 1
+            return 2
         sys.stdout.write(f"{kind.__name__} at {server.url}; press Ctrl-C to stop it\n")
         sys.stdout.flush()
         # With a timeout, because on Windows Ctrl-C does not wake a thread that waits without one.

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from commands import PROGRAM, WITH_PTY, error_of, in_terminal, run
+from tables import for_each
 
 from lmstudio_provider.cli.answer_file import lock
 from lmstudio_provider.cli.console import UsageError
@@ -188,9 +189,18 @@ def test_an_address_that_cannot_work_makes_no_output(files):
 
 def test_an_input_that_is_not_there_is_an_error_and_makes_no_output(files, simulator):
     ended = batch(files, simulator)
-    assert ended.code == 1
+    assert ended.code == 2
     assert "in.jsonl: No such file or directory" in error_of(ended)
     assert not files.written.exists()
+
+
+@for_each("output", ["no/such/folder/out.jsonl", "."])
+def test_an_output_that_cannot_be_opened_is_an_error_and_nothing_is_asked(files, simulator, output):
+    files.give({"prompt": "one"})
+    ended = run("batch", files.given, "-o", files.given.parent / output, "--base-url", simulator.url)
+    assert ended.code == 2
+    assert error_of(ended).startswith(f"error: {files.given.parent / output}: ")
+    assert prompts(simulator) == []
 
 
 @pytest.mark.parametrize(

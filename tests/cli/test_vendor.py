@@ -55,7 +55,7 @@ def test_wrong_usage_is_one_line_and_writes_nothing(tmp_path, monkeypatch, argum
 def test_what_cannot_be_done_is_one_line_with_what_to_do_next(tmp_path):
     (tmp_path / "file").touch()
     ended = run("vendor", tmp_path / "file")
-    assert (ended.code, ended.out) == (1, "")
+    assert (ended.code, ended.out) == (2, "")
     assert ended.err == f"error: {tmp_path / 'file'} is not a folder. Name the folder that the copy goes into.\n"
 
 
@@ -63,7 +63,7 @@ def test_changes_are_refused_until_they_are_forced(tmp_path):
     assert run("vendor", tmp_path).code == 0
     (tmp_path / NAME / "_lmstudio.py").write_bytes(b"x = 1")
     refused = run("vendor", tmp_path)
-    assert (refused.code, refused.out) == (1, "")
+    assert (refused.code, refused.out) == (2, "")
     assert "changed by hand: _lmstudio.py (changed). Keep them elsewhere, then use --force" in refused.err
     assert run("vendor", tmp_path, "--force").code == 0
     assert run("vendor", tmp_path, "--check").code == 0

@@ -63,7 +63,7 @@ def test_a_port_in_use_is_an_error_of_one_line(arguments):
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         ended = run("--port", str(port), *arguments)
-    assert (ended.returncode, ended.stdout) == (1, "")
+    assert (ended.returncode, ended.stdout) == (2, "")
     (line,) = ended.stderr.splitlines()
     assert line.startswith(f"cannot listen on 127.0.0.1:{port} (")
     assert line.endswith("use another port, or 0 for any")
