@@ -37,7 +37,7 @@ class Exchange:
 
     def line(self, secrets: Secrets) -> bytes:
         """Return the line for the file, without ``secrets``."""
-        whole, pieces, at = secrets.hide(b"".join(self.pieces)), [], 0
+        whole, pieces, at = secrets.hide_in_reply(b"".join(self.pieces)), [], 0
         for piece in self.pieces:
             pieces.append(_written(whole[at : at + len(piece)]))
             at += len(piece)

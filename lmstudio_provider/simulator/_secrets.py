@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import io
 import json
 import re
 from typing import Any, Iterable, Iterator
@@ -20,6 +21,8 @@ _PARAMETER = re.compile(r"(?<=[?&])([^=&#]*)=([^&#]*)")
 # A word that stands in for a key ("ollama", "lm-studio"); the texts of a model may contain it.
 _WORD = re.compile(r"[A-Za-z-]{1,11}|.{0,3}", re.DOTALL)
 _NUMBER = re.compile(rb"[-+.\deE]+")
+_STRING = rb'"((?:[^"\\]|\\.)*)"'
+_MEMBER = re.compile(rb"%b\s*:\s*(?:%b|(\d+))" % (_STRING, _STRING), re.DOTALL)
 
 
 def is_secret(name: str) -> bool:
@@ -68,6 +71,24 @@ class Secrets:
             # In JSON, a number has to stay one.
             data = data.replace(form, (b"9" if _NUMBER.fullmatch(form) else b"*") * len(form))
         return data
+
+    def hide_in_reply(self, data: bytes) -> bytes:
+        """Return ``data`` as ``hide`` does, also without a secret that several events of a stream spell."""
+        found: dict[object, list[slice]] = {}
+        index = None
+        for member in _MEMBER.finditer(data):
+            name, _, number = member.groups()
+            if number is None:  # of two texts at once, each event says which one goes on
+                for key in (name, (name, index)):
+                    found.setdefault(key, []).append(slice(*member.span(2)))
+            elif name.endswith(b"index"):
+                index = number
+        hidden = bytearray(data)
+        for places in (each for each in found.values() if len(each) > 1):
+            text = io.BytesIO(self.hide(b"".join(hidden[each] for each in places)))
+            for each in places:
+                hidden[each] = text.read(each.stop - each.start)
+        return self.hide(bytes(hidden))
 
 
 def _parts(value: str) -> Iterator[str]:

@@ -6,6 +6,7 @@ from urllib.parse import urlsplit
 
 import pytest
 from plain_http import ask
+from tables import for_each
 
 from lmstudio_provider import LMStudioProvider, ProviderError
 from lmstudio_provider.simulator import SimulatedLMStudio, record, replay
@@ -74,6 +75,41 @@ def test_a_secret_that_was_cut_in_two_is_not_written(path, raw_server):
         "data: " + "*" * 5,
         "*" * (len(TOKEN) - 5) + "\n\n",
     ]
+
+
+STREAMS = {
+    "chat": lambda text: {"choices": [{"index": 0, "delta": {"content": text, "role": "assistant"}}]},
+    "thoughts": lambda text: {"choices": [{"index": 0, "delta": {"reasoning_content": text}}]},
+    "arguments": lambda text: {"choices": [{"delta": {"tool_calls": [{"index": 0, "function": {"arguments": text}}]}}]},
+    "responses": lambda text: {"type": "response.output_text.delta", "output_index": 0, "delta": text},
+    "messages": lambda text: {"type": "content_block_delta", "index": 0, "delta": {"type": "text_delta", "text": text}},
+    "ollama": lambda text: {"model": "m", "message": {"role": "assistant", "content": text}, "done": False},
+    "native": lambda text: {"type": "message.delta", "content": text},
+}
+
+
+def events(values):
+    return b"".join(b"data: %b\n\n" % json.dumps(each).encode() for each in values)
+
+
+@for_each("kind", STREAMS)
+@for_each("size", [1, 3, 7, 20])
+def test_a_secret_that_several_events_of_a_stream_spell_is_not_written(path, raw_server, kind, size):
+    said = f"My key is {TOKEN}, is it not?"
+    values = [STREAMS[kind](said[at : at + size]) for at in range(0, len(said), size)]
+    with record(raw_server(reply_of(events(values))).url, path) as server:
+        ask(server, "GET", "/", headers={"Authorization": f"Bearer {TOKEN}"})
+    (piece,) = json.loads(text_of(path).splitlines()[1])["reply"]["pieces"]
+    hidden = said.replace(TOKEN, "*" * len(TOKEN))
+    assert piece.encode() == events(STREAMS[kind](hidden[at : at + size]) for at in range(0, len(said), size))
+
+
+def test_secrets_that_two_choices_spell_in_turn_are_not_written(path, raw_server):
+    values = [{"choices": [{"index": n, "delta": {"content": each}}]} for each in TOKEN for n in (0, 1)]
+    with record(raw_server(reply_of(events(values))).url, path) as server:
+        ask(server, "GET", "/", headers={"Authorization": f"Bearer {TOKEN}"})
+    (piece,) = json.loads(text_of(path).splitlines()[1])["reply"]["pieces"]
+    assert piece.count('"*"') == 2 * len(TOKEN)
 
 
 def test_a_secret_with_characters_that_json_escapes_is_not_written(path, raw_server):
