@@ -60,7 +60,8 @@ def make_provider(
 
     ``only`` is the one kind of server that the command is for. Without ``refresh``, it asks for no list of models.
     """
-    name = args.provider or only or "lm-studio"
+    args.provider = args.provider or only  # an error then advises no other kind
+    name = args.provider or "lm-studio"
     if only not in (None, name):
         raise UsageError(f"'{args.command}' is for {only}, not for {name}")
     kind = kind_of(name)
@@ -95,5 +96,5 @@ def who_answers(args: argparse.Namespace) -> str:
         from .. import discover  # noqa: PLC0415 (a copy may have left it out)
 
         for each in discover(0.5):
-            return f"{each.provider_id} answers at {each.base_url}: give --provider {each.provider_id}"
+            return f"another server answers: give --provider {each.provider_id} --base-url {each.base_url}"
     return ""

@@ -155,7 +155,30 @@ def test_if_another_server_answers_the_error_names_it(servers, closed_port, monk
     monkeypatch.setenv("LM_STUDIO_URL", f"localhost:{closed_port}")
     ended = run("chat", "-p", "Hi")
     assert ended.code == 1
-    assert error_of(ended).endswith(f"ollama answers at {servers[1].url}: give --provider ollama")
+    assert error_of(ended).endswith(f"another server answers: give --provider ollama --base-url {servers[1].url}")
+
+
+def test_what_the_error_advises_works_also_if_the_other_server_is_of_the_same_kind(simulator, closed_port, monkeypatch):
+    monkeypatch.setenv("LM_STUDIO_URL", f"localhost:{closed_port}")
+    monkeypatch.setenv("OLLAMA_HOST", simulator.url)
+    ended = run("chat", "-p", "Hi")
+    assert ended.code == 1
+    advised = ended.err.split()[-4:]
+    assert advised == ["--provider", "lm-studio", "--base-url", simulator.url]
+    assert run("chat", "-p", "Hi", *advised).code == 0
+
+
+@pytest.mark.parametrize(
+    ("command", "setting", "other"), [("pull", "OLLAMA_HOST", "lm-studio"), ("download", "LM_STUDIO_URL", "ollama")]
+)
+def test_a_command_for_one_kind_of_server_does_not_advise_the_other(
+    servers, closed_port, monkeypatch, command, setting, other
+):
+    monkeypatch.setenv(setting, f"localhost:{closed_port}")
+    ended = run(command, "m")
+    assert ended.code == 1
+    assert "no server answers" in error_of(ended)
+    assert other not in error_of(ended).replace("'lmstudio-provider", "")
 
 
 def test_a_missing_token_is_one_line_with_what_to_do():
