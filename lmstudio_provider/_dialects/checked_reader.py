@@ -53,9 +53,8 @@ class CheckedReader:
         answer = read_answer(self._reply.status, headers, text, value)
         page = value is None and is_page(headers, text)
         kind = "a page" if page else "text" if value is None else "JSON"  # the label may say that it is a stream
-        label = f" (Content-Type {given!r})" if (given := headers.get("Content-Type")) else ""
         return ProtocolError(
-            f"the server sent {kind}{label} instead of a stream: {answer.said if page else repr(answer.text)}",
+            f"the server sent {kind} instead of a stream: {answer.said if page else repr(answer.text)}",
             hint=answer.hint if page else "Check that the base URL is that of a server that can stream",
             sent=True,
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Mapping, Sequence, TypedDict, Union
 from urllib.parse import urlsplit
@@ -355,10 +356,7 @@ def _names(what: str, tools: Any) -> tuple[str, ...] | None:
 
 def without_secrets(text: str) -> str:
     """Return ``text`` without the parts of a URL that may hold secrets: userinfo, parameters, query and fragment."""
-    if "://" not in text:
-        return text
-    url = urlsplit(text)
-    return f"{url.scheme}://{url.netloc.rpartition('@')[2]}{url.path.partition(';')[0]}"
+    return re.sub(r"(?s)(?<=://)[^/?#]*@|[?#;].*", "", text) if "://" in text else text
 
 
 def is_http(url: object) -> bool:

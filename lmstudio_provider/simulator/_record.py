@@ -235,15 +235,10 @@ class _FromServer(io.RawIOBase):
 
 def _body(reply: http.client.HTTPResponse) -> Iterator[bytes]:
     """Yield the pieces of a body as they come. Raise IncompleteRead if it ends too early."""
-    left = reply.length  # http.client counts it in read1() since Python 3.12 only
-    while left is None or left > 0:
-        piece = reply.read1(65536 if left is None else min(left, 65536))
-        if not piece:
-            if left is not None:
-                raise http.client.IncompleteRead(b"", left)
-            return
-        left = None if left is None else left - len(piece)
+    while piece := reply.read1(65536):
         yield piece
+    if reply.length:
+        raise http.client.IncompleteRead(b"", reply.length)
 
 
 def _end_to_end(headers: Iterable[tuple[str, str]], more: str = "") -> list[tuple[str, str]]:

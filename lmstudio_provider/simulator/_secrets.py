@@ -22,7 +22,7 @@ _PARAMETER = re.compile(r"(?<=[?&])([^=&#]*)=([^&#]*)")
 _WORD = re.compile(r"[A-Za-z-]{1,11}|.{0,3}", re.DOTALL)
 _NUMBER = re.compile(rb"[-+.\deE]+")
 _STRING = rb'"((?:[^"\\]|\\.)*)"'
-_MEMBER = re.compile(rb"%b\s*:\s*(?:%b|(\d+))" % (_STRING, _STRING), re.DOTALL)
+_MEMBER = re.compile(rb'index"\s*:\s*(\d+)|%b\s*:\s*%b' % (_STRING, _STRING), re.DOTALL)
 
 
 def is_secret(name: str) -> bool:
@@ -77,12 +77,9 @@ class Secrets:
         found: dict[object, list[slice]] = {}
         index = None
         for member in _MEMBER.finditer(data):
-            name, _, number = member.groups()
-            if number is None:  # of two texts at once, each event says which one goes on
-                for key in (name, (name, index)):
-                    found.setdefault(key, []).append(slice(*member.span(2)))
-            elif name.endswith(b"index"):
-                index = number
+            index, name = member[1] or index, member[2]
+            for key in (name, (name, index)):  # of two texts at once, each event says which one goes on
+                found.setdefault(key, []).append(slice(*member.span(3)))
         hidden = bytearray(data)
         for places in (each for each in found.values() if len(each) > 1):
             text = io.BytesIO(self.hide(b"".join(hidden[each] for each in places)))

@@ -344,5 +344,4 @@ def test_what_came_instead_of_a_stream_is_named_by_its_content_and_not_by_its_la
     server = raw_server(f"HTTP/1.1 200 OK\r\nContent-Type: {label}\r\n\r\n{body}\n".encode())
     with pytest.raises(ProtocolError) as caught:
         list(provider_of(server).stream("Hi", model="m"))
-    labelled = f" (Content-Type {label!r})" if label else ""
-    assert caught.value.message.startswith(f"the server sent {kind}{labelled} instead of a stream: ")
+    assert caught.value.message.startswith(f"the server sent {kind} instead of a stream: ")
