@@ -24,7 +24,7 @@ from .._core.json import loads
 from .._core.options import nearest
 from .answer_file import AnswerFile, key_of
 from .console import Console, UsageError, plain
-from .generation import add_model, checking
+from .generation import add_model, checking, is_same_file
 from .providers import make_provider, positive
 from .words import in_options
 
@@ -65,7 +65,7 @@ def run(args: argparse.Namespace, console: Console) -> int:
             batch = _Batch(console, lambda line: console.json(line, indent=None), "")
         else:
             path = Path(args.output)
-            if args.input != "-" and path.exists() and path.samefile(args.input):
+            if args.input != "-" and is_same_file(path, args.input):
                 raise UsageError(f"{path} is the input and the output")
             file = stack.enter_context(AnswerFile(path, args.retry_errors))
             batch = _Batch(console, file.append, "; the same command goes on", file.answered, file.failed)

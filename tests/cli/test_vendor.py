@@ -28,7 +28,7 @@ def of_version(folder, version):
     [
         ([], "DIR"),
         (["x", "y"], "y"),
-        (["x", "--with", "tolls"], "there is not a part 'tolls'; the parts are batch, cli,"),
+        (["x", "--with", "tolls"], "there is not a part 'tolls' in lmstudio_provider "),
         (["x", "--with", "tools native"], "there is not a part 'tools native'"),
         (["x", "--with", "all,tools"], "there is not a part 'all'"),
         (["x", "--with", ""], "no part is named; use 'none' for only the core"),
