@@ -43,6 +43,7 @@ from lmstudio_provider._dialects.tool_text import take_calls, warn_of_lost_calls
 from lmstudio_provider._http.readers import Event, NDJSONReader, SSEReader, decompress
 from lmstudio_provider._native.events_reader import NativeAssembly
 from lmstudio_provider._provider.settings import Settings
+from lmstudio_provider.simulator._secrets import Secrets
 
 pytestmark = pytest.mark.slow
 
@@ -51,6 +52,7 @@ LIMITS = Limits(max_line_bytes=1 << 30, max_events_without_data=1 << 30)
 TOKEN = "sk-lm-AbCd1234:0123456789abcdefghij"
 CALL = Call("POST", "/v1/embeddings", model="m")
 ASKED = ErrorContext(model="m", secrets=(TOKEN,), known=("m",))
+SECRETS = Secrets([("Authorization", f"Bearer {TOKEN}")])
 TOOL = {"type": "function", "function": {"name": "f", "parameters": {"type": "object"}}}
 
 
@@ -296,6 +298,8 @@ ERRORS = {
     "parts of a long secret": lambda n: partial(redact, ("ab" * 5 + "y") * 5 * n, ("ab" * 2500,)),
     "backslashes and a secret of them": lambda n: partial(redact, "\\" * 50 * n, ("\\" * 20,)),
     "escapes of a secret's letter": lambda n: partial(redact, "%73" * 20 * n, ("s" * 20,)),
+    "a recorded stream": lambda n: partial(SECRETS.hide_in_reply, b'data: {"index": 0, "text": "sk-"}' * 5 * n),
+    "quotes of a recorded reply": lambda n: partial(SECRETS.hide_in_reply, b'"' * 50 * n + b"\\" * 50 * n),
     "a long URL": lambda n: partial(consume, url_secrets, "http://u:p@h/?" + "a-b=c&" * 10 * n),
     "a long message": lambda n: partial(error, json.dumps({"error": "quoted 'x' \"y\" a/b " * 10 * n})),
     "a long message of Ollama's": lambda n: partial(error, json.dumps({"error": "' \" ` / x" * 10 * n}), ollama_errors),
