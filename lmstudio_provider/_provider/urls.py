@@ -29,7 +29,7 @@ _API_PATH = rf"/(?:{_ENDPOINT})$"
 _SDK_PATH = rf"/(?:{_ENDPOINT} | llm | embedding | system)$"
 _NOT_IN_HOSTS = frozenset("\\%\"'`<>{}|^;&=")
 # What begins a query, a fragment or a parameter, which may hold a key; percent-encoded too.
-_PARAMETERS = "(?i)([?#;&=]|%(?:2[36]|3[bdf]))"
+_PARAMETERS = "[?#;&]|%2[36]|%3[BFbf]"
 _IPV6_HOST = r"\[([^%\]]*)(?:%[\w.~-]+)?\](?::[0-9]*)?"  # the zone as in RFC 6874, 2
 
 
@@ -54,9 +54,9 @@ def parse_base_url(value: str, source: str, default_port: int) -> BaseURL:
 
     def refuse(why: str, port: int = default_port) -> ConfigurationError:
         userinfo, at, shown = text.rpartition("@")
-        if re.search(_PARAMETERS, userinfo):  # or it is a query with an @
+        if re.search(f"{_PARAMETERS}|=", userinfo):  # or it is a query with an @
             at, shown = "", "[hidden]"
-        shown = ("[hidden]@" if at else "") + re.sub(f"{_PARAMETERS}(?s:.*)", r"\1…", shown)
+        shown = ("[hidden]@" if at else "") + re.sub(f"({_PARAMETERS}|=)(?s:.*)", r"\1…", shown)
         hint = f"Write it like http://localhost:{port}"
         return ConfigurationError(f"the base URL {shown!r}, from {source}, {why}", hint=hint)
 

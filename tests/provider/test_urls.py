@@ -111,7 +111,7 @@ def test_every_endpoint_is_cut_off_and_the_prefix_of_a_proxy_stays(endpoint, por
         assert parse_base_url(base + endpoint, "x", port).text == base
 
 
-@for_each("path", ["/v2", "/v1/ollama", "/apis", "/api/chat/completions", "/my-v1", "/llm", "/api/x"])
+@for_each("path", ["/v2", "/v1/ollama", "/apis", "/api/chat/completions", "/my-v1", "/llm", "/api/x", "/tenant=a/lm"])
 def test_a_path_that_is_not_an_endpoint_stays(path):
     assert parse_base_url(f"https://example.org{path}", "x", 1234).text == f"https://example.org{path}"
 
