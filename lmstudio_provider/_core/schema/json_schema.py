@@ -223,15 +223,17 @@ def plain(value: Any, name: str) -> Any:
             return _WORDS[name].get(text.lower(), value)
         if name in ("array", "object"):
             return _decoded(value)
-        # Python refuses to read numbers of many digits (by default more than 4,300).
-        number = json.loads(text) if re.fullmatch(_NUMBER, text) and len(text) < 1000 else value
+        # Python refuses to read numbers of more digits than its limit, which is 640 or more.
+        number = json.loads(text) if re.fullmatch(_NUMBER, text) and len(text) <= 640 else value
     if isinstance(number, bool) or not isinstance(number, _NUMBERS) or not abs(number) <= sys.float_info.max:
         return value
     if name == "integer":
         import decimal  # noqa: PLC0415 (imported with each provider)
 
-        exact = decimal.Decimal(text) if isinstance(value, str) else number  # a float has 53 bits
-        return int(exact) if exact == int(exact) else value
+        with contextlib.suppress(ArithmeticError):  # an exponent of too many digits
+            exact = decimal.Decimal(text) if isinstance(value, str) else number  # a float has 53 bits
+            return int(exact) if exact == int(exact) else value
+        return value
     return float(number) if name == "number" else value
 
 

@@ -57,8 +57,10 @@ class Structure:
                 return self._read(loads_leniently(candidate))
             except MisfitError as error:
                 misfit = misfit or (error.path, error.why)
-            except ValueError:
+            except json.JSONDecodeError:
                 continue
+            except ValueError as error:  # more digits than Python reads, or nested too deeply
+                misfit = misfit or ("$", f"it cannot be read ({error})")
         path, why = misfit or ("$", "there is no complete JSON value in it")
         hint = "Try a larger model or a simpler type; .text has the answer"
         if completion.finish_reason == "length":
@@ -83,7 +85,8 @@ def _candidates(text: str, cut: bool) -> Iterator[str]:
     if not cut:
         yield from reversed(re.findall(_FENCED, text, re.S))
     found: list[str] = []
-    decoder, position, left = json.JSONDecoder(strict=False), 0, 10 * len(text)
+    decoder = json.JSONDecoder(strict=False, parse_int=str)  # int() refuses thousands of digits
+    position, left = 0, 10 * len(text)
     for _ in range(0 if cut or is_too_deep(text) else 1000):
         start = _BEGIN.search(text, position)
         if start is None or left < 0:

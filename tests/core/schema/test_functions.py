@@ -489,6 +489,25 @@ def test_arguments_are_converted_to_their_hints(hint, value, built):
     assert type(result) is type(built)
 
 
+@for_each("text", ["1e-" + "9" * 30, "1e" + "9" * 30, "-0.1e-" + "9" * 300])
+@for_each("hint", [int, Decimal, timedelta, list[int]])
+def test_a_number_with_an_exponent_of_many_digits_does_not_fit(hint, text):
+    with pytest.raises(MisfitError):
+        called(of_hint(hint), {"x": text})
+
+
+@pytest.mark.skipif(not hasattr(sys, "set_int_max_str_digits"), reason="this Python reads any number of digits")
+@for_each("digits", [640, 641, 999, 1000, 5000])
+def test_a_number_of_more_digits_than_python_may_read_does_not_fit(digits):
+    before = sys.get_int_max_str_digits()
+    sys.set_int_max_str_digits(640)
+    try:
+        with pytest.raises(MisfitError, match=r"\$\.x: .* is not of type integer"):
+            called(of_hint(int), {"x": "9" * digits})
+    finally:
+        sys.set_int_max_str_digits(before)
+
+
 def test_a_parameter_that_is_left_out_has_its_default():
     assert called(Function(get_weather), {"city": "Oslo"}) == "Oslo 1 celsius None"
 

@@ -43,6 +43,11 @@ class Wind:
 
 
 @dataclass
+class Leaf:
+    value: int
+
+
+@dataclass
 class Weather:
     city: str
     sky: Sky
@@ -202,6 +207,50 @@ def test_an_answer_that_does_not_fit_is_an_error_with_the_first_misfit_and_the_t
 def test_an_answer_that_max_tokens_cut_off_says_so():
     with pytest.raises(StructuredOutputError, match="max_tokens"):
         parsed(Weather, '{"city": "Os', finish_reason="length")
+
+
+MANY = "9" * 5000  # Python refuses to read so many digits
+
+
+@for_each(
+    "text",
+    [
+        f'{{"value": {MANY}}}',
+        f'{{"value": -{MANY}',
+        MANY,
+        f"[{MANY}]",
+        f'Here:\n```json\n{{"value": {MANY}}}\n```',
+        f'"{{\\"value\\": {MANY}}}"',
+        f'{{"value": "{MANY}"}}',
+        f'{{"value": 1{MANY}.5e1}}',
+    ],
+)
+@for_each("response_format", [int, Leaf, list[Leaf], date, timedelta, {"type": "array", "items": {"type": "integer"}}])
+def test_a_number_of_thousands_of_digits_is_an_answer_that_does_not_fit(text, response_format):
+    with pytest.raises(StructuredOutputError) as caught:
+        parsed(response_format, text)
+    assert (caught.value.text, caught.value.partial.text) == (text, text)
+    assert len(str(caught.value)) < 800
+
+
+def test_an_answer_with_a_number_that_cannot_be_read_says_so():
+    with pytest.raises(StructuredOutputError, match=r"at \$ it cannot be read \(Exceeds the limit .* digits"):
+        parsed(Leaf, f'{{"value": {MANY}}}')
+    with pytest.raises(StructuredOutputError, match=r"at \$ it cannot be read \(nested too deeply\)"):
+        parsed(Leaf, "[" * 300 + "]" * 300)
+
+
+@for_each(
+    "text",
+    [
+        f'{{"value": 7}} [{MANY}]',
+        f'[{MANY}] {{"value": 7}}',
+        f'{{"n": [{MANY}]}} {{"value": 7}} {{"n": {MANY}}}',
+        f'```\n{{"n": {MANY}}}\n```\n```\n{{"value": 7}}\n```',
+    ],
+)
+def test_a_number_that_cannot_be_read_beside_an_answer_does_not_matter(text):
+    assert parsed(Leaf, text) == Leaf(7)
 
 
 # Answers that do
@@ -419,11 +468,6 @@ def test_a_tool_call_is_not_parsed(lm_of):
 
 
 # What made it slow, or leak
-
-
-@dataclass
-class Leaf:
-    value: int
 
 
 @dataclass
