@@ -150,10 +150,10 @@ def content_text(content: object) -> str:
     raise ProtocolError(f"the reply's content is {type(content).__name__}, not text", sent=True)
 
 
-def reasoning_text(message: Mapping[str, Any]) -> str:
-    """Return the reasoning beside the content, under either of its names."""
+def _texts(message: Mapping[str, Any]) -> tuple[str, str]:
     # reasoning_content is a setting of 0.3.9, reasoning came with gpt-oss in 0.3.23; never both.
-    return content_text(message.get("reasoning_content") or message.get("reasoning"))
+    reasoning = content_text(message.get("reasoning_content") or message.get("reasoning"))
+    return content_text(message.get("content")), reasoning
 
 
 def read_usage(value: object, prompt: str = "prompt_tokens", completion: str = "completion_tokens") -> Usage | None:
@@ -187,6 +187,9 @@ def _only_text(event: Any) -> str | None:
     return text if isinstance(text, str) and not more and event.get("object") != "error" else None
 
 
+_WHOLE = "The server does not stream as OpenAI does: ask with chat(), without a stream; .partial is the reply so far"
+
+
 class ChatStream(ReplyAccumulator):
     """Reads one reply to a chat, or to a text: whole, or makes chunks of the events of its stream."""
 
@@ -194,6 +197,7 @@ class ChatStream(ReplyAccumulator):
         super().__init__(call, asked, started)
         # The choices before the first one that is the reply; None as soon as that has come.
         self._others: list[dict[str, Any]] | None = []
+        self._has_message = False
         self._same = SameJSON(_only_text)
 
     def feed(self, event: Event) -> Chunk | None:
@@ -238,13 +242,30 @@ class ChatStream(ReplyAccumulator):
         if isinstance(choice.get("text"), str):  # of /v1/completions
             self._raw = True
             return self._chunk(choice["text"], "")
-        if choice.get("delta") is None:
+        for name, read in (("delta", self._message), ("message", self._whole_message)):
+            if choice.get(name) is not None:
+                return read(member(choice, name, dict, "a choice in the stream"))
+        return None
+
+    def _whole_message(self, message: Mapping[str, Any]) -> Chunk | None:
+        """Return the chunk of a message that stands in place of a piece.
+
+        Raises ProtocolError if it neither is the whole reply nor repeats it: nobody knows whether it is another piece.
+        """
+        calls, text, reasoning = message.get("tool_calls"), *_texts(message)
+        if not (calls or text or reasoning):
             return None
-        return self._message(member(choice, "delta", dict, "a choice in the stream"))
+        parts = (text, self.text), (reasoning, self.reasoning)
+        if self._has_message or not all(new.endswith(came.whole()) for new, came in parts if new):
+            raise ProtocolError("a 'message' in the stream does not repeat what came before", hint=_WHOLE, sent=True)
+        self._has_message = True
+        if not self._tools.calls():
+            self._tools.add(calls, whole=True)
+        return self._content(*("" if came.length else new for new, came in parts))
 
     def _message(self, message: Mapping[str, Any], whole: bool = False) -> Chunk | None:
         self._tools.add(message.get("tool_calls"), whole)
-        return self._content(content_text(message.get("content")), reasoning_text(message))
+        return self._content(*_texts(message))
 
     def _read_reply(self, value: Any) -> None:
         choices = member(value, "choices", list, "the reply")
@@ -253,7 +274,7 @@ class ChatStream(ReplyAccumulator):
         choice = next((each for each in choices if isinstance(each, dict) and is_first(each)), choices[0])
         if not isinstance(choice, dict) or not isinstance(choice.get("text"), str):
             self._message(member(choice, "message", dict, "a choice of the reply"), whole=True)
-        self._choice({**choice, "delta": None})
+        self._choice({**choice, "delta": None, "message": None})
         self._usage, self._stats = read_usage(value.get("usage")), value.get("stats")
 
     def _only_others(self) -> list[Chunk]:

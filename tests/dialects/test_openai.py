@@ -448,6 +448,8 @@ def test_an_event_of_the_wrong_shape_is_a_protocol_error(data):
         '{"choices": []}',
         '{"choices": [{}]}',
         '{"choices": [{"delta": null}]}',
+        '{"choices": [{"message": null}]}',
+        '{"choices": [{"message": {"role": "assistant", "content": "", "tool_calls": []}}]}',
         '{"choices": [{"delta": {"content": null, "tool_calls": null}}]}',
         '{"usage": null, "error": null}',
     ],
@@ -460,6 +462,68 @@ def test_a_chunk_has_the_text_and_the_reasoning_of_a_delta():
     feed = ChatStream(asked(), ErrorContext("asked"), 0.0).feed
     delta = {"content": "Hi", "reasoning_content": "hm"}
     assert feed(Event("message", json.dumps({"choices": [{"delta": delta}]}))) == Chunk("Hi", reasoning="hm")
+
+
+# A message in place of the pieces
+
+
+def message(content=None, finish_reason=None, **fields):
+    return {"message": {"role": "assistant", "content": content, **fields}, "finish_reason": finish_reason}
+
+
+def delta(content=None, finish_reason=None, **fields):
+    return {"delta": {"content": content, **fields}, "finish_reason": finish_reason}
+
+
+CALL = {"id": "1", "function": {"name": "now", "arguments": {"zone": "CET"}}}
+
+
+@for_each(
+    ("choices", "said"),
+    [
+        ([message("abc", "stop")], ("abc", "", 0)),
+        ([message("abc"), delta(finish_reason="stop")], ("abc", "", 0)),
+        ([message("<think>hm</think>abc"), message(finish_reason="stop")], ("abc", "hm", 0)),
+        ([message("", "stop", reasoning_content="hm")], ("", "hm", 0)),
+        ([message(None, "tool_calls", tool_calls=[CALL])], ("", "", 1)),
+        ([delta("ab"), delta("c"), message("abc", "stop")], ("abc", "", 0)),
+        ([delta("<think>hm</think>"), delta("abc"), message("<think>hm</think>abc", "stop")], ("abc", "hm", 0)),
+        ([delta("abc"), message("", "stop")], ("abc", "", 0)),
+        ([delta(reasoning="hm"), message("abc", "stop")], ("abc", "hm", 0)),
+        ([delta("abc"), message("abc", "stop", reasoning="hm")], ("abc", "hm", 0)),
+        ([delta("abc"), message("abc", "tool_calls", tool_calls=[CALL])], ("abc", "", 1)),
+        ([delta(tool_calls=[{"index": 0, **CALL}]), message("", "tool_calls", tool_calls=[CALL])], ("", "", 1)),
+        ([{**message("ab"), **delta("ab")}, {**message("abc"), **delta("c", "stop")}], ("abc", "", 0)),
+    ],
+    ids=str,
+)
+def test_a_message_in_a_stream_is_the_whole_reply_or_repeats_it(choices, said):
+    chunks, completion = streamed(chunks_of(*([each] for each in choices)))
+    assert (completion.text, completion.reasoning, len(completion.tool_calls)) == said
+    assert "".join(chunk.delta for chunk in chunks) == said[0]
+    assert [call.arguments for call in completion.tool_calls] == [{"zone": "CET"}] * said[2]
+
+
+@for_each(
+    ("choices", "text"),
+    [
+        ([message("ha"), message("ha", "stop")], "ha"),
+        ([message("ha"), message("haha", "stop")], "ha"),
+        ([message("ab"), message("cd", "stop")], "ab"),
+        ([delta("ab"), message("cd", "stop")], "ab"),
+        ([delta("ab"), message("ab", "stop"), message("ab", "stop")], "ab"),
+        ([delta("ab", reasoning="hm"), message("ab", "stop", reasoning="so")], "ab"),
+        ([delta("ab"), {"message": "ab"}], "ab"),
+        ([delta("ab"), {"message": {"content": 7}}], "ab"),
+    ],
+    ids=str,
+)
+def test_a_message_in_a_stream_that_may_be_another_piece_is_an_error(choices, text):
+    stream = ChatStream(asked(), ErrorContext("asked"), 0.0)
+    with pytest.raises(ProtocolError):
+        for event in SSEReader(Limits()).feed(chunks_of(*([each] for each in choices))):
+            stream.feed(event)
+    assert stream.completion().text == text
 
 
 # Ids and names of tools
