@@ -15,6 +15,8 @@ class GrowingText:
     def __init__(self) -> None:
         self.length = 0
         """The number of characters."""
+        self.half = ""
+        """The first half of a character beyond U+FFFF, if the second is in the next piece."""
         self._blocks: list[str] = []
         # The number of blocks and the pieces after them, in one object: no thread sees a piece twice, or misses one.
         self._end: tuple[int, list[str]] = 0, []
@@ -28,11 +30,24 @@ class GrowingText:
             self._blocks[count:] = ["".join(pieces)]
             self._end = count + 1, []
 
+    def mended(self, piece: str, end: bool = False) -> str:
+        """Return ``piece`` with the half that waits before it; keep a half at its end, unless that is the ``end``."""
+        if self.half or "\ud7ff" < piece[-1:] < "\udc00":
+            piece = with_pairs(self.half + piece)
+            self.half = piece[-1:] if not end and "\ud7ff" < piece[-1:] < "\udc00" else ""
+            piece = piece[: len(piece) - len(self.half)]
+        return piece
+
     def whole(self) -> str:
         """Return all of the text."""
         blocks, count, pieces = self.parts()
-        return "".join([*blocks[:count], *pieces])
+        return "".join([*blocks[:count], *pieces, self.half])
 
     def parts(self) -> tuple[list[str], int, list[str]]:
         """Return a list of blocks, how many of them to read, and the pieces after these."""
         return self._blocks, *self._end
+
+
+def with_pairs(text: str) -> str:
+    """Return ``text`` with its surrogate pairs as the characters that they mean; JSON may be cut between the two."""
+    return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "surrogatepass")

@@ -11,7 +11,7 @@ from abc import ABC, abstractmethod
 from typing import Any, Mapping, Sequence
 
 from .._core.errors import ProtocolError, ProviderError, StreamInterruptedError
-from .._core.growing_text import GrowingText
+from .._core.growing_text import GrowingText, with_pairs
 from .._core.types import Call, Chunk, Completion, Stats, ToolCall, Usage
 from .errors import ErrorContext
 from .json_text import count, mapping, number, preview, text_or_none
@@ -62,7 +62,7 @@ class ReplyAccumulator(ABC):
         """
         one = cls(call, ErrorContext(call.model, tools=bool(call.tools)), 0.0)
         error = one._read_reply(value)
-        one._let_go()
+        one._content("", "", end=True)
         one._id, one._model = text_or_none(value.get("id")), text_or_none(value.get("model"))
         one._first, one._ended = None, duration_s  # nothing is known of its first text
         completion = one.completion()
@@ -76,11 +76,23 @@ class ReplyAccumulator(ABC):
     def _read_stats(self, first_s: float | None, duration_s: float) -> Stats:
         return read_stats(self._stats, self._usage, first_s, duration_s)
 
-    def _content(self, content: str, reasoning: str) -> Chunk | None:
-        """Return the chunk of a piece of text, which may contain thoughts, and of reasoning beside it."""
+    def _plain(self, text: str) -> Chunk | None:
+        """Return the chunk of a piece of text that does not end in half a character, as most are."""
+        whole = self._thoughts.over and not self.text.half
+        return self._chunk(text, "") if whole else self._content(text, "")
+
+    def _content(self, content: str, reasoning: str, end: bool = False) -> Chunk | None:
+        """Return the chunk of a piece of text, which may contain thoughts, and of reasoning beside it.
+
+        What may be the beginning of a mark or of a character is held back, unless this is the ``end``.
+        """
         if not self._thoughts.over:
-            content, thought = self._thoughts.feed(content)
+            content, thought = self._thoughts.feed(content, end)
             reasoning += thought
+        if content or end:
+            content = self.text.mended(content, end)
+        if reasoning or end:
+            reasoning = self.reasoning.mended(reasoning, end)
         return self._chunk(content, reasoning)
 
     def _chunk(self, text: str, reasoning: str) -> Chunk | None:
@@ -94,16 +106,12 @@ class ReplyAccumulator(ABC):
             self._first = time.monotonic()
         return _new(Chunk, (text, False, reasoning, (), None, None))
 
-    def _let_go(self) -> Chunk | None:
-        """Return the chunk of the text that was held back because it may be a mark, if any."""
-        return None if self._thoughts.over else self._chunk(*self._thoughts.feed("", end=True))
-
     def finish(self) -> list[Chunk]:
         """Return the last chunks, when the body has ended as it should, or ``done`` is set.
 
         Raises StreamInterruptedError if the reply has no end, and ProtocolError if there is nothing in it.
         """
-        held = self._let_go()
+        held = self._content("", "", end=True)
         self._ended = time.monotonic()
         calls = self._tools.calls()
         if not (self.done or self._finish_reason) and (self._first is not None or calls):
@@ -124,7 +132,7 @@ class ReplyAccumulator(ABC):
 
     def completion(self, finish_reason: str | None = None) -> Completion:
         """Return the reply so far; ``finish_reason`` is the one to report if the server gave none."""
-        self._let_go()
+        self._content("", "", end=True)
         duration = (time.monotonic() if self._ended is None else self._ended) - self._started
         first = None if self._first is None else self._first - self._started
         text, reasoning = self.text.whole(), self.reasoning.whole()
@@ -331,7 +339,7 @@ class ToolCallAssembly:
             if not slot.id or slot.id in taken:
                 slot.id = f"call_{os.urandom(6).hex()}"
             taken.add(slot.id)
-        return tuple(ToolCall(slot.id, slot.name, raw_arguments="".join(slot.arguments)) for slot in slots)
+        return tuple(ToolCall(slot.id, slot.name, raw_arguments=with_pairs("".join(slot.arguments))) for slot in slots)
 
     def name_of(self, name: str) -> str:
         """Return the name of the offered tool that ``name`` means, or ``name`` itself if no tool or two can be meant.

@@ -112,7 +112,8 @@ class SameJSON:
             if '"' not in text and "\\" not in text and text.isprintable():
                 return text  # as most are; JSON has no other character that stands for something else
             with contextlib.suppress(ValueError):  # the event differs in more than its text
-                return str(loads(f'"{text}"'))
+                text = str(loads(f'"{text}"'))
+                return "" if "\ud7ff" < text[-1:] < "\udc00" else text  # half a character
         return ""
 
     def learn(self, data: str, text: str) -> None:

@@ -345,7 +345,7 @@ class OllamaStream(ReplyAccumulator):
     def feed(self, event: Any) -> Chunk | None:
         """Return the chunk of a line, if any; raises ProtocolError, or the error that the line reports."""
         if type(event) is tuple:  # most lines
-            return self._content(event[0], "")
+            return self._plain(event[0])
         fault = find_fault(event)
         if fault is not None:
             raise fault_error(fault, 200, {}, json.dumps(event), self._asked)
@@ -360,8 +360,9 @@ class OllamaStream(ReplyAccumulator):
         if event.get("done"):
             self._last, self._usage, self.done = event, read_usage(event), True
             self._finish_reason = finish_reason(event, bool(self._tools.calls()))
-        self._raw = "response" in event
-        return self._chunk(content, reasoning) if self._raw else self._content(content, reasoning)
+        if "response" in event:
+            self._raw = self._thoughts.over = True
+        return self._content(content, reasoning)
 
     def finish(self) -> list[Chunk]:
         """Return the last chunks; raises ProtocolError also if no line had a message."""

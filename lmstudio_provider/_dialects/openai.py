@@ -204,7 +204,7 @@ class ChatStream(ReplyAccumulator):
         """Return the chunk of ``event``, if any; raises ProtocolError, or the error that the event reports."""
         data = event.data
         if event.event == "message" and (same := self._same.text_of(data)):
-            return self._content(same, "")
+            return self._plain(same)
         if not data.startswith("{") and (event.is_done() or event.is_blank()):
             self.done = self.done or event.is_done()
             return None
@@ -240,8 +240,8 @@ class ChatStream(ReplyAccumulator):
     def _choice(self, choice: Mapping[str, Any]) -> Chunk | None:
         self._finish_reason = text_or_none(choice.get("finish_reason")) or self._finish_reason
         if isinstance(choice.get("text"), str):  # of /v1/completions
-            self._raw = True
-            return self._chunk(choice["text"], "")
+            self._raw = self._thoughts.over = True
+            return self._content(choice["text"], "")
         for name, read in (("delta", self._message), ("message", self._whole_message)):
             if choice.get(name) is not None:
                 return read(member(choice, name, dict, "a choice in the stream"))
@@ -261,7 +261,8 @@ class ChatStream(ReplyAccumulator):
         self._has_message = True
         if not self._tools.calls():
             self._tools.add(calls, whole=True)
-        return self._content(*("" if came.length else new for new, came in parts))
+        new = ["" if came.length else new for new, came in parts]
+        return self._content(new[0], new[1])
 
     def _message(self, message: Mapping[str, Any], whole: bool = False) -> Chunk | None:
         self._tools.add(message.get("tool_calls"), whole)

@@ -231,9 +231,9 @@ class ResponsesStream(TypedStream):
         """Return the part of ``text`` that had not come; raises ProtocolError if it is not text."""
         came, new = self._came.setdefault(where, GrowingText()), content_text(text)
         if whole:
-            goes_on = len(new) > came.length and new.startswith(came.whole())  # not joined for each of many ends
-            new = new[came.length :] if goes_on else ""
-        came.add(new)
+            before = came.whole() if len(new) > came.length else new  # not joined for each of many ends
+            new = new[len(before) :] if new.startswith(before) else ""
+        came.add(came.mended(new))
         return new
 
     def _place_of_call(self, place: str, item: Mapping[str, Any]) -> str:

@@ -91,9 +91,9 @@ class NativeAssembly:
         if isinstance(event, events.ChatStart):
             self._model = event.model_instance_id
         elif isinstance(event, events.MessageDelta):
-            self._grow(MessageItem, event.content)
+            self._grow(MessageItem, event)
         elif isinstance(event, events.ReasoningDelta):
-            self._grow(ReasoningItem, event.content)
+            self._grow(ReasoningItem, event)
         elif isinstance(event, (events.MessageEnd, events.ReasoningEnd)):
             self._settle()
         elif isinstance(event, events.ToolCallSuccess):
@@ -103,12 +103,15 @@ class NativeAssembly:
             self._settle()
             self._items.append(InvalidToolCallItem(**vars(event)))
 
-    def _grow(self, kind: type[MessageItem | ReasoningItem], content: str) -> None:
+    def _grow(
+        self, kind: type[MessageItem | ReasoningItem], event: events.MessageDelta | events.ReasoningDelta
+    ) -> None:
         if self._first is None:
             self._first = time.monotonic()
         if kind is not self._kind:
             self._settle()
             self._kind = kind
+        vars(event)["content"] = content = self._growing.mended(event.content)
         self._growing.add(content)
 
     def _settle(self) -> None:
