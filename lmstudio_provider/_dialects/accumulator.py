@@ -270,12 +270,19 @@ class ToolCallAssembly:
         if slot is None or (id_ and slot.id not in ("", id_)):
             return None
         if name and slot.name:
-            same = name == slot.name
+            if self._goes_on(slot, name):
+                slot.name += name
             # With an id, it is the same call. After whole arguments it is another, unless each piece has the name.
-            if not same or (not id_ and slot.is_whole() and (arguments or not slot.repeats_name)):
+            elif name != slot.name or (not id_ and slot.is_whole() and (arguments or not slot.repeats_name)):
                 return None
-            slot.repeats_name = True
+            else:
+                slot.repeats_name = True
         return slot
+
+    def _goes_on(self, slot: _Slot, name: str) -> bool:
+        """Return True if ``name`` goes on with the name of a call, whose beginning is not the name of a tool itself."""
+        begins = any(each.startswith(slot.name + name) for each in self._offered)
+        return begins and slot.name not in self._offered and not slot.arguments
 
     def _new(self, index: object) -> _Slot:
         slot = self._found["index", str(index)] = _Slot(index)
@@ -294,7 +301,8 @@ class ToolCallAssembly:
         """Return the id, the name and the arguments of a piece, each empty if it is left out."""
         id_: Any = piece.get("id")
         function: Any = piece.get("function")
-        function = function if self._is(function, dict, "the function of a tool call") else {}
+        if not self._is(function, dict, "the function of a tool call"):
+            function = piece  # some servers leave that level out
         name, arguments = function.get("name"), function.get("arguments")
         name = self.name_of(name) if self._is(name, str, "the name of a tool call") else ""
         if arguments is not None and not isinstance(arguments, str):

@@ -113,6 +113,53 @@ def test_a_name_that_is_repeated_with_each_piece_is_one_call():
 # Parallel calls without ids, or all at index 0
 
 
+@for_each("whole", [True, False])
+@for_each("arguments", ['{"a": 1}', {"a": 1}])
+def test_a_call_without_the_level_of_the_function_is_read(whole, arguments):
+    call = {"id": "1", "name": "f", "arguments": arguments}
+    for piece in (call, {"type": "function", "function": None, **call}):
+        assert assembled([piece], whole=whole) == [("1", "f", '{"a": 1}')]
+
+
+def test_the_pieces_of_a_call_without_the_level_of_the_function_are_joined():
+    pieces = [
+        {"index": 0, "id": "1", "name": "f"},
+        {"index": 0, "arguments": '{"a"'},
+        {"index": 0, "arguments": ": 1}"},
+    ]
+    assert assembled(*([each] for each in pieces)) == [("1", "f", '{"a": 1}')]
+
+
+NAMES = ("get_weather", "weather", "now")
+
+
+@for_each(
+    ("names", "calls"),
+    [
+        (["get_", "weather"], ["get_weather"]),
+        (["g", "et_we", "ather"], ["get_weather"]),
+        (["we", "ather"], ["weather"]),
+        (["get_", "get_", "weather"], ["get_weather"]),
+        (["now", "weather"], ["now", "weather"]),
+        (["weather", "now"], ["weather", "now"]),
+        (["get_", "else"], ["get_", "else"]),
+        (["x", "now"], ["x", "now"]),
+    ],
+)
+def test_a_name_in_pieces_is_joined_only_to_that_of_an_offered_tool(names, calls):
+    assembly = ToolCallAssembly(NAMES)
+    for name in names:
+        assembly.add([{"index": 0, "function": {"name": name, "arguments": ""}}])
+    assert [call.name for call in assembly.calls()] == calls
+
+
+def test_a_name_after_arguments_is_not_a_piece_of_the_name_before():
+    assembly = ToolCallAssembly(NAMES)
+    for name, arguments in (("get_", "{}"), ("weather", "{}")):
+        assembly.add([{"index": 0, "function": {"name": name, "arguments": arguments}}])
+    assert [call.name for call in assembly.calls()] == ["get_", "weather"]
+
+
 def named(*pieces):
     """Return the names and arguments of the calls in ``pieces``: each is a name and arguments, or only arguments."""
     fields = [

@@ -27,7 +27,7 @@ MALFORMED = {
     "nothing but a function that is null": ([{"function": None}], "no name"),
     "a function that is a text": ([{"id": "2", "function": "g"}], "function of a tool call is str"),
     "a function that is a list": ([{"id": "2", "function": [CALL]}], "function of a tool call is list"),
-    "a call without the level between": ([{"name": "g", "arguments": "{}"}], "no name"),
+    "a call without the level between, and without a name": ([{"name": "", "arguments": "{}"}], "no name"),
     "no name": (function(name=None), "no name"),
     "an empty name": (function(name=""), "no name"),
     "a name that is a number": (function(name=7), "name of a tool call is int"),
