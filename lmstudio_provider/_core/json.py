@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import math
 import re
 from typing import Any
 
@@ -15,8 +17,29 @@ _STEPS = {b"[": 1, b"{": 1, b"]": -1, b"}": -1}
 _STRING_OR_BRACKET = rb'"[^"]*"?|[][{}]'
 _MARK = r'\\.|"|,(?=\s*(?:[\]}]|\Z))'
 _FENCE = r"```[^\S\n]*\w*\s"
+
+
+class RoundedFloat(float):
+    """A number of a model that a float only comes near; ``text`` is the number itself."""
+
+    text: str
+
+
+def _number(text: str) -> float:
+    value = float(text)
+    if len(text) < 17 and 0 < abs(value) < math.inf:  # of 15 digits at most
+        return value
+    import decimal  # noqa: PLC0415 (imported with each provider)
+
+    with contextlib.suppress(ArithmeticError):  # an exponent of too many digits
+        if decimal.Decimal(text) != decimal.Decimal(repr(value)):
+            value = RoundedFloat(value)
+            value.text = text
+    return value
+
+
 # Made once: json.loads() makes one for each call that has an argument.
-_STRICT, _LENIENT = json.JSONDecoder(), json.JSONDecoder(strict=False)
+_STRICT, _LENIENT = json.JSONDecoder(), json.JSONDecoder(strict=False, parse_float=_number)
 
 
 def loads(text: str, *, strict: bool = True) -> Any:

@@ -9,6 +9,7 @@ import pickle
 import traceback
 import weakref
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import Iterator, List, Literal
 
 import pytest
@@ -315,6 +316,20 @@ def test_functions_are_called_with_what_their_hints_say_until_there_is_an_answer
 )
 def test_arguments_that_are_nearly_right_are_taken(arguments, result):
     assert results(run_tools(Scripted([call("add", raw_arguments=arguments)], "Done."), ASK, [add])) == [result]
+
+
+@for_each("by_hand", [True, False])
+def test_no_digit_of_an_argument_is_lost(by_hand):
+    def pay(amount: Decimal, id: int) -> str:
+        return f"{amount} {id}"
+
+    schema = {"type": "object", "properties": {"amount": {"type": "number"}, "id": {"type": "integer"}}}
+    tool = Tool("pay", "", schema, function=pay) if by_hand else pay
+    wanted = [call("pay", raw_arguments='{"amount": 12345678901234567.89, "id": 9007199254740993.0}')]
+    assert results(run_tools(Scripted(wanted, "."), ASK, [tool])) == ["12345678901234567.89 9007199254740993"]
+    (amount, _) = wanted[0].arguments.values()
+    assert (amount, repr(amount)) == (12345678901234567.89, "1.2345678901234568e+16")
+    assert pickle.loads(pickle.dumps(amount)) == amount
 
 
 def test_raw_line_breaks_and_tabs_in_the_text_of_arguments_are_kept():

@@ -10,7 +10,7 @@ import re
 import sys
 from typing import Any, Callable, Mapping, NoReturn, Sequence
 
-from ..json import loads_leniently
+from ..json import RoundedFloat, loads_leniently
 
 
 class MisfitError(ValueError):
@@ -217,7 +217,7 @@ def choice(choices: Sequence[tuple[Any, Any]], value: Any, path: str, exact: boo
 def plain(value: Any, name: str) -> Any:
     """Return ``value`` as the type ``name`` of JSON schema if only its notation differs, else ``value`` itself."""
     number = value
-    text = value.strip() if isinstance(value, str) else ""
+    text = value.strip() if isinstance(value, str) else getattr(value, "text", "")
     if isinstance(value, str):
         if name in _WORDS:
             return _WORDS[name].get(text.lower(), value)
@@ -231,7 +231,7 @@ def plain(value: Any, name: str) -> Any:
         import decimal  # noqa: PLC0415 (imported with each provider)
 
         with contextlib.suppress(ArithmeticError):  # an exponent of too many digits
-            exact = decimal.Decimal(text) if isinstance(value, str) else number  # a float has 53 bits
+            exact = decimal.Decimal(text) if text else number  # a float has 53 bits
             return int(exact) if exact == int(exact) else value
         return value
     return float(number) if name == "number" else value
@@ -280,7 +280,8 @@ _TYPES: dict[str, Any] = {"string": str, "boolean": bool, "null": type(None), "o
 
 def _is(value: Any, name: str) -> bool:
     if name in ("number", "integer"):
-        if isinstance(value, bool) or not isinstance(value, _NUMBERS):
+        others = (bool,) if name == "number" else (bool, RoundedFloat)
+        if isinstance(value, others) or not isinstance(value, _NUMBERS):
             return False
         # Python reads NaN and Infinity, which are not JSON; 3.0 is an integer to JSON schema.
         return isinstance(value, int) or (math.isfinite(value) and (name == "number" or value.is_integer()))

@@ -221,6 +221,7 @@ def _scalar_of(value: object) -> str | None:
 
 def _read_scalar(kind: Any, value: Any, path: str, exact: bool) -> Any:
     found = value if exact else plain(value, SCALARS[kind])
+    found = float(found) if kind is float and isinstance(found, float) else found
     # To JSON schema 3 is a number and 3.0 is an integer; in a union of hints, int and float are two things.
     if type(found) is not kind or (kind is float and not math.isfinite(found)):
         refuse(path, f"{preview(value)} is not of type {SCALARS[kind]}")

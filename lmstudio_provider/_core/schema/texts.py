@@ -13,8 +13,8 @@ from .json_schema import preview, refuse
 
 def read_text(kind: Any, value: Any, path: str, exact: bool) -> Any:
     """Return ``value`` as an instance of ``kind``; raise MisfitError."""
-    if kind is decimal.Decimal and type(value) in (int, float) and not exact:
-        value = str(value)  # the float has the digits that JSON gave, up to 17
+    if kind is decimal.Decimal and isinstance(value, (int, float)) and not isinstance(value, bool) and not exact:
+        value = getattr(value, "text", str(value))  # another float has the digits that JSON gave
     iso = " of ISO 8601" if kind in _READERS and kind is not decimal.Decimal else ""
     wrong = f"{preview(value)} is not text in the format {TEXTS[kind]!r}{iso}"
     if not isinstance(value, str):

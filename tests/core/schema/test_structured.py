@@ -256,6 +256,60 @@ def test_a_number_that_cannot_be_read_beside_an_answer_does_not_matter(text):
 # Answers that do
 
 
+@dataclass
+class Payment:
+    amount: Decimal
+    cents: Union[Decimal, str]
+    id: int
+    rate: float = 0.0
+
+
+LONG = "12345678901234567.89"
+
+
+@for_each(
+    ("response_format", "text", "value"),
+    [
+        (Decimal, LONG, Decimal(LONG)),
+        (Decimal, f'{{"value": -{LONG}}}', -Decimal(LONG)),
+        (Decimal, "0.1000000000000000000000000001", Decimal("0.1000000000000000000000000001")),
+        (Decimal, "1e400", Decimal("1e400")),
+        (Decimal, "1e-400", Decimal("1e-400")),
+        (Decimal, "1.10", Decimal("1.1")),
+        (Decimal, "9" * 30, Decimal("9" * 30)),
+        (list[Decimal], f"[{LONG}, 0.5]", [Decimal(LONG), Decimal("0.5")]),
+        (Union[Decimal, None], LONG, Decimal(LONG)),
+        (int, "9007199254740993.0", 9007199254740993),
+        (int, '{"value": 12345678901234567890123e0}', 12345678901234567890123),
+        (int, "1.2345678901234567890123e22", 12345678901234567890123),
+        (float, LONG, 12345678901234567.89),
+        (float, "0.1000000000000000000000000001", 0.1),
+        (Union[int, float], LONG, 12345678901234567.89),
+        ({"type": "integer"}, "9007199254740993.0", 9007199254740993),
+        ({"type": "number"}, LONG, 12345678901234567.89),
+    ],
+    ids=str,
+)
+def test_no_digit_of_a_number_is_lost(response_format, text, value):
+    result = parsed(response_format, text)
+    assert (result, type(result)) == (value, type(value)) or response_format == {"type": "number"}
+    assert result == value
+
+
+def test_no_digit_of_a_member_is_lost():
+    text = f'{{"amount": {LONG}, "cents": {LONG}, "id": 9007199254740993.0, "rate": {LONG}}}'
+    payment = parsed(Payment, text)
+    assert payment == Payment(Decimal(LONG), Decimal(LONG), 9007199254740993, 12345678901234567.89)
+    assert type(payment.rate) is float
+
+
+@for_each("text", [LONG, "9007199254740993.5", "1e400", "1e-400"])
+@for_each("response_format", [int, {"type": "integer"}])
+def test_a_number_that_only_rounding_makes_an_integer_is_none(response_format, text):
+    with pytest.raises(StructuredOutputError):
+        parsed(response_format, text)
+
+
 def test_a_dataclass_is_built_with_all_that_is_in_it():
     answer = {**WEATHER, "unit": "fahrenheit", "note": None, "days": [1, 2]}
     assert parsed(Weather, json.dumps(answer)) == Weather("Oslo", Sky.GREY, [Wind(3.0)], "fahrenheit", None, [1, 2])
