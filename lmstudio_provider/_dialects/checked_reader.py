@@ -74,5 +74,5 @@ class CheckedReader:
 
 def _value(body: bytes) -> Any:
     with contextlib.suppress(ProtocolError):
-        return parse(body[3:] if body.startswith(b"\xef\xbb\xbf") else body, "the reply")
+        return parse(body, "the reply")
     return None

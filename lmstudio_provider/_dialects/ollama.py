@@ -28,7 +28,7 @@ from .errors import ErrorContext, find_fault
 from .json_text import SameJSON, count, mapping, member, no_object, number, prompt_count, text_or_none, total
 from .ollama_errors import fault_error, find_error
 from .ollama_models import list_models, load_options
-from .openai import offered
+from .openai import content_text, offered
 
 # The fields of a request that go into "options", under the same names; max_tokens is "num_predict" there.
 _OPTIONS = (
@@ -210,11 +210,8 @@ def _arguments(call: ToolCall) -> dict[str, Any]:
 def read_texts(value: Any) -> tuple[str, str, Any]:
     """Return the text, the reasoning and the tool calls of a reply, or of a line of one; raises ProtocolError."""
     where = value if isinstance(value, dict) and "response" in value else member(value, "message", dict, "the reply")
-    texts = [where.get("response", where.get("content")), where.get("thinking")]
-    for text in texts:
-        if not isinstance(text, (str, type(None))):
-            raise ProtocolError(f"the reply's text is {type(text).__name__}, not text", sent=True)
-    return texts[0] or "", texts[1] or "", where.get("tool_calls")
+    text = where.get("response", where.get("content"))
+    return content_text(text), content_text(where.get("thinking")), where.get("tool_calls")
 
 
 def finish_reason(value: Mapping[str, Any], called: bool) -> str | None:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from .._core.checks import to_json
 from .._core.errors import InvalidRequestError, ProtocolError
+from .._core.growing_text import with_pairs
 from .._core.message_forms import answered_calls, calls_of, in_openai_form, name_of
 from .._core.messages import Message, Tool
 from .._core.ollama_options import refuse_for_lm_studio
@@ -18,7 +20,7 @@ from .._core.types import Call, Chunk, Completion, Usage
 from .._http.readers import Event
 from .accumulator import ReplyAccumulator
 from .errors import ErrorBody, ErrorContext, find_fault
-from .json_text import SameJSON, count, mapping, member, no_object, parse, prompt_count, text_or_none
+from .json_text import SameJSON, count, mapping, member, no_object, parse, preview, prompt_count, text_or_none
 from .lmstudio_errors import fault_error
 
 # The fields of a request that go into the body under their own names, if they are set.
@@ -144,10 +146,13 @@ def is_first(choice: Mapping[str, Any]) -> bool:
 
 
 def content_text(content: object) -> str:
-    """Return the text of a ``content``, "" if it is null or absent; raises ProtocolError if it is not text."""
+    """Return the text of a ``content`` or of its parts, "" if it is null or absent; raises ProtocolError for others."""
     if content is None or isinstance(content, str):
         return content or ""
-    raise ProtocolError(f"the reply's content is {type(content).__name__}, not text", sent=True)
+    if isinstance(content, list) and all(mapping(part).get("type") in ("text", "output_text") for part in content):
+        return with_pairs("".join(member(part, "text", str, "a part of the reply") for part in content))
+    what = f"the reply's content is {type(content).__name__}, not text: {preview(json.dumps(content))}"
+    raise ProtocolError(what, hint="Ask again; if it happens each time, use another model", sent=True)
 
 
 def _texts(message: Mapping[str, Any]) -> tuple[str, str]:
@@ -242,9 +247,10 @@ class ChatStream(ReplyAccumulator):
         if isinstance(choice.get("text"), str):  # of /v1/completions
             self._raw = self._thoughts.over = True
             return self._content(choice["text"], "")
-        for name, read in (("delta", self._message), ("message", self._whole_message)):
-            if choice.get(name) is not None:
-                return read(member(choice, name, dict, "a choice in the stream"))
+        if choice.get("delta") is not None:
+            return self._message(member(choice, "delta", dict, "a choice in the stream"))
+        if choice.get("message") is not None:
+            return self._whole_message(member(choice, "message", dict, "a choice in the stream"))
         return None
 
     def _whole_message(self, message: Mapping[str, Any]) -> Chunk | None:

@@ -116,8 +116,11 @@ class NDJSONReader:
         try:
             return self._parse(line.decode("utf-8"))
         except (ValueError, RecursionError):
+            is_marked = self._number == 1 and line.startswith(b"\xef\xbb\xbf{")  # a byte order mark
             begin = line[:800].decode("utf-8", "replace")
             begin = begin if len(begin) <= 200 else f"{begin[:200]}…"
+        if is_marked:
+            return self._value(line[3:])
         # Out here the error has no context, which would carry the whole line.
         raise ProtocolError(f"line {self._number} of the stream is not JSON: {begin!r}")
 

@@ -157,6 +157,23 @@ def test_whole_calls_without_ids_stay_apart():
     assert len({call.id for call in completion.tool_calls} - {""}) == 2
 
 
+PARTS = [{"type": "text", "text": "ab"}, {"type": "output_text", "text": "c"}]
+
+
+@for_each("parts", [PARTS, [{"type": "text", "text": "abc", "annotations": []}]])
+def test_a_content_in_parts_is_their_text(parts):
+    assert reply_of({"choices": [{"message": {"content": parts}}]}).text == "abc"
+    chunks, completion = streamed(chunks_of([{"delta": {"content": parts}}], [delta(finish_reason="stop")]))
+    assert ("".join(chunk.delta for chunk in chunks), completion.text) == ("abc", "abc")
+
+
+@for_each("part", [{"type": "image"}, {"type": "text", "text": 7}, {"text": "abc"}, "abc", None, {"type": "reasoning"}])
+def test_a_part_that_is_not_text_is_an_error_that_shows_it(part):
+    with pytest.raises(ProtocolError) as caught:
+        reply_of({"choices": [{"message": {"content": [PARTS[0], part]}}]})
+    assert json.dumps(part)[1:-1] in str(caught.value)
+
+
 @for_each("usage", [None, {}, [], {"prompt_tokens": None}, {"total_tokens": "7"}])
 def test_missing_usage_is_none_and_never_zero(usage):
     completion = reply_of({"choices": [{"message": {"content": "Hi"}}], "usage": usage})

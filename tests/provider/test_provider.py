@@ -109,6 +109,22 @@ def test_without_a_server_refreshing_is_silent_and_health_says_why(closed_port, 
 # Replies that are errors
 
 
+MARK = b"\xef\xbb\xbf"  # a byte order mark, which some servers and proxies write before JSON
+
+
+def test_a_byte_order_mark_before_a_reply_does_not_matter(raw_server):
+    head = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nConnection: close\r\n\r\n"
+    message = b'{"message": {"role": "assistant", "content": "Hi"}, "done": %s}\n'
+    whole = b'{"choices": [{"message": {"content": "Hi"}, "finish_reason": "stop"}]}'
+    with LMStudioProvider(raw_server(head + MARK + whole).url, refresh=False) as lm:
+        assert lm.complete("Hi", model="m").text == "Hi"
+    with OllamaProvider(raw_server(head + MARK + message % b"true").url, refresh=False) as ollama:
+        assert ollama.complete("Hi", model="m").text == "Hi"
+    lines = MARK + message % b"false" + message % b"true"
+    with OllamaProvider(raw_server(head.replace(b"json", b"x-ndjson") + lines).url, refresh=False) as ollama:
+        assert ollama.stream("Hi", print, model="m").text == "HiHi"
+
+
 @for_each("method", ["complete", "chat", "stream", "list_models"])
 @for_each(
     ("status", "body", "content_type", "kind"),
@@ -119,7 +135,7 @@ def test_without_a_server_refreshing_is_silent_and_health_says_why(closed_port, 
         (200, b"[]", "application/json", ProtocolError),
         (200, b"null", "application/json", ProtocolError),
         (200, b"{}", "application/json; charset=utf-8", ProtocolError),
-        (200, b'\xef\xbb\xbf{"data": []}', "application/json", ProtocolError),
+        (200, b'\xef\xbb\xbf\xef\xbb\xbf{"data": []}', "application/json", ProtocolError),
         (200, '{"data": []}'.encode("utf-16"), "application/json", ProtocolError),
         (200, b"[" * 100_000, "application/json", ProtocolError),
         (401, b'{"error":{"code":"invalid_api_key","message":"no"}}', "application/json", AuthenticationError),
