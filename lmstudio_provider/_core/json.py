@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import math
 import re
 from typing import Any
 
@@ -20,17 +19,15 @@ _FENCE = r"```[^\S\n]*\w*\s"
 
 
 class RoundedFloat(float):
-    """A number of a model that a float only comes near; ``text`` is the number itself."""
+    """A number that a float only comes near; ``text`` is the number itself."""
 
     text: str
 
 
 def _number(text: str) -> float:
-    value = float(text)
-    if len(text) < 17 and 0 < abs(value) < math.inf:  # of 15 digits at most
-        return value
     import decimal  # noqa: PLC0415 (imported with each provider)
 
+    value = float(text)
     with contextlib.suppress(ArithmeticError):  # an exponent of too many digits
         if decimal.Decimal(text) != decimal.Decimal(repr(value)):
             value = RoundedFloat(value)

@@ -82,10 +82,7 @@ class ReplyAccumulator(ABC):
         return self._chunk(text, "") if whole else self._content(text, "")
 
     def _content(self, content: str, reasoning: str, end: bool = False) -> Chunk | None:
-        """Return the chunk of a piece of text, which may contain thoughts, and of reasoning beside it.
-
-        What may be the beginning of a mark or of a character is held back, unless this is the ``end``.
-        """
+        """Return the chunk of a text, with or without thoughts, and of reasoning; hold nothing back at the ``end``."""
         if not self._thoughts.over:
             content, thought = self._thoughts.feed(content, end)
             reasoning += thought
@@ -216,10 +213,8 @@ class _Slot:
 class ToolCallAssembly:
     """Joins the pieces of tool calls: by id, else by index, else to the last one.
 
-    A call's id and name come once; later pieces leave them out, or send them empty. Another id or another name under
-    an index that is taken begins another call (some servers give every call the index 0, or none), and so does the
-    same name after whole arguments. A name that LM Studio turned into snake_case (since 0.3.23), or that has markup of
-    the model around it, becomes the name of the offered tool again.
+    Another id or another name under an index that is taken begins another call (some servers give every call the index
+    0, or none), and so does the same name after whole arguments.
     """
 
     def __init__(self, offered: Sequence[str] = ()) -> None:
@@ -270,19 +265,15 @@ class ToolCallAssembly:
         if slot is None or (id_ and slot.id not in ("", id_)):
             return None
         if name and slot.name:
-            if self._goes_on(slot, name):
-                slot.name += name
+            begins = slot.name not in self._offered and not slot.arguments
+            if begins and any(each.startswith(slot.name + name) for each in self._offered):
+                slot.name += name  # that came in pieces
             # With an id, it is the same call. After whole arguments it is another, unless each piece has the name.
             elif name != slot.name or (not id_ and slot.is_whole() and (arguments or not slot.repeats_name)):
                 return None
             else:
                 slot.repeats_name = True
         return slot
-
-    def _goes_on(self, slot: _Slot, name: str) -> bool:
-        """Return True if ``name`` goes on with the name of a call, whose beginning is not the name of a tool itself."""
-        begins = any(each.startswith(slot.name + name) for each in self._offered)
-        return begins and slot.name not in self._offered and not slot.arguments
 
     def _new(self, index: object) -> _Slot:
         slot = self._found["index", str(index)] = _Slot(index)
@@ -336,11 +327,7 @@ class ToolCallAssembly:
             raise error
 
     def calls(self) -> tuple[ToolCall, ...]:
-        """Return the calls so far, each with a different id.
-
-        If the server left out an id, or gave it to two calls, a new one is made: LM Studio refuses an empty id, and a
-        result with the id of two calls could belong to either.
-        """
+        """Return the calls so far, each with a different id: LM Studio refuses an empty one."""
         taken: set[str] = set()
         slots = [slot for slot in self._slots if slot.name or slot.arguments]
         for slot in slots:
@@ -352,8 +339,8 @@ class ToolCallAssembly:
     def name_of(self, name: str) -> str:
         """Return the name of the offered tool that ``name`` means, or ``name`` itself if no tool or two can be meant.
 
-        gpt-oss addresses a call to ``functions.weather``, and the text around that can get into the name (LM Studio
-        docs: api-changelog, 0.3.23). Such markup is never a part of a name, even if the tool was not offered.
+        LM Studio turns names into snake_case (since 0.3.23). gpt-oss addresses a call to ``functions.weather``, and the
+        text around that can get into the name; it is never a part of one, even if the tool was not offered.
         """
         if name in self._offered:
             return name

@@ -192,16 +192,13 @@ def _only_text(event: Any) -> str | None:
     return text if isinstance(text, str) and not more and event.get("object") != "error" else None
 
 
-_WHOLE = "The server does not stream as OpenAI does: ask with chat(), without a stream; .partial is the reply so far"
-
-
 class ChatStream(ReplyAccumulator):
     """Reads one reply to a chat, or to a text: whole, or makes chunks of the events of its stream."""
 
     def __init__(self, call: Call, asked: ErrorContext, started: float) -> None:
         super().__init__(call, asked, started)
         # The choices before the first one that is the reply; None as soon as that has come.
-        self._others: list[dict[str, Any]] | None = []
+        self._others: list[Any] | None = []
         self._has_message = False
         self._same = SameJSON(_only_text)
 
@@ -233,9 +230,7 @@ class ChatStream(ReplyAccumulator):
         # The event that carries the usage has no choices, or an empty list of them.
         choices = [] if value.get("choices") is None else member(value, "choices", list, "an event of the stream")
         for choice in choices:
-            if not isinstance(choice, dict):
-                raise ProtocolError(f"a choice in the stream is {type(choice).__name__}, not an object", sent=True)
-            if is_first(choice):
+            if is_first(member({"choice": choice}, "choice", dict, "an event of the stream")):
                 self._others = None
                 return self._choice(choice)
         if self._others is not None:
@@ -254,16 +249,14 @@ class ChatStream(ReplyAccumulator):
         return None
 
     def _whole_message(self, message: Mapping[str, Any]) -> Chunk | None:
-        """Return the chunk of a message that stands in place of a piece.
-
-        Raises ProtocolError if it neither is the whole reply nor repeats it: nobody knows whether it is another piece.
-        """
+        """Return the chunk of a message in place of a piece; raises ProtocolError unless it is all, or repeats it."""
         calls, text, reasoning = message.get("tool_calls"), *_texts(message)
         if not (calls or text or reasoning):
             return None
         parts = (text, self.text), (reasoning, self.reasoning)
         if self._has_message or not all(new.endswith(came.whole()) for new, came in parts if new):
-            raise ProtocolError("a 'message' in the stream does not repeat what came before", hint=_WHOLE, sent=True)
+            what = "a 'message' in the stream does not repeat what came before"
+            raise ProtocolError(what, hint="Ask with chat(), without a stream", sent=True)
         self._has_message = True
         if not self._tools.calls():
             self._tools.add(calls, whole=True)

@@ -103,9 +103,7 @@ class NativeAssembly:
             self._settle()
             self._items.append(InvalidToolCallItem(**vars(event)))
 
-    def _grow(
-        self, kind: type[MessageItem | ReasoningItem], event: events.MessageDelta | events.ReasoningDelta
-    ) -> None:
+    def _grow(self, kind: type[MessageItem | ReasoningItem], event: Any) -> None:
         if self._first is None:
             self._first = time.monotonic()
         if kind is not self._kind:

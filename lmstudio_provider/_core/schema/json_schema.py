@@ -62,9 +62,8 @@ def fitted(value: Any, schema: Any, *, exact: bool = False) -> Any:
     that is not required. With ``exact`` nothing is converted. If ``schema`` is a Node, the result is an instance of
     its type hint.
 
-    Knows the structure of JSON schema 2020-12: type, enum, const, anyOf, oneOf (as anyOf), allOf, local ``$ref``, the
-    members of objects and arrays, the sizes of arrays and texts, and the bounds of numbers. It ignores other words, and
-    words whose own value is not valid.
+    It knows the structure of JSON schema 2020-12, oneOf as anyOf, and bounds. It ignores other words, and words whose
+    own value is not valid.
     """
     try:
         return _Fit(schema).fit(value, schema, "$", exact)
