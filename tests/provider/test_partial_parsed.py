@@ -119,6 +119,17 @@ def test_thoughts_that_nothing_opened_give_way_to_the_answer(streaming):
     assert stream.completion.text == TEXT
 
 
+@pytest.mark.parametrize(
+    ("text", "response_format", "given", "parsed"),
+    [("42", int, None, 42), (json.dumps(TEXT), Author, {}, Author("Ibsen", [Work("Brand"), Work("Peer Gynt")]))],
+    ids=["alone", "text"],
+)
+def test_a_value_without_its_brackets_is_in_parsed_alone(streaming, text, response_format, given, parsed):
+    with streaming(event(content=text), DONE, response_format=response_format) as stream:
+        assert seen(stream)[-1] == given
+    assert (stream.partial_parsed() or {}, stream.completion.parsed) == (given or {}, parsed)
+
+
 def test_an_answer_in_the_reasoning_field_is_given_at_the_end(streaming):
     stream = streaming(event(reasoning_content=TEXT), event(content="\n"), DONE)
     values = seen(stream)
