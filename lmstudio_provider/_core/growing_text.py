@@ -16,7 +16,7 @@ class GrowingText:
         self.length = 0
         """The number of characters."""
         self.half = ""
-        """The first half of a character beyond U+FFFF, if the second is in the next piece."""
+        """A surrogate at the end that waits for the second half of its pair."""
         self._blocks: list[str] = []
         # The number of blocks and the pieces after them, in one object: no thread sees a piece twice, or misses one.
         self._end: tuple[int, list[str]] = 0, []
@@ -31,11 +31,11 @@ class GrowingText:
             self._end = count + 1, []
 
     def mended(self, piece: str, end: bool = False) -> str:
-        """Return ``piece`` with the half that waits before it; keep a half at its end, unless that is the ``end``."""
+        """Return ``piece`` after the half that waits; the half at its end waits, too, unless that is the ``end``."""
         if self.half or "\ud7ff" < piece[-1:] < "\udc00":
-            piece = with_pairs(self.half + piece)
-            self.half = piece[-1:] if not end and "\ud7ff" < piece[-1:] < "\udc00" else ""
-            piece = piece[: len(piece) - len(self.half)]
+            piece, self.half = with_pairs(self.half + piece), ""
+            if "\ud7ff" < piece[-1:] < "\udc00" and not end:
+                piece, self.half = piece[:-1], piece[-1]
         return piece
 
     def whole(self) -> str:
@@ -49,5 +49,5 @@ class GrowingText:
 
 
 def with_pairs(text: str) -> str:
-    """Return ``text`` with its surrogate pairs as the characters that they mean; JSON may be cut between the two."""
-    return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "surrogatepass")
+    """Return ``text`` with each pair of surrogates as one character."""
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "surrogatepass")

@@ -250,10 +250,10 @@ class ChatStream(ReplyAccumulator):
 
     def _whole_message(self, message: Mapping[str, Any]) -> Chunk | None:
         """Return the chunk of a message in place of a piece; raises ProtocolError unless it is all, or repeats it."""
-        calls, text, reasoning = message.get("tool_calls"), *_texts(message)
-        if not (calls or text or reasoning):
+        calls, said = message.get("tool_calls"), _texts(message)
+        if not (calls or any(said)):
             return None
-        parts = (text, self.text), (reasoning, self.reasoning)
+        parts = list(zip(said, (self.text, self.reasoning)))
         if self._has_message or not all(new.endswith(came.whole()) for new, came in parts if new):
             what = "a 'message' in the stream does not repeat what came before"
             raise ProtocolError(what, hint="Ask with chat(), without a stream", sent=True)
