@@ -51,7 +51,7 @@ PARTS = {
     ),
     "decisions": Part(
         "count_tokens() and decide()",
-        ("_core/decisions.py", "_dialects/decisions.py", "_provider/counting.py", "_provider/deciding.py"),
+        ("_core/decisions.py", "_dialects/decisions.py", "_provider/deciding.py"),
     ),
     "measure": Part("measure()", ("_workflows/__init__.py", "_workflows/measure*.py", "_workflows/cancelling.py")),
     "messages": Part("the Messages API", ("_dialects/messages.py", "_dialects/typed.py")),
