@@ -107,10 +107,9 @@ class Reply:
             yield response.data
 
     def _foreign_reader(self, response: Any) -> Callable[[int], bytes]:
-        # stream() waits for a whole piece, unless the body is chunked. urllib3 1.26 has no read1(), and the file of a
-        # double may have none.
+        # stream() waits for a whole piece or chunk. urllib3 1.26 has no read1(); the file of a double may have none.
         is_real = isinstance(getattr(response, "connection", None), http.client.HTTPConnection)
-        if is_real and getattr(response, "chunked", True) is False and hasattr(response, "read1"):
+        if is_real and hasattr(response, "read1"):
             return functools.partial(response.read1, decode_content=False)
         pieces = filter(None, response.stream(_PIECE_BYTES, decode_content=False))
         return lambda size: next(pieces, b"")

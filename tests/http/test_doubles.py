@@ -48,12 +48,30 @@ class Minimal:
     release_conn = close
 
 
+class Reading:
+    """A file that can be read and closed, and nothing else."""
+
+    closed = False
+
+    def __init__(self, body):
+        self._pieces = iter([body[:7], body[7:], b""])
+
+    def read(self, amt):
+        return next(self._pieces)
+
+    def close(self):
+        self.closed = True
+
+
 def plain(body, headers=None):
     return urllib3.HTTPResponse(io.BytesIO(body), headers, 200, preload_content=False)
 
 
 RESPONSES = {
     "a file": plain,
+    "a file without read1": lambda body, headers=None: urllib3.HTTPResponse(
+        Reading(body), headers, 200, preload_content=False
+    ),
     "a file, read ahead": lambda body, headers=None: urllib3.HTTPResponse(io.BytesIO(body), headers, 200),
     "bytes": lambda body, headers=None: urllib3.HTTPResponse(body, headers, 200, preload_content=False),
     "no private attribute": lambda body, headers=(): Minimal(body, headers),
@@ -259,16 +277,17 @@ READS_WHAT_IS_THERE = pytest.mark.skipif(
 
 
 @READS_WHAT_IS_THERE
-def test_a_body_that_trickles_to_such_a_manager_cannot_outlive_the_deadline(raw_server, provider_of):
+@for_each("head", [b"Content-Length: 1000\r\n\r\n", b"Transfer-Encoding: chunked\r\n\r\n3e8\r\n"])
+def test_a_body_that_trickles_to_such_a_manager_cannot_outlive_the_deadline(raw_server, provider_of, head):
     def trickle(connection):
         for _ in range(20):
             connection.sendall(b" ")
             time.sleep(0.1)
 
-    lm = provider_of(raw_server(b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n", trickle), http=Passing())
+    lm = provider_of(raw_server(b"HTTP/1.1 200 OK\r\n" + head, trickle), http=Passing())
     started = time.monotonic()
     with pytest.raises(RequestTimeoutError) as caught:
-        lm.chat("Hi", model="m", deadline=0.3)
+        lm.chat("Hi", model="m", deadline=0.2)
     assert caught.value.limit == "deadline"
     assert time.monotonic() - started < 1.5
 
