@@ -178,6 +178,13 @@ def test_after_a_byte_the_limit_is_that_between_bytes_unless_a_proxy_sent_it(pai
     assert call.allowed() == limit
 
 
+def test_a_server_that_does_not_take_the_request_runs_into_the_limit_of_the_first_byte(pair):
+    ours, _ = pair
+    with pytest.raises(RequestTimeoutError, match="did not take the request") as caught:
+        exchange(Timeouts(0.05, 0.05, 0.05)).send(ours, bytes(8_000_000))
+    assert caught.value.limit == "first_byte"
+
+
 # Cancelling
 
 

@@ -127,6 +127,7 @@ def test_a_byte_order_mark_is_skipped_at_the_beginning_alone(data):
     text = data.decode()
     assert read(mark + b"data: " + data + b"\n\n") == [Event("message", text)]
     assert read(b"data: " + data + b"\n" + mark + b"data: y\n\n") == [Event("message", text)]
+    assert read(b"\n" + mark + b"data: " + data + b"\n\n") == []
 
 
 @pytest.mark.parametrize(
@@ -136,6 +137,12 @@ def test_a_line_that_reports_an_error_is_an_event_at_once_and_another_line_is_ke
     reader = SSEReader(LIMITS)
     assert reader.feed(f"{line}\n".encode()) == ([] if data is None else [Event("error", data)])
     assert reader.strange == ([line] if data is None else [])
+
+
+def test_the_first_hundred_of_endless_lines_that_are_no_fields_are_kept():
+    reader = SSEReader(LIMITS)
+    reader.feed(b"".join(b"%d\n" % number for number in range(101)))
+    assert reader.strange == [str(number) for number in range(100)]
 
 
 def test_an_error_is_not_blank_although_it_has_no_data():
@@ -192,6 +199,7 @@ def test_a_last_event_without_its_end_is_given_at_the_end():
 
 def test_id_and_retry_are_kept_if_they_are_valid():
     reader = SSEReader(Limits())
+    assert (reader.last_event_id, reader.retry_ms) == ("", None)
     reader.feed(b"id: 7\nretry: 250\n\nid: bad\0id\nretry: soon\nretry: 9999999999\n\n")
     assert (reader.last_event_id, reader.retry_ms) == ("7", 250)
 
@@ -517,10 +525,10 @@ def test_compressed_data_that_is_cut_off_is_an_error(wbits, left):
         b"".join(decompress([squeezed(wbits)[:left]], encoding))
 
 
-@for_each("encoding", ["gzip", "deflate"])
-@for_each("pieces", [[], [b""]])
-def test_nothing_is_nothing_compressed_or_not(encoding, pieces):
-    assert list(decompress(pieces, encoding)) == []
+@for_each(("encoding", "wbits"), [("gzip", 31), ("deflate", zlib.MAX_WBITS), ("deflate", -zlib.MAX_WBITS)])
+def test_nothing_is_nothing_compressed_or_not(encoding, wbits):
+    for pieces in ([], [b""], [squeezed(wbits, b"")]):
+        assert list(decompress(pieces, encoding)) == []
 
 
 @for_each("size", [b"3", b" 3", b"\t 3", b"3 ", b"0" * 40 + b"3"])

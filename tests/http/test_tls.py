@@ -11,7 +11,7 @@ import pytest
 import urllib3
 from raw import stream_of
 
-from lmstudio_provider import LMStudioProvider, RequestTimeoutError, ServerUnavailableError, Timeouts
+from lmstudio_provider import LMStudioProvider, ProtocolError, RequestTimeoutError, ServerUnavailableError, Timeouts
 
 TLS = Path(__file__).parent.parent / "tls"
 BODY = b'{"choices": [{"message": {"content": "Hello"}, "finish_reason": "stop"}]}'
@@ -152,6 +152,13 @@ def test_tls_inside_tls_by_way_of_a_proxy_is_read_and_can_be_closed(tls_server, 
         stream.close()
         assert stream.completion.finish_reason == "cancelled"
         assert left.wait(5)
+
+
+def test_an_alert_of_tls_inside_tls_does_not_answer_plain_http(tls_server):
+    url, _ = tls_server(b"\x15\x03\x01\x00\x02\x02\x46\n")
+    with trusting(url) as lm, pytest.raises(ProtocolError, match="not valid HTTP") as caught:
+        lm.complete("Hi")
+    assert "write https://" not in caught.value.hint
 
 
 def test_a_silence_runs_into_its_limit(tls_server):

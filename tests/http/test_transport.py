@@ -228,6 +228,14 @@ def test_a_retry_after_that_passes_the_deadline_is_not_waited_for(raw_server, pr
     assert len(server.requests) == 1
 
 
+def test_another_try_for_which_the_deadline_leaves_no_time_is_not_waited_for(raw_server):
+    exchange = Exchange(Timeouts(5, 5, 5), None)
+    server = raw_server(lambda connection: exchange.limit_rest(0.05))  # the shortest wait is longer
+    with contextlib.closing(Transport(server.url, None, Limits(), 1)) as transport:
+        with pytest.raises(ServerUnavailableError):
+            transport.send(Call("GET", "/"), {}, exchange)
+
+
 @pytest.mark.slow
 def test_a_connection_that_dies_long_after_it_was_used_again_is_not_replaced(raw_server, provider_of):
     """The server may have been at work on the request, so it is not sent again."""
