@@ -146,10 +146,8 @@ class Reply:
 
     def finish(self) -> None:
         """Read the few bytes after the complete content, if they are there, and give the connection back."""
-        if self._over:
-            return
         if not self.exchange.has_socket():
-            self.drop()  # nothing would end the wait: it is the response of a user's manager
+            self.drop()  # nothing would end the wait: it is the response of a user's manager, or it is over
             return
         self.exchange.limit_rest(_DRAIN_S)
         try:

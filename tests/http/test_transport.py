@@ -422,6 +422,7 @@ def test_a_stream_that_stops_before_its_end_keeps_the_text_that_came(raw_server,
         [chunked(HI, STOP, end=False)],
         [chunked(HI, STOP, end=False), reset],
         [chunked(HI, STOP, DONE, end=False)],
+        [chunked(HI, STOP, DONE, end=False), lambda connection: connection.recv(1)],  # until the client leaves
         [stream_of(HI, STOP, b'data: {"choi')],
     ],
 )
