@@ -101,6 +101,10 @@ def take(text):
     take_calls(completion(text), [TOOL])
 
 
+def search(text):
+    warn_of_lost_calls(completion(text), [TOOL], 7)
+
+
 def refused(function, *arguments):
     with contextlib.suppress(ValueError, ProviderError):
         function(*arguments)
@@ -281,8 +285,16 @@ TOOLS = {
     ),
     "a call without an end": lambda n: partial(take, CALLED[:40] + "</tool_call>" * 5 * n),
     "blanks between calls": lambda n: partial(take, CALLED % ("", "") + " " * 50 * n + "x"),
-    "signs of calls": lambda n: partial(warn_of_lost_calls, completion("<tool_call> `[TOOL_CALLS] ~~~ " * 5 * n), True),
-    "backticks": lambda n: partial(warn_of_lost_calls, completion("`a\n" * 20 * n + "```"), True),
+    "calls without marks": lambda n: partial(take, '{"name": "f", "arguments": {"a": "%s"}}\n' * 2 * n),
+    "a list of calls that are none": lambda n: partial(take, '[{"name": "f", "function": 7}' * 2 * n),
+    "signs of calls": lambda n: partial(search, "<tool_call> `[TOOL_CALLS] ~~~ " * 5 * n),
+    "backticks": lambda n: partial(search, "`a\n" * 20 * n + "```"),
+    "names of other tools": lambda n: partial(search, '{"name": "g", "arguments": 1, ' * 2 * n),
+    "names without quotes": lambda n: partial(search, "tool_code " * 5 * n + "a" * 50 * n),
+    "blanks in calls": lambda n: partial(
+        search, '"name"' + " " * 100 * n + "tool_code" + "\n" * 100 * n + "Action: g\n"
+    ),
+    "brackets after a name": lambda n: partial(search, "f(" + ") " * 50 * n + "."),
 }
 ERRORS = {
     "a token again and again": lambda n: partial(hide, f"{TOKEN[:10]} " * 5 * n, (TOKEN, f"{TOKEN}-2")),

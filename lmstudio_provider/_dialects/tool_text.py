@@ -22,12 +22,26 @@ from .json_text import mapping
 _MARKS = (("<tool_call>", "</tool_call>"), ("[TOOL_REQUEST]", "[END_TOOL_REQUEST]"))
 # How calls begin, in these and in other forms.
 _BEGINS = (
-    r"<tool_call>\s*[\[{<\"]|<tool_call>\s*[\w.-]+\s*<arg_key>|<\|tool_call>|\}\s*</tool_call>|functools\[|"
-    r"\A\s*\{\s*\"name\"\s*:\s*\"[^\"]*\"\s*,\s*\"(?:arguments|parameters)\"\s*:|"
-    r"\[TOOL_REQUEST\]\s*\{|\[TOOL_CALLS\]\s*[\[\w]|<\|tool_calls?(_begin)?\|>|<function=\w|"
-    r"<function_call>\s*\{|<invoke name=|<\|python_tag\|>|<\uff5ctool\u2581call|<\|channel\|>commentary to="
+    r"(?i:<(?:\w{1,20}[:_])?(?:tool|function)_?calls?>)\s*[\[{<\"]|<tool_call>\s*[\w.-]+\s*<arg_key>|\}\s*</tool_call>|"
+    r"<start_function_call>|<\|tool_call(?:s?(?:_\w{1,20})?\|)?>|functools\[|\[TOOL_REQUEST\]\s*\{|"
+    r"\[TOOL_CALLS\]\s*[\[\w]|<function=\w|<invoke name=|<\|python_tag\|>|<\uff5ctool\u2581call|"
+    r"<\|channel\|>commentary to="
 )
-_CODE = r"```.*?(?:```|\Z)|~~~.*?(?:~~~|\Z)|`[^`\n]*`"
+# How the name of a tool stands in forms that other texts have, too, and what must follow: JSON, ReAct, Python (Gemma
+# and Llama) and XML.
+_ARGUMENTS = (
+    "[\"'](?:arguments|parameters|args|input|action_input|tool_input)[\"']\\s*:"
+    "(?!\\s*\\{\\s*[\"'](?:type[\"']\\s*:\\s*[\"']object|properties)[\"'])"  # which describe the tool
+)
+_PYTHON = r"[\s\[]*(?:print\(\s*)?(?:default_api\.)?([\w-]{1,100})\("
+_NAMED = (
+    ("[\"'](?:name|function|tool|tool_name|action)[\"']\\s*:\\s*[\"']([^\"']{1,100})[\"']", _ARGUMENTS),
+    (r"\bAction\W{0,3}:\W{0,3}([\w.-]{1,100})\W{0,3}(?:[\[(]|\n\W{0,3}Action Input)", ""),
+    (r"\btool_code\b" + _PYTHON, ""),
+    (r"\A(?:python\b)?" + _PYTHON, r"\)\W{0,9}\Z"),
+    (r"\A<([\w-]{1,100})[\s/>]", r">\W{0,9}\Z"),
+)
+_CODE = r"```(.*?)(?:```|\Z)|~~~(.*?)(?:~~~|\Z)|`[^`\n]*`"
 
 _Tools = Sequence["Tool | Mapping[str, Any]"]
 
@@ -45,16 +59,17 @@ def was_cut(completion: Completion) -> bool:
     return completion.finish_reason in _CUT or completion.stats.stop_reason in _CUT
 
 
-def take_calls(completion: Completion, tools: _Tools) -> Completion:
-    """Return ``completion`` with the calls in its text, if that holds nothing else and each fits an offered tool."""
+def take_calls(completion: Completion, tools: _Tools, bare: bool = True) -> Completion:
+    """Return ``completion`` with the calls in its text, if that holds nothing else and each fits an offered tool.
+
+    Without ``bare``, only calls between marks count: JSON may be the answer.
+    """
     if completion.tool_calls or was_cut(completion):
         return completion
-    offered = {
-        tool["name"]: tool.get("parameters") for tool in map(_function, tools) if isinstance(tool.get("name"), str)
-    }
+    offered = _parameters(tools)
     names = ToolCallAssembly(tuple(offered))
     calls = []
-    for written in _written(completion.text.strip()):
+    for written in _written(completion.text.strip(), bare and completion.parsed is None):
         name, arguments = names.name_of(str(written.get("name"))), written.get("arguments", written.get("parameters"))
         arguments = {} if arguments is None else plain(arguments, "object")
         try:
@@ -69,16 +84,20 @@ def take_calls(completion: Completion, tools: _Tools) -> Completion:
     return dataclasses.replace(completion, text="", tool_calls=tuple(calls), finish_reason="tool_calls")
 
 
-def _function(tool: Tool | Mapping[str, Any]) -> Mapping[str, Any]:
-    return mapping((tool.as_dict() if isinstance(tool, Tool) else tool).get("function"))
+def _parameters(tools: _Tools) -> dict[str, Any]:
+    """Return the schemas of the offered tools, by name."""
+    functions = [mapping((each.as_dict() if isinstance(each, Tool) else each).get("function")) for each in tools]
+    return {each["name"]: each.get("parameters") for each in functions if isinstance(each.get("name"), str)}
 
 
-def _written(text: str) -> list[dict[str, Any]]:
+def _written(text: str, bare: bool) -> list[Mapping[str, Any]]:
     """Return the calls in ``text``, none if it holds anything else."""
-    found: list[dict[str, Any]] = []
+    found: list[Mapping[str, Any]] = []
     position, length, repaired = 0, 0 if is_too_deep(text) else len(text), 0
     while position < length:
         begin, end = next((marks for marks in _MARKS if text.startswith(marks[0], position)), ("", ""))
+        if not begin and not (bare and text[position] in "[{"):
+            return []
         start = _skip_blanks(text, position + len(begin))
         try:
             # A string in the call may contain the mark that ends it.
@@ -86,13 +105,27 @@ def _written(text: str) -> list[dict[str, Any]]:
             position = _skip_blanks(text, position)
         except ValueError:
             repaired += 1
-            position = text.find(end, start) if repaired <= _MOST_REPAIRED else -1
+            position = -1 if repaired > _MOST_REPAIRED else text.find(end, start) if end else length
             value = plain(text[start:position], "object") if position >= 0 else None
-        if not begin or not isinstance(value, dict) or not text.startswith(end, position):
+        calls = _calls_in(value)
+        # Without marks, an object is a call only if it has arguments.
+        if not text.startswith(end, position) or not (
+            calls if begin else calls and all(len(each) == 2 for each in calls)
+        ):
             return []
-        found.append(value)
+        found += calls
         position = _skip_blanks(text, position + len(end))
     return found
+
+
+def _calls_in(value: Any) -> list[Mapping[str, Any]]:
+    """Return the calls in JSON that lists or wraps them as servers do; what is not a call is an empty object."""
+    if isinstance(value, list):
+        return [call for each in value for call in _calls_in(each)]
+    call = {name: each for name, each in mapping(value).items() if name not in ("type", "id", "index")}
+    if len(call) == 1 and ("function" in call or "tool_calls" in call):
+        return _calls_in(*call.values())
+    return [call if call.keys() <= {"name", "arguments", "parameters"} else {}]
 
 
 _DECODER = json.JSONDecoder(strict=False)
@@ -106,25 +139,49 @@ def _skip_blanks(text: str, position: int) -> int:
     return match.end() if match else position
 
 
-def warn_of_lost_calls(completion: Completion, offered: bool, max_tokens: int | None = None) -> None:
-    """Warn if tools were ``offered`` and a call was cut off, or seems to be lost."""
-    if completion.tool_calls and was_cut(completion) and completion.finish_reason != "cancelled":
-        names = ", ".join(call.name for call in completion.tool_calls)
-        cut = completion.finish_reason == "length"
-        how = f"was cut off by max_tokens={max_tokens}" if cut else f"broke off ({completion.finish_reason})"
-        more = ": raise max_tokens" if cut else "; ask again"
-        warn(f"the reply {how}, so its calls ({names}) may not be whole, and must not be made{more}", ToolCallWarning)
-    if not offered or completion.tool_calls or completion.finish_reason == "cancelled":
-        return
+def writes_call(text: str, tools: _Tools, bare: bool = True, cut: bool = False) -> bool:
+    """Return True if ``text`` seems to call a tool: by its marks, or with ``bare`` by the name of one of ``tools``.
+
+    If the text was ``cut`` off, the arguments may be missing.
+    """
+    if re.search(_BEGINS, re.sub(_CODE, "", text, flags=re.S)):
+        return True
+    offered = _parameters(tools if bare else ())
+    names, text = ToolCallAssembly(tuple(offered)), text.strip().strip("`").strip()
+    text = re.sub(_CODE, r"\1\2", text, flags=re.S) if "`" in text or "~" in text else text
+    return any(
+        names.name_of(found[1]) in offered
+        for form, following in _NAMED
+        if offered and (cut or re.search(following, text))
+        for found in re.finditer(form, text)
+    )
+
+
+def warn_of_lost_calls(completion: Completion, tools: _Tools, max_tokens: int | None, bare: bool = True) -> None:
+    """Warn if ``tools`` were offered and a call was cut off, or seems to be lost.
+
+    Without ``bare``, only calls between marks count: JSON may be the answer.
+    """
+    finish, cut, text = completion.finish_reason, was_cut(completion), completion.text.strip()
+    how = f"was cut off by max_tokens={max_tokens}" if finish == "length" else f"broke off ({finish})"
+    more = "raise max_tokens" if finish == "length" else "ask again"
     counted = completion.usage.completion_tokens if completion.usage else None
-    if re.search(_BEGINS, re.sub(_CODE, "", completion.text, flags=re.S)):
+    if finish == "cancelled" or (completion.tool_calls and not cut):
+        return
+    if completion.tool_calls:
+        names = ", ".join(call.name for call in completion.tool_calls)
+        what = f"the reply {how}, so its calls ({names}) may not be whole, and must not be made: {more}"
+    elif not tools:
+        return
+    elif writes_call(text, tools, bare and completion.parsed is None, cut):
         what = (
-            f"the model wrote a tool call as text, and it was not made: {completion.text.strip()[:200]!r}. A model "
-            "trained for tool use does better; run_tools() takes a call that is all of the text and fits a tool"
+            f"the model wrote a tool call as text, and it was not made: {text[:200]!r}. A model trained for tool use "
+            "does better; run_tools() makes such a call only if it is JSON, alone or between <tool_call> or "
+            "[TOOL_REQUEST] marks, outside of code, and fits an offered tool"
         )
-    elif completion.finish_reason == "tool_calls":
+    elif finish == "tool_calls":
         what = "the server says that the model called a tool, and sent no call; ask again, or use another model"
-    elif counted and completion.finish_reason != "length" and not completion.text.strip() and not completion.reasoning:
+    elif counted and finish != "length" and not text and not completion.reasoning:
         what = (
             f"the answer is empty although the model generated {counted} tokens: a call was dropped, most likely of a "
             "tool that was not offered; ask again, offer that tool, or use another model"

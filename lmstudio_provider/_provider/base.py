@@ -283,7 +283,7 @@ class Provider(ABC):
         limits: Any = {name: value for name, value in overrides.items() if name in LIMITS}
         chat = ToolLoopRequest.of(ChatRequest.from_input(chat_request(request), **overrides))
         completion = take_calls(self.chat(chat, **limits), chat.tools)
-        warn_of_lost_calls(completion, bool(chat.tools), chat.max_tokens)
+        warn_of_lost_calls(completion, chat.tools, chat.max_tokens)
         return completion
 
     def embed(

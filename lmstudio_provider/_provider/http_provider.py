@@ -95,7 +95,7 @@ class HTTPProvider(LocalModels):
         if not request.tools:
             raise InvalidRequestError("complete_with_tools got no tools", hint="Give tools=[Tool(...)], or call chat()")
         completion = self._generate("complete_with_tools", request, overrides)
-        warn_of_lost_calls(completion, True, request.max_tokens)
+        warn_of_lost_calls(completion, request.tools, request.max_tokens)
         return completion
 
     def _stream_any(
@@ -339,11 +339,11 @@ class _PreparedCall(NamedTuple):
             return completion
         warn_of(self.call)
         warn_of_thoughts(request.reasoning, completion, self.dialect.no_reasoning)
-        if isinstance(request, ToolLoopRequest):
-            completion = take_calls(completion, request.tools)
-        else:
-            warn_of_lost_calls(completion, bool(request.tools), request.max_tokens)
         structure = structure_of(request.response_format)
+        if isinstance(request, ToolLoopRequest):
+            completion = take_calls(completion, request.tools, structure is None)
+        else:
+            warn_of_lost_calls(completion, request.tools, request.max_tokens, structure is None)
         if structure is not None and not completion.tool_calls:  # text beside a call is not the answer yet
             return dataclasses.replace(completion, parsed=structure.parse(completion))
         if completion.finish_reason == "length" and not completion.text.strip() and not completion.tool_calls:

@@ -159,7 +159,7 @@ def _steps(
         # The calls of a cancelled reply may be incomplete. To go on, the model needs its thoughts before the calls.
         calls = () if completion.finish_reason == "cancelled" else completion.tool_calls
         transcript.append(Message.assistant(completion.text, calls, completion.reasoning or None))
-        warn_of_lost_calls(completion, bool(request.tools), max_tokens)
+        warn_of_lost_calls(completion, request.tools, max_tokens)
         yield ToolEvent("completion", completion=completion)
         if not calls:
             break

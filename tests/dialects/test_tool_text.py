@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import warnings
 
 import pytest
@@ -48,7 +49,26 @@ def taken(text, **fields):
     [
         "",
         "It is sunny in Oslo.",
-        OSLO,
+        f"I look it up. {OSLO}",
+        f"{OSLO} That is how a call looks.",
+        f"```json\n{OSLO}\n```",
+        f"`{OSLO}`",
+        f'"{OSLO}"',
+        "{}",
+        "[]",
+        "[[]]",
+        f"[{OSLO}, 7]",
+        f"[{OSLO}, []] and",
+        '{"name": "get_weather"}',
+        '{"name": "get_weather", "city": "Oslo"}',
+        '{"name": "get_weather", "arguments": {"city": "Oslo"}, "parameters": {"city": "Rome"}}',
+        '{"name": "get_weather", "arguments": {"city": "Oslo"}, "answer": "Sunny."}',
+        f'{{"tool_calls": [{OSLO}], "content": "Sunny."}}',
+        '{"name": "get_weather", "description": "Tell the weather.", "parameters": {"city": "Oslo"}}',
+        '{"name": "delete", "arguments": {}}',
+        '{"name": "get_weather", "arguments": {"town": "Oslo"}}',
+        f"{OSLO}[END_TOOL_REQUEST]",
+        "[" * 100_000,
         f"I look it up. <tool_call>{OSLO}</tool_call>",
         f"<tool_call>{OSLO}</tool_call> That is how a call looks.",
         f"```\n<tool_call>{OSLO}</tool_call>\n```",
@@ -58,7 +78,7 @@ def taken(text, **fields):
         f"<tool_call>{OSLO}[END_TOOL_REQUEST]",
         "<tool_call></tool_call>",
         "<tool_call>7</tool_call>",
-        "<tool_call>[" + OSLO + "]</tool_call>",
+        "<tool_call>[]</tool_call>",
         '<tool_call>{"name": "delete", "arguments": {}}</tool_call>',
         '<tool_call>{"arguments": {"city": "Oslo"}}</tool_call>',
         '<tool_call>{"name": "get_weather", "arguments": {}}</tool_call>',
@@ -120,6 +140,17 @@ def test_a_text_beside_real_calls_stays_text():
         '<tool_call>{"name": "get_weather", "arguments": {"city": "Oslo",},}</tool_call>',
         '<tool_call>\n```json\n{"name": "get_weather", "arguments": {"city": "Oslo"}}\n```\n</tool_call>',
         '<tool_call>{"name": "GetWeather", "arguments": {"city": "Oslo"}}</tool_call>',
+        f"<tool_call>[{OSLO}]</tool_call>",
+        OSLO,
+        f"\n{OSLO}\n",
+        f"[{OSLO}]",
+        '{"arguments": {"city": "Oslo"}, "name": "get_weather"}',
+        '{"name": "functions.get_weather", "parameters": {"city": "Oslo"}}',
+        '{"name": "get_weather", "arguments": "{\\"city\\": \\"Oslo\\"}"}',
+        '{"name": "get_weather", "arguments": {"city": "Oslo",},}',
+        f'{{"type": "function", "function": {OSLO}}}',
+        '{"type": "function", "name": "get_weather", "parameters": {"city": "Oslo"}}',
+        f'{{"tool_calls": [{{"id": "1", "type": "function", "function": {OSLO}}}]}}',
     ],
 )
 def test_a_text_that_is_nothing_but_a_call_is_the_call(text):
@@ -141,6 +172,18 @@ def test_arguments_that_are_not_an_object_are_not_a_call_even_if_the_tool_has_no
     assert take_calls(completion, [{"type": "function", "function": {"name": "now"}}]) is completion
 
 
+@for_each("between", ["", "\n", " \n\n"])
+def test_several_calls_without_marks_are_taken_too(between):
+    calls = take_calls(said(f"{OSLO}{between}{OSLO}"), [WEATHER]).tool_calls
+    assert [call.name for call in calls] == ["get_weather", "get_weather"]
+
+
+def test_json_that_may_be_the_answer_is_taken_only_between_marks():
+    assert take_calls(said(OSLO), [WEATHER], bare=False).text == OSLO
+    assert take_calls(said(OSLO, parsed=7), [WEATHER]).text == OSLO
+    assert take_calls(said(f"<tool_call>{OSLO}</tool_call>"), [WEATHER], bare=False).tool_calls
+
+
 def test_a_tool_given_as_a_dict_is_offered_as_well():
     assert take_calls(said(f"<tool_call>{OSLO}</tool_call>"), [WEATHER.as_dict()]).tool_calls
 
@@ -153,9 +196,10 @@ def get_weather(city: str) -> str:
     return f"Sunny in {city}."
 
 
+@for_each("text", [f"<tool_call>{OSLO}</tool_call>", OSLO, f"[{OSLO}]"])
 @pytest.mark.parametrize("stream", [False, True])
-def test_run_tools_makes_the_call_without_a_warning(stream):
-    with SimulatedLMStudio(replies=[f"<tool_call>{OSLO}</tool_call>", "Sunny."]) as server:
+def test_run_tools_makes_the_call_without_a_warning(stream, text):
+    with SimulatedLMStudio(replies=[text, "Sunny."]) as server:
         with LMStudioProvider(server.url) as lm, warnings.catch_warnings():
             warnings.simplefilter("error")
             run = run_tools(lm, HI, [get_weather], stream=stream)
@@ -189,6 +233,28 @@ def test_a_call_as_text_that_is_not_taken_gives_one_warning_at_the_callers_line(
     assert completion.text == text
 
 
+def test_an_answer_that_is_asked_for_as_json_is_neither_a_call_nor_warned_of():
+    form = {"type": "object", "properties": {"name": {"type": "string"}}}
+    for ask in (
+        lambda lm: lm.chat(HI, tools=[WEATHER], response_format=form),
+        lambda lm: lm.complete_with_tools(HI, tools=[WEATHER], response_format=form),
+        lambda lm: run_tools(lm, HI, [get_weather], response_format=form).completion,
+    ):
+        with SimulatedLMStudio(replies=[OSLO]) as server, LMStudioProvider(server.url) as lm:
+            with warnings.catch_warnings():
+                warnings.simplefilter("error")
+                completion = ask(lm)
+        assert (completion.text, completion.tool_calls, completion.parsed["name"]) == (OSLO, (), "get_weather")
+
+
+@for_each("text", [OSLO, f"<tool_call>{OSLO}</tool_call>"])
+def test_chat_does_not_make_a_call_of_text_and_says_what_does(text):
+    with SimulatedLMStudio(replies=[text]) as server, LMStudioProvider(server.url) as lm:
+        with pytest.warns(ToolCallWarning, match=r"run_tools\(\) makes such a call only if it is JSON, alone"):
+            completion = lm.chat(HI, tools=[WEATHER])
+    assert (completion.text, completion.tool_calls) == (text, ())
+
+
 def test_markup_after_the_tools_were_taken_away_gives_a_warning():
     again = {"tool_calls": [{"name": "get_weather", "arguments": {"city": "Oslo"}}]}
     with (
@@ -202,38 +268,99 @@ def test_markup_after_the_tools_were_taken_away_gives_a_warning():
 # What got lost
 
 
+ARGUMENTS = '{"city": "Oslo"}'
+
+
+def warned(completion, tools=(WEATHER,)):
+    """Return the texts of the warnings of lost calls."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        warn_of_lost_calls(completion, tools, 7)
+    assert all(each.category is ToolCallWarning for each in caught)
+    return [str(each.message) for each in caught]
+
+
 @for_each(
-    ("completion", "match"),
+    "text",
     [
-        (said("Let me see.\n<tool_call>{}</tool_call>"), "as text"),
-        (said("[TOOL_REQUEST]{"), "as text"),
-        (said("[TOOL_CALLS][{}]"), "as text"),
-        (said("<function=get_weather>"), "as text"),
-        (said("<tool_call>get_weather\n<arg_key>city</arg_key>\n<arg_value>Oslo</arg_value>\n</tool_call>"), "as text"),
-        (said('<|tool_call>call:get_weather{city:"Oslo"}<tool_call|>'), "as text"),
-        (said(f"<tool_call>[{OSLO}]</tool_call>"), "as text"),
-        (said(f"{OSLO}</tool_call>"), "as text"),
-        (said(f"So: {OSLO}</tool_call>"), "as text"),
-        (said(f"functools[{OSLO}]"), "as text"),
-        (said('{"name": "get_weather", "parameters": {"city": "Oslo"}}'), "as text"),
+        # Marks, whatever they hold
+        "Let me see.\n<tool_call>{}</tool_call>",
+        "[TOOL_REQUEST]{",
+        "[TOOL_CALLS][{}]",
+        '[TOOL_CALLS]get_weather{"city": "Oslo"}',
+        "<function=get_weather>",
+        "<function_calls>\n<invoke name='get_weather'>",
+        "<minimax:tool_call>\n<invoke>",
+        f"<TOOLCALL>[{OSLO}]</TOOLCALL>",
+        "<tool_call>get_weather\n<arg_key>city</arg_key>\n<arg_value>Oslo</arg_value>\n</tool_call>",
+        '<|tool_call>call:get_weather{city:"Oslo"}<tool_call|>',
+        '<|tool_call_start|>[get_weather(city="Oslo")]<|tool_call_end|>',
+        "<|tool_calls_section_begin|><|tool_call_begin|>functions.get_weather:0",
+        "<start_function_call>call:get_weather{city:<escape>Oslo<escape>}<end_function_call>",
+        f"{OSLO}</tool_call>",
+        f"So: {OSLO}</tool_call>",
+        f"functools[{OSLO}]",
+        "<|tool_calls|>f",
+        "<|tool_call_begin|>f",
+        '<function_call> {"name": "f"}',
+        '<invoke name="f">',
+        "<|python_tag|>f()",
+        "<\uff5ctool\u2581calls\u2581begin\uff5c>",
+        "<|channel|>commentary to=functions.f",
+        # JSON that names a tool
+        OSLO,
+        f"I look it up.\n{OSLO}",
+        f"```json\n{OSLO}\n```",
+        f"~~~\n{OSLO}\n~~~",
+        f"`{OSLO}`",
+        f"I look it up.\n\n```json\n{OSLO}\n```\nPlease wait.",
+        f"```\n<tool_call>{OSLO}</tool_call>\n```",
+        f"[{OSLO}, 7]",
+        f"{OSLO}; {OSLO}",
+        f'{{"arguments": {ARGUMENTS}, "name": "get_weather"}}',
+        f'{{"name" : "functions.get_weather" , "parameters" : {ARGUMENTS}}}',
+        '{"name": "GetWeather", "arguments": {}}',
+        f'{{"type": "function", "function": {{"name": "get_weather", "arguments": {ARGUMENTS}}}}} Done.',
+        f'{{"tool": "get_weather", "args": {ARGUMENTS}}}',
+        f'{{"action": "get_weather", "action_input": {ARGUMENTS}}}',
+        "{'name': 'get_weather', 'arguments': {'city': 'Oslo'}}",
+        # Other forms that name a tool
+        '[get_weather(city="Oslo")]',
+        '[get_weather(city="Oslo"), get_weather(city="Rome")]',
+        'get_weather(city="Oslo")',
+        '`get_weather(city="Oslo")`',
+        '```tool_code\nprint(get_weather(city="Oslo"))\n```',
+        'I look it up.\n```tool_code\nprint(default_api.get_weather(city="Oslo"))\n```\nPlease wait.',
+        '```python\n[get_weather(city="Oslo")]\n```',
+        f"Thought: I look it up.\nAction: get_weather\nAction Input: {ARGUMENTS}",
+        f"**Action:** get_weather\n**Action Input:** {ARGUMENTS}",
+        "Action: get_weather[Oslo]",
+        "<get_weather>\n<city>Oslo</city>\n</get_weather>",
+        '<get_weather city="Oslo"/>',
+    ],
+)
+def test_a_call_as_text_gives_a_warning(text):
+    (message,) = warned(said(text))
+    assert "as text, and it was not made" in message
+
+
+@for_each(
+    ("completion", "what"),
+    [
         (said("", finish_reason="length", tool_calls=(ToolCall("1", "f"),)), "not be made: raise max_tokens"),
-        (said("<|tool_calls|>f"), "as text"),
-        (said("<|tool_call_begin|>f"), "as text"),
-        (said('<function_call> {"name": "f"}'), "as text"),
-        (said('<invoke name="f">'), "as text"),
-        (said("<|python_tag|>f()"), "as text"),
-        (said("<\uff5ctool\u2581calls\u2581begin\uff5c>"), "as text"),
-        (said("<|channel|>commentary to=functions.f"), "as text"),
-        (said("", finish_reason="error", tool_calls=(ToolCall("1", "f"),)), r"broke off \(error\).*; ask again"),
+        (
+            said("", finish_reason="error", tool_calls=(ToolCall("1", "f"),)),
+            "broke off (error), so its calls (f) may not be whole, and must not be made",
+        ),
         (said("", usage=Usage(10, 25, 35)), "empty although the model generated 25 tokens"),
         (said(" \n", usage=Usage(10, 25, 35)), "empty although"),
         (said("", finish_reason="tool_calls"), "sent no call"),
         (said("Well", finish_reason="tool_calls"), "sent no call"),
     ],
 )
-def test_a_reply_that_lost_a_call_gives_a_warning(completion, match):
-    with pytest.warns(ToolCallWarning, match=match):
-        warn_of_lost_calls(completion, offered=True)
+def test_a_reply_that_lost_a_call_gives_a_warning(completion, what):
+    (message,) = warned(completion)
+    assert what in message
 
 
 @for_each(
@@ -244,6 +371,19 @@ def test_a_reply_that_lost_a_call_gives_a_warning(completion, match):
         said("```\n<tool_call>{}</tool_call>\n```"),
         said("~~~\n<tool_call>{}</tool_call>\n~~~"),
         said("The mark <tool_call> begins a call."),
+        said("I shall call get_weather (city: Oslo)."),
+        said("get_weather(city) tells the weather."),
+        said(f"A call looks like `{OSLO}`."),
+        said("Use it so:\n```python\nprint(get_weather('Oslo'))\n```"),
+        said("Action: get_weather is what I would call."),
+        said('{"name": "Oslo", "arguments": ["a", "b"]}'),
+        said('{"name": "get_weather", "purpose": "weather"}'),
+        said('[{"name": "Ada", "parameters": {"age": 36}}]'),
+        said(f'{{"name": "get_weather", "parameters": {json.dumps(SCHEMA)}}}'),
+        said('{"name": "get_weather", "description": "Tell.", "parameters": {"type": "object"}}'),
+        said("<p>get_weather</p>"),
+        said("[Oslo](https://oslo.no)"),
+        said(OSLO, parsed={"name": "get_weather"}),
         said(""),
         said("", usage=Usage(10, 0, 10)),
         said("", reasoning="Hm.", usage=Usage(10, 25, 35)),
@@ -252,12 +392,9 @@ def test_a_reply_that_lost_a_call_gives_a_warning(completion, match):
     ],
 )
 def test_a_reply_that_lost_nothing_gives_no_warning(completion):
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        warn_of_lost_calls(completion, offered=True)
+    assert warned(completion) == []
 
 
-def test_without_tools_nothing_is_said():
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        warn_of_lost_calls(said("<tool_call>{}</tool_call>"), offered=False)
+@for_each("text", ["<tool_call>{}</tool_call>", OSLO])
+def test_without_tools_nothing_is_said(text):
+    assert warned(said(text), tools=()) == []
