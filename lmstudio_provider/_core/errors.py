@@ -172,7 +172,7 @@ class ModelMismatchWarning(RuntimeWarning):
 
 
 class EmptyAnswerWarning(RuntimeWarning):
-    """The answer is empty, because ``max_tokens`` were used up before it began, mostly by reasoning."""
+    """The answer is empty: the model wrote only thoughts, or ``max_tokens`` were used up before any text came."""
 
 
 class ReasoningWarning(RuntimeWarning):

@@ -6,10 +6,10 @@ from typing import Any, Mapping
 
 from .callbacks import warn
 from .checks import NAME
-from .errors import InvalidRequestError, ReasoningWarning
+from .errors import EmptyAnswerWarning, InvalidRequestError, ReasoningWarning
 from .types import Completion
 
-__all__ = ["IS_REASONING", "OFF", "renamed", "warn_of_thoughts"]
+__all__ = ["IS_REASONING", "OFF", "renamed", "warn_of_empty_answer", "warn_of_thoughts"]
 
 IS_REASONING = NAME._replace(
     problem="is not a word",
@@ -38,3 +38,19 @@ def warn_of_thoughts(asked: str | None, completion: Completion, way: str) -> Non
     if asked in OFF and completion.reasoning.strip():
         what = f"reasoning={asked!r} had no effect: {completion.model!r} sent thoughts all the same"
         warn(f"{what}. {way}", ReasoningWarning)
+
+
+def warn_of_empty_answer(asked: str | None, completion: Completion, limit: str) -> None:
+    """Warn if nothing but thoughts came, or if ``limit``, such as "max_tokens=3", was used up before any text."""
+    finish, thoughts = completion.finish_reason, completion.reasoning.strip()
+    if completion.tool_calls or completion.text.strip() or finish in ("cancelled", "tool_calls"):
+        return
+    if finish == "length":
+        why = f"reasoning took all of {limit}" if thoughts else f"{limit} were used up before any text came"
+        why += "; raise it"
+    elif thoughts:
+        why = "all that the model wrote is thoughts, which are in .reasoning; ask again"
+    else:
+        return
+    more = "" if asked in OFF else ", or switch reasoning off with reasoning='off'"
+    warn(f"the answer is empty: {why}{more}", EmptyAnswerWarning)

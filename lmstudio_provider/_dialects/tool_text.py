@@ -157,6 +157,12 @@ def writes_call(text: str, tools: _Tools, bare: bool = True, cut: bool = False) 
     )
 
 
+def calls_in_thoughts(completion: Completion, tools: _Tools) -> bool:
+    """Return True if the model wrote nothing but thoughts, and seems to call one of ``tools`` in them."""
+    empty = not (completion.tool_calls or completion.text.strip() or was_cut(completion))
+    return empty and bool(tools) and writes_call(completion.reasoning, tools)
+
+
 def warn_of_lost_calls(completion: Completion, tools: _Tools, max_tokens: int | None, bare: bool = True) -> None:
     """Warn if ``tools`` were offered and a call was cut off, or seems to be lost.
 
@@ -168,16 +174,20 @@ def warn_of_lost_calls(completion: Completion, tools: _Tools, max_tokens: int | 
     counted = completion.usage.completion_tokens if completion.usage else None
     if finish == "cancelled" or (completion.tool_calls and not cut):
         return
+    thought = calls_in_thoughts(completion, tools)
     if completion.tool_calls:
         names = ", ".join(call.name for call in completion.tool_calls)
         what = f"the reply {how}, so its calls ({names}) may not be whole, and must not be made: {more}"
     elif not tools:
         return
-    elif writes_call(text, tools, bare and completion.parsed is None, cut):
+    elif thought or writes_call(text, tools, bare and completion.parsed is None, cut):
+        advice = (
+            "A model trained for tool use does better; run_tools() makes such a call only if it is JSON, alone or "
+            "between <tool_call> or [TOOL_REQUEST] marks, outside of code and thoughts, and fits an offered tool"
+        )
         what = (
-            f"the model wrote a tool call as text, and it was not made: {text[:200]!r}. A model trained for tool use "
-            "does better; run_tools() makes such a call only if it is JSON, alone or between <tool_call> or "
-            "[TOOL_REQUEST] marks, outside of code, and fits an offered tool"
+            f"the model wrote a tool call {'in its thoughts' if thought else 'as text'}, and it was not made: "
+            f"{(text or completion.reasoning)[:200]!r}. {advice}"
         )
     elif finish == "tool_calls":
         what = "the server says that the model called a tool, and sent no call; ask again, or use another model"

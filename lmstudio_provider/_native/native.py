@@ -8,11 +8,10 @@ import functools
 import time
 from typing import Any, Callable, Iterator
 
-from .._core.callbacks import warn
 from .._core.checks import FLAG, check
-from .._core.errors import EmptyAnswerWarning, InvalidRequestError, ModelNotFoundError
+from .._core.errors import InvalidRequestError, ModelNotFoundError
 from .._core.options import Unpack, show_options
-from .._core.reasoning import warn_of_thoughts
+from .._core.reasoning import warn_of_empty_answer, warn_of_thoughts
 from .._core.requests import check_given, check_name, override
 from .._core.types import UNSET, Call, LoadedInstance, ModelInfo, Progress, Timeout, Timeouts, Unset
 from .._dialects.json_text import text_or_none
@@ -267,11 +266,7 @@ def _ended(completion: NativeCompletion, request: NativeRequest) -> NativeComple
     """Return the completion, with "length" as its ``finish_reason`` if it was cut: the server sends only the tokens."""
     warn_of_thoughts(request.reasoning, completion, "Take a model whose ModelInfo.reasoning_options have 'off'")
     most, used = request.max_output_tokens, completion.usage
-    if most is None or used is None or used.completion_tokens is None or used.completion_tokens < most:
-        return completion
-    if completion.reasoning and not completion.text.strip():
-        warn(
-            f"the answer is empty: reasoning took all of max_output_tokens={most}; raise it, or give reasoning='off'",
-            EmptyAnswerWarning,
-        )
-    return dataclasses.replace(completion, finish_reason="length")
+    if most is not None and used is not None and (used.completion_tokens or 0) >= most:
+        completion = dataclasses.replace(completion, finish_reason="length")
+    warn_of_empty_answer(request.reasoning, completion, f"max_output_tokens={most}")
+    return completion

@@ -25,7 +25,6 @@ from typing import (
 from .._core.callbacks import Callback, report_failure, warn
 from .._core.checks import ON_TRUNCATION, check
 from .._core.errors import (
-    EmptyAnswerWarning,
     InvalidRequestError,
     ModelMismatchWarning,
     ModelNotFoundError,
@@ -36,7 +35,7 @@ from .._core.errors import (
 from .._core.model_names import find, is_same
 from .._core.options import Unpack, show_options, with_defaults
 from .._core.overrides import ChatOverrides, CompletionOverrides, Overrides
-from .._core.reasoning import OFF, warn_of_thoughts
+from .._core.reasoning import warn_of_empty_answer, warn_of_thoughts
 from .._core.requests import (
     ChatInput,
     ChatRequest,
@@ -55,7 +54,7 @@ from .._core.requests import (
 from .._core.schema.structured import structure_of
 from .._core.types import UNSET, Call, Chunk, Completion, Embeddings, Timeout, Unset
 from .._dialects.dialect import Dialect
-from .._dialects.tool_text import take_calls, warn_of_lost_calls
+from .._dialects.tool_text import calls_in_thoughts, take_calls, warn_of_lost_calls
 from .base import Provider, typed_as
 from .embedding import Embedder, checked_texts, hinting
 from .local_models import LocalModels, patience
@@ -346,15 +345,9 @@ class _PreparedCall(NamedTuple):
             warn_of_lost_calls(completion, request.tools, request.max_tokens, structure is None)
         if structure is not None and not completion.tool_calls:  # text beside a call is not the answer yet
             return dataclasses.replace(completion, parsed=structure.parse(completion))
-        if completion.finish_reason == "length" and not completion.text.strip() and not completion.tool_calls:
-            limit = f"max_tokens={request.max_tokens}"
-            why = (
-                f"reasoning took all of {limit}"
-                if completion.reasoning
-                else f"{limit} were used up before any text came"
-            )
-            more = "" if request.reasoning in OFF else ", or switch reasoning off with reasoning='off'"
-            warn(f"the answer is empty: {why}; raise it{more}", EmptyAnswerWarning)
+        # A tool loop warns of such a call itself.
+        if not calls_in_thoughts(completion, request.tools):
+            warn_of_empty_answer(request.reasoning, completion, f"max_tokens={request.max_tokens}")
         return completion
 
 

@@ -10,6 +10,7 @@ from tables import for_each
 
 from lmstudio_provider import (
     Completion,
+    EmptyAnswerWarning,
     LMStudioProvider,
     Message,
     Stats,
@@ -255,6 +256,34 @@ def test_chat_does_not_make_a_call_of_text_and_says_what_does(text):
     assert (completion.text, completion.tool_calls) == (text, ())
 
 
+@for_each(
+    "reply", [f"<think>I look. <tool_call>{OSLO}</tool_call>", {"reasoning_content": f"I look.\n{OSLO}", "content": ""}]
+)
+@for_each(
+    "ask",
+    [
+        lambda lm: lm.chat(HI, tools=[WEATHER]),
+        lambda lm: lm.complete_with_tools(HI, tools=[WEATHER]),
+        lambda lm: run_tools(lm, HI, [get_weather]).completion,
+        lambda lm: run_tools(lm, HI, [get_weather], stream=True).completion,
+    ],
+)
+def test_a_call_in_thoughts_is_not_made_and_gives_one_warning(ask, reply):
+    with SimulatedLMStudio(replies=[reply]) as server, LMStudioProvider(server.url) as lm:
+        with pytest.warns(RuntimeWarning) as warned:
+            completion = ask(lm)
+    assert [each.category for each in warned] == [ToolCallWarning]
+    assert "in its thoughts, and it was not made" in str(warned[0].message)
+    assert (completion.text, completion.tool_calls) == ("", ())
+
+
+def test_thoughts_without_a_call_are_an_empty_answer_for_a_tool_loop_too():
+    with SimulatedLMStudio(replies=["<think>It is Paris."]) as server, LMStudioProvider(server.url) as lm:
+        with pytest.warns(RuntimeWarning) as warned:
+            run_tools(lm, HI, [get_weather])
+    assert [each.category for each in warned] == [EmptyAnswerWarning]
+
+
 def test_markup_after_the_tools_were_taken_away_gives_a_warning():
     again = {"tool_calls": [{"name": "get_weather", "arguments": {"city": "Oslo"}}]}
     with (
@@ -387,6 +416,8 @@ def test_a_reply_that_lost_a_call_gives_a_warning(completion, what):
         said(""),
         said("", usage=Usage(10, 0, 10)),
         said("", reasoning="Hm.", usage=Usage(10, 25, 35)),
+        said("Sunny.", reasoning=f"I could write {OSLO}"),
+        said("", reasoning=f"<tool_call>{OSLO}</tool_call>", finish_reason="length"),
         said("", finish_reason="tool_calls", tool_calls=(ToolCall("1", "f"),)),
         said("<tool_call>{", finish_reason="cancelled"),
     ],

@@ -502,6 +502,14 @@ def test_an_answer_that_used_up_its_tokens_ended_for_that(simulator, provider_of
         assert ask(max_output_tokens=3, reasoning="high").text == ""
 
 
+@pytest.mark.parametrize("stream", [False, True])
+def test_an_answer_that_is_all_thoughts_is_warned_of(stream):
+    with SimulatedLMStudio(["m"], ["<think>It is Paris."]) as server, LMStudioProvider(server.url) as lm:
+        with pytest.warns(EmptyAnswerWarning, match=r"thoughts, which are in \.reasoning"):
+            list(reply := lm.native.stream("Hi")) if stream else (reply := lm.native.chat("Hi"))
+    assert (reply.completion if stream else reply).reasoning == "It is Paris."
+
+
 def test_thoughts_that_were_left_in_the_answer_are_separated():
     with SimulatedLMStudio(["m"], ["<think>Hm, well.</think>\n\nYes it is."]) as server:
         with LMStudioProvider(server.url) as provider:

@@ -24,6 +24,7 @@ from lmstudio_provider import (
     ServerError,
     ServerUnavailableError,
     TextRequest,
+    Tool,
     Usage,
 )
 from lmstudio_provider._core.types import Call
@@ -302,6 +303,35 @@ def test_an_answer_that_reasoning_left_no_tokens_for_warns_at_the_line_that_aske
     assert warned[0].filename == __file__
 
 
+@for_each(
+    "message",
+    [
+        {"content": "", "reasoning_content": "It is Paris."},
+        {"content": None, "reasoning": "It is Paris."},
+        {"content": " \n", "reasoning_content": "It is Paris."},
+        {"content": "<think>It is Paris."},
+        {"content": "[THINK]It is Paris.[/THINK]\n"},
+        {"content": "It is Paris.</think>"},
+    ],
+)
+@for_each("finish_reason", ["stop", None, "content_filter"])
+def test_an_answer_that_is_all_thoughts_is_warned_of(httpserver, provider, message, finish_reason):
+    reply = {"choices": [{"message": message, "finish_reason": finish_reason}]}
+    httpserver.expect_request("/v1/chat/completions").respond_with_json(reply)
+    with pytest.warns(EmptyAnswerWarning, match=r"thoughts, which are in \.reasoning; ask again, or switch") as warned:
+        completion = provider.complete("Hi")
+    assert (completion.text.strip(), completion.reasoning) == ("", "It is Paris.")
+    assert [each.filename for each in warned] == [__file__]
+
+
+def test_thoughts_before_a_tool_call_are_not_an_empty_answer(httpserver, provider):
+    call = {"id": "1", "type": "function", "function": {"name": "f", "arguments": "{}"}}
+    message = {"content": "", "reasoning_content": "Let me see", "tool_calls": [call]}
+    reply = {"choices": [{"message": message, "finish_reason": "tool_calls"}]}
+    httpserver.expect_request("/v1/chat/completions").respond_with_json(reply)
+    assert provider.chat("Hi", tools=[Tool("f")]).tool_calls
+
+
 def test_a_stream_warns_of_it_at_its_end(raw_server, provider_of):
     event = {"choices": [{"delta": {"reasoning_content": "Let me see"}, "finish_reason": "length"}]}
     body = b"data: " + json.dumps(event).encode() + b"\n\ndata: [DONE]\n\n"
@@ -326,7 +356,7 @@ def test_a_warning_that_is_made_an_error_ends_the_stream_and_keeps_the_reply(raw
     ("message", "finish_reason"),
     [
         ({"content": "Yes", "reasoning_content": "Let me see"}, "length"),
-        ({"content": "", "reasoning_content": "Let me see"}, "stop"),
+        ({"content": "Yes", "reasoning_content": "Let me see"}, "stop"),
         ({"content": ""}, "stop"),
     ],
 )
