@@ -172,30 +172,29 @@ def warn_of_lost_calls(completion: Completion, tools: _Tools, max_tokens: int | 
     how = f"was cut off by max_tokens={max_tokens}" if finish == "length" else f"broke off ({finish})"
     more = "raise max_tokens" if finish == "length" else "ask again"
     counted = completion.usage.completion_tokens if completion.usage else None
-    if finish == "cancelled" or (completion.tool_calls and not cut):
+    if finish == "cancelled" or not (cut if completion.tool_calls else tools):
         return
     thought = calls_in_thoughts(completion, tools)
     if completion.tool_calls:
         names = ", ".join(call.name for call in completion.tool_calls)
         what = f"the reply {how}, so its calls ({names}) may not be whole, and must not be made: {more}"
-    elif not tools:
-        return
     elif thought or writes_call(text, tools, bare and completion.parsed is None, cut):
-        advice = (
-            "A model trained for tool use does better; run_tools() makes such a call only if it is JSON, alone or "
-            "between <tool_call> or [TOOL_REQUEST] marks, outside of code and thoughts, and fits an offered tool"
-        )
-        what = (
-            f"the model wrote a tool call {'in its thoughts' if thought else 'as text'}, and it was not made: "
-            f"{(text or completion.reasoning)[:200]!r}. {advice}"
-        )
+        where = "in its thoughts" if thought else "as text"
+        what = f"the model wrote a tool call {where}, and it was not made: {(text or completion.reasoning)[:200]!r}. "
+        what += f"The reply {how}: {more}" if cut else _ADVICE
     elif finish == "tool_calls":
         what = "the server says that the model called a tool, and sent no call; ask again, or use another model"
     elif counted and finish != "length" and not text and not completion.reasoning:
         what = (
-            f"the answer is empty although the model generated {counted} tokens: a call was dropped, most likely of a "
-            "tool that was not offered; ask again, offer that tool, or use another model"
+            f"the answer is empty (generated tokens: {counted}): the model ended it at once, or a call of a tool that was "
+            "not offered was dropped; ask again, offer that tool, or use another model"
         )
     else:
         return
     warn(what, ToolCallWarning)
+
+
+_ADVICE = (
+    "A model trained for tool use does better; run_tools() makes such a call only if it is JSON, alone or between "
+    "<tool_call> or [TOOL_REQUEST] marks, outside of code and thoughts, and fits an offered tool"
+)

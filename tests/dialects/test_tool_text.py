@@ -374,6 +374,33 @@ def test_a_call_as_text_gives_a_warning(text):
 
 
 @for_each(
+    "text",
+    [
+        '<tool_call>{"name":"get_weather',
+        "<tool_call>{",
+        f"<tool_call>{OSLO}</tool_call>",
+        '[TOOL_REQUEST]{"name": "get_weather", "argu',
+        '{"name": "get_weather"',
+        f"{OSLO}",
+        '```json\n{"name": "get_weather", "arguments": {"ci',
+        '[get_weather(city="Os',
+    ],
+)
+@for_each(
+    ("finish_reason", "what"),
+    [
+        ("length", "was cut off by max_tokens=7: raise max_tokens"),
+        ("content_filter", "broke off (content_filter): ask"),
+    ],
+)
+def test_a_call_as_text_that_is_cut_off_is_warned_of_with_what_cut_it(text, finish_reason, what):
+    (message,) = warned(said(text, finish_reason=finish_reason))
+    assert "as text, and it was not made" in message
+    assert what in message
+    assert "trained for tool use" not in message
+
+
+@for_each(
     ("completion", "what"),
     [
         (said("", finish_reason="length", tool_calls=(ToolCall("1", "f"),)), "not be made: raise max_tokens"),
@@ -381,8 +408,11 @@ def test_a_call_as_text_gives_a_warning(text):
             said("", finish_reason="error", tool_calls=(ToolCall("1", "f"),)),
             "broke off (error), so its calls (f) may not be whole, and must not be made",
         ),
-        (said("", usage=Usage(10, 25, 35)), "empty although the model generated 25 tokens"),
-        (said(" \n", usage=Usage(10, 25, 35)), "empty although"),
+        (
+            said("", usage=Usage(10, 25, 35)),
+            "empty (generated tokens: 25): the model ended it at once, or a call of a tool that was not offered",
+        ),
+        (said(" \n", usage=Usage(10, 1, 11)), "empty (generated tokens: 1): the model ended it at once"),
         (said("", finish_reason="tool_calls"), "sent no call"),
         (said("Well", finish_reason="tool_calls"), "sent no call"),
     ],
