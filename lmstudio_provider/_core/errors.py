@@ -80,6 +80,14 @@ class ProviderError(Exception):
 SHORT = 42
 
 
+def class_and_text(error: object) -> str:
+    """Return the class of ``error``, an exception of the user or of another library, and its text."""
+    try:
+        return f"{type(error).__name__}: {error}"
+    except Exception:  # its __str__ may be broken, too
+        return type(error).__name__
+
+
 def preview(value: object, most: int = 200) -> str:
     """Return the repr of ``value`` for a message or another repr: of at most ``most`` characters, and then closed."""
     try:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Iterable, Protocol, Union
 from urllib.parse import unquote_to_bytes
 
-from .errors import InvalidRequestError, preview
+from .errors import InvalidRequestError, class_and_text, preview
 
 
 class ReadableImage(Protocol):
@@ -157,8 +157,8 @@ def _read(file: Any) -> bytes:
     except UnicodeDecodeError:  # it is in text mode; the error holds the content, so it is not chained
         pass
     except Exception as error:
-        why = f"{type(error).__name__}: {error}"
-        raise InvalidRequestError(f"images: read() of the {type(file).__name__} raised {why}") from error
+        what = f"images: read() of the {type(file).__name__} raised {class_and_text(error)}"
+        raise InvalidRequestError(what) from error
     if isinstance(content, str):
         hint = "Open it in binary mode: open(path, 'rb')"
         raise InvalidRequestError("images: the file is open in text mode", hint=hint)
@@ -177,8 +177,7 @@ def _saved(image: Any) -> bytes:
     try:
         image.save(file, format="PNG")
     except Exception as error:
-        why = f"{type(error).__name__}: {error}"
-        hint = "If PNG does not have the mode of the PIL image, give image.convert('RGB')"
+        why, hint = class_and_text(error), "If PNG does not have the mode of the PIL image, give image.convert('RGB')"
         raise InvalidRequestError(f"images: save() of the {type(image).__name__} raised {why}", hint=hint) from error
     return file.getvalue()
 

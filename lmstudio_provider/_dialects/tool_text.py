@@ -186,8 +186,8 @@ def warn_of_lost_calls(completion: Completion, tools: _Tools, max_tokens: int | 
         what = "the server says that the model called a tool, and sent no call; ask again, or use another model"
     elif counted and finish != "length" and not text and not completion.reasoning:
         what = (
-            f"the answer is empty (generated tokens: {counted}): the model ended it at once, or a call of a tool that was "
-            "not offered was dropped; ask again, offer that tool, or use another model"
+            f"the answer is empty (generated tokens: {counted}): the model ended it at once, or a call of a tool that "
+            "was not offered was dropped; ask again, offer that tool, or use another model"
         )
     else:
         return

@@ -15,7 +15,7 @@ from typing import Any, Callable, Generator, Iterator, NamedTuple, Protocol
 
 from .._core.callbacks import Callback, report_failure
 from .._core.checks import FLAG, Check, check, check_fields, check_provider, instance, number
-from .._core.errors import ConfigurationError, ProviderError
+from .._core.errors import ConfigurationError, ProviderError, class_and_text
 from .._core.requests import ChatRequest, DialectInput
 from .._core.threads import start
 from .._core.types import Completion
@@ -278,7 +278,7 @@ def _portable(error: Exception | None) -> Exception | None:
     try:
         pickle.loads(pickle.dumps(error))  # noqa: S301 (made here)
     except Exception:
-        return ProviderError(f"{type(error).__name__}: {error}")
+        return ProviderError(class_and_text(error))
     return error
 
 

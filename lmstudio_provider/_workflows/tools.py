@@ -13,7 +13,7 @@ from typing import Any, Callable, Generator, Literal, Mapping, NamedTuple, Proto
 
 from .._core.callbacks import Callback, warn
 from .._core.checks import FUNCTION, check, check_fields, check_provider, number
-from .._core.errors import InvalidRequestError, ProviderError, ToolArgumentsError, ToolCallWarning
+from .._core.errors import InvalidRequestError, ProviderError, ToolArgumentsError, ToolCallWarning, class_and_text
 from .._core.frozen import Frozen
 from .._core.messages import Message, Tool
 from .._core.options import Unpack, show_options
@@ -254,10 +254,7 @@ _MOST_CHARACTERS = 2000
 def _said(error: Exception) -> str:
     if isinstance(error, (ToolArgumentsError, _RefusedError)):
         return str(error.args[0])[:_MOST_CHARACTERS]
-    try:
-        return f"{type(error).__name__}: {error}"[:_MOST_CHARACTERS]
-    except Exception:  # its __str__ may be broken, too
-        return type(error).__name__
+    return class_and_text(error)[:_MOST_CHARACTERS]
 
 
 def _asked(

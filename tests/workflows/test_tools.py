@@ -510,6 +510,38 @@ def test_an_exception_that_cannot_be_shown_or_is_endless_harms_nothing():
     assert len(results(run)[1]) < 3000
 
 
+def test_an_exception_of_an_argument_that_cannot_be_shown_is_a_misfit():
+    class Broken(Exception):
+        def __str__(self) -> str:
+            raise RuntimeError
+
+    @dataclass
+    class Refusing:
+        city: str
+
+        def __post_init__(self) -> None:
+            raise Broken
+
+    class Model:
+        @staticmethod
+        def model_json_schema() -> dict:
+            return {"type": "object"}
+
+        @staticmethod
+        def model_validate_json(text: str) -> None:
+            raise Broken
+
+    for kind in (Refusing, Model):
+
+        def go(place):
+            return "gone"
+
+        go.__annotations__ = {"place": kind}
+        run = run_tools(Scripted([call("go", {"place": {"city": "Oslo"}})], "Sorry."), ASK, [go])
+        assert "do not fit" in results(run)[0]
+        assert "Broken" in results(run)[0]
+
+
 def test_a_failed_call_keeps_nothing_of_the_function(caplog):
     caplog.set_level(logging.CRITICAL, "lmstudio_provider")  # what is logged is kept by pytest
 

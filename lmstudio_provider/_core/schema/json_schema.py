@@ -10,6 +10,7 @@ import re
 import sys
 from typing import Any, Callable, Mapping, NoReturn, Sequence
 
+from ..errors import class_and_text
 from ..json import RoundedFloat, loads_leniently
 
 
@@ -103,7 +104,7 @@ class _Fit:
             try:
                 value = node.make(**{**node.fill, **value}) if isinstance(value, dict) else node.make(value)
             except Exception as error:  # of the user's __post_init__: whatever it is, the value does not fit
-                refuse(path, f"{node.make.__name__} refused it: {type(error).__name__}: {error}", error)
+                refuse(path, f"{node.make.__name__} refused it: {class_and_text(error)}", error)
         _check_bounds(value, schema, path)
         return value
 

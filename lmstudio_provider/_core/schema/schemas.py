@@ -12,7 +12,7 @@ import math
 import re
 from typing import Any, Callable, Literal, Mapping, Sequence
 
-from ..errors import ConfigurationError
+from ..errors import ConfigurationError, class_and_text
 from .hints import ARRAYS, SCALARS, TEXTS, Kind, Member, kind_of, members_of, name_of, words_of
 from .json_schema import MisfitError, Node, choice, fitted, plain, preview, refuse
 from .texts import read_text
@@ -242,4 +242,4 @@ def _read_model(cls: Any, schema: Mapping[str, Any], value: Any, path: str, exac
         details = getattr(error, "errors", None)
         first: dict[str, Any] = next(iter(details() if callable(details) else []), {})
         where = "".join(f"[{each}]" if isinstance(each, int) else f".{each}" for each in first.get("loc", ()))
-        refuse(path + where, first.get("msg") or str(error), error)
+        refuse(path + where, first.get("msg") or class_and_text(error), error)
