@@ -1,29 +1,29 @@
 """Everything that can go wrong, one class by meaning.
 
 ProviderError
-├── ConfigurationError         a setting or an argument that cannot work
-├── InvalidRequestError        refused before sending, or by the server (HTTP 400, 413, 422)
-├── ServerUnavailableError     no server answered
-├── RequestTimeoutError        ``timeout`` or ``deadline`` ran out
-├── StreamInterruptedError     the stream broke, or stopped before its end
-├── ProtocolError              the reply does not follow the API
-├── ProviderClosedError        the provider was used after ``close()``
-├── ToolArgumentsError         a tool call's arguments are not a JSON object
-├── StructuredOutputError      the answer is not what ``response_format`` asked for
-├── DownloadError              a download failed, or was paused
-└── StatusError                any other error that the server answered with
+├── ConfigurationError
+├── InvalidRequestError
+├── ServerUnavailableError
+├── RequestTimeoutError
+├── StreamInterruptedError
+├── ProtocolError
+├── ProviderClosedError
+├── ToolArgumentsError
+├── StructuredOutputError
+├── DownloadError
+└── StatusError
     ├── AuthenticationError
     ├── ModelNotFoundError
     ├── NoModelLoadedError
     ├── ContextLengthError
     ├── RateLimitError
     ├── EndpointNotFoundError
-    ├── ResponseNotFoundError  the server does not know the ``previous_response_id``
-    ├── JobNotFoundError       the server does not know the download
-    └── ServerError            the server failed
-        ├── ModelLoadError     to load the model
-        ├── ModelCrashedError  in the model's engine
-        └── ModelUnloadedError because the model was unloaded while it worked
+    ├── ResponseNotFoundError
+    ├── JobNotFoundError
+    └── ServerError
+        ├── ModelLoadError
+        ├── ModelCrashedError
+        └── ModelUnloadedError
 """
 
 from __future__ import annotations

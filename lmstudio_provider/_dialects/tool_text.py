@@ -41,7 +41,7 @@ _NAMED = (
     (r"\A(?:python\b)?" + _PYTHON, r"\)\W{0,9}\Z"),
     (r"\A<([\w-]{1,100})[\s/>]", r">\W{0,9}\Z"),
 )
-_CODE = r"```(.*?)(?:```|\Z)|~~~(.*?)(?:~~~|\Z)|`[^`\n]*`"
+_CODE = r"```(.*?)(?:```|\Z)|~~~(.*?)(?:~~~|\Z)|\A`([^`]*)`\Z|`[^`\n]*`"
 
 _Tools = Sequence["Tool | Mapping[str, Any]"]
 
@@ -62,7 +62,7 @@ def was_cut(completion: Completion) -> bool:
 def take_calls(completion: Completion, tools: _Tools, bare: bool = True) -> Completion:
     """Return ``completion`` with the calls in its text, if that holds nothing else and each fits an offered tool.
 
-    Without ``bare``, only calls between marks count: JSON may be the answer.
+    Without ``bare``, only calls between marks count, because JSON is the answer.
     """
     if completion.tool_calls or was_cut(completion):
         return completion
@@ -108,10 +108,8 @@ def _written(text: str, bare: bool) -> list[Mapping[str, Any]]:
             position = -1 if repaired > _MOST_REPAIRED else text.find(end, start) if end else length
             value = plain(text[start:position], "object") if position >= 0 else None
         calls = _calls_in(value)
-        # Without marks, an object is a call only if it has arguments.
-        if not text.startswith(end, position) or not (
-            calls if begin else calls and all(len(each) == 2 for each in calls)
-        ):
+        # Without marks, an object is a call only if it has a name and arguments.
+        if not calls or not text.startswith(end, position) or any(not begin and len(each) != 2 for each in calls):
             return []
         found += calls
         position = _skip_blanks(text, position + len(end))
@@ -139,49 +137,40 @@ def _skip_blanks(text: str, position: int) -> int:
     return match.end() if match else position
 
 
-def writes_call(text: str, tools: _Tools, bare: bool = True, cut: bool = False) -> bool:
-    """Return True if ``text`` seems to call a tool: by its marks, or with ``bare`` by the name of one of ``tools``.
-
-    If the text was ``cut`` off, the arguments may be missing.
-    """
+def written_call(completion: Completion, tools: _Tools) -> str:
+    """Return how the model seems to have written a call of one of ``tools``: as text, or in thoughts; "" if not."""
+    text, how, cut = completion.text.strip(), "as text", was_cut(completion)
+    if not text and not cut:
+        text, how = completion.reasoning.strip(), "in its thoughts"
+    if not tools or completion.tool_calls:
+        return ""
     if re.search(_BEGINS, re.sub(_CODE, "", text, flags=re.S)):
-        return True
-    offered = _parameters(tools if bare else ())
-    names, text = ToolCallAssembly(tuple(offered)), text.strip().strip("`").strip()
-    text = re.sub(_CODE, r"\1\2", text, flags=re.S) if "`" in text or "~" in text else text
-    return any(
+        return how
+    offered = _parameters(tools if completion.parsed is None else ())  # else JSON is the answer
+    names, text = ToolCallAssembly(tuple(offered)), re.sub(_CODE, r"\1\2\3", text, flags=re.S).strip()
+    found = (
         names.name_of(found[1]) in offered
         for form, following in _NAMED
-        if offered and (cut or re.search(following, text))
+        if cut or re.search(following, text)
         for found in re.finditer(form, text)
     )
+    return how if any(found) else ""
 
 
-def calls_in_thoughts(completion: Completion, tools: _Tools) -> bool:
-    """Return True if the model wrote nothing but thoughts, and seems to call one of ``tools`` in them."""
-    empty = not (completion.tool_calls or completion.text.strip() or was_cut(completion))
-    return empty and bool(tools) and writes_call(completion.reasoning, tools)
-
-
-def warn_of_lost_calls(completion: Completion, tools: _Tools, max_tokens: int | None, bare: bool = True) -> None:
-    """Warn if ``tools`` were offered and a call was cut off, or seems to be lost.
-
-    Without ``bare``, only calls between marks count: JSON may be the answer.
-    """
+def warn_of_lost_calls(completion: Completion, tools: _Tools, max_tokens: int | None) -> None:
+    """Warn if ``tools`` were offered and a call was cut off, or seems to be lost."""
     finish, cut, text = completion.finish_reason, was_cut(completion), completion.text.strip()
-    how = f"was cut off by max_tokens={max_tokens}" if finish == "length" else f"broke off ({finish})"
+    broke = f"was cut off by max_tokens={max_tokens}" if finish == "length" else f"broke off ({finish})"
     more = "raise max_tokens" if finish == "length" else "ask again"
     counted = completion.usage.completion_tokens if completion.usage else None
     if finish == "cancelled" or not (cut if completion.tool_calls else tools):
         return
-    thought = calls_in_thoughts(completion, tools)
     if completion.tool_calls:
         names = ", ".join(call.name for call in completion.tool_calls)
-        what = f"the reply {how}, so its calls ({names}) may not be whole, and must not be made: {more}"
-    elif thought or writes_call(text, tools, bare and completion.parsed is None, cut):
-        where = "in its thoughts" if thought else "as text"
-        what = f"the model wrote a tool call {where}, and it was not made: {(text or completion.reasoning)[:200]!r}. "
-        what += f"The reply {how}: {more}" if cut else _ADVICE
+        what = f"the reply {broke}, so its calls ({names}) may not be whole, and must not be made: {more}"
+    elif how := written_call(completion, tools):
+        what = f"the model wrote a tool call {how}, and it was not made: {(text or completion.reasoning)[:200]!r}. "
+        what += f"The reply {broke}: {more}" if cut else _ADVICE
     elif finish == "tool_calls":
         what = "the server says that the model called a tool, and sent no call; ask again, or use another model"
     elif counted and finish != "length" and not text and not completion.reasoning:

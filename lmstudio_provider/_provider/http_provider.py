@@ -54,7 +54,7 @@ from .._core.requests import (
 from .._core.schema.structured import structure_of
 from .._core.types import UNSET, Call, Chunk, Completion, Embeddings, Timeout, Unset
 from .._dialects.dialect import Dialect
-from .._dialects.tool_text import calls_in_thoughts, take_calls, warn_of_lost_calls
+from .._dialects.tool_text import take_calls, warn_of_lost_calls, written_call
 from .base import Provider, typed_as
 from .embedding import Embedder, checked_texts, hinting
 from .local_models import LocalModels, patience
@@ -339,15 +339,15 @@ class _PreparedCall(NamedTuple):
         warn_of(self.call)
         warn_of_thoughts(request.reasoning, completion, self.dialect.no_reasoning)
         structure = structure_of(request.response_format)
-        if isinstance(request, ToolLoopRequest):
+        looped = isinstance(request, ToolLoopRequest)  # it warns of lost calls itself
+        if looped:
             completion = take_calls(completion, request.tools, structure is None)
-        else:
-            warn_of_lost_calls(completion, request.tools, request.max_tokens, structure is None)
         if structure is not None and not completion.tool_calls:  # text beside a call is not the answer yet
-            return dataclasses.replace(completion, parsed=structure.parse(completion))
-        # A tool loop warns of such a call itself.
-        if not calls_in_thoughts(completion, request.tools):
+            completion = dataclasses.replace(completion, parsed=structure.parse(completion))
+        elif not written_call(completion, request.tools):
             warn_of_empty_answer(request.reasoning, completion, f"max_tokens={request.max_tokens}")
+        if not looped:
+            warn_of_lost_calls(completion, request.tools, request.max_tokens)
         return completion
 
 

@@ -92,11 +92,11 @@ def run_tools(
     """Let the model call ``tools`` (functions, or Tools with a function) until it answers in words.
 
     ``messages`` is a conversation, a ChatRequest, or the user's text. Arguments are checked against the hints of the
-    function and converted to them. The result of a call reports to the model arguments that do not fit, an unknown
-    tool, an exception in a function, and a call for which ``confirm`` returned a false value. A call that came as text
-    is made if it is all of the text and fits a tool. The calls of a reply that ``max_tokens`` cut off are not made, and
-    a ToolCallWarning says so. After ``max_rounds`` rounds of calls the model is asked once more, with
-    ``tool_choice="none"``; if it still calls tools, these calls are not made.
+    function and converted to them. The model is told of arguments that do not fit, an unknown tool, an exception in a
+    function, and a call for which ``confirm`` returned a false value. A call that came as text is made if it is all of
+    the text and fits a tool. The calls of a reply that ``max_tokens`` cut off are not made, and a ToolCallWarning says
+    so. After ``max_rounds`` rounds of calls the model is asked once more, with ``tool_choice="none"``; if it still calls
+    tools, these calls are not made.
 
     ``on_event`` is called with a ToolEvent for each step, with ``stream`` also for each chunk. An exception in
     ``on_event`` or ``confirm`` ends the run and reaches the caller. A ``tool_choice`` other than "auto" and "none"
@@ -252,9 +252,8 @@ _MOST_CHARACTERS = 2000
 
 
 def _said(error: Exception) -> str:
-    if isinstance(error, (ToolArgumentsError, _RefusedError)):
-        return str(error.args[0])[:_MOST_CHARACTERS]
-    return class_and_text(error)[:_MOST_CHARACTERS]
+    ours = isinstance(error, (ToolArgumentsError, _RefusedError))
+    return (str(error.args[0]) if ours else class_and_text(error))[:_MOST_CHARACTERS]
 
 
 def _asked(

@@ -433,6 +433,7 @@ def test_a_reply_that_lost_a_call_gives_a_warning(completion, what):
         said("I shall call get_weather (city: Oslo)."),
         said("get_weather(city) tells the weather."),
         said(f"A call looks like `{OSLO}`."),
+        said(f"`{OSLO}` is a call to `get_weather`"),
         said("Use it so:\n```python\nprint(get_weather('Oslo'))\n```"),
         said("Action: get_weather is what I would call."),
         said('{"name": "Oslo", "arguments": ["a", "b"]}'),
