@@ -9,8 +9,6 @@ from .checks import NAME
 from .errors import EmptyAnswerWarning, InvalidRequestError, ReasoningWarning
 from .types import Completion
 
-__all__ = ["IS_REASONING", "OFF", "renamed", "warn_of_empty_answer", "warn_of_thoughts"]
-
 IS_REASONING = NAME._replace(
     problem="is not a word",
     hint="Write 'off', 'on', 'low', 'medium', 'high', or another word of ModelInfo.reasoning_options",
@@ -36,8 +34,8 @@ def renamed(options: Mapping[str, Any]) -> Mapping[str, Any]:
 def warn_of_thoughts(asked: str | None, completion: Completion, way: str) -> None:
     """Warn if reasoning was to be off, and thoughts came; ``way`` says what to do."""
     if asked in OFF and completion.reasoning.strip():
-        what = f"reasoning={asked!r} had no effect: {completion.model!r} sent thoughts all the same"
-        warn(f"{what}. {way}", ReasoningWarning)
+        what = f"reasoning={asked!r} had no effect: {completion.model!r} sent thoughts all the same. {way}"
+        warn(what, ReasoningWarning)
 
 
 def warn_of_empty_answer(asked: str | None, completion: Completion, limit: str) -> None:

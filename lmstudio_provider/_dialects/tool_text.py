@@ -1,4 +1,4 @@
-"""Finds tool calls that came as text, because the server did not recognise them, and calls that got lost."""
+"""Finds tool calls that the server left in the text, and calls that got lost."""
 
 from __future__ import annotations
 
@@ -17,18 +17,16 @@ from .._core.types import Completion, ToolCall
 from .accumulator import ToolCallAssembly
 from .json_text import mapping
 
-# The marks that models put around a call: Qwen and Hermes were trained for the first pair, and LM Studio asks the other
-# models for the second in their prompt.
+# The marks around a call: Qwen and Hermes were trained for the first pair; LM Studio asks other models for the second.
 _MARKS = (("<tool_call>", "</tool_call>"), ("[TOOL_REQUEST]", "[END_TOOL_REQUEST]"))
-# How calls begin, in these and in other forms.
+# How calls begin with these and other marks.
 _BEGINS = (
-    r"(?i:<(?:\w{1,20}[:_])?(?:tool|function)_?calls?>)\s*[\[{<\"]|<tool_call>\s*[\w.-]+\s*<arg_key>|\}\s*</tool_call>|"
+    r"(?i:<(?:\w{1,20}[:_])?(?:tool|function)_?calls?>)\s*[\[{<\"]|<arg_key>|\}\s*</tool_call>|"
     r"<start_function_call>|<\|tool_call(?:s?(?:_\w{1,20})?\|)?>|functools\[|\[TOOL_REQUEST\]\s*\{|"
     r"\[TOOL_CALLS\]\s*[\[\w]|<function=\w|<invoke name=|<\|python_tag\|>|<\uff5ctool\u2581call|"
     r"<\|channel\|>commentary to="
 )
-# How the name of a tool stands in forms that other texts have, too, and what must follow: JSON, ReAct, Python (Gemma
-# and Llama) and XML.
+# How the name of a tool stands in JSON, ReAct, Python and XML, which other texts have, too, and what must come with it.
 _ARGUMENTS = (
     "[\"'](?:arguments|parameters|args|input|action_input|tool_input)[\"']\\s*:"
     "(?!\\s*\\{\\s*[\"'](?:type[\"']\\s*:\\s*[\"']object|properties)[\"'])"  # which describe the tool
@@ -96,7 +94,7 @@ def _written(text: str, bare: bool) -> list[Mapping[str, Any]]:
     position, length, repaired = 0, 0 if is_too_deep(text) else len(text), 0
     while position < length:
         begin, end = next((marks for marks in _MARKS if text.startswith(marks[0], position)), ("", ""))
-        if not begin and not (bare and text[position] in "[{"):
+        if not begin and (not bare or text[position] not in "[{"):
             return []
         start = _skip_blanks(text, position + len(begin))
         try:
@@ -117,7 +115,7 @@ def _written(text: str, bare: bool) -> list[Mapping[str, Any]]:
 
 
 def _calls_in(value: Any) -> list[Mapping[str, Any]]:
-    """Return the calls in JSON that lists or wraps them as servers do; what is not a call is an empty object."""
+    """Return the calls in JSON that may list or wrap them; an empty object is what is not a call."""
     if isinstance(value, list):
         return [call for each in value for call in _calls_in(each)]
     call = {name: each for name, each in mapping(value).items() if name not in ("type", "id", "index")}
@@ -138,7 +136,7 @@ def _skip_blanks(text: str, position: int) -> int:
 
 
 def written_call(completion: Completion, tools: _Tools) -> str:
-    """Return how the model seems to have written a call of one of ``tools``: as text, or in thoughts; "" if not."""
+    """Return how the model seems to have written a call of one of ``tools``; "" if not."""
     text, how, cut = completion.text.strip(), "as text", was_cut(completion)
     if not text and not cut:
         text, how = completion.reasoning.strip(), "in its thoughts"
@@ -146,7 +144,7 @@ def written_call(completion: Completion, tools: _Tools) -> str:
         return ""
     if re.search(_BEGINS, re.sub(_CODE, "", text, flags=re.S)):
         return how
-    offered = _parameters(tools if completion.parsed is None else ())  # else JSON is the answer
+    offered = _parameters(tools if completion.parsed is None else ())
     names, text = ToolCallAssembly(tuple(offered)), re.sub(_CODE, r"\1\2\3", text, flags=re.S).strip()
     found = (
         names.name_of(found[1]) in offered
@@ -184,6 +182,6 @@ def warn_of_lost_calls(completion: Completion, tools: _Tools, max_tokens: int | 
 
 
 _ADVICE = (
-    "A model trained for tool use does better; run_tools() makes such a call only if it is JSON, alone or between "
-    "<tool_call> or [TOOL_REQUEST] marks, outside of code and thoughts, and fits an offered tool"
+    "A model trained for tool use does better; run_tools() makes such a call only if it is JSON, alone in the text or "
+    "between <tool_call> or [TOOL_REQUEST] marks, and fits an offered tool"
 )

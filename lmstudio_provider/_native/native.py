@@ -263,7 +263,7 @@ class Native:
 
 
 def _ended(completion: NativeCompletion, request: NativeRequest) -> NativeCompletion:
-    """Return the completion, with "length" as its ``finish_reason`` if it was cut: the server sends only the tokens."""
+    """Return the completion, with "length" as its ``finish_reason`` if it was cut, which the server does not say."""
     warn_of_thoughts(request.reasoning, completion, "Take a model whose ModelInfo.reasoning_options have 'off'")
     most, used = request.max_output_tokens, completion.usage
     if most is not None and used is not None and (used.completion_tokens or 0) >= most:

@@ -328,11 +328,7 @@ class _PreparedCall(NamedTuple):
     dialect: Dialect
 
     def parse_result(self, completion: Completion) -> Completion:
-        """Return the completion with ``parsed``, if a format was asked for; raise StructuredOutputError.
-
-        It warns of an answer that is empty, of thoughts that were not wanted, of a call of a tool that is lost, and of
-        another model than was asked for.
-        """
+        """Return the completion, with ``parsed`` if a format was asked for, and warn; raise StructuredOutputError."""
         completion, request = self.check_model(completion), self.request
         if request is None:
             return completion

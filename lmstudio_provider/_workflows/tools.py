@@ -95,14 +95,14 @@ def run_tools(
     function and converted to them. The model is told of arguments that do not fit, an unknown tool, an exception in a
     function, and a call for which ``confirm`` returned a false value. A call that came as text is made if it is all of
     the text and fits a tool. The calls of a reply that ``max_tokens`` cut off are not made, and a ToolCallWarning says
-    so. After ``max_rounds`` rounds of calls the model is asked once more, with ``tool_choice="none"``; if it still calls
-    tools, these calls are not made.
+    so. After ``max_rounds`` rounds of calls the model is asked once more, with ``tool_choice="none"``; calls that come
+    all the same are not made.
 
     ``on_event`` is called with a ToolEvent for each step, with ``stream`` also for each chunk. An exception in
     ``on_event`` or ``confirm`` ends the run and reaches the caller. A ``tool_choice`` other than "auto" and "none"
     applies only to the first round. Further keyword arguments are those of ``chat``. Raises the errors of the provider,
-    with the conversation so far as ``messages`` of the error, and InvalidRequestError and ConfigurationError for tools
-    that cannot be called.
+    with the conversation so far as their ``messages``, and InvalidRequestError and ConfigurationError for tools that
+    cannot be called.
     """
     callback = Callback("on_event", on_event)
     steps = tool_steps(provider, messages, listed(tools), max_rounds, stream, confirm, [], overrides)
@@ -124,10 +124,7 @@ def tool_steps(
     transcript: list[Message],
     overrides: ToolOverrides,
 ) -> Generator[ToolEvent | ToolRun, None, None]:
-    """Return the steps of ``run_tools``; the last one is its result. ``transcript`` gets each message as it comes.
-
-    Raises InvalidRequestError and ConfigurationError at once; requests are sent only when the steps are iterated.
-    """
+    """Return the steps of ``run_tools``, which send its requests; the last is its result. ``transcript`` grows."""
     check_provider("run_tools", provider)
     check("max_rounds", max_rounds, number(1, whole=True))
     check_fields({"confirm": confirm}, {"confirm": FUNCTION})
