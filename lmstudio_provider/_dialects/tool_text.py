@@ -17,11 +17,11 @@ from .._core.types import Completion, ToolCall
 from .accumulator import ToolCallAssembly
 from .json_text import mapping
 
-# The marks around a call: Qwen and Hermes were trained for the first pair; LM Studio asks other models for the second.
-_MARKS = (("<tool_call>", "</tool_call>"), ("[TOOL_REQUEST]", "[END_TOOL_REQUEST]"))
+# The marks around a call, if any: Qwen and Hermes were trained for the first, LM Studio asks others for the second.
+_MARKS = (("<tool_call>", "</tool_call>"), ("[TOOL_REQUEST]", "[END_TOOL_REQUEST]"), ("", ""))
 # How calls begin with these and other marks.
 _BEGINS = (
-    r"(?i:<(?:\w{1,20}[:_])?(?:tool|function)_?calls?>)\s*[\[{<\"]|<arg_key>|\}\s*</tool_call>|"
+    r"<(?i:(?:\w{1,20}[:_])?(?:tool|function)_?calls?>)\s*[\[{<\"]|<arg_key>|\}\s*</tool_call>|"
     r"<start_function_call>|<\|tool_call(?:s?(?:_\w{1,20})?\|)?>|functools\[|\[TOOL_REQUEST\]\s*\{|"
     r"\[TOOL_CALLS\]\s*[\[\w]|<function=\w|<invoke name=|<\|python_tag\|>|<\uff5ctool\u2581call|"
     r"<\|channel\|>commentary to="
@@ -34,12 +34,12 @@ _ARGUMENTS = (
 _PYTHON = r"[\s\[]*(?:print\(\s*)?(?:default_api\.)?([\w-]{1,100})\("
 _NAMED = (
     ("[\"'](?:name|function|tool|tool_name|action)[\"']\\s*:\\s*[\"']([^\"']{1,100})[\"']", _ARGUMENTS),
-    (r"\bAction\W{0,3}:\W{0,3}([\w.-]{1,100})\W{0,3}(?:[\[(]|\n\W{0,3}Action Input)", ""),
-    (r"\btool_code\b" + _PYTHON, ""),
+    (r"Action\W{0,3}:\W{0,3}([\w.-]{1,100})\W{0,3}(?:[\[(]|\n\W{0,3}Action Input)", ""),
+    (r"tool_code\b" + _PYTHON, ""),
     (r"\A(?:python\b)?" + _PYTHON, r"\)\W{0,9}\Z"),
     (r"\A<([\w-]{1,100})[\s/>]", r">\W{0,9}\Z"),
 )
-_CODE = r"```(.*?)(?:```|\Z)|~~~(.*?)(?:~~~|\Z)|\A`([^`]*)`\Z|`[^`\n]*`"
+_CODE = r"```(.*?)(?:```|\Z)|~~~(.*?)(?:~~~|\Z)|`(?<=\A`)([^`]*)`\Z|`[^`\n]*`"
 
 _Tools = Sequence["Tool | Mapping[str, Any]"]
 
@@ -53,7 +53,7 @@ _CUT = {
 
 
 def was_cut(completion: Completion) -> bool:
-    """Return True if the reply was cut off, so that an important part of the arguments may be missing."""
+    """Return True if the reply was cut off, so that a part of the arguments may be missing."""
     return completion.finish_reason in _CUT or completion.stats.stop_reason in _CUT
 
 
@@ -93,7 +93,7 @@ def _written(text: str, bare: bool) -> list[Mapping[str, Any]]:
     found: list[Mapping[str, Any]] = []
     position, length, repaired = 0, 0 if is_too_deep(text) else len(text), 0
     while position < length:
-        begin, end = next((marks for marks in _MARKS if text.startswith(marks[0], position)), ("", ""))
+        begin, end = next(marks for marks in _MARKS if text.startswith(marks[0], position))
         if not begin and (not bare or text[position] not in "[{"):
             return []
         start = _skip_blanks(text, position + len(begin))

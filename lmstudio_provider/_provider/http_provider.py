@@ -178,8 +178,8 @@ class HTTPProvider(LocalModels):
     ) -> tuple[tuple[int, ...] | None, int | None]:
         """Return the positions of the texts that do not fit into the context of ``model``, and that context.
 
-        This goes by the list of models. It asks for the list again if it may be too old: because a text seems not to
-        fit, or because the model that was ``sent`` the texts is not loaded in it.
+        This goes by the list of models, and asks for it again if it may be too old: a text seems not to fit, or the
+        model that was ``sent`` the texts is not loaded in it.
         """
         refreshes = self._arguments["refresh"]
         for anew in (False, True):
@@ -246,7 +246,7 @@ class HTTPProvider(LocalModels):
     ) -> tuple[str, Callable[[_Reply], _Reply], CallOptions]:
         """Return the model to ask for, the function that checks which one answered, and the options with less time.
 
-        Raises ProviderError if no model was named and none can be chosen. ``needed`` is that of ``_choose_model``.
+        Raises ProviderError if none was named or can be chosen. ``needed`` is that of ``_choose_model``.
         """
         named = model or self._settings.model(tier, options.config)
         if tier and not model and self._settings.find(f"model_{tier}") is None:
@@ -340,7 +340,7 @@ class _PreparedCall(NamedTuple):
             completion = take_calls(completion, request.tools, structure is None)
         if structure is not None and not completion.tool_calls:  # text beside a call is not the answer yet
             completion = dataclasses.replace(completion, parsed=structure.parse(completion))
-        elif not written_call(completion, request.tools):
+        elif not completion.text.strip() and not written_call(completion, request.tools):
             warn_of_empty_answer(request.reasoning, completion, f"max_tokens={request.max_tokens}")
         if not looped:
             warn_of_lost_calls(completion, request.tools, request.max_tokens)

@@ -60,8 +60,7 @@ def fitted(value: Any, schema: Any, *, exact: bool = False) -> Any:
     """Return ``value`` as ``schema`` wants it, converted if nothing is lost; raise MisfitError.
 
     It accepts numbers and booleans as text, 3.0 for an int, a list or an object as JSON text, and null for a member
-    that is not required. With ``exact`` nothing is converted. If ``schema`` is a Node, the result is an instance of
-    its type hint.
+    that is not required; with ``exact``, none of these. Of a Node, the result is an instance of its type hint.
 
     It knows the structure of JSON schema 2020-12, oneOf as anyOf, and bounds. It ignores other words, and words whose
     own value is not valid.
