@@ -1,30 +1,4 @@
-"""Everything that can go wrong, one class by meaning.
-
-ProviderError
-├── ConfigurationError
-├── InvalidRequestError
-├── ServerUnavailableError
-├── RequestTimeoutError
-├── StreamInterruptedError
-├── ProtocolError
-├── ProviderClosedError
-├── ToolArgumentsError
-├── StructuredOutputError
-├── DownloadError
-└── StatusError
-    ├── AuthenticationError
-    ├── ModelNotFoundError
-    ├── NoModelLoadedError
-    ├── ContextLengthError
-    ├── RateLimitError
-    ├── EndpointNotFoundError
-    ├── ResponseNotFoundError
-    ├── JobNotFoundError
-    └── ServerError
-        ├── ModelLoadError
-        ├── ModelCrashedError
-        └── ModelUnloadedError
-"""
+"""Everything that can go wrong, one class by meaning."""
 
 from __future__ import annotations
 

@@ -7,7 +7,7 @@ import inspect
 from tables import for_each
 
 from lmstudio_provider import Tool
-from lmstudio_provider._core.schema.docstrings import described
+from lmstudio_provider._core.schema.functions import described
 
 GOOGLE = """Tell the weather.
 
