@@ -97,8 +97,7 @@ if TYPE_CHECKING:
     from ._workflows.measure import measure
     from ._workflows.measurement import MeasuredRow, Measurement, Percentiles, RequestTiming
     from ._workflows.tools import ToolEvent, ToolRun, run_tools
-    from ._workflows.usage import MemoryUsage, UsageSummary
-    from ._workflows.usage_sqlite import SqliteUsage
+    from ._workflows.usage import MemoryUsage, SqliteUsage, UsageSummary
 
 __version__ = "0.1.0"
 
@@ -243,8 +242,7 @@ _ON_FIRST_USE = {
     "_workflows.measure": ["measure"],
     "_workflows.measurement": ["MeasuredRow", "Measurement", "Percentiles", "RequestTiming"],
     "_workflows.tools": ["ToolEvent", "ToolRun", "run_tools"],
-    "_workflows.usage": ["MemoryUsage", "UsageSummary"],
-    "_workflows.usage_sqlite": ["SqliteUsage"],
+    "_workflows.usage": ["MemoryUsage", "SqliteUsage", "UsageSummary"],
     "events": ["events"],
 }
 _MODULES = {name: module for module, names in _ON_FIRST_USE.items() for name in names}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 _BLOCK = 1000
 
 
@@ -50,4 +52,7 @@ class GrowingText:
 
 def with_pairs(text: str) -> str:
     """Return ``text`` with each pair of surrogates as one character."""
-    return text.encode("utf-16", "surrogatepass").decode("utf-16", "surrogatepass")
+    # By hand: a codec could be imported by a call, which may hang in a forked child.
+    return re.sub(
+        "[\ud800-\udbff][\udc00-\udfff]", lambda pair: chr((ord(pair[0][0]) << 10) + ord(pair[0][1]) - 0x35FDC00), text
+    )

@@ -14,7 +14,7 @@ from .._core.json import loads
 def parse(text: bytes | str, what: str) -> Any:
     """Return the value of ``text``; raises ProtocolError, which names it as ``what``."""
     try:
-        return loads(text.decode("utf-8-sig") if isinstance(text, bytes) else text)
+        return loads(text.decode("utf-8").removeprefix("\ufeff") if isinstance(text, bytes) else text)
     except (ValueError, RecursionError) as error:
         why = "nested too deeply" if isinstance(error, RecursionError) else str(error)
     # Raised out here, so that its context is not the other error: that holds the whole text, which may be large and
