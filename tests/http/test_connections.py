@@ -153,6 +153,19 @@ def test_a_fork_calls_although_a_thread_that_is_not_there_was_importing_a_codec(
     assert run(FORK.format(urls=urls)).stdout.splitlines() == [f"{url} 7" for url in urls]
 
 
+MANAGED = """
+import sys, urllib3
+from lmstudio_provider import LMStudioProvider
+LMStudioProvider("http://lmstudio.invalid", refresh=False, http=urllib3.PoolManager())
+print("encodings.idna" in sys.modules)
+"""
+
+
+@pytest.mark.slow
+def test_the_codec_that_a_manager_may_need_in_a_call_is_imported_when_its_provider_is_made():
+    assert run(MANAGED).stdout == "True\n"
+
+
 FIRST_CALLS = """
 import os, threading, time
 from lmstudio_provider import LMStudioProvider
