@@ -115,7 +115,7 @@ def _written(text: str, bare: bool) -> list[Mapping[str, Any]]:
 
 
 def _calls_in(value: Any) -> list[Mapping[str, Any]]:
-    """Return the calls in JSON that may list or wrap them; an empty object is what is not a call."""
+    """Return the calls in JSON that may list or wrap them; anything else becomes an empty object."""
     if isinstance(value, list):
         return [call for each in value for call in _calls_in(each)]
     call = {name: each for name, each in mapping(value).items() if name not in ("type", "id", "index")}
