@@ -53,6 +53,5 @@ class GrowingText:
 def with_pairs(text: str) -> str:
     """Return ``text`` with each pair of surrogates as one character."""
     # By hand: a codec could be imported by a call, which may hang in a forked child.
-    return re.sub(
-        "[\ud800-\udbff][\udc00-\udfff]", lambda pair: chr((ord(pair[0][0]) << 10) + ord(pair[0][1]) - 0x35FDC00), text
-    )
+    pair = "[\ud800-\udbff][\udc00-\udfff]"
+    return re.sub(pair, lambda both: chr((ord(both[0][0]) << 10) + ord(both[0][1]) - 0x35FDC00), text)
