@@ -131,8 +131,7 @@ _BLANKS = re.compile(r"\s*")
 
 
 def _skip_blanks(text: str, position: int) -> int:
-    match = _BLANKS.match(text, position)
-    return match.end() if match else position
+    return next(_BLANKS.finditer(text, position)).end()  # it matches at once, maybe nothing
 
 
 def written_call(completion: Completion, tools: _Tools) -> str:
