@@ -97,7 +97,8 @@ if TYPE_CHECKING:
     from ._workflows.measure import measure
     from ._workflows.measurement import MeasuredRow, Measurement, Percentiles, RequestTiming
     from ._workflows.tools import ToolEvent, ToolRun, run_tools
-    from ._workflows.usage import MemoryUsage, SqliteUsage, UsageSummary
+    from ._workflows.usage import MemoryUsage, UsageSummary
+    from ._workflows.usage_sqlite import SqliteUsage
 
 __version__ = "0.1.0"
 
@@ -223,7 +224,8 @@ _ON_FIRST_USE = {
     "_workflows.measure": "measure",
     "_workflows.measurement": "MeasuredRow Measurement Percentiles RequestTiming",
     "_workflows.tools": "ToolEvent ToolRun run_tools",
-    "_workflows.usage": "MemoryUsage SqliteUsage UsageSummary",
+    "_workflows.usage": "MemoryUsage UsageSummary",
+    "_workflows.usage_sqlite": "SqliteUsage",
     "events": "events",
 }
 _MODULES = {name: module for module, names in _ON_FIRST_USE.items() for name in names.split()}
