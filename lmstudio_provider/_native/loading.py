@@ -1,4 +1,4 @@
-"""Loading a model for a while: the blocks of ``loaded()`` share an instance, and the last one unloads it."""
+"""The instances of models in memory. The blocks of ``loaded()`` share one, and the last of them unloads it."""
 
 from __future__ import annotations
 
@@ -7,19 +7,21 @@ import contextlib
 import dataclasses
 import logging
 import os
+import re
 import threading
 from dataclasses import dataclass
 from typing import Any, Iterator, Mapping
 
 from .._core.callbacks import warn
 from .._core.errors import ModelNotFoundError, ProviderError
-from .._core.model_names import is_same
+from .._core.model_names import find, is_same
 from .._core.threads import Event, start
+from .._core.types import Call, ModelInfo
+from .._dialects import models
 from .._provider.http_provider import Caller
 from .._provider.local_models import Waiting
 from .._provider.session import CallOptions, Session
 from . import dialect as native
-from .instances import choose, list_models
 from .types import LoadedModel, check_load_options
 
 logger = logging.getLogger("lmstudio_provider")
@@ -223,3 +225,36 @@ def _holding(lock: threading.RLock, waiting: Waiting, missed: str) -> Iterator[N
         # A KeyboardInterrupt may come just after the lock was taken; one that was not cannot be released.
         with contextlib.suppress(RuntimeError):
             lock.release()
+
+
+def list_models(session: Session, plan: CallOptions) -> list[ModelInfo]:
+    """Return the models on disk, with the instances of each."""
+    changes = session.cache.changes
+    found: list[ModelInfo] = session.ask(Call("GET", models.NATIVE_PATH), plan, models.native_models)
+    session.cache.fill(found, changes)
+    return found
+
+
+def choose(listed: list[ModelInfo], model: str, config: Mapping[str, Any]) -> LoadedModel | None:
+    """Return an instance of ``model`` that was loaded with ``config``, None if there is none."""
+    info = find(listed, model)
+    if info is None:
+        return None
+    named = [each for each in info.instances if each.id == model != info.id]
+    if not named and re.search(r":\d+$", model) and model != info.id:
+        return None  # it names an instance, and there is none of that name
+    if "@" in model and not named and info.raw.get("selected_variant", model) != model:
+        return None  # another variant of it is there
+    instance = next((each for each in named or info.instances if _fits(each.config, config)), None)
+    kind = "llm" if info.can_chat else info.type or "llm"
+    return None if instance is None else LoadedModel(instance.id, kind, None, instance.config)
+
+
+def _fits(loaded: Mapping[str, Any], config: Mapping[str, Any]) -> bool:
+    """Return True if a model that is loaded so is as good as one with ``config``, as far as the server says."""
+    known = [(name, loaded[name], wanted) for name, wanted in config.items() if wanted is not None and name in loaded]
+    return not any(
+        value < wanted if name == "context_length" else value != wanted
+        for name, value, wanted in known
+        if isinstance(value, (int, float))
+    )

@@ -21,8 +21,7 @@ from .._provider.session import CallOptions, Session
 from . import dialect as native
 from .download import Download
 from .events_reader import NativeAssembly
-from .instances import choose, list_models
-from .loading import Block, Loads
+from .loading import Block, Loads, choose, list_models
 from .stream import NativeStream, Notices
 from .types import (
     ELSEWHERE,
