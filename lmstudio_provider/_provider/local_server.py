@@ -14,7 +14,6 @@ import weakref
 from contextlib import AbstractContextManager
 from typing import Any, Literal, Mapping, NoReturn
 
-from .._core import checks
 from .._core.checks import FLAG, NAME, Check, check, check_fields, instance, number
 from .._core.errors import ConfigurationError, ProviderClosedError, RequestTimeoutError
 from .._core.ollama_options import INSTEAD
@@ -29,7 +28,6 @@ from .session import CallOptions, ServerInfo, Session
 from .settings import Config, Names, Secret, Settings, as_timeouts
 
 _TIMEOUTS = Timeouts()
-_CORE = checks.__package__
 # Words that people type for an argument of a provider, and the right one; or a sentence, for options of a call.
 _OTHERS = {
     **dict.fromkeys((*OTHERS, *Options.__annotations__), "It goes with each call: complete('...', temperature=0.2)"),
@@ -45,7 +43,7 @@ _OTHERS = {
 }
 # What only some calls need. A call imports nothing, because a fork meanwhile could leave the child waiting for that
 # import: so these come with the provider.
-_FOR_CALLS = ("configparser", "decimal", f"{_CORE}.results", f"{_CORE}.schema.typed", f"{_CORE}.schema.functions")
+_FOR_CALLS = ("configparser", "decimal", ".._core.results", ".._core.schema.typed", ".._core.schema.functions")
 _HEADER_NAME = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"  # a token of RFC 9110, 5.6.2
 _HEADER_VALUE = r"[\t\x20-\x7e\xa0-\xff]*"
 
@@ -68,7 +66,7 @@ def _import_for_calls() -> None:
 
     for module in _FOR_CALLS:
         with contextlib.suppress(ImportError):  # a vendored copy may leave it out
-            importlib.import_module(module)
+            importlib.import_module(module, __package__)
 
 
 @show_options()

@@ -61,11 +61,9 @@ class SqliteUsage:
     def summary(
         self, by: Group | Sequence[Group] = "model", since: float | datetime.datetime | None = None
     ) -> list[UsageSummary]:
-        """Return a summary for each model, day, hour or operation, in the order of their names.
+        """Return a summary for each group of the records in the file, as ``MemoryUsage.summary`` does.
 
-        ``by`` may be several of these words, for each combination of them, or () for the sum of all. ``since`` is a
-        Unix time in seconds or a datetime; calls that ended before are left out. If there is no file yet, the list is
-        empty. Raises ConfigurationError, also if the file cannot be read.
+        If there is no file yet, the list is empty. Raises ConfigurationError, also if the file cannot be read.
         """
         return self._database.summary(*grouping(by, since))
 
