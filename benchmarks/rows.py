@@ -48,13 +48,13 @@ def latency(title: str, framing: str) -> Row:
     figures = {key: (f"latency, {title}: {key}", US) for key in ("p50", "p99")}
     figures["cpu"] = (f"latency, {title}: CPU a piece", US)
     bases = (READ1[0], "urllib3 read_chunked", READ1[1]) if framing == "chunked-1" else READ1
-    return Row("latency", f"paced/{framing}", "sse", (OURS, *bases, "openai"), figures, {}, every=2, times=5)
+    return Row("latency", f"paced/{framing}", "sse", (OURS, *bases, "openai"), figures, {}, every=2, times=10)
 
 
 def at_once(streams: int) -> Row:
     figures = {"cpu": (f"{streams} streams at once: CPU a piece", US)}
     order = {"threads": streams, "pieces": 1000, "budget": 1.0}  # one stream has to take long enough for a comparison
-    return Row("stream", "long-1/chunked-1", "sse", (OURS,), figures, order, every=4)
+    return Row("stream", "long-1/chunked-1", "sse", (OURS,), figures, order, every=2)
 
 
 def long_stream(thousands: int) -> Row:
