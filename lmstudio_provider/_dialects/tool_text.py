@@ -136,11 +136,11 @@ def _skip_blanks(text: str, position: int) -> int:
 
 def written_call(completion: Completion, tools: _Tools) -> str:
     """Return how the model seems to have written a call of one of ``tools``; "" if not."""
+    if not tools or completion.tool_calls:
+        return ""
     text, how, cut = completion.text.strip(), "as text", was_cut(completion)
     if not text and not cut:
         text, how = completion.reasoning.strip(), "in its thoughts"
-    if not tools or completion.tool_calls:
-        return ""
     if re.search(_BEGINS, re.sub(_CODE, "", text, flags=re.S)):
         return how
     offered = _parameters(tools if completion.parsed is None else ())
@@ -156,7 +156,7 @@ def written_call(completion: Completion, tools: _Tools) -> str:
 
 def warn_of_lost_calls(completion: Completion, tools: _Tools, max_tokens: int | None) -> None:
     """Warn if ``tools`` were offered and a call was cut off, or seems to be lost."""
-    finish, cut, text = completion.finish_reason, was_cut(completion), completion.text.strip()
+    finish, cut, text = completion.finish_reason, was_cut(completion), completion.text
     broke = f"was cut off by max_tokens={max_tokens}" if finish == "length" else f"broke off ({finish})"
     more = "raise max_tokens" if finish == "length" else "ask again"
     counted = completion.usage.completion_tokens if completion.usage else None
@@ -166,11 +166,13 @@ def warn_of_lost_calls(completion: Completion, tools: _Tools, max_tokens: int | 
         names = ", ".join(call.name for call in completion.tool_calls)
         what = f"the reply {broke}, so its calls ({names}) may not be whole, and must not be made: {more}"
     elif how := written_call(completion, tools):
-        what = f"the model wrote a tool call {how}, and it was not made: {(text or completion.reasoning)[:200]!r}. "
-        what += f"The reply {broke}: {more}" if cut else _ADVICE
+        what = (
+            f"the model wrote a tool call {how}, and it was not made: {(text.strip() or completion.reasoning)[:200]!r}"
+        )
+        what += f". The reply {broke}: {more}" if cut else _ADVICE
     elif finish == "tool_calls":
         what = "the server says that the model called a tool, and sent no call; ask again, or use another model"
-    elif counted and finish != "length" and not text and not completion.reasoning:
+    elif counted and finish != "length" and not text.strip() and not completion.reasoning:
         what = (
             f"the answer is empty (generated tokens: {counted}): the model ended it at once, or a call of a tool that "
             "was not offered was dropped; ask again, offer that tool, or use another model"
@@ -181,6 +183,6 @@ def warn_of_lost_calls(completion: Completion, tools: _Tools, max_tokens: int | 
 
 
 _ADVICE = (
-    "A model trained for tool use does better; run_tools() makes such a call only if it is JSON, alone in the text or "
+    ". A model trained for tool use does better; run_tools() makes such a call only if it is JSON, alone in the text or "
     "between <tool_call> or [TOOL_REQUEST] marks, and fits an offered tool"
 )

@@ -340,7 +340,7 @@ class _PreparedCall(NamedTuple):
             completion = take_calls(completion, request.tools, structure is None)
         if structure is not None and not completion.tool_calls:  # text beside a call is not the answer yet
             completion = dataclasses.replace(completion, parsed=structure.parse(completion))
-        elif not completion.text.strip() and not written_call(completion, request.tools):
+        elif (not completion.text or completion.text.isspace()) and not written_call(completion, request.tools):
             warn_of_empty_answer(request.reasoning, completion, f"max_tokens={request.max_tokens}")
         if not looped:
             warn_of_lost_calls(completion, request.tools, request.max_tokens)
