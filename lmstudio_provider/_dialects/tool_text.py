@@ -127,11 +127,10 @@ def _calls_in(value: Any) -> list[Mapping[str, Any]]:
 _DECODER = json.JSONDecoder(strict=False)
 # For each broken JSON, the decoder counts all lines before it.
 _MOST_REPAIRED = 100
-_BLANKS = re.compile(r"\s*")
 
 
 def _skip_blanks(text: str, position: int) -> int:
-    return next(_BLANKS.finditer(text, position)).end()  # it matches at once, maybe nothing
+    return next(re.compile(r"\s*").finditer(text, position)).end()  # it matches at once, maybe nothing
 
 
 def written_call(completion: Completion, tools: _Tools) -> str:
@@ -166,10 +165,9 @@ def warn_of_lost_calls(completion: Completion, tools: _Tools, max_tokens: int | 
         names = ", ".join(call.name for call in completion.tool_calls)
         what = f"the reply {broke}, so its calls ({names}) may not be whole, and must not be made: {more}"
     elif how := written_call(completion, tools):
-        what = (
-            f"the model wrote a tool call {how}, and it was not made: {(text.strip() or completion.reasoning)[:200]!r}"
-        )
-        what += f". The reply {broke}: {more}" if cut else _ADVICE
+        said = (text.strip() or completion.reasoning)[:200]
+        what = f"the model wrote a tool call {how}, and it was not made: {said!r}. "
+        what += f"The reply {broke}: {more}" if cut else _ADVICE
     elif finish == "tool_calls":
         what = "the server says that the model called a tool, and sent no call; ask again, or use another model"
     elif counted and finish != "length" and not text.strip() and not completion.reasoning:
@@ -183,6 +181,6 @@ def warn_of_lost_calls(completion: Completion, tools: _Tools, max_tokens: int | 
 
 
 _ADVICE = (
-    ". A model trained for tool use does better; run_tools() makes such a call only if it is JSON, alone in the text or "
+    "A model trained for tool use does better; run_tools() makes such a call only if it is JSON, alone in the text or "
     "between <tool_call> or [TOOL_REQUEST] marks, and fits an offered tool"
 )
