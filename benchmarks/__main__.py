@@ -93,7 +93,7 @@ def publish() -> None:
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="few and short rounds: about a minute")
+    parser.add_argument("--quick", action="store_true", help="few and short rounds: about two minutes")
     parser.add_argument("--publish", action="store_true", help="write the last results into the documentation")
     options = parser.parse_args()
     if options.publish:

@@ -37,7 +37,7 @@ from .exchange import Exchange
 _MOST_IDLE = 128
 # LM Studio closes a connection after 5 s without use (the default of Node.js); do not risk a request on one near that.
 _MAX_IDLE_S = 4.0
-_BUFFER_BYTES = 16 * 1024
+_BUFFER_BYTES = 64 * 1024
 _MAX_INTERIM_REPLIES = 100
 _MAX_FIELDS = 100
 _MAX_LINE_BYTES = 64 * 1024

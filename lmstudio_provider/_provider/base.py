@@ -6,7 +6,6 @@ import contextlib
 import math
 import time
 from abc import ABC, abstractmethod
-from types import TracebackType
 from typing import Any, Callable, Iterable, Literal, Mapping, Sequence, TypeVar, overload
 
 from .._core.errors import (
@@ -357,7 +356,5 @@ class Provider(ABC):
     def __enter__(self: _Self) -> _Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
+    def __exit__(self, *exception: object) -> None:
         self.close()

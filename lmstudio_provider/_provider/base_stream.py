@@ -6,7 +6,6 @@ import collections
 import contextlib
 import threading
 import weakref
-from types import TracebackType
 from typing import TYPE_CHECKING, Any, Callable, Generic, Iterator, NoReturn, Protocol, TypeVar
 
 from .._core.callbacks import report_failure
@@ -185,9 +184,7 @@ class BaseStream(Iterator[Item], Generic[Item, Whole]):
     def __enter__(self: _Self) -> _Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
+    def __exit__(self, *exception: object) -> None:
         self.close()
 
     def __del__(self) -> None:

@@ -31,6 +31,7 @@ from .._core.errors import (
     ModelUnloadedError,
     NoModelLoadedError,
     ProviderError,
+    StructuredOutputError,
 )
 from .._core.model_names import find, is_same
 from .._core.options import Unpack, show_options, with_defaults
@@ -339,7 +340,11 @@ class _PreparedCall(NamedTuple):
         if looped:
             completion = take_calls(completion, request.tools, structure is None)
         if structure is not None and not completion.tool_calls:  # text beside a call is not the answer yet
-            completion = dataclasses.replace(completion, parsed=structure.parse(completion))
+            try:
+                completion = dataclasses.replace(completion, parsed=structure.parse(completion))
+            except StructuredOutputError:
+                warn_of_lost_calls(completion, request.tools, request.max_tokens)
+                raise
         elif (not completion.text or completion.text.isspace()) and not written_call(completion, request.tools):
             warn_of_empty_answer(request.reasoning, completion, f"max_tokens={request.max_tokens}")
         if not looped:

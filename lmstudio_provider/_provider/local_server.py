@@ -43,7 +43,7 @@ _OTHERS = {
 }
 # What only some calls need. A call imports nothing, because a fork meanwhile could leave the child waiting for that
 # import: so these come with the provider.
-_FOR_CALLS = ("configparser", "decimal", ".._core.results", ".._core.schema.typed", ".._core.schema.functions")
+_FOR_CALLS = "configparser decimal .._http.transport .._core.results .._core.schema.typed .._core.schema.functions"
 _HEADER_NAME = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"  # a token of RFC 9110, 5.6.2
 _HEADER_VALUE = r"[\t\x20-\x7e\xa0-\xff]*"
 
@@ -62,9 +62,7 @@ _ARGUMENTS = {
 
 @functools.cache
 def _import_for_calls() -> None:
-    from .._http import transport  # noqa: F401, PLC0415 (it imports urllib3)
-
-    for module in _FOR_CALLS:
+    for module in _FOR_CALLS.split():
         with contextlib.suppress(ImportError):  # a vendored copy may leave it out
             importlib.import_module(module, __package__)
 

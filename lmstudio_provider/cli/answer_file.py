@@ -10,7 +10,6 @@ import sys
 import threading
 from io import FileIO
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 from .._core.json import loads
@@ -77,14 +76,12 @@ class AnswerFile:
     def __enter__(self) -> AnswerFile:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
+    def __exit__(self, kind: object = None, *rest: object) -> None:
         self._closing.set()
         if self._syncing.is_alive():
             self._syncing.join()
         self._file.close()
-        if self._problem is not None and error is None:
+        if self._problem is not None and kind is None:
             raise self._problem
 
     def _sync(self) -> None:

@@ -11,7 +11,6 @@ import os
 import ssl
 import threading
 from pathlib import Path
-from types import TracebackType
 from typing import Any, BinaryIO, Iterable, Iterator
 from urllib.parse import unquote, urlsplit
 
@@ -76,11 +75,9 @@ class record(Listener):
             self._partial.unlink()
             raise
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
+    def __exit__(self, kind: object = None, *rest: object) -> None:
         forked = self._server is None or self._server.pid != os.getpid()
-        super().__exit__(kind, error, traceback)
+        super().__exit__()
         with self._lock:
             self._file.close()
         if forked:

@@ -6,7 +6,6 @@ import difflib
 import json
 import threading
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Iterable
 
 from ._recordings import COMPLETE, LEFT, Exchange, StrPath, cleaned, key, load
@@ -57,10 +56,8 @@ class replay(Listener):
             self._replies.setdefault(key(each.request), []).append(each)
         return self._listen(_Replaying)
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        super().__exit__(kind, error, traceback)
+    def __exit__(self, kind: object = None, *rest: object) -> None:
+        super().__exit__()
         if kind is None and self.unmatched:
             raise AssertionError("\n".join(self.unmatched))
 

@@ -12,7 +12,6 @@ import sys
 import threading
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler
-from types import TracebackType
 from typing import TYPE_CHECKING, Any, Iterable, Iterator, Mapping, TypeVar, Union
 
 _Self = TypeVar("_Self", bound="Listener")
@@ -107,9 +106,7 @@ class Listener:
         self._server = _Server(self, handler)
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
+    def __exit__(self, *exception: object) -> None:
         if self._server is not None:
             self._server.stop()
             self._server = None

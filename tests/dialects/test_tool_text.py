@@ -14,6 +14,7 @@ from lmstudio_provider import (
     LMStudioProvider,
     Message,
     Stats,
+    StructuredOutputError,
     Tool,
     ToolCall,
     ToolCallWarning,
@@ -246,6 +247,15 @@ def test_an_answer_that_is_asked_for_as_json_is_neither_a_call_nor_warned_of():
                 warnings.simplefilter("error")
                 completion = ask(lm)
         assert (completion.text, completion.tool_calls, completion.parsed["name"]) == (OSLO, (), "get_weather")
+
+
+@for_each("method", ["chat", "complete_with_tools"])
+def test_a_call_that_is_written_where_json_was_asked_for_is_warned_of_before_the_error(method):
+    form = {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]}
+    text = f"I call <tool_call>{OSLO}</tool_call>"
+    with SimulatedLMStudio(replies=[text]) as server, LMStudioProvider(server.url) as lm:
+        with pytest.warns(ToolCallWarning, match="the model wrote a tool call"), pytest.raises(StructuredOutputError):
+            getattr(lm, method)(HI, tools=[WEATHER], response_format=form)
 
 
 @for_each("text", [OSLO, f"<tool_call>{OSLO}</tool_call>"])
