@@ -8,7 +8,7 @@ from lmstudio_provider import Conversation, LMStudioProvider, ProviderError
 
 
 def answer(conversation: Conversation, text: str) -> None:
-    """Print the answer as it comes. What came of it before Ctrl-C or an error stays in the conversation."""
+    """Print the answer as it comes. What came of it before Ctrl-C stays in the conversation."""
     try:
         with conversation.stream(text) as stream:
             for delta in stream.text():

@@ -11,7 +11,6 @@ from pathlib import Path
 
 from lmstudio_provider import (
     LMStudioProvider,
-    ModelCrashedError,
     ProviderError,
     ServerUnavailableError,
     StreamInterruptedError,
@@ -26,7 +25,7 @@ def summarise(lm: LMStudioProvider, path: Path) -> str:
     while True:
         try:
             return lm.complete(prompt, max_tokens=200).text
-        except (ServerUnavailableError, StreamInterruptedError, ModelCrashedError) as error:
+        except (ServerUnavailableError, StreamInterruptedError) as error:
             print(f"\n{error}\nWaiting for the server ...")
             lm.wait_until_ready(WAIT_S)
 

@@ -12,7 +12,7 @@ from .._core.errors import ProtocolError
 from .._core.reasoning import OFF
 from .._core.redaction import header_secrets, url_secrets
 from .._core.types import Call, Stats, Usage
-from .._dialects.json_text import count, member, number, parse, prompt_count, text_or_none, total
+from .._dialects.json_text import count, mapping, member, number, parse, prompt_count, text_or_none, total
 from .._dialects.thoughts import split_thoughts
 from .types import (
     EphemeralMCP,
@@ -164,11 +164,6 @@ def arguments_of(value: Mapping[str, Any]) -> Mapping[str, Any]:
     return found
 
 
-def mapping(value: object) -> Mapping[str, Any]:
-    """Return ``value`` if it is an object, else an empty one."""
-    return value if isinstance(value, dict) else {}
-
-
 def load_call(model: str, config: Mapping[str, Any]) -> Call:
     """Return the call that loads a model; the reply comes when it is loaded."""
     return _post("/api/v1/models/load", {"model": model, **config}, model)
@@ -176,7 +171,7 @@ def load_call(model: str, config: Mapping[str, Any]) -> Call:
 
 def load_reply(value: Any) -> LoadedModel:
     """Return the model that was loaded; raise ProtocolError."""
-    config = value.get("load_config") if isinstance(value, dict) else None
+    config = mapping(value).get("load_config")
     return LoadedModel(
         member(value, "instance_id", str, "the reply"),
         text_or_none(value.get("type")) or "llm",

@@ -10,11 +10,11 @@ from .._core.errors import ProtocolError, ProviderError, StreamInterruptedError
 from .._core.growing_text import GrowingText
 from .._core.types import Call
 from .._dialects.errors import ErrorBody, ErrorContext, find_fault
-from .._dialects.json_text import member, no_object, number, parse, text_or_none
+from .._dialects.json_text import mapping, member, no_object, number, parse, text_or_none
 from .._dialects.lmstudio_errors import fault_error
 from .._http.readers import Event
 from . import events
-from .dialect import arguments_of, completion, items_of, mapping, output_of
+from .dialect import arguments_of, completion, items_of, output_of
 from .types import InvalidToolCallItem, MessageItem, NativeCompletion, OutputItem, ReasoningItem, ToolCallItem
 
 

@@ -11,9 +11,10 @@ from dataclasses import dataclass
 from typing import Any, Iterable, Mapping, NamedTuple
 from urllib.parse import urlsplit
 
+from .._core.checks import check
 from .._core.errors import ConfigurationError, ProtocolError, ProviderError
 from .._core.frozen import Frozen
-from .._core.types import Call, Limits, Timeouts, check_seconds
+from .._core.types import SECONDS, Call, Limits, Timeouts
 from .._dialects import lmstudio
 from .._dialects.json_text import parse
 from .._http.exchange import CancelledCall, Deadline, Exchange
@@ -74,9 +75,7 @@ def discover(timeout: float = 0.5, *, hosts: Iterable[str] = (), settings: Any =
 
 def check_timeout(timeout: object) -> None:
     """Raise ConfigurationError for anything but a number of seconds."""
-    check_seconds("timeout", timeout)
-    if timeout is None:
-        raise ConfigurationError("timeout=None would wait for silent servers for ever", hint="Give seconds")
+    check("timeout", timeout, SECONDS._replace(hint=""), ConfigurationError)
 
 
 def candidates(settings: Any, hosts: Iterable[str] = ()) -> dict[str, str | None]:

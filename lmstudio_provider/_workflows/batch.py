@@ -223,7 +223,7 @@ class _Batch:
             if job.future is not None:
                 job.future.cancel()
             job.scope.cancel()
-        for _ in range(self._max_workers):
+        for _ in range(self._threads + 1):
             self._waiting.put(None)
 
 

@@ -255,7 +255,8 @@ class Conversation:
         provider: Any = self.provider  # it has these methods, as was checked
         model, tier = options.get("model"), options.get("tier")
         model = model or (provider.resolve_model(tier) if tier else None)
-        context = options.get("num_ctx") or provider.context_length(model)
+        patience = {"timeout": options["timeout"]} if "timeout" in options else {}
+        context = options.get("num_ctx") or provider.context_length(model, **patience)
         if context is None:
             return turns
         budget = context * 3 // 4

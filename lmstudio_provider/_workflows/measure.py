@@ -16,6 +16,7 @@ from .._core.errors import ConfigurationError, InvalidRequestError
 from .._core.options import Unpack, show_options
 from .._core.overrides import LIMITS, Overrides, StreamOverrides
 from .._core.requests import ChatRequest, CompletionRequest, StreamInput, TextRequest, override
+from .._core.threads import start
 from .._core.types import Chunk, Completion, Timeouts, check_seconds
 from .._provider.stream import Stream
 from .cancelling import take
@@ -63,10 +64,8 @@ class _Run:
         for _ in range(job.concurrency):
             # Not an executor: the interpreter would join its threads at its end, and so wait for a silent server.
             thread = threading.Thread(target=self._repeat, args=(job, times), name="lmstudio-measure", daemon=True)
-            try:
-                thread.start()
-            except RuntimeError as error:  # the requests of a thread that cannot start have failed
-                self._repeat(job._replace(send=functools.partial(_refuse, job.concurrency, error)), times)
+            if not start(thread):  # the requests of a thread that cannot start have failed
+                self._repeat(job._replace(send=functools.partial(_refuse, job.concurrency)), times)
         self.cases.append([])
         for _ in range(job.concurrency * times):
             timing = dataclasses.replace(take(self._ended), number=next(self._numbers), planned=self.planned)
@@ -127,9 +126,9 @@ class _Run:
         return stream.completion
 
 
-def _refuse(concurrency: int, cause: RuntimeError) -> None:
+def _refuse(concurrency: int) -> None:
     what = f"the system allows no more threads, so {concurrency} requests cannot be sent at once"
-    raise ConfigurationError(what, hint="Use a smaller concurrency") from cause
+    raise ConfigurationError(what, hint="Use a smaller concurrency")
 
 
 class _Defaults(ChatRequest):

@@ -97,7 +97,7 @@ class MemoryUsage:
     @property
     def records(self) -> tuple[UsageRecord, ...]:
         """All records, oldest first."""
-        return tuple(self._records)
+        return tuple(self._records.copy())  # a stream that is collected meanwhile adds one
 
     def total(self) -> Usage:
         """Return the sums over all records; a count that is not known counts as 0."""

@@ -161,7 +161,7 @@ def _is_part(line: bytes) -> bool:
 
 def _rewritten(path: Path, retry_errors: bool) -> Path:
     """Return a copy of the file with its whole answers only, and without those that failed if ``retry_errors``."""
-    copy = path.with_name(f"{path.name}.new")
+    copy = path.with_name(f".{path.name}.batch-new")
     with path.open("rb") as old, copy.open("wb") as new:
         for line in old:
             answer = _answer_of(line)

@@ -40,7 +40,7 @@ end of the server, the same command goes on from there."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the options of this command."""
+    """Add the options."""
     parser.description = f"{parser.description}\n{_ABOUT}"
     parser.add_argument("input", metavar="IN", help="a file of JSON lines; - for standard input")
     parser.add_argument(

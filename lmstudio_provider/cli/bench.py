@@ -10,13 +10,14 @@ from .. import RequestTiming, measure
 from .console import Console
 from .generation import checking
 from .providers import make_provider, positive
+from .words import in_options
 
 EXAMPLE = "lmstudio-provider bench --concurrency 1 4 --repeat 3"
 _PROMPT = "Explain in a few sentences why the sky is blue."
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the options of this command."""
+    """Add the options."""
     parser.add_argument("-p", "--prompt", metavar="TEXT", action="append", help="a prompt, once for each length")
     parser.add_argument("--model", metavar="ID", action="append", help="a model, once for each to compare")
     parser.add_argument("--concurrency", type=positive, metavar="N", nargs="+", default=[1], help="requests at once")
@@ -58,7 +59,7 @@ def run(args: argparse.Namespace, console: Console) -> int:
     if args.json:
         console.line(result.to_json())
     else:
-        console.line(result.table())
+        console.line(in_options(result.table(), console.server))
     if args.plot:
         result.plot(args.plot)
     if result.interrupted:

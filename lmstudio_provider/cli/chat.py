@@ -25,7 +25,7 @@ Ctrl-C stops an answer, Ctrl-D ends the chat.
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the options of this command."""
+    """Add the options."""
     parser.add_argument("-p", "--prompt", metavar="TEXT", help="ask this and end; standard input comes after it")
     parser.add_argument("--resume", metavar="FILE", help="go on with the chat that --save wrote")
     parser.add_argument(

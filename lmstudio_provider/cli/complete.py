@@ -13,7 +13,7 @@ EXAMPLE = 'lmstudio-provider complete "Why is the sky blue?" --max-tokens 200'
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the options of this command."""
+    """Add the options."""
     parser.add_argument("text", nargs="?", help="the text; standard input comes after it, if that is not a terminal")
     parser.add_argument("--raw", action="store_true", help="continue the text, without a chat template")
     add_options(parser)

@@ -18,7 +18,7 @@ EXAMPLE = "lmstudio-provider config"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the options of this command."""
+    """Add the options."""
 
 
 def run(args: argparse.Namespace, console: Console) -> int:

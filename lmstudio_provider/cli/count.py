@@ -13,7 +13,7 @@ EXAMPLE = 'lmstudio-provider count "Why is the sky blue?"'
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the options of this command."""
+    """Add the options."""
     parser.add_argument("text", nargs="?", help="the text; standard input comes after it, if that is not a terminal")
     add_prompt(parser)
 

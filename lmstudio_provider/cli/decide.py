@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from .. import Choice, Condition, Message, Score
+from .. import Choice, CompletionRequest, Condition, Score
 from .console import Console, UsageError
 from .generation import checking, question_of, read_json
 from .providers import make_provider
@@ -22,7 +22,7 @@ _KINDS: dict[str, Any] = {"condition": Condition, "choice": Choice, "score": Sco
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the options of this command."""
+    """Add the options."""
     parser.add_argument("state", nargs="?", metavar="TEXT", help="what the questions are about; or standard input")
     parser.add_argument("--condition", metavar="TEXT", action="append", default=[], help="ask how likely this is")
     choice, score = ("QUESTION", "OPTION"), ("QUESTION", "LEVEL")
@@ -46,7 +46,7 @@ def run(args: argparse.Namespace, console: Console) -> int:
     """Print an answer for each question."""
     with checking():
         questions = _questions(args)
-        Message.user("", args.image)
+        args.image = CompletionRequest("-", images=args.image).images
     if not questions:
         raise UsageError("there is no question; give --condition, --choice, --score or --questions")
     if args.provider == "ollama":
@@ -85,6 +85,7 @@ def _questions(args: argparse.Namespace) -> dict[str, Any]:
     if bare:
         raise UsageError(f"--{bare[0]} needs a question and, after it, what to choose from")
     questions = _from_file(args.questions) if args.questions else {}
+    count = len(questions) + len(args.condition + args.choice + args.score)
     questions.update((text, Condition(text)) for text in args.condition)
     for text, *options in args.choice:
         pairs = [option.partition("=") for option in options]
@@ -93,6 +94,8 @@ def _questions(args: argparse.Namespace) -> dict[str, Any]:
             raise UsageError(f"--choice {text!r} has an option twice")
         questions[text] = Choice(text, criteria)
     questions.update((text, Score(text, levels)) for text, *levels in args.score)
+    if len(questions) < count:
+        raise UsageError("two questions have the same text or id")
     return questions
 
 

@@ -14,7 +14,7 @@ _PAUSE_S = 0.25
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the options of this command."""
+    """Add the options."""
     parser.add_argument("model", nargs="?", help="a name of LM Studio's catalog, or the URL of a repository")
     parser.add_argument("--quantization", metavar="NAME", help="such as Q4_K_M; only with a URL")
     parser.add_argument("--job", metavar="ID", help="wait for a download that was begun before")
@@ -33,12 +33,12 @@ def run(args: argparse.Namespace, console: Console) -> int:
             with console.bar(None, "B") as bar:
                 done = job.wait(lambda progress: bar.update(progress.completed_bytes, progress.total_bytes), _PAUSE_S)
         except KeyboardInterrupt:
-            console.note(f"LM Studio goes on with it; to wait for it again: download --job {job.job_id}")
+            console.note(f"LM Studio goes on; to wait for it again: download --job {job.job_id}{console.server}")
             raise
     if args.json:
         console.json({"job_id": job.job_id, **vars(done)})
     elif done.status == "already_downloaded":
-        console.line(f"{args.model} is there already")
+        console.line(f"{job.model} is there already")
     else:
-        console.line(f"{args.model or job.job_id} is downloaded")
+        console.line(f"{job.model or job.job_id} is downloaded")
     return 0

@@ -13,7 +13,7 @@ EXAMPLE = 'lmstudio-provider embed "The sky is blue." "Grass is green."'
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the options of this command."""
+    """Add the options."""
     parser.add_argument(
         "texts", nargs="*", metavar="TEXT", help="a text; without one, each line of standard input that is not blank"
     )

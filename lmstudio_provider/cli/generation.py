@@ -53,7 +53,8 @@ def options_of(args: argparse.Namespace) -> dict[str, Any]:
             what = 'an object such as {"type": "object", "properties": {"name": {"type": "string"}}}'
             raise UsageError(f"{args.schema} is not a JSON schema; write {what}")
     with checking():
-        CompletionRequest("-", images=args.image, **options)
+        # What was read is sent: a pipe can be read only once.
+        args.image = CompletionRequest("-", images=args.image, **options).images
     return options
 
 

@@ -12,10 +12,16 @@ EXAMPLE = "lmstudio-provider load qwen/qwen3-4b --context-length 8192"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the options of this command."""
+    """Add the options."""
     parser.add_argument("model", type=model_name, help="the id of the model, as 'models' lists it")
     parser.add_argument("--context-length", type=positive, metavar="N", help="the tokens that its context holds")
-    parser.add_argument("--keep-alive", metavar="TIME", help="Ollama: how long it stays without use, such as 10m")
+    parser.add_argument(
+        "--keep-alive", type=_time, metavar="TIME", help="Ollama: how long it stays without use, such as 10m"
+    )
+
+
+def _time(text: str) -> int | str:
+    return int(text) if text.lstrip("-").isdecimal() else text
 
 
 def run(args: argparse.Namespace, console: Console) -> int:
@@ -24,7 +30,7 @@ def run(args: argparse.Namespace, console: Console) -> int:
         if not isinstance(provider, LMStudioProvider):
             provider.load(args.model, num_ctx=args.context_length, keep_alive=args.keep_alive)
             instance, took = args.model, None
-        elif args.keep_alive:
+        elif args.keep_alive is not None:
             raise UsageError("--keep-alive is for Ollama")
         else:
             loaded = provider.native.ensure_loaded(args.model, context_length=args.context_length)

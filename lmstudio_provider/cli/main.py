@@ -13,7 +13,7 @@ import sys
 import warnings
 from typing import Any, Iterator, NoReturn, Sequence
 
-from .. import ConfigurationError, ProviderError, ServerUnavailableError, __version__
+from .. import ConfigurationError, InvalidRequestError, ProviderError, ServerUnavailableError, __version__
 from .console import Console, UsageError
 from .providers import KINDS, seconds, server_options, who_answers
 from .words import in_options
@@ -170,7 +170,8 @@ def _end(error: BaseException, args: argparse.Namespace, console: Console) -> in
     if isinstance(error, ProviderError):
         others = who_answers(args) if isinstance(error, ServerUnavailableError) else ""
         console.error(". ".join(filter(None, (in_options(str(error), console.server), others))))
-        return 2 if isinstance(error, ConfigurationError) else 1
+        is_wrong = isinstance(error, InvalidRequestError) and error.provider is None  # it was not sent
+        return 2 if is_wrong or isinstance(error, ConfigurationError) else 1
     # A part was left out of this copy, or a package is missing.
     if isinstance(error, ImportError) or (isinstance(error, AttributeError) and "left out of this copy" in str(error)):
         console.error(str(error))

@@ -12,7 +12,7 @@ _HEADINGS = ("MODEL", "TYPE", "LOADED", "CONTEXT", "AT MOST", "QUANTIZATION", "G
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the options of this command."""
+    """Add the options."""
 
 
 def run(args: argparse.Namespace, console: Console) -> int:

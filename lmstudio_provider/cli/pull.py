@@ -12,7 +12,7 @@ EXAMPLE = "lmstudio-provider pull qwen3:4b"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the options of this command."""
+    """Add the options."""
     parser.add_argument("model", type=model_name, help="the name of the model, with its tag")
     parser.add_argument("--insecure", action="store_true", help="let Ollama use plain HTTP")
 

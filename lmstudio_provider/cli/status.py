@@ -18,13 +18,13 @@ _SECONDS = 3.0
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the options of this command."""
+    """Add the options."""
 
 
 def run(args: argparse.Namespace, console: Console) -> int:
     """Check the servers; return 0 if any of them answers as it should."""
     with _registry(args) as registry:
-        checked = [_seen(*each) for each in check_health(registry, args.timeout or _SECONDS)]
+        checked = [_seen(*each, console.server) for each in check_health(registry, args.timeout or _SECONDS)]
     if args.json:
         console.json(checked)
     else:
@@ -49,7 +49,7 @@ def _registry(args: argparse.Namespace) -> Registry:
     return registry
 
 
-def _seen(provider: Any, health: Health) -> Mapping[str, Any]:
+def _seen(provider: Any, health: Health, server: str) -> Mapping[str, Any]:
     version = health.version
     if health.ok and hasattr(provider, "version"):
         try:
@@ -57,7 +57,7 @@ def _seen(provider: Any, health: Health) -> Mapping[str, Any]:
         except ProviderError as error:
             health = dataclasses.replace(health, ok=False, error=error, advice=(str(error),))
     seen = {"provider": provider.id, "name": provider.display_name, "base_url": _address(provider)}
-    return {**seen, **vars(health), "advice": [in_options(each) for each in health.advice], "version": version}
+    return {**seen, **vars(health), "advice": [in_options(each, server) for each in health.advice], "version": version}
 
 
 def _address(provider: Provider) -> str | None:

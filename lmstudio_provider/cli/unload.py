@@ -13,7 +13,7 @@ EXAMPLE = "lmstudio-provider unload qwen/qwen3-4b"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the options of this command."""
+    """Add the options."""
     parser.add_argument(
         "model", type=model_name, nargs="?", help="the id of a model, for all of its instances, or of one instance"
     )

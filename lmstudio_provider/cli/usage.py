@@ -46,7 +46,7 @@ def since(text: str) -> float:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the options of this command."""
+    """Add the options."""
     parser.add_argument("--db", metavar="FILE", help="the file of records, by default $LM_STUDIO_USAGE_DB")
     parser.add_argument("--by", nargs="+", choices=_GROUPS, default=["model"], help="a row for each, by default model")
     parser.add_argument("--since", type=since, metavar="TIME", help="90m, 24h, 7d, 2w, or a date such as 2026-11-29")

@@ -15,7 +15,7 @@ ALL = "all"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the options of this command."""
+    """Add the options."""
     parts = "; ".join(f"{name}: {part.about}" for name, part in PARTS.items())
     parser.add_argument("dir", metavar="DIR", type=Path, help="the folder that the copy goes into")
     parser.add_argument(

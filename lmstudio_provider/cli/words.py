@@ -22,6 +22,7 @@ _WORDS = {
     r"\bthe argument (base_url|timeout)\b": r"--\1",
     r"\b(base_url|timeout|max_tokens|reasoning|model|tier|keep_alive|context_length)=(?! )": r"--\1 ",
     r"\b(base_url|timeout|model)=(?= )": r"--\1",
+    r"\bwarm_up=(?! )": "--warm-up ",
     r"--(base|max|keep|context)_(url|tokens|alive|length)\b": r"--\1-\2",
 }
 # All control characters but line breaks and tabs: a terminal would obey them.

@@ -50,8 +50,7 @@ def serve(given: argparse.Namespace) -> int:
         except OSError as error:
             sys.stderr.write(f"{error.strerror}\n")
             return 2
-        sys.stdout.write(f"{kind.__name__} at {server.url}; press Ctrl-C to stop it\n")
-        sys.stdout.flush()
+        print(f"{kind.__name__} at {server.url}; press Ctrl-C to stop it", flush=True)  # noqa: T201 (may be closed)
         # With a timeout, because on Windows Ctrl-C does not wake a thread that waits without one.
         while not stopped.wait(0.5):
             continue

@@ -213,10 +213,9 @@ class SimulatedLMStudio(StandIn):
         return indented({"model": instance.id, "answers": found, "usage": used})
 
     def _take(self, body: Mapping[str, Any], kind: str = "llm") -> Instance:
-        """Return the instance that answers. Raise FailedError if none can, and RefusedError for a wrong ``ttl``."""
+        """Return the instance that answers; raise FailedError if none can."""
         ttl_s = body.get("ttl")
-        if ttl_s is not None and (type(ttl_s) is not int or ttl_s < 1):
-            raise refused("'ttl' must be a number of seconds")  # we made up this text, because LM Studio's is unknown
+        ttl_s = ttl_s if type(ttl_s) is int and ttl_s > 0 else None  # others mean the default (recorded)
         return self._state.take(body.get("model"), kind, ttl_s)[0]
 
     def _next(self) -> str:

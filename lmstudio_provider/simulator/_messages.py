@@ -16,7 +16,7 @@ _TOOL_CHOICES = {"auto": "auto", "none": "none", "any": "required", "tool": "req
 
 
 class Messages:
-    """The endpoint, with the state and the engine that it uses."""
+    """The endpoint, with its state and engine."""
 
     def __init__(self, state: State, engine: Engine) -> None:
         self._state = state

@@ -29,7 +29,7 @@ _LOAD: Mapping[str, tuple[type, ...]] = {
 
 
 class Models:
-    """The endpoints, each a method that takes the request's body."""
+    """The endpoints, each a method."""
 
     def __init__(self, state: State) -> None:
         self._state = state

@@ -12,7 +12,7 @@ from ._errors import invalid
 from ._generate import Generated, usage
 from ._models import REASONING
 from ._server import Answer, indented, typed_events
-from ._state import FailedError, State
+from ._state import FailedError, State, not_found
 
 _NUMBER = (int, float)
 _SAMPLING: Mapping[str, tuple[type, ...]] = {
@@ -43,7 +43,7 @@ _OUTPUT = '[{"type":"text","text":"simulated"}]'
 
 
 class Native:
-    """The endpoint, with the state and the engine that it uses."""
+    """The endpoint, with its state and engine."""
 
     def __init__(self, state: State, engine: Engine) -> None:
         self._state = state
@@ -55,6 +55,8 @@ class Native:
         provider_info = _provider_info(body.get("integrations"))
         form = self._openai_form(body)
         began = time.monotonic()
+        if self._state.model_of(body["model"]) is None:  # even with one loaded (recorded)
+            raise not_found(body["model"], self._state.models)
         instance, fresh = self._state.take(body["model"], context_length=body.get("context_length"))
         load_s = round(time.monotonic() - began, 3) if fresh else None
         began = time.monotonic()

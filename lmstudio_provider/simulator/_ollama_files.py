@@ -28,7 +28,7 @@ _DIGEST = re.compile(r"sha256[:-][0-9a-f]{64}")
 
 
 class Files:
-    """The endpoints, each a method that takes the request's body."""
+    """The endpoints, each a method."""
 
     def __init__(self, shelf: Shelf) -> None:
         self._shelf = shelf

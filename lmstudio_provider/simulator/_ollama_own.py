@@ -38,7 +38,7 @@ _TOKEN_NS, _ONE_TOKEN_NS = 10_000_000, 1000
 
 
 class Own:
-    """The endpoints, each a method that takes the request's body."""
+    """The endpoints, each a method."""
 
     def __init__(self, shelf: Shelf, runner: Runner) -> None:
         self._shelf = shelf

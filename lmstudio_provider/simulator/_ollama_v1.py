@@ -39,7 +39,7 @@ def v1_error(error: RefusedError, path: str, number: int) -> RefusedError:
 
 
 class V1:
-    """The endpoints, each a method that takes the request's body."""
+    """The endpoints, each a method."""
 
     def __init__(self, shelf: Shelf, runner: Runner, own: Own) -> None:
         self._shelf = shelf

@@ -21,7 +21,7 @@ _STOP_REASONS = {"stop": "end_turn", "length": "max_tokens"}
 
 
 class Typed:
-    """The endpoints, each a method that takes the request's body."""
+    """The endpoints, each a method."""
 
     def __init__(self, runner: Runner) -> None:
         self._runner = runner

@@ -40,7 +40,7 @@ _ECHOED: Mapping[str, Any] = {
 
 
 class Responses:
-    """The endpoint, with the state and the engine that it uses."""
+    """The endpoint, with its state and engine."""
 
     def __init__(self, state: State, engine: Engine) -> None:
         self._state = state

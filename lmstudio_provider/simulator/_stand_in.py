@@ -134,7 +134,9 @@ class _StandInHandler(Handler):
         if answer is None:
             self._break_off(stall=fault is not None and fault.kind == "stall")
         else:
+            self.connection.settimeout(None)  # a client may be slow to read
             self._send(answer)
+            self.connection.settimeout(self.timeout)
 
     def _send(self, answer: Answer) -> None:
         if isinstance(answer, Whole):

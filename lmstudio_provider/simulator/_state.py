@@ -142,8 +142,8 @@ class State:
         if not isinstance(name, str):
             return None
         by_id = {each.id: each.model for each in self.instances}
-        key = name.partition("@")[0]
-        return name if name in self.models else by_id.get(name, key if key in self.models else None)
+        keys = {each.lower(): each for each in self.models}  # in any letter case, unlike an id (recorded)
+        return name if name in self.models else by_id.get(name, keys.get(name.partition("@")[0].lower()))
 
     def load(self, name: str, context_length: int | None = None, **config: Any) -> Instance:
         """Load a model that stays in memory, as one loaded by hand does. Raise FailedError if that fails."""

@@ -224,6 +224,16 @@ def test_a_file_of_something_else_is_refused_and_not_changed(files, simulator, c
     assert prompts(simulator) == []
 
 
+def test_a_file_that_is_named_like_a_copy_stays(files, simulator):
+    files.give({"prompt": "one"})
+    files.written.write_bytes(b'{"id": 1, "error": {"message": "m"}}\n')
+    other = files.written.with_name(f"{files.written.name}.new")
+    other.write_text("mine")
+    assert batch(files, simulator, "--retry-errors").code == 0
+    assert other.read_text() == "mine"
+    assert {each.name for each in files.written.parent.iterdir()} == {files.given.name, files.written.name, other.name}
+
+
 @pytest.mark.skipif(not FULL.exists(), reason="this system has no /dev/full")
 def test_a_full_disk_is_an_error_of_one_line(files, simulator):
     files.give(*[{"prompt": "one"}] * 5)

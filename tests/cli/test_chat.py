@@ -1,6 +1,8 @@
 """``chat`` and ``complete``: one question, a conversation in a terminal, and what goes wrong in the middle."""
 
 import json
+import os
+import threading
 
 import pytest
 from commands import WITH_PTY, error_of, in_terminal, run
@@ -67,6 +69,18 @@ def test_options_reach_the_server(simulator, tmp_path):
     assert (body["max_tokens"], body["temperature"], body["seed"]) == (50, 0, 7)
     assert system == {"role": "system", "content": "Be brief."}
     assert [part["type"] for part in user["content"]] == ["text", "image_url"]
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no pipes with names")
+@pytest.mark.parametrize("command", [["chat", "-p", "Hi"], ["complete", "Hi"], ["decide", "Hi", "--condition", "q"]])
+def test_an_image_may_come_from_a_pipe(tmp_path, command):
+    os.mkfifo(tmp_path / "pipe")
+    writer = threading.Thread(target=(tmp_path / "pipe").write_bytes, args=[PNG], daemon=True)
+    writer.start()
+    with SimulatedLMStudio(["simulated-vl", "clef"]) as server:
+        ended = run(*command, "--image", tmp_path / "pipe", "--base-url", server.url)
+    writer.join(60)
+    assert ended.code == 0, ended.err
 
 
 def test_a_tier_takes_the_model_that_is_set_for_it(monkeypatch):

@@ -104,6 +104,21 @@ def test_ollama_loads_and_unloads(ollama):
     assert ollama.loaded == []
 
 
+@pytest.mark.parametrize("given", ["600", "-1"])
+def test_a_time_without_a_unit_is_seconds(ollama, given):
+    options = ("--provider", "ollama", "--base-url", ollama.url)
+    assert run("load", "simulated-model", "--keep-alive", given, *options).code == 0
+    assert ollama.requests[-1]["body"]["keep_alive"] == int(given)
+
+
+def test_a_token_in_the_url_of_a_model_is_not_shown(simulator):
+    url = "https://huggingface.co/acme/m?token=s3cret"
+    for _ in range(2):
+        ended = run("download", url, "--base-url", simulator.url)
+        assert ended.code == 0
+        assert "s3cret" not in ended.out + ended.err
+
+
 def test_a_download_without_a_terminal_has_no_bar(simulator):
     ended = run("download", "qwen/qwen3-4b", "--base-url", simulator.url)
     assert ended == (0, "qwen/qwen3-4b is downloaded\n", "")

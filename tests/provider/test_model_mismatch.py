@@ -42,10 +42,10 @@ def warned(call, *arguments):
 
 @pytest.mark.parametrize("name", WAYS)
 def test_an_answer_of_another_model_warns_once_at_the_line_of_the_user(lm, name):
-    (caught,) = warned(WAYS[name], lm, "wanted")
+    (caught,) = warned(WAYS[name], lm, "other")
     assert (caught.category, caught.filename) == (ModelMismatchWarning, __file__)
-    assert "'served' answered, but 'wanted' was asked for" in str(caught.message)
-    assert warned(WAYS[name], lm, "wanted") == []
+    assert "'served' answered, but 'other' was asked for" in str(caught.message)
+    assert warned(WAYS[name], lm, "other") == []
 
 
 def test_vectors_of_another_model_warn(httpserver, provider):
@@ -68,16 +68,16 @@ def test_each_pair_of_models_warns_separately(lm):
 
 
 def test_each_way_counts_for_all(lm):
-    assert len(warned(WAYS["native.chat"], lm, "wanted")) == 1
-    assert warned(WAYS["messages"], lm, "wanted") == []
+    assert len(warned(WAYS["native.chat"], lm, "other")) == 1
+    assert warned(WAYS["messages"], lm, "other") == []
 
 
 def test_a_warning_that_is_an_error_is_raised_and_costs_no_second_one(lm):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         with pytest.raises(ModelMismatchWarning):
-            lm.native.chat("Hi", model="wanted")
-        assert lm.native.chat("Hi", model="wanted").text
+            lm.native.chat("Hi", model="other")
+        assert lm.native.chat("Hi", model="other").text
 
 
 @pytest.mark.parametrize(

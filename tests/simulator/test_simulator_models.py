@@ -161,10 +161,13 @@ def test_an_unknown_name_is_answered_by_the_only_model_that_chats(name):
 
 
 @pytest.mark.parametrize("ttl", ["60", 0, -1, True, [], 1.5])
-def test_a_ttl_that_is_not_a_number_of_seconds_is_refused_and_breaks_nothing(server, ttl):
-    assert chat(server, "b", ttl=ttl)[0] == 400
-    assert loaded(server) == []
-    assert chat(server, "b")[0] == 200
+def test_a_ttl_that_is_not_a_number_of_seconds_means_the_default(server, ttl):
+    assert chat(server, "b", ttl=ttl)[0] == 200
+    assert [each.ttl_s for each in server.instances] == [3600]
+
+
+def test_the_key_of_a_model_matches_in_any_letter_case_and_the_reply_has_its_own(server):
+    assert chat(server, "ACME/A")[1]["model"] == "acme/a"
 
 
 def test_a_request_without_a_model_loads_none(server, sample):

@@ -68,6 +68,12 @@ def test_a_wrong_request_is_refused_before_a_stream_begins(server, fields, strea
     assert value["error"]["param"] in fields
 
 
+@pytest.mark.parametrize("streaming", [False, True])
+def test_an_unknown_model_is_refused_although_one_is_loaded(server, streaming):
+    status, value = chat(server, model="x", stream=streaming)
+    assert (status, value["error"]["type"]) == (404, "model_not_found")
+
+
 @pytest.mark.parametrize("body", [None, {"model": "m"}, {"input": "Hi"}])
 def test_model_and_input_are_required(server, body):
     status, value = post(server, CHAT, body)

@@ -226,6 +226,10 @@ def test_a_system_without_threads_left_makes_the_calls_one_by_one(monkeypatch):
     assert texts(complete_many(Own(), ["one", "two", "three"])) == ["one", "two", "three"]
 
 
+def test_more_workers_than_requests_cost_nothing():
+    assert texts(complete_many(Own(), ["one"], max_workers=10**12)) == ["one"]
+
+
 # What is taken, and when
 
 

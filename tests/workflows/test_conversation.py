@@ -433,7 +433,8 @@ def test_tools_and_options_are_counted_because_they_are_part_of_the_prompt():
     given = []
 
     class Counts(Nobody):
-        def context_length(self, model=None):
+        def context_length(self, model=None, *, timeout=30):
+            given.append(timeout)
             return {"m": 100}[model]
 
         def resolve_model(self, tier):
@@ -452,7 +453,7 @@ def test_tools_and_options_are_counted_because_they_are_part_of_the_prompt():
     conversation = Conversation(Counts(), token_budget="context")
     conversation.ask("1?", model="m", tools=[now])
     conversation.ask("2?", tier="fast", tools=[now], max_rounds=2, timeout=5)
-    assert given == [{"tier": "fast", "tools": [now], "timeout": 5}]
+    assert given == [5, {"tier": "fast", "tools": [now], "timeout": 5}]
 
 
 # Files

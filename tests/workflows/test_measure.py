@@ -207,6 +207,17 @@ except RuntimeError:
     assert ended.stdout.splitlines()[-1] == f"8 failed with ConfigurationError: {said}"
 
 
+def test_ctrl_c_while_a_thread_starts_is_not_taken_for_a_lack_of_threads(monkeypatch):
+    def start(thread):
+        try:
+            raise KeyboardInterrupt
+        finally:
+            raise RuntimeError("release unlocked lock")
+
+    monkeypatch.setattr(threading.Thread, "start", start)
+    assert measure(Nobody(), "Hi", warm_up=0).interrupted
+
+
 def test_errors_of_one_class_take_one_line_of_the_table():
     def chunks(number):
         raise ValueError(f"number {number}")
