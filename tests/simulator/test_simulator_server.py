@@ -125,3 +125,15 @@ def test_a_client_that_resets_its_connection_within_a_reply_leaves_no_file_open(
         client.sendall(b"POST /api/chat HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body))
         assert left.wait(10)
     assert finished == [(True, True)]
+
+
+def test_a_client_that_is_slow_to_read_gets_the_whole_reply(monkeypatch):
+    monkeypatch.setattr(Handler, "timeout", 0.1)
+    text = "x" * 20_000_000  # more than the buffers of two sockets hold
+    with SimulatedLMStudio(replies=[text]) as server:
+        with socket.create_connection(urlsplit(server.url).netloc.split(":"), timeout=60) as client:
+            body = json.dumps({"messages": HI}).encode()
+            head = b"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: %d\r\n\r\n"
+            client.sendall(head % len(body) + body)
+            threading.Event().wait(0.5)  # what it waits for is that the server's limit passes
+            assert len(b"".join(iter(lambda: client.recv(1 << 20), b""))) > len(text)
