@@ -56,8 +56,8 @@ class Result:
 def complete_many(
     provider: Chats,
     requests: Iterable[DialectInput],
-    *,
     executor: Executor | None = None,
+    *,
     max_workers: int = 4,
     ordered: bool = True,
     on_progress: Callable[[Result], object] | None = None,

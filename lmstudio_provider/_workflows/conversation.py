@@ -69,8 +69,8 @@ class Conversation:
         self,
         provider: Chats,
         system_prompt: str | None = None,
-        *,
         token_budget: int | Literal["context"] | None = None,
+        *,
         count_tokens: Callable[[str], int] | None = None,
     ) -> None:
         check_provider("Conversation", provider)
