@@ -80,9 +80,10 @@ class OllamaModels(DecidingProvider):
         session, options = self._for_call(timeout, deadline)
         # The same as of the next call, which would load the model again if it had another context.
         fields = embed_options(self._defaults(options.config), num_ctx=num_ctx, keep_alive=keep_alive)
-        if keep_alive == 0:
-            raise InvalidRequestError("keep_alive=0 unloads the model at once", hint="To unload it, call unload()")
-        fields["keep_alive"] = fields["keep_alive"] or None  # 0 of the provider is for the calls to come
+        if not re.search("[1-9N]", str(keep_alive)):  # "0s" is 0 as well
+            raise InvalidRequestError(f"keep_alive={keep_alive} unloads the model", hint="To unload it, call unload()")
+        if not re.search("[1-9]", str(fields["keep_alive"])):
+            fields["keep_alive"] = None  # 0 of the provider is for the calls to come
         try:
             session.ask(wire.load_call(_name(model), **fields), options)
         except InvalidRequestError as error:
@@ -225,7 +226,8 @@ def _steps(
 ) -> Generator[Progress, None, None]:
     """Send ``call`` and yield the progress that the server reports; ``again`` says what to do if it stops midway."""
     try:
-        with _with_progress(meter), contextlib.closing(session.events(call, options)) as lines:
+        lines = session.events(call, options)
+        with _with_progress(meter), session.annotate_errors(call, options), contextlib.closing(lines):
             for line in lines:
                 yield meter.update(*wire.progress_line(line))
                 if meter.progress.status == "success":

@@ -121,10 +121,28 @@ def test_an_invalid_keep_alive_is_refused(ollama, server, keep_alive):
     assert server.requests == []
 
 
-@pytest.mark.parametrize("keep_alive", [0, 0.0])
+@pytest.mark.parametrize("keep_alive", [0, 0.0, "0s", "0m"])
 def test_the_error_about_a_load_for_no_time_names_unload(ollama, keep_alive):
     with pytest.raises(InvalidRequestError, match=r"unload\(\)"):
         ollama.load("m", keep_alive=keep_alive)
+
+
+def test_a_provider_whose_models_leave_at_once_loads_one_all_the_same(server):
+    with OllamaProvider(server.url, refresh=False, keep_alive="0s") as ollama:
+        ollama.load("m")
+        assert [each.id for each in ollama.ps()] == ["m:latest"]
+
+
+@pytest.mark.parametrize("line", ['{"echo": "sk-secret-1234567890"}', '{"status": "sk-secret-1234567890"}'])
+def test_an_error_of_a_pull_shows_no_secret_and_names_its_call(httpserver, line):
+    httpserver.expect_request("/api/pull").respond_with_data(line + "\n", content_type="application/x-ndjson")
+    with OllamaProvider(httpserver.url_for(""), refresh=False, api_token="sk-secret-1234567890") as ollama:
+        with pytest.raises(ProviderError) as caught:
+            ollama.pull("m")
+    error = caught.value
+    assert "secret" not in f"{error}{error!r}"
+    assert (error.provider, error.method, error.sent) == ("ollama", "POST", True)
+    assert error.url.endswith("/api/pull")
 
 
 @pytest.mark.parametrize("given", [{}, {"gguf": "a.gguf", "from_model": "m"}])

@@ -39,7 +39,7 @@ def is_secret(text: str) -> bool:
 def header_secrets(headers: Mapping[Any, Any]) -> Iterator[str]:
     """Yield the secrets in ``headers``: the values of those whose names have a word such as "token" or "key"."""
     for name, value in headers.items():
-        words = str(name).lower().split("-")
+        words = _words(str(name))
         if not _WORDS.isdisjoint(words):
             text = value.decode("latin-1") if isinstance(value, bytes) else str(value)
             if "cookie" in words:
@@ -76,10 +76,13 @@ def url_secrets(url: str) -> Iterator[str]:
     found = [password or user]
     for part in re.split("[?#;&]", url.replace(authority, "", 1))[1:]:
         name, _, value = part.rpartition("=")
-        words = re.split(r"[\W_]|(?<=[a-z])(?=[A-Z])", name)
-        if len(value) >= _LONG or not _WORDS.isdisjoint(word.lower() for word in words):
+        if len(value) >= _LONG or not _WORDS.isdisjoint(_words(name)):
             found.append(value)
     yield from {form: None for each in found if each for form in (each, unquote(each))}
+
+
+def _words(name: str) -> list[str]:
+    return re.sub(r"[\W_]|(?<=[a-z])(?=[A-Z])", " ", name).lower().split()
 
 
 def redact(text: str, secrets: Sequence[str]) -> str:

@@ -72,7 +72,7 @@ def find_fault(value: object) -> ErrorBody | None:
     if not error:
         return None
     if not isinstance(error, dict):
-        return _unwrap(ErrorBody(error if isinstance(error, str) else json.dumps(error)))
+        return _unwrap(ErrorBody(error if isinstance(error, str) else json.dumps(value if error is True else error)))
     text = {name: str(error[name]) for name in ("message", "type", "code", "param") if error.get(name)}
     return _unwrap(ErrorBody(**{"message": json.dumps(error), **text}, inner=error))
 

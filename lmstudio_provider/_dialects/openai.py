@@ -239,7 +239,7 @@ class ChatStream(ReplyAccumulator):
 
     def _choice(self, choice: Mapping[str, Any]) -> Chunk | None:
         self._finish_reason = text_or_none(choice.get("finish_reason")) or self._finish_reason
-        if isinstance(choice.get("text"), str):  # of /v1/completions
+        if isinstance(choice.get("text"), str) and not choice.get("delta"):  # of /v1/completions
             self._raw = self._thoughts.over = True
             return self._content(choice["text"], "")
         if choice.get("delta") is not None:

@@ -76,7 +76,8 @@ def take_calls(completion: Completion, tools: _Tools, bare: bool = True) -> Comp
             return completion
         if not isinstance(arguments, dict):
             return completion
-        calls.append(ToolCall(f"call_{os.urandom(6).hex()}", name, arguments))
+        raw = json.dumps(arguments, ensure_ascii=False)
+        calls.append(ToolCall(f"call_{os.urandom(6).hex()}", name, raw_arguments=raw))
     if not calls:
         return completion
     return dataclasses.replace(completion, text="", tool_calls=tuple(calls), finish_reason="tool_calls")

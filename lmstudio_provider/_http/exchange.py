@@ -166,7 +166,9 @@ class Exchange:
             hint = "Raise deadline= (seconds for the whole call), or give None for no limit"
         else:
             waited_s += self._waited_s
-            message = f"{missed or _MISSED[limit]} for {waited_s:.1f} s, and timeout is {seconds:g} s ({limit})"
+            message = (
+                f"{missed or _MISSED[limit]} for {waited_s:.1f} s, and timeout is {seconds or waited_s:g} s ({limit})"
+            )
             hint = f"Raise it with timeout=Timeouts({limit}=...) in seconds, or give None for no limit"
             if limit == "first_byte" and missed is None:
                 hint += "; a model that is being loaded, or reads a long prompt, is silent for minutes"

@@ -123,7 +123,7 @@ class NDJSONReader:
         if is_marked:
             return self._value(line[3:])
         # Out here the error has no context, which would carry the whole line.
-        raise ProtocolError(f"line {self._number} of the stream is not JSON: {begin!r}")
+        raise ProtocolError(f"line {self._number} of the stream is not JSON: {begin!r}", sent=True)
 
 
 def _then_raise(came: Iterable[_Item], error: ProtocolError) -> Iterator[_Item]:
@@ -135,16 +135,13 @@ def _then_raise(came: Iterable[_Item], error: ProtocolError) -> Iterator[_Item]:
 
 
 def _too_long(what: str, most: int) -> ProtocolError:
-    return ProtocolError(
-        f"{what} of the stream is longer than {most} bytes", hint="If that is expected, raise Limits.max_line_bytes"
-    )
+    hint = "If that is expected, raise Limits.max_line_bytes"
+    return ProtocolError(f"{what} of the stream is longer than {most} bytes", hint=hint, sent=True)
 
 
 def _no_data(count: int) -> ProtocolError:
-    return ProtocolError(
-        f"{count} lines of the stream in a row carried no data",
-        hint="If that is expected, raise Limits.max_events_without_data",
-    )
+    hint = "If that is expected, raise Limits.max_events_without_data"
+    return ProtocolError(f"{count} lines of the stream in a row carried no data", hint=hint, sent=True)
 
 
 class SSEReader:

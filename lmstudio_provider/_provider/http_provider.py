@@ -30,7 +30,6 @@ from .._core.errors import (
     ModelNotFoundError,
     ModelUnloadedError,
     NoModelLoadedError,
-    ProviderError,
     StructuredOutputError,
 )
 from .._core.model_names import find, is_same
@@ -94,9 +93,7 @@ class HTTPProvider(LocalModels):
         request = ToolLoopRequest.of(chat_request(request, **overrides))
         if not request.tools:
             raise InvalidRequestError("complete_with_tools got no tools", hint="Give tools=[Tool(...)], or call chat()")
-        completion = self._generate("complete_with_tools", request, overrides)
-        warn_of_lost_calls(completion, request.tools, request.max_tokens)
-        return completion
+        return self._generate("complete_with_tools", request, overrides)
 
     def _stream_any(
         self, request: Any, on_chunk: Callable[[Chunk], object] | None, overrides: dict[str, Any]
@@ -217,6 +214,8 @@ class HTTPProvider(LocalModels):
                 if refusal is not None:
                     warn_of_cut_prompt(refusal, prepared.call.model)
                 completion = prepared.parse_result(completion)
+                if operation == "complete_with_tools" and prepared.request:
+                    warn_of_lost_calls(completion, prepared.request.tools, request.max_tokens)
             except Warning as warning:  # the user has made an error of it, and the reply must not be lost
                 vars(warning).update(partial=completion)
                 raise
@@ -288,7 +287,7 @@ class HTTPProvider(LocalModels):
         except BaseException as error:
             if isinstance(error, (ModelNotFoundError, NoModelLoadedError, ModelUnloadedError)):
                 self._forget_models()  # what is loaded has changed since they were listed
-            if not isinstance(error, ProviderError) or error.sent:
+            if getattr(error, "sent", True):
                 nothing = Completion("", begun.model, begun.model, provider_id=self.id)
                 self._record(begun, getattr(error, "partial", None) or nothing, error)
             raise

@@ -33,7 +33,7 @@ class Part(NamedTuple):
     """Other parts that it cannot work without."""
 
 
-_TYPES = ("functions", "hints", "partial", "schemas", "texts", "typed")
+_TYPES = ("functions", "hints", "partial", "schemas", "typed")
 # What no part names is the core, which is in each copy: LMStudioProvider with chats, streams and embeddings.
 PARTS = {
     "batch": Part("complete_many()", ("_workflows/__init__.py", "_workflows/batch.py", "_workflows/cancelling.py")),

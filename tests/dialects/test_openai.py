@@ -865,3 +865,13 @@ def test_an_id_or_a_model_that_comes_late_is_kept(late):
 def test_json_that_is_nested_too_deeply_is_refused_in_every_event():
     with pytest.raises(ProtocolError, match="nested"):
         begun().feed(Event("message", '{"choices": [{"delta": {"content": "a"}}], "x": %s}' % ("[" * 300 + "]" * 300)))
+
+
+def test_an_empty_text_beside_a_delta_is_not_the_reply():
+    stream = ChatStream(asked(), ErrorContext(), 0.0)
+    call = {"index": 0, "id": "1", "function": {"name": "f", "arguments": "{}"}}
+    for delta in ({"content": "Hi"}, {"tool_calls": [call]}):
+        value = {"choices": [{"index": 0, "text": "", "delta": delta}]}
+        stream.feed(Event("message", json.dumps(value)))
+    completion = stream.completion("stop")
+    assert (completion.text, [each.name for each in completion.tool_calls]) == ("Hi", ["f"])

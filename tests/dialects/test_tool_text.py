@@ -249,6 +249,26 @@ def test_an_answer_that_is_asked_for_as_json_is_neither_a_call_nor_warned_of():
         assert (completion.text, completion.tool_calls, completion.parsed["name"]) == (OSLO, (), "get_weather")
 
 
+@for_each("number", ["NaN", "Infinity", "1e999"])
+def test_a_written_call_with_a_number_that_json_lacks_is_made(number):
+    text = f'<tool_call>{{"name": "keep", "arguments": {{"x": {number}}}}}</tool_call>'
+    tool = Tool("keep", "Keep it.", {"type": "object", "properties": {"x": {}}})
+    with SimulatedLMStudio(replies=[text]) as server, LMStudioProvider(server.url) as lm:
+        (call,) = lm.complete_with_tools(HI, tools=[tool]).tool_calls
+    assert (call.name, type(call.arguments["x"])) == ("keep", float)
+
+
+def test_the_warning_of_a_cut_call_has_the_reply_if_it_is_an_error():
+    with SimulatedLMStudio(replies=[f"<tool_call>{OSLO}"]) as server, LMStudioProvider(server.url) as lm:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            for ask in (lm.chat, lm.complete_with_tools):
+                with pytest.raises(ToolCallWarning) as caught:
+                    ask(HI, tools=[WEATHER], max_tokens=4)
+                assert caught.value.partial.text.startswith("<tool_call>")
+                assert caught.value.partial.finish_reason == "length"
+
+
 @for_each("method", ["chat", "complete_with_tools"])
 def test_a_call_that_is_written_where_json_was_asked_for_is_warned_of_before_the_error(method):
     form = {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]}

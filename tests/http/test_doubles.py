@@ -234,6 +234,16 @@ class Passing(urllib3.PoolManager):
         return super().urlopen(method, url, **options)
 
 
+def test_a_limit_that_only_the_manager_has_is_a_timeout(silent_server, provider_of):
+    class Limited(urllib3.PoolManager):
+        def urlopen(self, method, url, **options):
+            return super().urlopen(method, url, **{**options, "timeout": urllib3.Timeout(0.1)})
+
+    lm = provider_of(silent_server, http=Limited(), timeout=None)
+    with pytest.raises(RequestTimeoutError, match=r"timeout is 0\.1"):
+        lm.complete("Hi", model="m")
+
+
 def test_such_a_manager_gets_all_of_the_request_and_no_leave_to_redirect_or_retry(provider_of):
     asked = []
 

@@ -150,7 +150,7 @@ class _Fit:
         known: Mapping[str, Any] = properties if isinstance(properties, Mapping) else {}
         # Patterns of names are not checked.
         rest = schema.get("additionalProperties") if "patternProperties" not in schema else None
-        required = _list(schema.get("required"))
+        required = [each for each in _list(schema.get("required")) if isinstance(each, str)]
         for name in value if rest is False else ():
             if name not in known:
                 refuse(_below(path, name), f"it is unknown; known are {', '.join(known) or 'none'}")

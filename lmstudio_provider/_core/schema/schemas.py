@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import datetime
+import decimal
 import enum
 import functools
 import inspect
@@ -15,7 +17,6 @@ from typing import Any, Callable, Literal, Mapping, Sequence
 from ..errors import ConfigurationError, class_and_text
 from .hints import ARRAYS, SCALARS, TEXTS, Kind, Member, kind_of, members_of, name_of, words_of
 from .json_schema import MisfitError, Node, choice, fitted, plain, preview, refuse
-from .texts import read_text
 
 # A class is written out at each place that uses it, because the chat templates of models do not follow references. A
 # class that uses another twice, which uses a third twice, and so on, would grow without end.
@@ -99,7 +100,7 @@ class _Writer:
         return Node({"type": SCALARS[kind.type]}, functools.partial(_read_scalar, kind.type))
 
     def _text(self, kind: Kind, where: str) -> Node:
-        return Node({"type": "string", "format": TEXTS[kind.type]}, functools.partial(read_text, kind.type))
+        return Node({"type": "string", "format": TEXTS[kind.type]}, functools.partial(_read_text, kind.type))
 
     def _choice(self, kind: Kind, where: str) -> Node:
         choices = kind.arguments if kind.type is Literal else kind.type
@@ -243,3 +244,59 @@ def _read_model(cls: Any, schema: Mapping[str, Any], value: Any, path: str, exac
         first: dict[str, Any] = next(iter(details() if callable(details) else []), {})
         where = "".join(f"[{each}]" if isinstance(each, int) else f".{each}" for each in first.get("loc", ()))
         refuse(path + where, first.get("msg") or class_and_text(error), error)
+
+
+def _read_text(kind: Any, value: Any, path: str, exact: bool) -> Any:
+    """Return ``value`` as an instance of ``kind``; raise MisfitError."""
+    if kind is decimal.Decimal and isinstance(value, (int, float)) and not isinstance(value, bool) and not exact:
+        value = getattr(value, "text", str(value))  # another float has the digits that JSON gave
+    iso = " of ISO 8601" if kind in _READERS and kind is not decimal.Decimal else ""
+    wrong = f"{preview(value)} is not text in the format {TEXTS[kind]!r}{iso}"
+    if not isinstance(value, str):
+        refuse(path, wrong)
+    if exact and kind is datetime.datetime and len(value.strip()) <= len("2026-01-02"):
+        refuse(path, wrong)  # a date without a time is better read as a date
+    try:
+        # A blank may be a part of the name of a file.
+        return kind(value) if TEXTS[kind] == "path" else _READERS.get(kind, kind)(value.strip())
+    except (ValueError, ArithmeticError) as error:  # its message is for programmers, not for the model
+        refuse(path, wrong, error)
+
+
+def _iso(text: str) -> str:
+    """Return ``text`` as fromisoformat of Python 3.9 accepts it: no "Z", and fractions of six digits."""
+    text = re.sub(r"[zZ]\Z", "+00:00", text)
+    return re.sub(r"\.(\d+)", lambda match: f".{match[1][:6]:0<6}", text)
+
+
+_DURATIONS = (
+    (
+        r"(?P<sign>-?)P(?=\d|T\d)((?P<weeks>\d+)W)?((?P<days>\d+)D)?"
+        r"(T(?=\d)((?P<hours>\d+)H)?((?P<minutes>\d+)M)?((?P<seconds>\d+(\.\d+)?)S)?)?"
+    ),
+    r"(?P<sign>-?)(?P<hours>\d+):(?P<minutes>\d\d)(:(?P<seconds>\d\d(\.\d+)?))?",
+)
+
+
+def _duration(text: str) -> datetime.timedelta:
+    match = re.fullmatch(_DURATIONS[0], text) or re.fullmatch(_DURATIONS[1], text)
+    if match is None:
+        raise ValueError(text)
+    parts = {name: float(part) for name, part in match.groupdict().items() if part and name != "sign"}
+    return datetime.timedelta(**parts) * (-1 if match["sign"] else 1)
+
+
+def _decimal(text: str) -> decimal.Decimal:
+    value = decimal.Decimal(text)
+    if not value.is_finite():
+        raise ValueError(text)
+    return value
+
+
+_READERS: dict[Any, Callable[[str], Any]] = {
+    datetime.datetime: lambda text: datetime.datetime.fromisoformat(_iso(text)),
+    datetime.date: datetime.date.fromisoformat,
+    datetime.time: lambda text: datetime.time.fromisoformat(_iso(text)),
+    datetime.timedelta: _duration,
+    decimal.Decimal: _decimal,
+}

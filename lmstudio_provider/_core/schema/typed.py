@@ -29,10 +29,10 @@ def structure_of_type(response_format: Any) -> Structure:
         hash(response_format)
     except TypeError:  # of Annotated with something that has no hash
         return _of_hint(response_format)
-    return _of_hint_once(response_format)
+    return _of_hint_once(response_format, str(response_format))  # unions are equal in any order
 
 
-def _of_hint(hint: Any) -> Structure:
+def _of_hint(hint: Any, written: str = "") -> Structure:
     """Return the structure of a type hint; endpoints want an object, so any other value is wrapped into one."""
     kind, nullable = kind_of(hint), without_none(hint)[1]
     schema = inner = schema_of(hint, "response_format")
@@ -48,7 +48,7 @@ def _of_hint(hint: Any) -> Structure:
     def items_at(path: Sequence[str]) -> Callable[[Any], Any]:
         hints = tuple(items_of(hint, path if is_object or path[:1] != ["value"] else path[1:]))
         try:
-            return _reader_of_any(hints)
+            return _reader_of_any(hints, str(hints))
         except TypeError:  # one of them has no hash
             return _reader_of_any.__wrapped__(hints)
 
@@ -61,7 +61,7 @@ _of_hint_once = functools.lru_cache(maxsize=64)(_of_hint)
 
 
 @functools.lru_cache(maxsize=64)
-def _reader_of_any(hints: tuple[Any, ...]) -> Callable[[Any], Any]:
+def _reader_of_any(hints: tuple[Any, ...], written: str = "") -> Callable[[Any], Any]:
     """Return a function that converts a value to one of the ``hints``, if there are any."""
     try:
         return functools.partial(fitted, schema=schema_of_any(hints, "response_format"))

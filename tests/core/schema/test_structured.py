@@ -635,3 +635,16 @@ def test_a_class_that_contains_itself_through_another_is_one_definition():
     assert schema["$ref"] == "#/$defs/Outer"
     assert list(schema["$defs"]) == ["Outer"]
     assert schema["$defs"]["Outer"]["properties"]["inner"]["properties"]["outer"] == {"$ref": "#/$defs/Outer"}
+
+
+def test_the_order_of_a_union_counts_whichever_was_asked_for_first():
+    for first, second in ((str, date), (date, str), (str, date)):
+        assert type(parsed(Union[first, second], '"2026-01-02"')) is first
+        assert [type(each) for each in parsed(list[Union[first, second]], '["2026-01-02"]')] == [first]
+
+
+def test_required_names_that_are_not_text_are_ignored():
+    form = {"type": "object", "properties": {"a": {"type": "string"}}, "required": [["a"], "a"]}
+    assert fitted({"a": "b"}, form) == {"a": "b"}
+    with pytest.raises(MisfitError):
+        fitted({}, form)
