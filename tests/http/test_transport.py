@@ -123,6 +123,19 @@ def test_a_connection_that_hangs_runs_into_the_limit_to_connect(hanging_url, pro
     assert usage.records == ()
 
 
+def test_a_call_that_ctrl_c_ends_before_it_was_sent_is_not_recorded(simulator, provider_of, monkeypatch):
+    def interrupted(*arguments, **options):
+        raise KeyboardInterrupt
+
+    usage = MemoryUsage()
+    lm = provider_of(simulator, usage=usage)
+    monkeypatch.setattr("lmstudio_provider._http.connection.dial", interrupted)
+    for ask in (lm.complete, lambda text, model: list(lm.stream(text, model=model))):
+        with pytest.raises(KeyboardInterrupt):
+            ask("Hi", model="m")
+    assert (usage.records, simulator.requests) == ((), [])
+
+
 def test_a_stream_that_stalls_keeps_the_text_that_came(raw_server, provider_of):
     server = raw_server(stream_of(HI), lambda connection: connection.recv(1) and None)
     stream = provider_of(server).stream("Hi", timeout=Timeouts(idle=0.1))
