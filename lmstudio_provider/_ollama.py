@@ -80,7 +80,7 @@ class OllamaModels(DecidingProvider):
         session, options = self._for_call(timeout, deadline)
         # The same as of the next call, which would load the model again if it had another context.
         fields = embed_options(self._defaults(options.config), num_ctx=num_ctx, keep_alive=keep_alive)
-        if not re.search("[1-9N]", str(keep_alive)):  # "0s" is 0 as well
+        if keep_alive is not None and not re.search("[1-9]", str(keep_alive)):  # "0s" is 0 as well
             raise InvalidRequestError(f"keep_alive={keep_alive} unloads the model", hint="To unload it, call unload()")
         if not re.search("[1-9]", str(fields["keep_alive"])):
             fields["keep_alive"] = None  # 0 of the provider is for the calls to come

@@ -133,7 +133,7 @@ def test_a_provider_whose_models_leave_at_once_loads_one_all_the_same(server):
         assert [each.id for each in ollama.ps()] == ["m:latest"]
 
 
-@pytest.mark.parametrize("line", ['{"echo": "sk-secret-1234567890"}', '{"status": "sk-secret-1234567890"}'])
+@pytest.mark.parametrize("line", ['{"echo": "sk-secret-1234567890"}', '{"status": "sk-secret-1234567890"}', "junk"])
 def test_an_error_of_a_pull_shows_no_secret_and_names_its_call(httpserver, line):
     httpserver.expect_request("/api/pull").respond_with_data(line + "\n", content_type="application/x-ndjson")
     with OllamaProvider(httpserver.url_for(""), refresh=False, api_token="sk-secret-1234567890") as ollama:

@@ -60,7 +60,9 @@ def test_the_status_says_that_a_token_is_needed(monkeypatch):
 def test_the_status_says_if_no_model_is_loaded():
     with SimulatedLMStudio(["a"], loaded=[]) as server:
         ended = run("status", "--base-url", server.url)
+        advice = f"'lmstudio-provider load MODEL --base-url {server.url}'"
     assert "lms load" in ended.out
+    assert advice in ended.out
 
 
 def test_the_status_is_json_too(simulator, closed_port):

@@ -20,7 +20,7 @@ from lmstudio_provider import (
 )
 from lmstudio_provider._core.types import Call
 from lmstudio_provider._dialects.accumulator import read_stats
-from lmstudio_provider._dialects.errors import ErrorContext
+from lmstudio_provider._dialects.errors import ErrorContext, find_fault
 from lmstudio_provider._dialects.models import native_models
 from lmstudio_provider._dialects.models import openai_models as models_of
 from lmstudio_provider._dialects.openai import ChatStream, chat_call, reply
@@ -875,3 +875,9 @@ def test_an_empty_text_beside_a_delta_is_not_the_reply():
         stream.feed(Event("message", json.dumps(value)))
     completion = stream.completion("stop")
     assert (completion.text, [each.name for each in completion.tool_calls]) == ("Hi", ["f"])
+
+
+def test_a_message_beside_an_error_that_is_only_true_is_shown():
+    fault = find_fault({"error": True, "message": "Token expired"})
+    assert fault is not None
+    assert "Token expired" in fault.message
